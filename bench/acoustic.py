@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import numpy as np
 import typer
 
-from app.acoustics.class_pooling import ClassCandidate
+from app.acoustics.classification_pooling import ClassCandidate
 from app.acoustics.event_association import associate_events
 from app.acoustics.localisation_inputs import AirConditions, BoxPosition, LocalisationSettings
 from app.acoustics.sound_events import SoundEvent, SoundIncident

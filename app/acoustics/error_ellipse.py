@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import fdtri
 
-from app.acoustics.arrival_classification import ArrivalExplanations, compute_fault_costs
+from app.acoustics.arrival_explanations import ArrivalExplanations, compute_fault_costs
 from app.acoustics.localisation_inputs import FloatArray, LocalisationProblem
 from app.acoustics.localisation_results import CONFIDENCE
 

@@ -15,8 +15,13 @@ from typing import Final
 
 import numpy as np
 
-from app.acoustics.class_pooling import CLASS_PRIOR, pool_classes
-from app.acoustics.event_links import ROUND_GAP_S, compute_horizon_us, group_linked_events, may_share_sound
+from app.acoustics.classification_pooling import CLASS_PRIOR, pool_classes
+from app.acoustics.linked_events import (
+    ROUND_GAP_S,
+    compute_horizon_us,
+    group_linked_events,
+    may_share_sound,
+)
 from app.acoustics.local_plane import TangentPlane
 from app.acoustics.localisation import locate_sound
 from app.acoustics.localisation_inputs import US_PER_SECOND, BoxPosition, LocalisationSettings, build_problem

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtri
 
-from app.acoustics.arrival_classification import ArrivalExplanations, explain_arrivals
+from app.acoustics.arrival_explanations import ArrivalExplanations, explain_arrivals
 from app.acoustics.error_ellipse import CHI2_QUANTILE, compute_ellipse_matrix, sample_source_points
 from app.acoustics.least_squares import UNKNOWN_COUNT, compute_misfits, solve_least_squares
 from app.acoustics.local_plane import TangentPlane

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.acoustics.least_squares import compute_distances, make_initial_states, refine_states_robustly
 from app.acoustics.localisation_inputs import FloatArray, LocalisationProblem
-from app.acoustics.search_seeds import list_triples, solve_triples
+from app.acoustics.starting_positions import list_triples, solve_triples
 
 _BOXES: Final = 9
 _FEWER: Final = 6

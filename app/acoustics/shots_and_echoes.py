@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
-from app.acoustics.event_links import ROUND_GAP_S
+from app.acoustics.linked_events import ROUND_GAP_S
 from app.acoustics.localisation_inputs import US_PER_SECOND, LocalisationSettings
 from app.acoustics.sound_events import SoundEvent
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.acoustics.class_pooling import ClassCandidate, PooledClassification
+from app.acoustics.classification_pooling import ClassCandidate, PooledClassification
 from app.acoustics.localisation_inputs import SoundArrival
 from app.acoustics.localisation_results import LocalisationResult
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from app.alerts.alert_timeline import encode_jsonb
+from app.alerts.timeline_writer import encode_jsonb
 from app.platform.db.database import RawConnection
 
 type AlertRow = dict[str, Any]

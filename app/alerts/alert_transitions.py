@@ -1,4 +1,4 @@
-"""Applies transitions of rules to alerts: computes their rows, timeline entries and outbox events. Pure.
+"""Applies the decisions of the rule evaluator (fire, change severity, resolve) to alerts. Pure.
 
 The evaluator decides whether a rule fires, and `app.alerts.muting_queries` which alerts are muted.
 """
@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app.alerts.alert_bulk_repository import AlertRow
 from app.alerts.alert_events import ACKNOWLEDGEMENT_COLUMNS, REASON_SAMPLES, AlertEventType, build_alert_event
-from app.alerts.alert_timeline import NewTimelineEntry, TimelineKind
+from app.alerts.timeline_writer import NewTimelineEntry, TimelineKind
 from app.notifications.events.outbox import OutboxRecord
 from app.platform.kernel.instants import US_PER_S, format_us, to_datetime
 from app.rules.definitions.severity import find_highest_severity, rank_severity

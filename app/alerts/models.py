@@ -88,7 +88,7 @@ class Alert(Base):
 
 
 class TimelineEntry(Base):
-    """An entry in the timeline of an alert; see `app.alerts.alert_timeline`."""
+    """An entry in the timeline of an alert; see `app.alerts.timeline_writer`."""
 
     __tablename__ = "alert_timeline"
 

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
-from app.alerts.alert_timeline import TimelineKind
 from app.alerts.models import Alert, TimelineEntry
+from app.alerts.timeline_writer import TimelineKind
 from app.notifications.events.event_schemas import Acknowledger
 from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import (

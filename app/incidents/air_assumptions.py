@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any, Final
 
-from app.acoustics.class_pooling import CLASS_PRIOR
+from app.acoustics.classification_pooling import CLASS_PRIOR
 from app.acoustics.localisation_inputs import AirConditions, LocalisationSettings
 from app.incidents.event_clustering import MAX_CLOCK_ERROR_MS, AirTemperature
 from app.platform.config.incident_settings import IncidentSettings

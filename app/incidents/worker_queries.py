@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from app.acoustics.class_pooling import ClassCandidate
+from app.acoustics.classification_pooling import ClassCandidate
 from app.incidents.event_clustering import HEARD_TYPES, HeardEvent
 from app.incidents.incident_plan import StoredIncident
 from app.incidents.time_slots import find_first_run, search_range_us

@@ -23,7 +23,7 @@ from app.indicators.index_results import (
 )
 from app.indicators.input_types import HOUR_COVERAGE, HourlySeries, PeriodMean, compute_period_mean
 from app.indicators.period_selection import TimePeriod, hour_containing, local_day
-from app.presentation.messages import translated
+from app.presentation.translation import translated
 
 DAY_COVERAGE: Final = 75.0
 UNIT: Final = "µg/m³"

@@ -27,7 +27,7 @@ from app.indicators.input_types import (
     find_no_value_reason,
 )
 from app.indicators.period_selection import list_dates, local_day_range
-from app.presentation.messages import translated
+from app.presentation.translation import translated
 
 COVERAGE: Final = 75.0
 MITES_FEWEST_DAYS: Final = 14

@@ -24,6 +24,15 @@ from app.indicators.indoor_air import (
     compute_indoor_formaldehyde_hour,
     compute_indoor_formaldehyde_week,
 )
+from app.indicators.indoor_comfort import (
+    COMFORT_CATEGORIES,
+    HUMIDEX_SCALE,
+    LIGHT_BANDS,
+    Season,
+    compute_humidex,
+    compute_light,
+    compute_thermal_comfort,
+)
 from app.indicators.input_types import HourlySeries, SampleSeries, SoundLevels
 from app.indicators.method_registry import METHODS
 from app.indicators.mould_risk import MOULD_SCALE, compute_mould_index
@@ -42,15 +51,6 @@ from app.indicators.odour_hours import (
     summarise_odour_episodes,
 )
 from app.indicators.period_selection import DatedPeriod, PeriodLength, TimePeriod
-from app.indicators.thermal_comfort import (
-    COMFORT_CATEGORIES,
-    HUMIDEX_SCALE,
-    LIGHT_BANDS,
-    Season,
-    compute_humidex,
-    compute_light,
-    compute_thermal_comfort,
-)
 from app.indicators.who_guidelines import (
     compute_who_24h,
     compute_who_days_over,

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from app.indicators.period_selection import TimePeriod
-from app.presentation.messages import BilingualText, translated
+from app.presentation.translation import BilingualText, translated
 
 type CitationStatus = Literal["verified", "unverified"]
 type MethodPeriod = Literal["hour", "day", "week", "weeks", "year", "any"]

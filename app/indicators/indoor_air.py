@@ -25,7 +25,7 @@ from app.indicators.input_types import (
     compute_period_mean,
 )
 from app.indicators.period_selection import DAY_US, TimePeriod
-from app.presentation.messages import translated
+from app.presentation.translation import translated
 
 COVERAGE: Final = 75.0
 WEEK_SHORTEST: Final = DAY_US * 9 // 2

@@ -8,11 +8,11 @@ from app.indicators import (
     air_indices,
     dust_mites,
     indoor_air,
+    indoor_comfort,
     mould_risk,
     noise_emergence,
     noise_levels,
     odour_hours,
-    thermal_comfort,
     who_guidelines,
 )
 from app.indicators.index_results import IndexMethod
@@ -26,7 +26,7 @@ _MODULES: Final = (
     dust_mites,
     mould_risk,
     odour_hours,
-    thermal_comfort,
+    indoor_comfort,
 )
 
 METHODS: Final[Mapping[str, IndexMethod]] = MappingProxyType(

@@ -20,7 +20,7 @@ from app.indicators.index_results import (
 )
 from app.indicators.input_types import HourlySeries, compute_percent, find_no_value_reason
 from app.indicators.period_selection import TimePeriod
-from app.presentation.messages import translated
+from app.presentation.translation import translated
 
 COVERAGE: Final = 75.0
 MOULD_TOP: Final = 6.0

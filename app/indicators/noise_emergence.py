@@ -21,7 +21,7 @@ from app.indicators.index_results import (
 from app.indicators.input_types import SoundLevels, ValueArray, compute_percent, find_no_value_reason
 from app.indicators.noise_levels import UNIT, energy_mean
 from app.indicators.period_selection import TimePeriod, local_date, resolve_local_time
-from app.presentation.messages import translated
+from app.presentation.translation import translated
 
 DAY_LIMIT: Final = 5.0
 NIGHT_LIMIT: Final = 3.0

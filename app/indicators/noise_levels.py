@@ -27,7 +27,7 @@ from app.indicators.index_results import (
 )
 from app.indicators.input_types import SoundLevels, ValueArray, compute_percent, find_no_value_reason
 from app.indicators.period_selection import TimePeriod, local_date, resolve_local_time
-from app.presentation.messages import translated
+from app.presentation.translation import translated
 
 UNIT: Final = "dB"
 DAY_COVERAGE: Final = 75.0

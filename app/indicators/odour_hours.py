@@ -22,7 +22,7 @@ from app.indicators.input_types import (
 )
 from app.indicators.period_selection import HOUR_US, TimePeriod
 from app.platform.kernel.instants import US_PER_S
-from app.presentation.messages import translated
+from app.presentation.translation import translated
 
 COVERAGE: Final = 75.0
 UNIT: Final = "ou/m³"

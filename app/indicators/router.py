@@ -1,4 +1,4 @@
-"""Serves indices: the list of methods, the current values of a site's boxes, and the history of a method."""
+"""Serves indices over REST: their methods, the current values of a site, and the history of one index."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -21,6 +21,7 @@ from app.indicators.index_definitions import (
     OdourArea,
     RoomUse,
 )
+from app.indicators.indoor_comfort import Season
 from app.indicators.odour_hours import DETECTION_THRESHOLD
 from app.indicators.period_selection import PeriodLength, TimePeriod
 from app.indicators.schemas import (
@@ -39,8 +40,7 @@ from app.indicators.service import (
     find_worst_boxes,
     list_current_computations,
 )
-from app.indicators.site_conditions import country_of_timezone, season_of
-from app.indicators.thermal_comfort import Season
+from app.indicators.site_setting import country_of_timezone, season_of
 from app.platform.http.contract.dependencies import ReadSessionDep
 from app.platform.http.contract.fields import InstantParameter, parse_instant_parameter
 from app.platform.http.contract.pagination import DEFAULT_LIMIT, Cursor, Limit, Page
@@ -52,7 +52,7 @@ from app.platform.kernel.instants import from_datetime
 from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 from app.registry.models import Site
 from app.registry.repository import find_site
-from app.timeseries.series.series_arithmetic import complete_range
+from app.timeseries.series.bucket_widths import complete_range
 
 router: Final = APIRouter(prefix="/v1", tags=["Indices"])
 Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]

@@ -11,7 +11,7 @@ from app.indicators.index_results import CitationStatus, IndexResult, MethodPeri
 from app.indicators.period_selection import PeriodLength
 from app.indicators.service import ComputedIndex
 from app.platform.kernel.instants import to_datetime
-from app.presentation.messages import BilingualText
+from app.presentation.translation import BilingualText
 
 _DIGITS: Final = 7
 

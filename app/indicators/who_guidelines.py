@@ -32,7 +32,7 @@ from app.indicators.period_selection import (
     local_day_range,
     local_year,
 )
-from app.presentation.messages import translated
+from app.presentation.translation import translated
 
 GUIDELINES_24H: Final[Mapping[str, float]] = {"pm2_5": 15, "pm10": 45, "no2": 25, "so2": 40, "co": 4}
 GUIDELINES_YEAR: Final[Mapping[str, float]] = {"pm2_5": 5, "pm10": 15, "no2": 10}

@@ -17,7 +17,7 @@ from app.installation.schemas import (
     PublicUrlOut,
     PublicUrlSet,
 )
-from app.installation.service import (
+from app.installation.settings_service import (
     TEST_LIMIT,
     TEST_WINDOW_S,
     TestMailLimiter,

@@ -20,7 +20,7 @@ from app.pages.page_layout import (
     render_layout,
 )
 from app.platform.observability.metrics_and_logs import current_request_id
-from app.presentation.messages import BilingualText, translated
+from app.presentation.translation import BilingualText, translated
 from app.public_register.register_formats import RegisterFormatter
 
 _PROBLEM: Final = b"application/problem+json"

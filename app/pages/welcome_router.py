@@ -22,7 +22,7 @@ from app.pages.page_layout import (
 )
 from app.pages.welcome_texts import ENDED, FAULTS, ROLES, WORDS
 from app.people import invitation_acceptance, oidc_router, password_service
-from app.people.context import WELCOME, PeopleContext, PeopleDependency
+from app.people.dependencies import WELCOME, PeopleContext, PeopleDependency
 from app.people.invitation_acceptance import InvitationPreview
 from app.people.password_rules import PASSWORD_MAX_LENGTH
 from app.people.password_verification import TokenRefusedError

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 from app.people.password_rules import PASSWORD_MIN_LENGTH
-from app.presentation.messages import BilingualText, translated
+from app.presentation.translation import BilingualText, translated
 
 WORDS: Final[Mapping[str, BilingualText]] = MappingProxyType(
     {

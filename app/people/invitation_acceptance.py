@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import select, update
 
 from app.people import repository
-from app.people.context import PeopleContext
+from app.people.dependencies import PeopleContext
 from app.people.invitation_service import INVITATION_PREFIX, add_member, lock_organisation, make_user
 from app.people.member_roles import Role
 from app.people.models import Invitation, User

@@ -16,7 +16,7 @@ from app.notifications.email.mail_formats import get_mail_texts
 from app.notifications.email.mail_layout import render_html, render_plain_text
 from app.notifications.email.mail_rendering import RenderedMail
 from app.notifications.email.mime_message import DeliveryHeaders
-from app.people.context import WELCOME
+from app.people.dependencies import WELCOME
 from app.people.invitation_texts import build_invitation_page
 from app.platform.db.database import DATABASE_ERRORS, Database, RawConnection
 from app.platform.observability.metrics_and_logs import get_logger

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from app.people import member_service, repository
-from app.people.context import PeopleContext
+from app.people.dependencies import PeopleContext
 from app.people.models import Invitation, Membership, User
 from app.people.schemas import InvitationCreate, Locale
 from app.platform.db.database import WriteSession

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from app.notifications.email.mail_formats import clean_line, format_local_time, get_mail_texts, truncate_text
 from app.notifications.email.mail_layout import SUBJECT_LIMIT, MailContent
 from app.platform.kernel.instants import format_us, from_datetime
-from app.presentation.messages import APOSTROPHE, NBSP
+from app.presentation.translation import APOSTROPHE, NBSP
 
 _NAME_LIMIT: Final = 120
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.people import invitation_acceptance, invitation_service, repository
 from app.people.audit_notes import record_invitations
-from app.people.context import PeopleDependency
+from app.people.dependencies import PeopleDependency
 from app.people.members_router import MembersReader, MembersWriter
 from app.people.models import Invitation
 from app.people.repository import InvitationState

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from sqlalchemy import select, update
 
 from app.people import password_service, repository
-from app.people.context import PeopleDependency, Person, TokenHash
+from app.people.dependencies import PeopleDependency, Person, TokenHash
 from app.people.models import User, UserSession
 from app.people.schemas import (
     Me,

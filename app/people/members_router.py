@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 
 from app.people import member_service, repository
 from app.people.audit_notes import record_members
-from app.people.context import PeopleDependency
+from app.people.dependencies import PeopleDependency
 from app.people.member_roles import Role
 from app.people.models import Membership, User
 from app.people.schemas import MemberChange, MemberOut, ResetCreated

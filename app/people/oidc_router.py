@@ -7,8 +7,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.people import invitation_acceptance, oidc_sign_in
-from app.people.context import PeopleContext, PeopleDependency
+from app.people import invitation_acceptance, oidc_account_linking
+from app.people.dependencies import PeopleContext, PeopleDependency
 from app.people.oidc_provider import CALLBACK, OidcProvider, OidcRefusedError
 from app.people.oidc_state import COOKIE, STATE_LIFETIME_S, OidcSignInState
 from app.people.schemas import OidcOut, OidcStart, OidcStarted, SessionCreated
@@ -176,7 +176,9 @@ async def finish_oidc(
     if code is None or iss not in {None, provider.issuer}:
         raise OidcRefusedError("The provider did not sign you in. Start the sign-in again.")
     identity = await provider.identify(code, sign_in_state, now)
-    signed_in = await oidc_sign_in.sign_in_through_provider(people, identity, sign_in_state, origin, now)
+    signed_in = await oidc_account_linking.sign_in_through_provider(
+        people, identity, sign_in_state, origin, now
+    )
     await attempt_limiter.forget_attempt(people.database, address)
     response.delete_cookie(COOKIE, path=CALLBACK)
     return signed_in

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import delete, select, update
 
-from app.people.context import PeopleContext
+from app.people.dependencies import PeopleContext
 from app.people.models import PasswordResetToken, User
 from app.people.password_rules import check_password
 from app.people.password_verification import AttemptSubjects, TokenRefusedError, verify_password

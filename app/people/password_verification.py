@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from app.people import repository
 from app.people.audit_notes import record_sign_in_refusals
-from app.people.context import PeopleContext
+from app.people.dependencies import PeopleContext
 from app.people.models import User
 from app.people.password_rules import normalise_password
 from app.people.sessions import ClientInfo

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from sqlalchemy import select
 
 from app.people import password_service, repository, sign_in
-from app.people.context import PeopleDependency, Person, TokenHash
+from app.people.dependencies import PeopleDependency, Person, TokenHash
 from app.people.models import UserSession
 from app.people.schemas import PasswordReset, SessionCreated, SignedIn, SignIn, Switch
 from app.people.sessions import ClientInfo

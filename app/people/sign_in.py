@@ -5,7 +5,7 @@ from uuid import UUID
 
 from app.people import repository
 from app.people.audit_notes import record_sign_in_refusals
-from app.people.context import PeopleContext
+from app.people.dependencies import PeopleContext
 from app.people.models import User
 from app.people.password_verification import verify_password
 from app.people.schemas import SessionCreated, SignIn

@@ -25,7 +25,7 @@ from app.platform.kernel.rejection_codes import RejectedError
 from app.privacy_requests import public_requests
 from app.privacy_requests.request_texts import FAULTS, KINDS, OUTCOMES, STATES, WORDS
 from app.privacy_requests.schemas import RightsAsk, RightsRequestCreate, RightsRequestMade, RightsStatus
-from app.public_register.context import Context, RegisterContext
+from app.public_register.dependencies import Context, RegisterContext
 from app.public_register.page_frame import PageContext, build_page_csp, negotiate_language, render_page
 from app.public_register.register_formats import RegisterFormatter
 

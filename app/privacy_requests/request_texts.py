@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from app.presentation.messages import BilingualText, translated
+from app.presentation.translation import BilingualText, translated
 
 WORDS: Final[Mapping[str, BilingualText]] = MappingProxyType(
     {

@@ -18,13 +18,13 @@ from app.audit.audit_recorder import RefusalsMiddleware
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.registry_snapshot import RegistryCache
-from app.installation.service import TestMailLimiter
+from app.installation.settings_service import TestMailLimiter
 from app.notifications.events.events_router import add_openapi_webhooks
 from app.notifications.http.self_call_guard import SelfCallMiddleware
 from app.notifications.stream.stream_hub import StreamHub
 from app.pages.error_pages import ErrorPageMiddleware
 from app.pages.guide_rendering import GUIDES_PATH
-from app.people.context import PeopleContext
+from app.people.dependencies import PeopleContext
 from app.platform.config.settings import VigieSettings
 from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.http.contract import header_descriptions, problems
@@ -32,8 +32,8 @@ from app.platform.http.contract.body_scanner import ForbiddenContentError
 from app.platform.http.contract.dependencies import reject_unknown_parameters
 from app.platform.http.fairness.concurrency_limits import SAMPLES_CONNECTIONS
 from app.platform.http.fairness.fair_semaphore import ExportLimits
-from app.platform.http.middleware.method_guard import MethodGuardMiddleware
 from app.platform.http.middleware.middleware_order import install_middleware
+from app.platform.http.middleware.request_guards import MethodGuardMiddleware
 from app.platform.http.middleware.request_metrics import RequestOriginMiddleware
 from app.platform.http.openapi.swagger_page import add_docs_pages
 from app.platform.identity.principals import get_known_principal
@@ -44,7 +44,7 @@ from app.platform.runtime.readiness import ReadinessProbe
 from app.platform.runtime.stored_settings import InstallationSettings, stop_tasks
 from app.platform.secrets.sealing import SecretSealer
 from app.processes.routers import ROUTERS
-from app.public_register.context import RegisterContext
+from app.public_register.dependencies import RegisterContext
 from app.registry.quota_service import OrganisationQuotaExceededError, count_quota_refusal
 from app.registry.refusal_counts import count_rest_refusal
 from app.registry.repository import bootstrap_platform

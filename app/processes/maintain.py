@@ -23,7 +23,7 @@ from app.alerts.alertmanager_repeats import repeat_alerts
 from app.alerts.indicator_rule_worker import IndicatorRuleWorker
 from app.alerts.muting_queries import count_firing_alerts
 from app.audit.verification import HeadLogger
-from app.incidents.worker import IncidentWorker
+from app.incidents.clustering_worker import IncidentWorker
 from app.notifications.delivery import endpoint_states
 from app.notifications.delivery.delivery_leases import count_pending_deliveries
 from app.notifications.delivery.retention import delete_expired_secrets, delete_old_deliveries

@@ -50,11 +50,7 @@ from app.timeseries.exports import router as exports_router
 from app.timeseries.quality import router as corrections_router
 from app.timeseries.retention import router as retention_router
 from app.timeseries.rollups import router as rollups_router
-from app.timeseries.series import (
-    events_router,
-    readings_router,
-    series_router,
-)
+from app.timeseries.series import events_router, multi_series_router, readings_router
 from app.timeseries.storage import ingest_totals_router
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
@@ -85,7 +81,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     invitations_router.router,
     telemetry_router.router,
     readings_router.router,
-    series_router.router,
+    multi_series_router.router,
     exports_router.router,
     corrections_router.router,
     events_router.router,

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from app.presentation.messages import BilingualText, translated
+from app.presentation.translation import BilingualText, translated
 
 ABOUT: Final[tuple[tuple[BilingualText, tuple[BilingualText, ...]], ...]] = (
     (

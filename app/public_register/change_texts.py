@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from app.catalogue.purposes import PURPOSES_BY_NAME
-from app.presentation.messages import BilingualText, translated
+from app.presentation.translation import BilingualText, translated
 from app.public_register.legal_texts import BASES
 from app.public_register.register_formats import RegisterFormatter
 from app.public_register.register_model import RegisterChange

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from app.catalogue.purposes import PurposeName
-from app.presentation.messages import BilingualText, translated
+from app.presentation.translation import BilingualText, translated
 from app.public_register.register_formats import RegisterFormatter
 from app.public_register.register_model import PublishedPurpose, PublishedSite
 

@@ -15,7 +15,7 @@ from app.catalogue.metrics import Metric
 from app.public_register.register_formats import RegisterFormatter
 from app.public_register.register_model import SiteMean
 from app.reports.render.charts import AxisScale, build_value_ticks, round_axis_bounds
-from app.reports.render.number_formats import typeset_text
+from app.reports.render.report_formatter import typeset_text
 
 WIDTH: Final = 720
 HEIGHT: Final = 200

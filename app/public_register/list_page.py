@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from app.catalogue.purposes import PURPOSES
-from app.presentation.messages import BilingualText
+from app.presentation.translation import BilingualText
 from app.public_register.change_texts import format_purpose_name
 from app.public_register.legal_texts import NO_PURPOSE, REFUSALS
 from app.public_register.page_frame import PageContext, build_localized_url, render_page

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from app.presentation.messages import BilingualText, translated
+from app.presentation.translation import BilingualText, translated
 
 WORDS: Final[Mapping[str, BilingualText]] = {
     # Every page.

@@ -14,7 +14,7 @@ from app.public_register.change_history import (
     render_changes_page,
     render_missing_page,
 )
-from app.public_register.context import REGISTER_TTL_S, Context, RegisterContext
+from app.public_register.dependencies import REGISTER_TTL_S, Context, RegisterContext
 from app.public_register.list_page import render_index_page
 from app.public_register.page_frame import PageContext, build_page_csp, load_static_files, negotiate_language
 from app.public_register.register_formats import RegisterFormatter

@@ -18,9 +18,9 @@ from app.indicators.index_definitions import INDEX_DEFINITIONS, BoxMeasurements,
 from app.indicators.index_results import NO_VALUE_REASONS, IndexMethod, IndexResult, ResultComponent
 from app.indicators.input_types import HourlySeries, SoundLevels, TimeArray, ValueArray
 from app.indicators.period_selection import DatedPeriod, find_last_complete_period
-from app.indicators.site_conditions import country_of_timezone, is_computed_by_default, season_of
+from app.indicators.site_setting import country_of_timezone, is_computed_by_default, season_of
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
-from app.presentation.messages import BilingualText
+from app.presentation.translation import BilingualText
 from app.public_register import line_charts
 from app.public_register.page_texts import WORDS
 from app.public_register.register_formats import RegisterFormatter

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 from babel.dates import format_date
 
 from app.platform.kernel.spdx_licences import get_licence_title
-from app.presentation.messages import BilingualText
+from app.presentation.translation import BilingualText
 from app.public_register.legal_texts import LICENCES_FR, RETENTION_TEXTS, SPANS
 from app.public_register.page_texts import WORDS
-from app.reports.render.number_formats import ReportFormatter
+from app.reports.render.report_formatter import ReportFormatter
 from app.reports.report_input import ReportLanguage
 
 _KILOMETRE: Final = 1000

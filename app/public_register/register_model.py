@@ -12,7 +12,7 @@ from uuid import UUID
 from app.catalogue.purposes import PURPOSES_BY_NAME, Purpose
 from app.incidents.incident_statistics import compute_wilson_interval
 from app.indicators.index_results import IndexBand, NoValueReason
-from app.presentation.messages import BilingualText
+from app.presentation.translation import BilingualText
 from app.registry.retention_settings import RetentionSettings
 
 _YEAR_DAYS = 365.0

@@ -1,4 +1,4 @@
-"""Maps the tables of organisations, sites, purposes, boxes, claims and provisioning keys."""
+"""Maps the tables of organisations, sites, boxes, their enrolment, configurations and purposes."""
 
 from datetime import datetime
 from typing import Any

@@ -16,7 +16,7 @@ from app.indicators.index_definitions import INDEX_DEFINITIONS, IndexDefinition,
 from app.indicators.index_results import IndexResult
 from app.indicators.period_selection import DatedPeriod, TimePeriod
 from app.indicators.service import IndexComputation, SiteContext, compute_index_values, select_metrics
-from app.indicators.site_conditions import country_of_timezone, is_computed_by_default, season_of
+from app.indicators.site_setting import country_of_timezone, is_computed_by_default, season_of
 from app.platform.kernel.instants import from_datetime
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Site

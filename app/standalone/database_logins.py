@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from app.standalone.insecure_settings import LoginPrivileges
 from app.standalone.private_postgres import LOGINS
-from app.standalone.security_audit import LoginPrivileges
 
 if TYPE_CHECKING:
     from app.platform.config.settings import DatabaseSettings

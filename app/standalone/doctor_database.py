@@ -12,7 +12,7 @@ from app.standalone.private_postgres import LOGINS
 
 if TYPE_CHECKING:
     from app.platform.config.settings import DatabaseSettings
-    from app.standalone.security_audit import LoginPrivileges
+    from app.standalone.insecure_settings import LoginPrivileges
 
 _WHAT: Final = "database roles"
 

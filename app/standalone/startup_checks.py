@@ -1,8 +1,8 @@
 """Decides whether a process may start with its settings, and reports misspelt and insecure settings.
 
-`app.standalone.security_audit` finds what is insecure. A separate process is refused for any finding that is
-not allowed by name. `vigie up` decides most settings itself, and refuses only findings on services that are
-not its own. It also recognises children of `vigie up`, whose settings were checked by the supervisor.
+`app.standalone.insecure_settings` finds what is insecure. A separate process is refused for any finding that
+is not allowed by name. `vigie up` decides most settings itself, and refuses only findings on services that
+are not its own. It also recognises children of `vigie up`, whose settings were checked by the supervisor.
 
 Misspelt settings are logged by processes and printed by commands. They never keep a program from starting,
 because other programs may share the prefix `VIGIE_`. Values are not shown.
@@ -23,8 +23,12 @@ from app.platform.config.settings import InvalidSettingsError, LogSettings, Vigi
 from app.platform.observability.metrics_and_logs import configure_logging, get_logger
 from app.standalone.data_directory import DataDirectory
 from app.standalone.database_logins import connect_and_read_login
+from app.standalone.insecure_settings import (
+    SecurityFinding,
+    SettingsEnvironment,
+    find_insecure_settings,
+)
 from app.standalone.orphan_processes import MARKER
-from app.standalone.security_audit import SecurityFinding, SettingsEnvironment, find_insecure_settings
 
 
 def find_unknown_settings() -> list[UnknownSetting]:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.standalone.data_directory import StackAddresses
-from app.standalone.stack_metrics import StackMetrics
+from app.standalone.traffic_counts import StackMetrics
 
 PLAIN_EVERY_S = 10.0
 LIVE_EVERY_S = 1.0

@@ -1,4 +1,4 @@
-"""Lists the adapters of other formats, and finds the adapter of a topic or media type.
+"""Lists the adapters of formats other than Vigie's JSON, and finds the adapter of a topic or media type.
 
 To add a format, add a file beside this one with an `ADAPTER`, and its entry here (docs/adapters.md).
 

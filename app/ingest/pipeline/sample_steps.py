@@ -22,7 +22,7 @@ from app.ingest.pipeline.rule_context import RuleContextLoader, save_rule_contex
 from app.timeseries.rollups.stale_marks import collect_unmarked_hours, write_stale_marks
 from app.timeseries.storage.batch_groups import find_in_order_boxes, group_block_by_box
 from app.timeseries.storage.box_states import NEVER, NO_KIND, BoxStates, compute_grace_end_us
-from app.timeseries.storage.late_values import find_late_values
+from app.timeseries.storage.late_value_detection import find_late_values
 from app.timeseries.storage.sample_columns import (
     compute_metric_bitmasks,
     has_all_metrics,

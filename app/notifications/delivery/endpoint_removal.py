@@ -1,4 +1,4 @@
-"""Deletes an endpoint's deliveries and groups in small transactions before the endpoint itself is deleted.
+"""Deletes an endpoint's deliveries and groups of deliveries in small transactions, before its own row.
 
 Small transactions hold locks for a short time only. The callers delete the endpoint's row. If the process is
 interrupted, the endpoint stays disabled and the deletion can be repeated.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from app.notifications.email.alert_values import RESOLVED, format_alert_value, list_comparison_values
-from app.notifications.email.event_bodies import MailAlertData, MailAlertEvent
+from app.notifications.email.mail_event_schemas import MailAlertData, MailAlertEvent
 from app.notifications.email.mail_formats import (
     clean_line,
     clean_lines,

@@ -8,7 +8,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
-from app.notifications.email.event_bodies import MailAlertCause, MailAlertData, MailIndexBand, MailIndexCause
+from app.notifications.email.mail_event_schemas import (
+    MailAlertCause,
+    MailAlertData,
+    MailIndexBand,
+    MailIndexCause,
+)
 from app.notifications.email.mail_formats import (
     clean_line,
     describe_metric,

@@ -16,7 +16,7 @@ from app.notifications.email.alert_mail import (
     split_advice_lines,
 )
 from app.notifications.email.alert_values import RESOLVED
-from app.notifications.email.event_bodies import MailAlertData, MailAlertEvent, MailGroupData
+from app.notifications.email.mail_event_schemas import MailAlertData, MailAlertEvent, MailGroupData
 from app.notifications.email.mail_formats import clean_line, format_count, truncate_text
 from app.notifications.email.mail_layout import SUBJECT_LIMIT, MailContent, MailTone
 from app.notifications.email.mail_texts import MailTexts

@@ -14,7 +14,7 @@ from app.catalogue.metrics import CATALOGUE
 from app.notifications.email.mail_texts import ENGLISH, FRENCH, MailTexts
 from app.platform.kernel.instants import parse_rfc3339, to_datetime
 from app.platform.kernel.rejection_codes import RejectedError
-from app.presentation.messages import NBSP
+from app.presentation.translation import NBSP
 
 _METRICS: Final = {metric.name: metric for metric in CATALOGUE}
 _ZERO_WIDTH_JOINERS: Final = "\u200c\u200d"  # part of how some scripts, and emoji, are written

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Final
 
-from app.presentation.messages import APOSTROPHE, NBSP, THIN_NBSP, translate_fields
+from app.presentation.translation import APOSTROPHE, NBSP, THIN_NBSP, translate_fields
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

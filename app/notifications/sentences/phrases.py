@@ -1,4 +1,4 @@
-"""Defines the phrases of sentences in one language; `phrases_en` and `phrases_fr` contain them.
+"""Holds the phrases that sentences on alerts and rules consist of, in English and French.
 
 Callers fill in the placeholders. Names of metrics are written as inside a sentence.
 """
@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Final
 
-from app.presentation.messages import translate_fields
+from app.presentation.translation import translate_fields
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Defines the settings of the public register."""
+"""Defines the settings of the public register: map tiles and the default licence."""
 
 import re
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Lists the security findings on settings: stable codes, the danger of each, and its remedy.
 
 `VIGIE_ALLOW_INSECURE` accepts these codes, and `docs/operations.md` lists them.
-`app.standalone.security_audit` detects them.
+`app.standalone.insecure_settings` detects them.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Upgrades the database to the newest schema, and reads its revision."""
+"""Upgrades or downgrades the database schema, and reads its revision."""
 
 from importlib.util import find_spec
 from pathlib import Path

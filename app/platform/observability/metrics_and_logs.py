@@ -15,7 +15,7 @@ import os
 import sys
 from typing import TextIO
 
-from app.platform.observability.metric_files import METRICS_SHARED, MULTIPROCESS_VARIABLE
+from app.platform.observability.metric_file_space import METRICS_SHARED, MULTIPROCESS_VARIABLE
 
 # isort: split
 # prometheus_client decides at its import whether metrics are shared: the files must be reserved before.

@@ -1,9 +1,9 @@
-"""Builds the section on alerts. Pure."""
+"""Builds a report's section on alerts: counts, durations and times to acknowledgement. Pure."""
 
 from typing import Final
 
-from app.reports.render.number_formats import ReportFormatter, clean_name
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
+from app.reports.render.report_formatter import ReportFormatter, clean_name
 from app.reports.render.report_statistics import ReportStatistics
 from app.reports.render.report_texts import WORDS
 from app.reports.report_input import AlertStatistics, ReportAlert

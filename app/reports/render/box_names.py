@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from app.reports.render.number_formats import clean_name
+from app.reports.render.report_formatter import clean_name
 
 _ELLIPSIS: Final = "…"
 

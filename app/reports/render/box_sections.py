@@ -10,8 +10,8 @@ from app.catalogue.metrics import METRICS_BY_NAME
 from app.reports.render.box_names import append_box_id
 from app.reports.render.figure_labels import format_previous_period
 from app.reports.render.main_findings import format_change, group_guideline_values
-from app.reports.render.number_formats import NO_VALUE, ReportFormatter
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
+from app.reports.render.report_formatter import NO_VALUE, ReportFormatter
 from app.reports.render.report_statistics import (
     MIN_COVERAGE_PERCENT,
     BoxFigures,

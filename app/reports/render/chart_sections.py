@@ -22,8 +22,8 @@ from app.reports.render.charts import (
     make_guideline_limit,
 )
 from app.reports.render.figure_labels import find_component_value
-from app.reports.render.number_formats import ReportFormatter
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
+from app.reports.render.report_formatter import ReportFormatter
 from app.reports.render.report_statistics import (
     BoxFigures,
     FigureValue,
@@ -36,7 +36,7 @@ from app.reports.render.report_statistics import (
 from app.reports.render.report_texts import WORDS
 from app.timeseries.rollups import rollup_columns
 from app.timeseries.rollups.rollup_columns import RollupColumns
-from app.timeseries.series.series_arithmetic import BucketWidth
+from app.timeseries.series.bucket_widths import BucketWidth
 
 _AIR: Final = ("pm2_5", "pm10", "no2", "o3", "so2", "co", "odour")
 _ROOMS: Final = ("co2", "temperature", "humidity", "tvoc", "hcho")

@@ -14,9 +14,9 @@ import numpy as np
 
 from app.indicators.period_selection import DatedPeriod
 from app.platform.kernel.instants import from_datetime
-from app.presentation.messages import BilingualText
-from app.reports.render.number_formats import ReportFormatter
+from app.presentation.translation import BilingualText
 from app.reports.render.page_blocks import ReportTable, TableCell
+from app.reports.render.report_formatter import ReportFormatter
 from app.reports.render.report_texts import WORDS
 
 _STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)

@@ -5,10 +5,10 @@ from typing import Final
 from app.indicators.index_definitions import INDEX_DEFINITIONS
 from app.indicators.index_results import IndexMethod
 from app.indicators.noise_levels import DAY_PARTS
-from app.presentation.messages import BilingualText
+from app.presentation.translation import BilingualText
 from app.reports.render.main_findings import WHO_METHODS, compute_coverage
-from app.reports.render.number_formats import ReportFormatter, typeset_text
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
+from app.reports.render.report_formatter import ReportFormatter, typeset_text
 from app.reports.render.report_statistics import ReportStatistics, count_silent_hours
 from app.reports.render.report_texts import CITATIONS_FR, COVERAGES_FR, WORDS
 

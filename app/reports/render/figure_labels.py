@@ -3,7 +3,7 @@
 from typing import Final
 
 from app.indicators.index_results import IndexBand
-from app.reports.render.number_formats import NBSP, ReportFormatter
+from app.reports.render.report_formatter import NBSP, ReportFormatter
 from app.reports.render.report_statistics import FigureValue, ReportStatistics
 from app.reports.render.report_texts import WORDS
 

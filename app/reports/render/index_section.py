@@ -11,8 +11,8 @@ from app.reports.render.figure_labels import (
     format_figure_value,
     format_value_period,
 )
-from app.reports.render.number_formats import NO_VALUE, ReportFormatter
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
+from app.reports.render.report_formatter import NO_VALUE, ReportFormatter
 from app.reports.render.report_statistics import (
     FigureValue,
     ReportStatistics,

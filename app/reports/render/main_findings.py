@@ -11,7 +11,7 @@ from app.reports.render.figure_labels import (
     format_figure_value,
     format_value_period,
 )
-from app.reports.render.number_formats import ReportFormatter
+from app.reports.render.report_formatter import ReportFormatter
 from app.reports.render.report_statistics import (
     FigureValue,
     MeanComparison,

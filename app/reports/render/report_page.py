@@ -33,8 +33,8 @@ from app.reports.render.main_findings import (
     find_headline_value,
     group_guideline_values,
 )
-from app.reports.render.number_formats import ReportFormatter, clean_name
 from app.reports.render.page_blocks import KeyFigureTile, ReportSection
+from app.reports.render.report_formatter import ReportFormatter, clean_name
 from app.reports.render.report_statistics import ReportStatistics, compute_report_statistics, find_worst_value
 from app.reports.render.report_texts import SITE_KINDS, WORDS
 from app.reports.report_input import ReportInput

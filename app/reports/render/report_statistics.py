@@ -19,7 +19,7 @@ from app.indicators.index_definitions import INDEX_DEFINITIONS, IndexDefinition,
 from app.indicators.index_results import IndexResult, NoValueReason
 from app.indicators.input_types import HourlySeries, SoundLevels
 from app.indicators.period_selection import HOUR_US, DatedPeriod, TimePeriod, list_dates, periods_starting_in
-from app.indicators.site_conditions import season_of
+from app.indicators.site_setting import season_of
 from app.reports.render.box_names import make_unique_labels
 from app.reports.report_input import REPORTED_METRICS, ReportBoxInput, ReportInput
 from app.reports.report_periods import find_previous_slot

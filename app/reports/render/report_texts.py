@@ -7,8 +7,13 @@ Titles of methods, classes and metrics are defined in `app.indicators` and the c
 from collections.abc import Mapping
 from typing import Final
 
-from app.presentation.messages import BilingualText, translated
-from app.reports.render.data_texts import CITATIONS_FR, COVERAGES_FR, DATA_WORDS, SITE_KINDS
+from app.presentation.translation import BilingualText, translated
+from app.reports.render.method_and_quality_texts import (
+    CITATIONS_FR,
+    COVERAGES_FR,
+    DATA_WORDS,
+    SITE_KINDS,
+)
 
 __all__ = ["CITATIONS_FR", "COVERAGES_FR", "SITE_KINDS", "WORDS"]
 

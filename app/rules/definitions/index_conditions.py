@@ -16,8 +16,8 @@ from app.indicators.index_definitions import (
     OdourArea,
     RoomUse,
 )
+from app.indicators.indoor_comfort import Season
 from app.indicators.period_selection import PeriodLength
-from app.indicators.thermal_comfort import Season
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.kernel.rejection_codes import format_rejected_value
 from app.rules.definitions.condition_fields import (

@@ -1,4 +1,4 @@
-"""Compiles rules on indices for each box in their scope, or for their whole site.
+"""Compiles each rule on indices once for every box in its scope, or once for its whole site.
 
 Sites and rules are arguments; this module reads no database.
 """

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
 from app.indicators.index_definitions import INDEX_DEFINITIONS, IndexDefinition, MethodOptions
+from app.indicators.indoor_comfort import Season
 from app.indicators.noise_levels import DAY_PARTS
 from app.indicators.odour_hours import DETECTION_THRESHOLD
 from app.indicators.period_selection import (
@@ -18,8 +19,7 @@ from app.indicators.period_selection import (
     find_last_complete_period,
     periods_ending_in,
 )
-from app.indicators.site_conditions import country_of_timezone, season_of
-from app.indicators.thermal_comfort import Season
+from app.indicators.site_setting import country_of_timezone, season_of
 
 QUERY_CHOICES: Final = ("country", "season", "use", "material", "area", "odour")
 """The options of a query besides method, period and metric."""

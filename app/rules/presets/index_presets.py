@@ -1,4 +1,4 @@
-"""Defines presets on indices of `GET /v1/indices`.
+"""Defines presets of rules on indices (air, noise, CO2, mould), evaluated per hour, day or four weeks.
 
 They are evaluated at the end of each hour, day or four weeks.
 """

@@ -1,4 +1,4 @@
-"""Defines the data types of presets."""
+"""Defines the data types of rule presets: texts, citation, legal validity and rules."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

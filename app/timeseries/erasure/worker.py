@@ -23,7 +23,7 @@ from app.timeseries.erasure.erasure_sql import (
     remove_samples,
 )
 from app.timeseries.erasure.service import extend_removal_digest
-from app.timeseries.retention.expiry_sql import invalidate_box_states
+from app.timeseries.retention.expired_data import invalidate_box_states
 
 _log = get_logger(__name__)
 # The time budget of one call, so that other jobs of the process run in between.

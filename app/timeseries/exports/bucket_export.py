@@ -31,7 +31,7 @@ from app.timeseries.exports.row_slices import ExportReader, PackedSlice, RowPack
 from app.timeseries.exports.row_source import ExportColumn
 from app.timeseries.rollups.rollup_queries import read_bucket_summaries
 from app.timeseries.series.aggregates import compute_aggregates
-from app.timeseries.series.series_arithmetic import clamp_span
+from app.timeseries.series.bucket_widths import clamp_span
 
 ROWS: Final = 5_000
 """The most rows of a slice; fewer if a row has many columns."""

@@ -19,8 +19,8 @@ from app.timeseries.exports.row_source import ExportColumn
 from app.timeseries.rollups.rollup_columns import floor_to_buckets
 from app.timeseries.rollups.rollup_queries import BoxSeriesQuery
 from app.timeseries.series.aggregates import LEVEL_AGGREGATES, find_required_quantiles, parse_aggregate_names
-from app.timeseries.series.bucket_query import MAX_SAMPLES
-from app.timeseries.series.series_arithmetic import EARLIEST_TIME, LATEST_TIME, BucketWidth, clamp_span
+from app.timeseries.series.bucket_request import MAX_SAMPLES
+from app.timeseries.series.bucket_widths import EARLIEST_TIME, LATEST_TIME, BucketWidth, clamp_span
 
 MAX_BUCKETS: Final = 1_000_000
 """The most buckets of a box in the span: more than a year of minutes."""

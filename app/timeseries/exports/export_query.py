@@ -27,12 +27,12 @@ from app.timeseries.exports.bucket_export import BucketExport
 from app.timeseries.exports.bucket_layout import BucketLayout
 from app.timeseries.exports.row_slices import RowExport, SampleExport
 from app.timeseries.exports.row_source import RawSamples
-from app.timeseries.series.bucket_query import (
+from app.timeseries.series.bucket_request import (
     AggregatesParameter,
     BucketParameter,
     check_bucket_parameters,
 )
-from app.timeseries.series.series_arithmetic import complete_range, find_metric
+from app.timeseries.series.bucket_widths import complete_range, find_metric
 
 PATH: Final = "/v1/readings/export"
 

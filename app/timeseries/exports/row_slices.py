@@ -17,8 +17,8 @@ from app.platform.db.database import Database, ReadSession
 from app.platform.http.fairness.fair_semaphore import ExportLimits
 from app.platform.kernel.tenant_scope import ScopedCaller, run_as_caller
 from app.timeseries.exports.box_selection import ExportSelection, ExportSpan
-from app.timeseries.exports.row_scan import AdaptiveRowScan, ScanOutcome, ScanRange
 from app.timeseries.exports.row_source import ExportColumn, RowSource
+from app.timeseries.exports.scan_ranges import AdaptiveRowScan, ScanOutcome, ScanRange
 
 ROWS: Final = 5_000
 """The most rows of a slice."""

@@ -40,9 +40,9 @@ from app.timeseries.rollups.rollup_columns import (
     round_to_stored_precision,
 )
 from app.timeseries.rollups.rollup_queries import QUANTILES, BoxSeriesQuery
-from app.timeseries.series.bucket_query import MAX_SAMPLES
+from app.timeseries.series.bucket_request import MAX_SAMPLES
+from app.timeseries.series.bucket_widths import to_shortest_decimal
 from app.timeseries.series.reading_queries import MeasuredBox
-from app.timeseries.series.series_arithmetic import to_shortest_decimal
 
 
 def summarise_by_bucket(

@@ -14,8 +14,8 @@ from app.registry.models import Site
 from app.registry.purpose_service import get_retention_settings
 from app.registry.retention_settings import RetentionSettings
 from app.registry.schemas import RETENTION_DAYS_MAX
+from app.timeseries.retention.expired_data import PurposeExtent
 from app.timeseries.retention.expiry_limits import NEVER
-from app.timeseries.retention.expiry_sql import PurposeExtent
 from app.timeseries.retention.preview import ExpiryPreview, RemovalProgress
 
 _Days = Annotated[int, Field(ge=1, le=RETENTION_DAYS_MAX)]

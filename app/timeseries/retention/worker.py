@@ -21,10 +21,10 @@ from app.platform.db.database import parse_row_count
 from app.platform.observability.metrics_and_logs import RETENTION_REMOVED, RETENTION_WAITING, get_logger
 from app.registry.retention_settings import RetentionSettings
 from app.registry.worker_queries import list_sites_with_retention
-from app.timeseries.retention import expiry_sql
+from app.timeseries.retention import expired_data
 from app.timeseries.retention.cleaning_progress import advance_cleaning_progress
+from app.timeseries.retention.expired_data import ExpiredCounts, remove_expired_latest
 from app.timeseries.retention.expiry_limits import EXPIRY_CATEGORIES, EXPIRY_EVENT_TYPES, NEVER, ExpiryLimits
-from app.timeseries.retention.expiry_sql import ExpiredCounts, remove_expired_latest
 from app.timeseries.rollups.adaptive_slices import BoxBackoff
 from app.timeseries.rollups.rollup_queries import find_local_midnight
 
@@ -75,8 +75,10 @@ SELECT f.time AS first, (
 FROM (SELECT time FROM samples WHERE box_key = $1 AND time >= $2 AND time < $3 ORDER BY time LIMIT 1) AS f
 """
 _RANGE: Final = "s.box_key = $1 AND s.time >= $2 AND s.time < $3"
-_COUNT: Final = f"SELECT {expiry_sql.expired_counts_sql('$4::timestamptz[]')} FROM samples s WHERE {_RANGE}"  # noqa: S608 (catalogue names)
-_DELETE: Final = f"DELETE FROM samples s WHERE {_RANGE} AND {expiry_sql.expired_row_sql('$4::timestamptz[]')}"  # noqa: S608 (catalogue names)
+_COUNT: Final = f"SELECT {expired_data.expired_counts_sql('$4::timestamptz[]')} FROM samples s WHERE {_RANGE}"  # noqa: S608 (catalogue names)
+_DELETE: Final = (
+    f"DELETE FROM samples s WHERE {_RANGE} AND {expired_data.expired_row_sql('$4::timestamptz[]')}"  # noqa: S608 (catalogue names)
+)
 # Each type has the retention of its purpose; for unknown types see `ExpiryLimits.of_other_types`.
 _DELETE_EVENTS: Final = """
 DELETE FROM events WHERE box_key = $1 AND (time, type) IN (

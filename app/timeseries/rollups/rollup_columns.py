@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.catalogue.metrics import Metric
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
-from app.timeseries.series.series_arithmetic import BucketWidth
+from app.timeseries.series.bucket_widths import BucketWidth
 
 type Ints = NDArray[np.int64]
 type Floats = NDArray[np.float64]

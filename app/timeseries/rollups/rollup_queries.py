@@ -19,7 +19,7 @@ from app.platform.kernel.instants import from_datetime, to_datetime
 from app.timeseries.rollups import rollup_columns
 from app.timeseries.rollups.rollup_columns import Ints, RollupColumns
 from app.timeseries.rollups.stale_marks import HOUR_US
-from app.timeseries.series.series_arithmetic import BucketWidth
+from app.timeseries.series.bucket_widths import BucketWidth
 from app.timeseries.storage.sample_columns import MICROS_SQL
 
 HOUR_S: Final = 3_600

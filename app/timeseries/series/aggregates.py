@@ -26,7 +26,7 @@ from app.timeseries.rollups.rollup_columns import (
     list_bucket_starts,
     round_to_stored_precision,
 )
-from app.timeseries.series.series_arithmetic import BucketWidth
+from app.timeseries.series.bucket_widths import BucketWidth
 
 type Fill = Literal["none", "null", "previous", "linear"]
 

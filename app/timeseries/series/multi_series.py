@@ -25,9 +25,9 @@ from app.timeseries.rollups import rollup_columns
 from app.timeseries.rollups.rollup_columns import RollupColumns
 from app.timeseries.rollups.rollup_queries import BoxSeriesQuery, read_bucket_summaries
 from app.timeseries.series.aggregates import format_rfc3339
-from app.timeseries.series.bucket_query import BucketQuery
+from app.timeseries.series.bucket_request import BucketQuery
+from app.timeseries.series.bucket_widths import BucketWidth, clamp_span
 from app.timeseries.series.reading_queries import MeasuredBox, parse_sample_instant, read_metric_values
-from app.timeseries.series.series_arithmetic import BucketWidth, clamp_span
 
 MAX_BOXES: Final = 100
 """The most boxes that a request can name; a site may have more."""

@@ -1,4 +1,4 @@
-"""Compares a period with an earlier one. Pure."""
+"""Compares a metric of a box in one period with an earlier period. Pure."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta

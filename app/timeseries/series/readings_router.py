@@ -23,7 +23,7 @@ from app.timeseries.quality.quality_parameters import (
 )
 from app.timeseries.rollups.rollup_queries import read_bucket_summaries
 from app.timeseries.series import latest_queries, reading_queries
-from app.timeseries.series.bucket_query import (
+from app.timeseries.series.bucket_request import (
     AggregatesParameter,
     BucketParameter,
     BucketQuery,
@@ -32,9 +32,9 @@ from app.timeseries.series.bucket_query import (
     ToParameter,
     check_bucket_parameters,
 )
+from app.timeseries.series.bucket_widths import BucketWidth, complete_range, find_metric
 from app.timeseries.series.reading_queries import MeasuredBox
 from app.timeseries.series.schemas import BucketedReadings, Latest, Readings
-from app.timeseries.series.series_arithmetic import BucketWidth, complete_range, find_metric
 
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
 Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]

@@ -1,4 +1,4 @@
-"""Writes samples: new ones by COPY into the hypertable, all others through a temporary table.
+"""Writes samples: those known to be new by COPY into the hypertable, the others through a temporary table.
 
 No other module writes `samples`. It runs in the caller's transaction, does not commit, and counts new,
 duplicate and conflicting samples exactly. Callers ensure that no two processes write samples of the same box

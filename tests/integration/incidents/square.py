@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from app.incidents.worker import IncidentWorker
+from app.incidents.clustering_worker import IncidentWorker
 from app.ingest.codec.message_intake import decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt

@@ -16,13 +16,13 @@ from app.indicators.indoor_air import (
     compute_indoor_formaldehyde_hour,
     compute_indoor_formaldehyde_week,
 )
+from app.indicators.indoor_comfort import compute_humidex, compute_light, compute_thermal_comfort
 from app.indicators.input_types import SoundLevels
 from app.indicators.mould_risk import compute_mould_index
 from app.indicators.noise_emergence import compute_noise_emergence
 from app.indicators.noise_levels import compute_lden_day, compute_lden_year, compute_leq
 from app.indicators.odour_hours import EpisodeCriteria, compute_odour_hours, summarise_odour_episodes
 from app.indicators.period_selection import TimePeriod, hour_containing, local_day, local_day_range
-from app.indicators.thermal_comfort import compute_humidex, compute_light, compute_thermal_comfort
 from app.indicators.who_guidelines import (
     compute_who_24h,
     compute_who_days_over,

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.installation.service import TEST_LIMIT
+from app.installation.settings_service import TEST_LIMIT
 from app.notifications.email import smtp_exchange
 from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database

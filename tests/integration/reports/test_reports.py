@@ -15,8 +15,8 @@ from starlette.types import Message
 from weasyprint.urls import FatalURLFetchingError
 
 from app.reports.process_pool import ReportProcessPool
-from app.reports.render.number_formats import ReportFormatter
 from app.reports.render.pdf_writer import render_pdf
+from app.reports.render.report_formatter import ReportFormatter
 from app.reports.render.report_page import RenderedReport
 from app.rules.presets.preset_list import PRESETS
 from tests.conftest import Tenant, client_of

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from app.platform.config.settings import VigieSettings
-from app.standalone.stack_metrics import DatabaseTotals, StackMetrics
+from app.standalone.traffic_counts import DatabaseTotals, StackMetrics
 
 FRESH = StackMetrics(
     messages=3, stored=2, duplicates=0, quarantined=0, firing=1, deliveries={"delivered": 1.0}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from app.acoustics.class_pooling import ClassCandidate
+from app.acoustics.classification_pooling import ClassCandidate
 from app.acoustics.local_plane import TangentPlane
 from app.acoustics.localisation_inputs import AirConditions, BoxPosition, LocalisationSettings, SoundArrival
 from app.acoustics.sound_events import SoundEvent

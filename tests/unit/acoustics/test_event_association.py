@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.acoustics.event_association import associate_events, match_incidents
-from app.acoustics.event_links import compute_horizon_us
+from app.acoustics.linked_events import compute_horizon_us
 from app.acoustics.localisation_inputs import BoxPosition
 from app.acoustics.sound_events import SoundEvent, SoundIncident
 from bench import acoustic

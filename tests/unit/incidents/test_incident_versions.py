@@ -1,6 +1,6 @@
 """What of an incident is told, and what goes with the catalogue of sources."""
 
-from app.acoustics.class_pooling import GUNSHOT_CLASSES
+from app.acoustics.classification_pooling import GUNSHOT_CLASSES
 from app.catalogue.acoustic_sources import CATALOGUE
 from app.incidents.incident_versions import find_changes, summarise_incident
 from app.incidents.review_service import CONFIRMING_OUTCOMES, DISMISSING_OUTCOMES, SYSTEM_OUTCOMES

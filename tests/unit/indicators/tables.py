@@ -6,18 +6,18 @@ from functools import partial
 
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.indicators import (
+    indoor_comfort,
     mould_risk,
     noise_emergence,
     noise_levels,
     odour_hours,
-    thermal_comfort,
     who_guidelines,
 )
 from app.indicators.air_indices import ATMO_SCALES, EAQI_SCALES
 from app.indicators.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
 from app.indicators.index_results import NO_VALUE_REASONS, BandScale, IndexBand
 from app.indicators.method_registry import METHODS
-from app.indicators.site_conditions import KINDS_BY_SETTING
+from app.indicators.site_setting import KINDS_BY_SETTING
 from tests.unit.markdown import rows
 
 
@@ -129,18 +129,18 @@ def categories() -> str:
             band.label.en,
             *(
                 f"{low:g}-{high:g} °C"
-                for low, high in (ranges[level] for ranges in thermal_comfort.COMFORT_RANGES.values())
+                for low, high in (ranges[level] for ranges in indoor_comfort.COMFORT_RANGES.values())
             ),
         )
-        for level, band in enumerate(thermal_comfort.COMFORT_CATEGORIES[:-1])
+        for level, band in enumerate(indoor_comfort.COMFORT_CATEGORIES[:-1])
     ]
-    return rows("category", *thermal_comfort.COMFORT_RANGES, body=body)
+    return rows("category", *indoor_comfort.COMFORT_RANGES, body=body)
 
 
 def needs() -> str:
     body = [
         (f"`{use}`", text.en, text.fr, f"{need:g} lx")
-        for use, (need, text) in thermal_comfort.LIGHT_NEEDS.items()
+        for use, (need, text) in indoor_comfort.LIGHT_NEEDS.items()
     ]
     return rows("use", "what", "en français", "at least", body=body)
 

@@ -10,13 +10,13 @@ from app.indicators import index_definitions
 from app.indicators.dust_mites import MITE_BANDS, MITES
 from app.indicators.index_definitions import INDEX_DEFINITIONS, worst_sort_key
 from app.indicators.index_results import build_result
+from app.indicators.indoor_comfort import LIGHT_NEEDS, Season, compute_light, compute_thermal_comfort
 from app.indicators.method_registry import METHODS
 from app.indicators.mould_risk import SENSITIVITIES
 from app.indicators.noise_levels import DAY_PARTS
 from app.indicators.odour_hours import ODOUR_HOUR_LIMITS
 from app.indicators.period_selection import TimePeriod
-from app.indicators.site_conditions import country_of_timezone, is_computed_by_default, season_of
-from app.indicators.thermal_comfort import LIGHT_NEEDS, Season, compute_light, compute_thermal_comfort
+from app.indicators.site_setting import country_of_timezone, is_computed_by_default, season_of
 from tests.unit.indicators.build import constant, us
 
 HOUR = TimePeriod(us("2026-03-29T10:00"), us("2026-03-29T11:00"))

@@ -25,7 +25,7 @@ from app.indicators.period_selection import (
     local_year,
     resolve_local_time,
 )
-from app.presentation.messages import BilingualText
+from app.presentation.translation import BilingualText
 from tests.unit.indicators.build import hourly, us
 
 START = us("2025-06-02T00:00")

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.catalogue.purposes import PURPOSES
-from app.presentation.messages import BilingualText
+from app.presentation.translation import BilingualText
 from app.public_register import (
     about_texts,
     atom_feed,

@@ -5,9 +5,9 @@ from datetime import date, datetime
 import pytest
 
 from app.platform.kernel.instants import from_datetime
-from app.presentation.messages import BilingualText
+from app.presentation.translation import BilingualText
 from app.reports.render.charts import AxisScale, build_value_ticks, round_axis_bounds
-from app.reports.render.number_formats import NO_VALUE, ReportFormatter, clean_name, typeset_text
+from app.reports.render.report_formatter import NO_VALUE, ReportFormatter, clean_name, typeset_text
 from tests.unit.reports.sheet import PARIS
 
 EN, FR = ReportFormatter("en", PARIS), ReportFormatter("fr", PARIS)

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.indicators.method_registry import METHODS
-from app.presentation.messages import BilingualText
+from app.presentation.translation import BilingualText
 from app.reports.render.csp import TEMPLATES, build_report_csp
 from app.reports.render.figure_labels import choose_text_colour
 from app.reports.render.index_strips import SCALES
-from app.reports.render.number_formats import ReportFormatter, clean_name, typeset_text
 from app.reports.render.pdf_writer import render_pdf
+from app.reports.render.report_formatter import ReportFormatter, clean_name, typeset_text
 from app.reports.render.report_page import render_report
 from app.reports.render.report_statistics import compute_report_statistics, count_silent_hours
 from app.reports.render.report_texts import CITATIONS_FR, COVERAGES_FR, SITE_KINDS, WORDS

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from app.platform.config.settings import VigieSettings
+from app.standalone.insecure_settings import SettingsEnvironment, find_insecure_settings
 from app.standalone.secrets_cli import app
-from app.standalone.security_audit import SettingsEnvironment, find_insecure_settings
 from app.standalone.startup_checks import find_security_findings
 from tests.unit.test_docs import defaults, flat
 

@@ -3,7 +3,6 @@ import io
 from rich.console import Console
 
 from app.standalone.data_directory import StackAddresses
-from app.standalone.stack_metrics import StackMetrics
 from app.standalone.startup_screen import (
     MessageRate,
     PipeSafeConsole,
@@ -11,6 +10,7 @@ from app.standalone.startup_screen import (
     build_metric_rows,
     format_total,
 )
+from app.standalone.traffic_counts import StackMetrics
 
 REACH = StackAddresses(
     api="http://127.0.0.1:8000",

@@ -8,9 +8,12 @@ from starlette.middleware import Middleware
 from app.platform.config.settings import VigieSettings
 from app.platform.http.contract.deprecation import DeprecationMiddleware
 from app.platform.http.fairness.concurrency_limits import ConcurrencyLimits
+from app.platform.http.fairness.deadlines_and_concurrency import (
+    ConcurrencyMiddleware,
+    DeadlineMiddleware,
+)
 from app.platform.http.fairness.rate_limits import RateLimitMiddleware
-from app.platform.http.fairness.request_deadlines import ConcurrencyMiddleware, DeadlineMiddleware
-from app.platform.http.middleware.method_guard import HeadMethodMiddleware, RequestHeadLimitMiddleware
+from app.platform.http.middleware.request_guards import HeadMethodMiddleware, RequestHeadLimitMiddleware
 from app.platform.http.middleware.request_metrics import RequestMetricsMiddleware, UnexpectedErrorMiddleware
 from app.platform.http.middleware.security_headers import ApiCorsMiddleware, SecurityHeadersMiddleware
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy import event
 
 from app.timeseries.quality import annotated_readings, neighbouring_samples
-from app.timeseries.series import bucket_query
+from app.timeseries.series import bucket_request
 from tests.conftest import Tenant
 from tests.integration.timeseries.quality.conftest import Ask, at
 from tests.integration.timeseries.rollups.street import noise
@@ -188,7 +188,7 @@ async def test_a_faulty_query_is_refused(tenant: Tenant, box: str, params: dict[
     answer = await tenant.client.get(f"/v1/boxes/{box}/readings", params={"metric": "pm2_5", **params})
     assert (answer.status_code, answer.json()["code"]) == (422, code), answer.text
     if code == "range_too_large":
-        assert answer.json()["maximum_samples"] == bucket_query.MAX_SAMPLES
+        assert answer.json()["maximum_samples"] == bucket_request.MAX_SAMPLES
 
 
 async def excluding(tenant: Tenant, box: str, flag: str, until: int = 500) -> tuple[int, int | None]:

@@ -15,9 +15,9 @@ from app.timeseries.rollups import hourly_means as hours_module
 from app.timeseries.rollups.hourly_means import HourlyMeansQuery, read_hourly_means
 from app.timeseries.rollups.rollup_queries import BoxSeriesQuery, read_bucket_summaries
 from app.timeseries.rollups.stale_marks import HOUR_US
+from app.timeseries.series.bucket_widths import BucketWidth
 from app.timeseries.series.bulk_values import BoxTimeRange, read_bulk_values
 from app.timeseries.series.reading_queries import MeasuredBox, read_metric_values
-from app.timeseries.series.series_arithmetic import BucketWidth
 from tests.conftest import Tenant
 from tests.integration.timeseries.rollups.street import Door, Maintainer, register
 

@@ -16,7 +16,7 @@ from app.notifications.email.mail_formats import (
     get_metric_unit,
 )
 from app.notifications.email.mail_texts import ENGLISH, FRENCH, MailTexts
-from app.presentation.messages import typeset_french
+from app.presentation.translation import typeset_french
 
 
 @pytest.mark.parametrize(

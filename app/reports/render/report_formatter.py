@@ -18,7 +18,7 @@ from babel.numbers import format_decimal, format_percent
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.notifications.email.mail_formats import clean_line, format_duration, get_mail_texts, localize_unit
 from app.platform.kernel.instants import to_datetime
-from app.presentation.messages import BilingualText
+from app.presentation.translation import BilingualText
 from app.reports.report_input import ReportLanguage
 
 NBSP: Final = "\xa0"

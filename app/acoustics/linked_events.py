@@ -1,4 +1,4 @@
-"""Finds events that may be related, and groups them by these links. Pure.
+"""Groups sound events that may have one cause, by time and by distance between boxes. Pure.
 
 Two boxes hear one sound at most as far apart in time as sound needs from one to the other, or to cross the
 hearing range if that is less. One box hears rounds and echoes within seconds. Events that are linked directly

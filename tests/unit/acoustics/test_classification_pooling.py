@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.acoustics.class_pooling import CLASS_PRIOR, ClassCandidate, PooledClassification, pool_classes
+from app.acoustics.classification_pooling import (
+    CLASS_PRIOR,
+    ClassCandidate,
+    PooledClassification,
+    pool_classes,
+)
 
 SURE = (ClassCandidate("pistol", 0.9, "glock-17"), ClassCandidate("firework", 0.05))
 NOT = (ClassCandidate("firework", 0.9),)

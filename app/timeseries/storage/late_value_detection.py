@@ -1,4 +1,4 @@
-"""Finds the late values of a batch: those not newer than the newest value of their metric. Pure.
+"""Finds the values of a batch that are older than the newest stored value of their metric. Pure.
 
 Late values are stored, with a bit each in `samples.late`; rules do not evaluate them.
 """

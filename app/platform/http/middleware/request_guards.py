@@ -1,4 +1,4 @@
-"""Checks methods, addresses and headers of requests before routing.
+"""Refuses requests before routing: wrong methods, invalid hosts, long URLs or headers; answers HEAD requests.
 
 `MethodGuardMiddleware` answers 405 to a method that a literal path such as `/v1/claims/redeem` does not have.
 Routing alone would continue to `/v1/claims/{claim_id}` and look for a claim `redeem`. `HeadMethodMiddleware`

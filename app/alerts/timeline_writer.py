@@ -1,4 +1,4 @@
-"""Writes timeline entries: what samples, people and timers did to an alert.
+"""Writes entries of the timeline of alerts.
 
 Entries are written in the transaction of the change that they record. Must not decide on changes.
 """

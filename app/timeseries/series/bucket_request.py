@@ -1,4 +1,4 @@
-"""Validates requests for series in buckets, for one box and for many, and bounds the samples read.
+"""Validates the query parameters of a series in buckets.
 
 Also defines the query parameters of series in buckets.
 """
@@ -23,8 +23,8 @@ from app.timeseries.series.aggregates import (
     format_bucket_page,
     parse_aggregates,
 )
+from app.timeseries.series.bucket_widths import BucketWidth, clamp_span
 from app.timeseries.series.reading_queries import MeasuredBox
-from app.timeseries.series.series_arithmetic import BucketWidth, clamp_span
 
 MAX_SAMPLES: Final = 5_000_000
 """The most samples that are read for one series; those in roll-ups do not count."""

@@ -1,10 +1,10 @@
-"""Builds the content of mails about incidents, notices, tests and unknown events. Pure."""
+"""Builds mails on incidents, disabled endpoints, dropped messages and quotas, and test mails. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from app.notifications.email.alert_mail import SiteName, sanitize_link
-from app.notifications.email.event_bodies import MailEvent
+from app.notifications.email.mail_event_schemas import MailEvent
 from app.notifications.email.mail_formats import (
     clean_line,
     format_local_time,

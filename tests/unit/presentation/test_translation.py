@@ -9,7 +9,7 @@ import pytest
 
 from app.notifications.email import mail_texts
 from app.notifications.sentences import phrases
-from app.presentation.messages import load_french, translated
+from app.presentation.translation import load_french, translated
 
 APP = Path(__file__).parents[3] / "app"
 

@@ -1,4 +1,4 @@
-"""Signs in people that an OpenID Connect provider has identified, and links them to accounts and invitations.
+"""Links a verified identity of an OpenID Connect provider to an account or an invitation.
 
 A person is found by the provider's subject. The first time they are found by their e-mail address: it must be
 verified by the provider, and there must be an account or an invitation for it. Since the address of an
@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.people import repository
 from app.people.audit_notes import record_sign_in_refusals
-from app.people.context import PeopleContext
+from app.people.dependencies import PeopleContext
 from app.people.invitation_service import add_member, lock_organisation, make_user
 from app.people.models import Invitation, OidcIdentity, User
 from app.people.oidc_provider import VerifiedIdentity

@@ -14,7 +14,7 @@ from app.platform.config.security_findings import (
 from app.platform.config.settings import VigieSettings
 from app.platform.kernel.api_keys import _checksum, generate_key, is_well_formed_key
 from app.platform.secrets.sealing import generate_encryption_key
-from app.standalone.security_audit import (
+from app.standalone.insecure_settings import (
     LoginPrivileges,
     SettingsEnvironment,
     find_insecure_settings,

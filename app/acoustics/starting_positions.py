@@ -1,4 +1,4 @@
-"""Computes starting points of a search: closed solutions of triples, and the best positions of a grid. Pure.
+"""Computes starting positions for locating a sound, from three arrivals each and from a grid. Pure.
 
 Three arrivals at (p, t) with the reference 1 give, with r the distance to box 1, q = p - p1, τ = t - t1:
 q·x = (|q|² - c²τ²)/2 - cτ·r, which is linear in x, and |x| = r, which makes it a quadratic in r (Schau and

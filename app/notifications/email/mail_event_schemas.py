@@ -1,4 +1,4 @@
-"""Defines the fields of event bodies that mails read, all optional, so that every event can be mailed.
+"""Defines what the mail builders read from the JSON of an event. All fields are optional.
 
 Times are RFC 3339, values in the metric's unit.
 """

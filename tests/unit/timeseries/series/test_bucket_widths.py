@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.platform.kernel.errors import InvalidError
 from app.quarantine.queries import decode_payload
-from app.timeseries.series.series_arithmetic import (
+from app.timeseries.series.bucket_widths import (
     MAX_BUCKETS,
     BucketWidth,
     complete_range,

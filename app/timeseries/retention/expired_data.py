@@ -1,4 +1,4 @@
-"""Builds the SQL that counts and removes expired values of samples, and removes expired latest values.
+"""Counts and removes expired values of samples, and removes expired latest values.
 
 The preview and the worker share the conditions. A row has values of several purposes: values whose purpose
 has expired are removed, and the row with its last value. Limits are an array, in the order of the purposes

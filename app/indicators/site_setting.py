@@ -1,12 +1,12 @@
-"""Derives the setting (indoor or outdoor), country and season of a site from its kind and location. Pure."""
+"""Derives the setting (indoor or outdoor), country and season of a site, and which indices it gets. Pure."""
 
 from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
 from app.indicators.index_definitions import IndexDefinition, PlaceSetting
+from app.indicators.indoor_comfort import Season
 from app.indicators.noise_levels import DEFAULT_COUNTRY
-from app.indicators.thermal_comfort import Season
 
 KINDS_BY_SETTING: Final[Mapping[PlaceSetting, frozenset[str]]] = {
     "indoor": frozenset(

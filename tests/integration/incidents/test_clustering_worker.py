@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from app.incidents import worker_writes
+from app.incidents.clustering_worker import IncidentWorker
 from app.incidents.event_clustering import cluster_events
-from app.incidents.worker import IncidentWorker
 from app.notifications.events import outbox
 from app.platform.config.incident_settings import IncidentSettings
 from app.platform.db.database import Database
@@ -344,7 +344,7 @@ async def test_what_cannot_be_computed_keeps_nothing_else_of_its_site_waiting(
             raise ArithmeticError
         return cluster_events(heard, settings, crowded=crowded)
 
-    monkeypatch.setattr("app.incidents.worker.cluster_events", fails)
+    monkeypatch.setattr("app.incidents.clustering_worker.cluster_events", fails)
     # What came last is looked at first, and fails.
     await square.work()
     (incident,) = await square.incidents()

@@ -1,4 +1,4 @@
-"""Relates a rule to the preset that it was made from: changes since then, and its translated name. Pure."""
+"""Compares a rule with the preset that it was created from, and translates the name of the preset. Pure."""
 
 from collections.abc import Mapping
 from functools import cache

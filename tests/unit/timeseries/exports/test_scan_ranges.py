@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.timeseries.exports.box_selection import ExportSpan, RowPosition
-from app.timeseries.exports.row_scan import (
+from app.timeseries.exports.scan_ranges import (
     MAX_SCANNED_BOXES,
     AdaptiveRowScan,
     ScanOutcome,

@@ -11,7 +11,7 @@ from app.platform.http.contract.pagination import Cursor
 from app.platform.http.contract.problems import document_problems
 from app.platform.identity.principals import Principal, require_scope
 from app.timeseries.series import multi_series
-from app.timeseries.series.bucket_query import (
+from app.timeseries.series.bucket_request import (
     AggregatesParameter,
     BucketParameter,
     BucketQuery,
@@ -20,8 +20,8 @@ from app.timeseries.series.bucket_query import (
     ToParameter,
     check_bucket_parameters,
 )
+from app.timeseries.series.bucket_widths import BucketWidth, complete_range, find_metric
 from app.timeseries.series.period_comparison import compare_metric_periods, parse_reference_period
-from app.timeseries.series.series_arithmetic import BucketWidth, complete_range, find_metric
 from app.timeseries.series.series_schemas import ComparisonsOut, SeriesPage
 
 router: Final = APIRouter(prefix="/v1/readings", tags=["Readings"])

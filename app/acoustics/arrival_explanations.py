@@ -1,4 +1,4 @@
-"""Finds all likely explanations of arrivals as the sound itself, reflections or false detections. Pure.
+"""Explains the arrivals of a sound at boxes: each is direct, a reflection or a false detection. Pure.
 
 Each pattern of faults has a probability by Bayes, the product of three factors:
 
@@ -30,7 +30,7 @@ from app.acoustics.least_squares import (
     refine_states_robustly,
 )
 from app.acoustics.localisation_inputs import FloatArray, LocalisationProblem
-from app.acoustics.search_seeds import make_grid_seeds, make_triple_seeds
+from app.acoustics.starting_positions import make_grid_seeds, make_triple_seeds
 
 type BoolMask = NDArray[np.bool_]
 

@@ -1,4 +1,4 @@
-from app.standalone.stack_metrics import StackMetrics, parse_metrics
+from app.standalone.traffic_counts import StackMetrics, parse_metrics
 
 TEXT = """\
 # HELP vigie_ingest_messages_total Messages

@@ -1,4 +1,4 @@
-"""Clusters marked sound events into incidents in the background, and publishes each version once.
+"""Clusters the sound events of marked time slots into incidents, and publishes each version once.
 
 Clustering runs in a thread, outside of any transaction. Then one transaction claims the events, checks that
 no other worker changed them, and writes incidents, history and outbox. A mark is deleted after its last

@@ -22,7 +22,7 @@ from app.indicators.input_types import (
     find_no_value_reason,
 )
 from app.indicators.period_selection import TimePeriod
-from app.presentation.messages import BilingualText, translated
+from app.presentation.translation import BilingualText, translated
 
 COVERAGE: Final = 75.0
 type Season = Literal["heating", "cooling"]

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from app.indicators.period_selection import HOUR_US, TimePeriod
-from app.indicators.thermal_comfort import (
+from app.indicators.indoor_comfort import (
     Season,
     compute_humidex,
     compute_light,
@@ -12,6 +11,7 @@ from app.indicators.thermal_comfort import (
     dew_point,
     humidex_from_dew_point,
 )
+from app.indicators.period_selection import HOUR_US, TimePeriod
 from tests.unit.indicators.build import constant, hourly, step_of, us
 
 START = us("2025-06-02T00:00")

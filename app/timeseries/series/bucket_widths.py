@@ -1,4 +1,4 @@
-"""Rounds values to stored precision, and computes bucket widths and time ranges.
+"""Parses bucket widths and time ranges of series, and rounds values to the stored precision.
 
 Pure: no database, no HTTP, no clock.
 """

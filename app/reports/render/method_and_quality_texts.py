@@ -1,9 +1,9 @@
-"""Holds the texts on data quality, on how to read the report, and on methods, in English and French."""
+"""Holds the texts of reports on data quality, methods, their citations and coverage."""
 
 from collections.abc import Mapping
 from typing import Final
 
-from app.presentation.messages import BilingualText, translated
+from app.presentation.translation import BilingualText, translated
 
 DATA_WORDS: Final[Mapping[str, BilingualText]] = {
     # Quality.

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from prometheus_client.mmap_dict import MmapedDict
 
-from app.platform.observability.metric_files import MULTIPROCESS_VARIABLE, trim_metric_files
+from app.platform.observability.metric_file_space import MULTIPROCESS_VARIABLE, trim_metric_files
 
 COUNT = """
-from app.platform.observability.metric_files import METRICS_SHARED
+from app.platform.observability.metric_file_space import METRICS_SHARED
 from app.platform.observability.metrics_and_logs import SAMPLES_STORED, render_metrics
 SAMPLES_STORED.labels("mqtt").inc(3)
 assert b'vigie_samples_stored_total{door="mqtt"} 3.0' in render_metrics()
