@@ -31,8 +31,10 @@ _CHANGED_PURPOSES: Final = (
     "FROM site_purposes WHERE revision > $1"
 )
 _PLATFORM: Final = "SELECT id FROM organisations WHERE platform"
+# `vigie deliver` may read these columns alone.
+_SITE_NAMES: Final = "SELECT id, name, timezone FROM sites WHERE id = ANY ($1::uuid[])"
 _SITES: Final = """
-SELECT id, organisation_id, name, kind, timezone, latitude, attributes::text AS attributes
+SELECT id, organisation_id, kind, timezone, latitude, attributes::text AS attributes
 FROM sites WHERE id = ANY ($1::uuid[])
 """
 _REMOVING_SITES: Final = """
@@ -80,8 +82,13 @@ async def find_platform_organisation(connection: RawConnection) -> UUID | None:
     return found
 
 
+async def read_site_names(connection: RawConnection, site_ids: Collection[UUID]) -> list[asyncpg.Record]:
+    """Read names and time zones of sites."""
+    return await connection.fetch(_SITE_NAMES, list(site_ids))
+
+
 async def read_sites(connection: RawConnection, site_ids: Collection[UUID]) -> list[asyncpg.Record]:
-    """Read organisation, name, kind, time zone, latitude and attributes (JSON text) of sites."""
+    """Read organisation, kind, time zone, latitude and attributes (JSON text) of sites."""
     return await connection.fetch(_SITES, list(site_ids))
 
 
