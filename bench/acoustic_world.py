@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.acoustics.local_plane import TangentPlane
 from app.acoustics.localisation_inputs import BoxPosition
+from app.acoustics.tangent_plane import TangentPlane
 
 type Floats = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ import asyncpg
 
 from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
-from app.notifications.http.signing import generate_secret
+from app.notifications.http.webhook_signatures import generate_secret
 from app.platform.kernel.ids import new_id
 from bench.measure import Reading, peak_rss
 from bench.process import FailedError, python

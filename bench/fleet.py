@@ -14,7 +14,11 @@ from typing import Any, Final
 
 import aiomqtt
 
-from app.platform.broker.mosquitto_hash import ITERATIONS, hash_mosquitto_password, verify_mosquitto_password
+from app.platform.broker.mosquitto_password_hash import (
+    ITERATIONS,
+    hash_mosquitto_password,
+    verify_mosquitto_password,
+)
 from bench.load import box_id
 from bench.measure import cpu_seconds, rss
 from bench.process import FailedError, Running, python

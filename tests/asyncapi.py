@@ -18,7 +18,7 @@ from app import __version__
 from app.catalogue.device_event_types import EVENT_TYPES
 from app.catalogue.metrics import CATALOGUE, METRICS_BY_NAME
 from app.catalogue.units import FACTORS
-from app.ingest.codec.event_status_decoder import OCTAVES
+from app.ingest.codec.event_and_status_decoder import OCTAVES
 from app.platform.kernel.rejection_codes import REJECTION_REASONS
 
 DOCS = Path(__file__).parents[1] / "docs"

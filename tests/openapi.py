@@ -4,7 +4,7 @@ import functools
 from typing import Any
 
 from app.platform.config.settings import VigieSettings
-from app.processes.api import create_app
+from app.processes.api_application import create_app
 
 
 @functools.cache

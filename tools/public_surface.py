@@ -29,7 +29,7 @@ from pydantic_core import PydanticUndefined
 
 import app
 from app.platform.config.settings import VigieSettings
-from app.processes.api import create_app
+from app.processes.api_application import create_app
 from app.processes.audit_cli import app as audit_app
 from simulators.cli import app as simulators_app
 

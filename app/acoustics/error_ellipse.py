@@ -1,4 +1,4 @@
-"""Computes the ellipse that contains the source with a probability of 95 %, over all explanations. Pure.
+"""Computes the 95 % error ellipse of a sound's position, over all plausible explanations. Pure.
 
 Possible positions are spread as points. They lie around each explanation by its covariance. For each arrival
 that it uses, further points lie as far away as an undetected delay would shift the position (external

@@ -1,4 +1,4 @@
-"""Groups sound events of boxes into incidents, independent of their order of arrival. Pure.
+"""Groups sound events from several boxes into incidents, in whatever order they were received. Pure.
 
 The incidents depend only on the set of events. A caller that retains all events within
 `event_links.compute_horizon_us` and calls again after a late event gets the result of the right order.
@@ -22,13 +22,13 @@ from app.acoustics.linked_events import (
     group_linked_events,
     may_share_sound,
 )
-from app.acoustics.local_plane import TangentPlane
 from app.acoustics.localisation import locate_sound
 from app.acoustics.localisation_inputs import US_PER_SECOND, BoxPosition, LocalisationSettings, build_problem
 from app.acoustics.localisation_results import LocalisationResult
-from app.acoustics.majority_source import SourceHypothesis, find_best_sources
 from app.acoustics.shots_and_echoes import ECHO_S, find_further_rounds, split_rounds_and_echoes
 from app.acoustics.sound_events import IncidentRound, SoundEvent, SoundIncident
+from app.acoustics.source_consensus import SourceHypothesis, find_best_sources
+from app.acoustics.tangent_plane import TangentPlane
 
 _OWN: Final = 3
 _MANY: Final = 5

@@ -1,4 +1,4 @@
-"""Fits source states to arrival times by least squares: many starts together, then one state in full. Pure.
+"""Estimates a sound's position and emission time from its arrival times by least squares. Pure.
 
 The unknowns are the position, the time of emission, and errors that all arrivals share: those of the slowness
 of sound and of the wind, in standard errors. Their priors enter as additional observations. Widening the

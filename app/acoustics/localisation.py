@@ -20,7 +20,6 @@ from scipy.special import chdtri
 from app.acoustics.arrival_explanations import ArrivalExplanations, explain_arrivals
 from app.acoustics.error_ellipse import CHI2_QUANTILE, compute_ellipse_matrix, sample_source_points
 from app.acoustics.least_squares import UNKNOWN_COUNT, compute_misfits, solve_least_squares
-from app.acoustics.local_plane import TangentPlane
 from app.acoustics.localisation_inputs import (
     US_PER_SECOND,
     BoxPosition,
@@ -38,6 +37,7 @@ from app.acoustics.localisation_results import (
     LocalisationResult,
     SourcePosition,
 )
+from app.acoustics.tangent_plane import TangentPlane
 
 _POINTS: Final = 41
 _BEYOND: Final = 4.0

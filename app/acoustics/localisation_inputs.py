@@ -1,4 +1,4 @@
-"""Defines the inputs of a localisation: positions, arrivals, assumed errors, and the speed of sound. Pure."""
+"""Defines the inputs of a sound localisation: box positions, arrival times, errors, speed of sound. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.acoustics.local_plane import TangentPlane
+from app.acoustics.tangent_plane import TangentPlane
 
 ABSOLUTE_ZERO_C: Final = -273.15
 _SPEED_AT_0_C: Final = 331.3

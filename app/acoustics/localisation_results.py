@@ -1,4 +1,4 @@
-"""Defines the result of a localisation: evidence, position, ellipse, and a verdict per arrival. Pure."""
+"""Defines the result of locating a sound: position, error ellipse, and a verdict per arrival. Pure."""
 
 import math
 from collections.abc import Mapping

@@ -22,7 +22,7 @@ from app.platform.identity.principals import Principal, current_principal
 from app.platform.kernel.instants import from_datetime, to_datetime
 from app.registry.models import Box, Site
 from app.rules.definitions.models import Rule
-from app.timeseries.series.latest_queries import LatestByMetric, read_latest_values
+from app.timeseries.series.latest_value_queries import LatestByMetric, read_latest_values
 
 MEASUREMENTS_SCOPE: Final = "telemetry:read"
 """The scope that is required to read measurements, including the current values of alerts."""

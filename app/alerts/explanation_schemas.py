@@ -1,4 +1,4 @@
-"""Defines the JSON of an alert's explanation."""
+"""Defines the JSON that explains an alert: its rule in words, measurements, timeline and deliveries."""
 
 from datetime import datetime
 from typing import Final

@@ -1,4 +1,4 @@
-"""Evaluates rules on indices in the background after their periods end, and evaluates each period once.
+"""Evaluates rules on indices, such as air quality, once after each period ends, in the background.
 
 Indices are computed first, outside of any transaction. Then one transaction locks the states of some rules,
 checks that no other worker changed them, evaluates, and writes alerts, outbox and states. So the work is

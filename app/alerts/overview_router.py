@@ -1,4 +1,4 @@
-"""Serves `/v1/overview`: current problems with alerts, boxes and endpoints, in one response."""
+"""Serves `/v1/overview`: firing alerts, inactive boxes and failing webhooks or channels, in one response."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -18,7 +18,10 @@ from app.alerts.overview_schemas import (
     OverviewOut,
 )
 from app.alerts.repository import AlertFilter
-from app.notifications.api.failing_endpoints import count_failing_endpoints, list_failing_endpoints
+from app.notifications.api.failing_endpoint_queries import (
+    count_failing_endpoints,
+    list_failing_endpoints,
+)
 from app.platform.http.contract.dependencies import ReadSessionDep
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest

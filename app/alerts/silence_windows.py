@@ -1,4 +1,4 @@
-"""Computes when a silence mutes: the windows of its schedule, and ends at a local time."""
+"""Computes when a silence mutes alerts: its next scheduled window, and its end given as a local time."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Writes transitions of rules to alerts, timelines and the outbox, in the transaction of the samples.
+"""Writes changes of alert state to alerts, timelines and the outbox, in the samples' transaction.
 
 Uses a constant number of statements. Must not commit, wake the dispatcher or count metrics: a batch may be
 rolled back and retried. Alerts are locked in the order of their ids, to avoid deadlocks.
@@ -14,7 +14,7 @@ from app.alerts.muting_queries import find_muted
 from app.alerts.timeline_writer import write_timeline
 from app.notifications.events.outbox import enqueue_events
 from app.platform.db.database import RawConnection
-from app.registry.worker_queries import read_box_ids
+from app.registry.cross_tenant_repository import read_box_ids
 from app.rules.definitions.repository import read_rule_descriptions
 from app.rules.engine.threshold_evaluator import AlertTransition
 

@@ -1,4 +1,4 @@
-"""Verifies the audit log in the database, in one snapshot and constant memory, and logs its heads.
+"""Verifies the audit log's hash chains in the database, in constant memory, and logs their heads.
 
 `app.audit.hash_chain` evaluates the entries that are read here. The database login of the settings must see
 all organisations.

@@ -1,4 +1,4 @@
-"""Lists the purposes that a site declares, and the metrics and event types of each.
+"""Lists the purposes that a site can declare, with the metrics and event types of each.
 
 Each metric and each event type belongs to exactly one purpose; a test checks that. A purpose's `name` is
 stable, because settings and the database store it.

@@ -13,18 +13,19 @@ from uuid import UUID
 
 import asyncpg
 
-from app.incidents.air_assumptions import build_localisation_settings, estimate_temperature
-from app.incidents.event_clustering import cluster_events
-from app.incidents.incident_plan import StoredIncident, exclude_partial_incidents, plan_incidents
-from app.incidents.incident_versions import compute_incident_columns
-from app.incidents.time_slots import (
+from app.incidents.clustering_windows import (
     MAX_SLOT_EVENTS,
     MAX_WINDOW_EVENTS,
     ClusteringWindow,
     find_clustering_windows,
     thin_events,
 )
-from app.incidents.updates_and_settling import enqueue_updates, has_due_work, settle_incidents
+from app.incidents.event_clustering import cluster_events
+from app.incidents.incident_columns import compute_incident_columns
+from app.incidents.incident_lifecycle import enqueue_updates, has_due_work, settle_incidents
+from app.incidents.incident_plan import StoredIncident, exclude_partial_incidents, plan_incidents
+from app.incidents.incident_writer import ConcurrentChangeError, IncidentChangeSet, write_plan
+from app.incidents.localisation_assumptions import build_localisation_settings, estimate_temperature
 from app.incidents.worker_queries import (
     IncidentSite,
     MarkedSlots,
@@ -38,7 +39,6 @@ from app.incidents.worker_queries import (
     list_site_events,
     read_temperatures,
 )
-from app.incidents.worker_writes import ConcurrentChangeError, IncidentChangeSet, write_plan
 from app.notifications.events.outbox import wake_dispatcher
 from app.platform.config.incident_settings import IncidentSettings
 from app.platform.db.database import DATABASE_ERRORS, Database, is_transient

@@ -1,4 +1,4 @@
-"""Plans how new clusters create, continue or supersede stored incidents. Pure.
+"""Plans how new clusters of sound events create, continue or supersede incidents. Pure.
 
 An incident continues as the cluster that has most of its events. A reviewed incident is not changed: later
 events are only recorded with it. An incident is superseded if all its events belong to others now.

@@ -131,7 +131,7 @@ class IncidentEntry(Base):
 
 
 class IncidentMark(Base):
-    """A ten-second slot of a site with events to cluster (`app.incidents.time_slots`)."""
+    """A ten-second slot of a site with events to cluster (`app.incidents.clustering_windows`)."""
 
     __tablename__ = "incident_marks"
 

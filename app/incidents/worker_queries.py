@@ -1,4 +1,4 @@
-"""Reads the input of the incident worker: marks, events with box positions, incidents, temperatures."""
+"""Reads the incident worker's input: time slots to process, sound events, incidents, temperatures."""
 
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
@@ -10,12 +10,12 @@ from uuid import UUID
 import msgspec
 
 from app.acoustics.classification_pooling import ClassCandidate
+from app.incidents.clustering_windows import find_first_run, search_range_us
 from app.incidents.event_clustering import HEARD_TYPES, HeardEvent
 from app.incidents.incident_plan import StoredIncident
-from app.incidents.time_slots import find_first_run, search_range_us
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import from_datetime, to_datetime
-from app.registry.worker_queries import read_sites
+from app.registry.cross_tenant_repository import read_sites
 
 _MARKS: Final = 2_000
 _RUNS: Final = 50

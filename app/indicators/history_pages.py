@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from app.indicators.box_queries import IndexedBox
+from app.indicators.boxes_and_read_limits import IndexedBox
 from app.indicators.index_definitions import PERIOD_LENGTHS, IndexDefinition
 from app.indicators.period_selection import MIN_LENGTH_US, PeriodLength, TimePeriod, periods_starting_in
 from app.indicators.service import (

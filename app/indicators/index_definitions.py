@@ -1,4 +1,4 @@
-"""Defines how each index is computed: its periods, places, input and supported options. Pure.
+"""Defines how each environmental index is computed: periods, places, input and options. Pure.
 
 Maps each method to a function of measurements, period and options. Measurements are arguments.
 """

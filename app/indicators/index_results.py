@@ -1,4 +1,4 @@
-"""Defines methods, bands and results of indices, and builds results with limits and reasons. Pure.
+"""Defines the types of index methods, bands and results, and builds results. Pure.
 
 Any change of a method's numbers or formula increments its version: results of two versions are not
 comparable. Times are µs since the epoch, coverages percent (0 to 100).

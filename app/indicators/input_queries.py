@@ -13,7 +13,13 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import METRICS_BY_NAME
-from app.indicators.box_queries import HOUR_S, MAX_SAMPLES, IndexedBox, InputNeeds, too_many_samples_error
+from app.indicators.boxes_and_read_limits import (
+    HOUR_S,
+    MAX_SAMPLES,
+    IndexedBox,
+    InputNeeds,
+    too_many_samples_error,
+)
 from app.indicators.index_definitions import BoxMeasurements
 from app.indicators.input_types import HourlySeries, SampleSeries, SoundLevels
 from app.indicators.period_selection import DAY_US, TimePeriod

@@ -1,4 +1,4 @@
-"""Defines the input arrays of indices (hourly means, samples, sound levels) and the means they share. Pure.
+"""Defines the input series of environmental indices (hours, samples, sound levels) and their means. Pure.
 
 Constructors check invariants (ValueError). Times are int64 µs since the epoch, ascending. Values are float64
 in the metric's unit of the catalogue, NaN for missing ones. Coverages are percent.

@@ -1,4 +1,4 @@
-"""Lists all methods by name. Pure: each module registers the methods that it computes."""
+"""Collects the index methods of all index modules, by name. Pure."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.indicators.box_queries import MAX_BOXES, find_indexed_boxes
+from app.indicators.boxes_and_read_limits import MAX_BOXES, find_indexed_boxes
 from app.indicators.history_pages import build_history_page, resolve_period_length
 from app.indicators.index_definitions import (
     INDEX_DEFINITIONS,

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.indicators.box_queries import (
+from app.indicators.boxes_and_read_limits import (
     MAX_HOURS,
     MAX_SAMPLES,
     IndexedBox,

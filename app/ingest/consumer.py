@@ -16,9 +16,9 @@ from typing import Any
 
 import asyncpg
 
-from app.ingest.acks import AckPublisher
+from app.ingest.ack_publisher import AckPublisher
+from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.codec.decoded_batch import DecodedBatch
-from app.ingest.codec.message_intake import decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_splitter import CommitProgress

@@ -1,4 +1,4 @@
-"""Accepts events of boxes by HTTP (`POST /v1/events`), with the rejection codes of MQTT."""
+"""Accepts events of boxes by HTTP (`POST /v1/events`), with the same rejection codes as over MQTT."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from app.catalogue.device_event_types import EVENT_TYPES
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
-from app.ingest.codec.event_status_decoder import (
+from app.ingest.codec.event_and_status_decoder import (
     MAX_COUNT,
     MAX_EVENTS,
     NAME_PATTERN,
@@ -16,7 +16,7 @@ from app.ingest.codec.event_status_decoder import (
     decode_http_events,
 )
 from app.ingest.http_ingest import TelemetryOutcome, ingest_request, make_decode_context, read_ingest_body
-from app.platform.content_policy.refused_payloads import assess_payload
+from app.platform.content_policy.payload_assessment import assess_payload
 from app.platform.http.contract.fields import BOX_ID_PATTERN
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import check_media_type

@@ -11,8 +11,9 @@ from fastapi.responses import JSONResponse
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.ingest.adapters.adapter_registry import BY_MEDIA_TYPE
 from app.ingest.adapters.adapter_types import FormatAdapter, adapt_decoded
+from app.ingest.adapters_router import router as pushes
+from app.ingest.codec.batch_decoder import add_adapted_message, add_foreign_message
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
-from app.ingest.codec.message_intake import add_adapted_message, add_foreign_message
 from app.ingest.codec.telemetry_codec import decode_http_telemetry
 from app.ingest.device_events_router import router as events
 from app.ingest.http_ingest import (
@@ -22,7 +23,6 @@ from app.ingest.http_ingest import (
     read_ingest_body,
     rewrite_payload_as_json,
 )
-from app.ingest.push_router import router as pushes
 from app.platform.http.contract.fields import BOX_ID_PATTERN
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import check_media_type

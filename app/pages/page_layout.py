@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from fastapi import Request
 
 from app.platform.config.settings import VigieSettings
-from app.public_register.page_frame import FOLDER as REGISTER_FILES
-from app.public_register.page_frame import PageContext, negotiate_language, render_page
+from app.public_register.page_rendering import FOLDER as REGISTER_FILES
+from app.public_register.page_rendering import PageContext, negotiate_language, render_page
 from app.public_register.register_formats import RegisterFormatter
 from app.public_register.ttl_cache import CachedResponse
 

@@ -17,8 +17,8 @@ from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.ids import new_id
 from app.platform.secrets.sealed_columns import INVITATION_TOKEN
 from app.platform.secrets.sealing import SecretSealer
+from app.registry.box_service import check_key_has_no_expiry, resolve_organisation
 from app.registry.models import Organisation
-from app.registry.service import check_key_has_no_expiry, resolve_organisation
 
 INVITATION_PREFIX: Final = "vgi_"
 

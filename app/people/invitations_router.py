@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.people import invitation_acceptance, invitation_service, repository
-from app.people.audit_notes import record_invitations
+from app.people.audit_entries import record_invitations
 from app.people.dependencies import PeopleDependency
 from app.people.members_router import MembersReader, MembersWriter
 from app.people.models import Invitation

@@ -1,4 +1,4 @@
-"""Changes and removes members, and creates tokens for new passwords.
+"""Changes and removes members of organisations, and creates their password reset tokens.
 
 A caller cannot grant a role with scopes that it lacks, nor change a member with such a role. An organisation
 always has an owner. A change that affects a person in all their organisations runs with the full tenant
@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.people import repository
-from app.people.audit_notes import record_members
+from app.people.audit_entries import record_members
 from app.people.member_roles import SCOPES_OF, Role
 from app.people.models import Membership, PasswordResetToken, User
 from app.people.password_service import RESET_PREFIX, delete_reset_tokens, make_no_password_error
@@ -29,17 +29,17 @@ from app.platform.kernel.api_keys import generate_key, hash_key
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
 from app.platform.kernel.tenant_scope import TenantScope, run_with_full_scope
-from app.registry import service
+from app.registry import box_service
+from app.registry.box_service import check_key_has_no_expiry
 from app.registry.models import Organisation
 from app.registry.repository import find_organisation
-from app.registry.service import check_key_has_no_expiry
 
 _WHAT: Final = "member"
 
 
 def check_role_grant(principal: Principal, role: Role) -> None:
     """Refuse to grant a role, or to change its holder, if the caller lacks its scopes (ForbiddenError)."""
-    service.check_scopes_covered(principal, SCOPES_OF[role])
+    box_service.check_scopes_covered(principal, SCOPES_OF[role])
 
 
 async def check_member_sites(
@@ -63,7 +63,7 @@ async def check_member_sites(
             "An owner cannot be limited to sites. Leave `site_ids` out, or choose another role.",
             code="owner_of_sites",
         )
-    await service.check_key_sites(session, principal, owner, site_ids)
+    await box_service.check_key_sites(session, principal, owner, site_ids)
 
 
 async def get_member(

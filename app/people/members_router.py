@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query
 
 from app.people import member_service, repository
-from app.people.audit_notes import record_members
+from app.people.audit_entries import record_members
 from app.people.dependencies import PeopleDependency
 from app.people.member_roles import Role
 from app.people.models import Membership, User

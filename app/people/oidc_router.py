@@ -1,4 +1,4 @@
-"""Serves the endpoints of a browser that signs in through an OpenID Connect provider: start and callback."""
+"""Serves the endpoints for sign-in through an OpenID Connect provider, such as start and callback."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -17,8 +17,8 @@ from app.platform.http.contract.fields import Identifier
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import AnonymousRoute, StrictRoute
 from app.platform.identity import attempt_limiter
-from app.platform.kernel.client_addresses import make_address_subject
 from app.platform.kernel.errors import InvalidError, VigieError
+from app.platform.kernel.ip_addresses import make_address_subject
 
 router: Final = APIRouter(prefix="/v1/oidc", tags=["Sign-in"], route_class=StrictRoute)
 anonymous_router: Final = APIRouter(prefix="/v1/oidc", tags=["Sign-in"], route_class=AnonymousRoute)

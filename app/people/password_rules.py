@@ -1,4 +1,4 @@
-"""Checks new passwords (NIST SP 800-63B-4): a minimum length, and none that attackers try first. Pure.
+"""Checks that new passwords are long enough and not easy to guess (NIST SP 800-63B-4). Pure.
 
 No character classes are required, and passwords do not expire. A password needs enough characters besides
 common words, keyboard sequences, repetitions, and the person's name and address.

@@ -11,15 +11,15 @@ from uuid import UUID
 from sqlalchemy import select
 
 from app.people import repository
-from app.people.audit_notes import record_sign_in_refusals
+from app.people.audit_entries import record_sign_in_refusals
 from app.people.dependencies import PeopleContext
 from app.people.models import User
 from app.people.password_rules import normalise_password
 from app.people.sessions import ClientInfo
 from app.platform.db.database import WriteSession
 from app.platform.identity import attempt_limiter
-from app.platform.kernel.client_addresses import make_address_subject
 from app.platform.kernel.errors import UnauthorisedError
+from app.platform.kernel.ip_addresses import make_address_subject
 from app.platform.kernel.tenant_scope import run_with_full_scope
 
 _CHECKS: Final = "checks:"

@@ -1,4 +1,4 @@
-"""Submits, shows and withdraws rights requests for anonymous callers, with rate limits.
+"""Submits, shows and withdraws privacy requests (GDPR) of anonymous callers, with rate limits.
 
 REST and the pages both use it. It works in the full tenant scope, because the caller has no API key.
 """
@@ -12,7 +12,7 @@ from app.notifications.events.outbox import wake_dispatcher_after
 from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.identity import attempt_limiter
-from app.platform.kernel.client_addresses import make_address_subject
+from app.platform.kernel.ip_addresses import make_address_subject
 from app.platform.kernel.tenant_scope import FULL_SCOPE, ScopedCaller, format_actor, run_as_caller
 from app.privacy_requests import service
 from app.privacy_requests.schemas import RightsAsk, RightsRequestCreate, RightsRequestMade, RightsStatus

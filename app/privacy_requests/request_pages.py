@@ -1,4 +1,4 @@
-"""Serves the forms by which people submit and track rights requests, in English and French.
+"""Serves the forms by which people submit and track GDPR rights requests, in English and French.
 
 The forms work without scripts. Responses are never cached, because they contain tokens. The rules and rate
 limits are in `app.privacy_requests.public_requests`.
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from app.platform.config.settings import VigieSettings
 from app.platform.http.contract.body_scanner import check_body
-from app.platform.http.contract.forms import read_form
+from app.platform.http.contract.html_forms import read_form
 from app.platform.http.contract.problems import get_field_error_code
 from app.platform.http.contract.strict_body import ANONYMOUS_BODY_MAX
 from app.platform.kernel.errors import InvalidError, VigieError
@@ -26,7 +26,12 @@ from app.privacy_requests import public_requests
 from app.privacy_requests.request_texts import FAULTS, KINDS, OUTCOMES, STATES, WORDS
 from app.privacy_requests.schemas import RightsAsk, RightsRequestCreate, RightsRequestMade, RightsStatus
 from app.public_register.dependencies import Context, RegisterContext
-from app.public_register.page_frame import PageContext, build_page_csp, negotiate_language, render_page
+from app.public_register.page_rendering import (
+    PageContext,
+    build_page_csp,
+    negotiate_language,
+    render_page,
+)
 from app.public_register.register_formats import RegisterFormatter
 
 PATH: Final = "/public/requests"

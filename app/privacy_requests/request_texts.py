@@ -1,4 +1,4 @@
-"""Holds the texts of the pages of rights requests, in English and French."""
+"""Holds the texts of the pages of GDPR rights requests, in English and French."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""Defines the JSON of rights requests, for requesters and for the organisations that answer."""
+"""Defines the JSON of privacy requests (GDPR), for requesters and for the organisations that answer."""
 
 from datetime import datetime
 from typing import Annotated, Final, Literal, Self

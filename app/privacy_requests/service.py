@@ -1,4 +1,4 @@
-"""Creates, extends, withdraws and answers rights requests, and computes their deadlines.
+"""Creates, extends, withdraws and answers data subjects' GDPR requests, and computes their deadlines.
 
 It works inside the caller's transaction.
 

@@ -1,4 +1,4 @@
-"""Publishes an event for each overdue rights request, and removes expired closed requests."""
+"""Publishes an event for each overdue privacy request, and deletes closed ones after their retention."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -7,7 +7,7 @@ import asyncpg
 
 from app.notifications.events.event_types import RIGHTS_OVERDUE
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
-from app.platform.config.rights_settings import RightsSettings
+from app.platform.config.privacy_request_settings import RightsSettings
 from app.platform.kernel.ids import new_id
 from app.platform.observability.metrics_and_logs import get_logger
 

@@ -11,7 +11,7 @@ from app.platform.config.settings import VigieSettings
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.process_runner import ProcessContext, run_role
 from app.platform.runtime.server_timeouts import TimeoutHttpProtocol
-from app.processes.api import create_app
+from app.processes.api_application import create_app
 
 _log = get_logger(__name__)
 _DRAIN_S = 5

@@ -1,4 +1,4 @@
-"""Provides `vigie audit …`: verifies the audit log, prints its heads and exports it.
+"""Provides `vigie audit …`: verifies the audit log's hash chain, prints its newest hashes and exports it.
 
 It connects to the database directly, by the settings (`VIGIE_DATABASE__URL`) or the data directory. No API
 key or encryption key is needed.

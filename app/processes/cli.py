@@ -1,4 +1,4 @@
-"""Defines the command `vigie`: one process, one tool, or the whole stack."""
+"""Defines the command `vigie`: it runs one process, the whole stack, or a tool such as `doctor`."""
 
 import signal
 import sys
@@ -113,8 +113,8 @@ def doctor(*, data_dir: _DataDir = Path(".vigie")) -> None:
         check_security,
         run_doctor,
     )
-    from app.standalone.doctor_chunks import check_chunks  # noqa: PLC0415
     from app.standalone.doctor_database import check_database_roles, check_stored_mail  # noqa: PLC0415
+    from app.standalone.doctor_timescaledb import check_chunks  # noqa: PLC0415
 
     raise typer.Exit(
         run_doctor(

@@ -30,7 +30,7 @@ from app.notifications.delivery.retention import delete_expired_secrets, delete_
 from app.notifications.events.operator_events import notify_dropped_messages, prune_outbox, read_last_dropped
 from app.notifications.events.quota_notices import delete_old_usage, notify_quota_usage
 from app.people.repository import purge_people_data
-from app.platform.broker.drop_monitor import RECENT_S, BrokerDropMonitor
+from app.platform.broker.dropped_message_monitor import RECENT_S, BrokerDropMonitor
 from app.platform.db.advisory_locks import MAINTAINER
 from app.platform.db.database import DATABASE_ERRORS
 from app.platform.http.contract import idempotency_keys
@@ -52,10 +52,10 @@ from app.privacy_requests.worker import process_overdue_requests
 from app.quarantine.entry_writer import purge_quarantine
 from app.registry.box_configurations import publish_due_configs
 from app.registry.broker_password_file import sync_password_file
+from app.registry.cross_tenant_repository import delete_box_row, list_deleted_boxes
 from app.registry.refusal_counts import fold_refusal_counts
-from app.registry.worker_queries import delete_box_row, list_deleted_boxes
 from app.rules.backtests.worker import BacktestWorker
-from app.timeseries.erasure.erasure_sql import remove_box_rollups, remove_sample_slice
+from app.timeseries.erasure.box_data_removal import remove_box_rollups, remove_sample_slice
 from app.timeseries.erasure.worker import ErasureWorker
 from app.timeseries.retention.worker import RetentionWorker
 from app.timeseries.rollups.worker import RollupWorker

@@ -15,13 +15,13 @@ from app.installation import router as installation_router
 from app.notifications.api import (
     channels_router,
     deliveries_router,
-    per_endpoint_router,
     replays_router,
+    webhook_and_channel_router,
     webhooks_router,
 )
 from app.notifications.events import events_router as event_types_router
 from app.notifications.stream import stream_router
-from app.pages import guides_router, welcome_router
+from app.pages import guides_router, invitation_and_reset_router
 from app.people import invitations_router, me_router, members_router, oidc_router, sessions_router
 from app.platform.runtime import readiness
 from app.privacy_requests import request_pages
@@ -50,7 +50,7 @@ from app.timeseries.exports import router as exports_router
 from app.timeseries.quality import router as corrections_router
 from app.timeseries.retention import router as retention_router
 from app.timeseries.rollups import router as rollups_router
-from app.timeseries.series import events_router, multi_series_router, readings_router
+from app.timeseries.series import box_events_router, multi_series_router, readings_router
 from app.timeseries.storage import ingest_totals_router
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
@@ -84,7 +84,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     multi_series_router.router,
     exports_router.router,
     corrections_router.router,
-    events_router.router,
+    box_events_router.router,
     quarantine_router.router,
     ingest_totals_router.router,
     rollups_router.router,
@@ -105,7 +105,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     incidents_router.router,
     webhooks_router.router,
     channels_router.router,
-    per_endpoint_router.router,
+    webhook_and_channel_router.router,
     deliveries_router.router,
     replays_router.router,
     event_types_router.router,
@@ -119,6 +119,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     data_router.router,
     pages_router.router,
     guides_router.router,
-    welcome_router.router,
+    invitation_and_reset_router.router,
     readiness.router,
 )

@@ -13,7 +13,7 @@ from typing import Any, Final
 from app.platform.kernel.instants import format_us, from_datetime
 from app.public_register.about_texts import ABOUT
 from app.public_register.change_texts import describe_change
-from app.public_register.page_frame import PageContext, build_localized_url, render_page
+from app.public_register.page_rendering import PageContext, build_localized_url, render_page
 from app.public_register.page_texts import WORDS
 from app.public_register.register_model import PublishedSite, RegisterChange, RegisterSnapshot
 

@@ -16,7 +16,7 @@ from app.platform.kernel.spdx_licences import get_licence_url
 from app.public_register import atom_feed, csv_tables, dtpr
 from app.public_register import register_geojson as geojson
 from app.public_register.dependencies import REGISTER_TTL_S, Context, RegisterContext
-from app.public_register.page_frame import negotiate_language
+from app.public_register.page_rendering import negotiate_language
 from app.public_register.page_texts import WORDS
 from app.public_register.recent_schemas import PublicRecent, build_recent_document
 from app.public_register.register_formats import RegisterFormatter

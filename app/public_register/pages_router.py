@@ -15,10 +15,15 @@ from app.public_register.change_history import (
     render_missing_page,
 )
 from app.public_register.dependencies import REGISTER_TTL_S, Context, RegisterContext
-from app.public_register.list_page import render_index_page
-from app.public_register.page_frame import PageContext, build_page_csp, load_static_files, negotiate_language
+from app.public_register.page_rendering import (
+    PageContext,
+    build_page_csp,
+    load_static_files,
+    negotiate_language,
+)
 from app.public_register.register_formats import RegisterFormatter
 from app.public_register.register_search import MAX_QUERY_CHARS, SiteSearchQuery
+from app.public_register.site_list_page import render_index_page
 from app.public_register.site_page import PublishedFigures, render_site_page
 from app.public_register.ttl_cache import (
     PAGE_MAX_AGE_S,

@@ -1,4 +1,4 @@
-"""Defines the JSON of a site's newest open data, and builds it from the model."""
+"""Defines and builds the JSON of a site's published measurements of the last 24 hours."""
 
 from datetime import datetime
 from typing import Final

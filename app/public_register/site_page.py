@@ -11,8 +11,7 @@ from app.platform.kernel.spdx_licences import get_licence_url
 from app.public_register import line_charts
 from app.public_register.change_history import ChangeHistoryEntry, build_change_rows
 from app.public_register.legal_texts import BASES, SEVERITIES
-from app.public_register.list_page import build_refusal_rows, format_site_kind, format_site_summary
-from app.public_register.page_frame import PageContext, build_localized_url, render_page
+from app.public_register.page_rendering import PageContext, build_localized_url, render_page
 from app.public_register.page_texts import WORDS
 from app.public_register.purpose_table import (
     build_purpose_context,
@@ -30,6 +29,7 @@ from app.public_register.register_model import (
     RecentMeasurements,
     RegisterSnapshot,
 )
+from app.public_register.site_list_page import build_refusal_rows, format_site_kind, format_site_summary
 
 _BOXES: Final = 100
 _SPANS: Final[tuple[tuple[line_charts.ChartResolution, str], ...]] = (("hour", "hours"), ("day", "days"))

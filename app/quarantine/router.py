@@ -23,7 +23,7 @@ from app.quarantine import queries
 from app.quarantine.models import QuarantineEntry
 from app.quarantine.queries import QUARANTINE, QuarantineFilter, decode_payload
 from app.registry.dependencies import OrganisationFilter
-from app.timeseries.series.events_router import check_event_range
+from app.timeseries.series.box_events_router import check_event_range
 
 type Door = Literal["mqtt", "http"]
 

@@ -21,7 +21,7 @@ from app.platform.kernel.api_keys import generate_key, hash_key, make_key_hint
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
 from app.platform.kernel.tenant_scope import TenantScope
-from app.registry import repository, service
+from app.registry import box_service, repository
 from app.registry.dependencies import (
     DefaultQuotas,
     NameFilter,
@@ -59,11 +59,11 @@ async def create_api_key(
     It cannot have more scopes than the key that creates it, nor expire later.
     """
     now = datetime.now(UTC)
-    service.check_scopes_covered(principal, body.scopes)
-    service.check_expiry_within_key(principal, None, body.expires_at)
+    box_service.check_scopes_covered(principal, body.scopes)
+    box_service.check_expiry_within_key(principal, None, body.expires_at)
     check_expiry(body.expires_at, now)
-    organisation = await service.resolve_organisation(session, principal, body.organisation_id)
-    await service.check_key_sites(session, principal, organisation, body.site_ids)
+    organisation = await box_service.resolve_organisation(session, principal, body.organisation_id)
+    await box_service.check_key_sites(session, principal, organisation, body.site_ids)
     key = generate_key()
     row = ApiKey(
         id=new_id(),
@@ -134,9 +134,9 @@ async def update_api_key(
     """
     row = await _get(session, key_id, principal.visible(), lock=True)
     matching.check(KeyOut.of(row))
-    service.check_scopes_covered(principal, row.scopes)
+    box_service.check_scopes_covered(principal, row.scopes)
     if "expires_at" in body.model_fields_set:
-        service.check_expiry_within_key(principal, row.id, body.expires_at)
+        box_service.check_expiry_within_key(principal, row.id, body.expires_at)
         check_expiry(body.expires_at, datetime.now(UTC))
     for name, value in collect_sent_fields(body).items():
         setattr(row, name, value)
@@ -161,5 +161,5 @@ async def revoke_api_key(
     row = await _get(session, key_id, principal.visible(), lock=True)
     matching.check(KeyOut.of(row))
     if row.id != principal.key_id:
-        service.check_scopes_covered(principal, row.scopes, to="revoke")
+        box_service.check_scopes_covered(principal, row.scopes, to="revoke")
     row.revoked_at = datetime.now(UTC)

@@ -14,7 +14,7 @@ import aiomqtt
 from sqlalchemy import ARRAY, Integer, Row, any_, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from app.platform.broker.connection import make_broker_client
+from app.platform.broker.broker_client import make_broker_client
 from app.platform.config.settings import BrokerSettings
 from app.platform.db.advisory_locks import CONFIG_PUBLISHER
 from app.platform.db.database import Database, RawConnection, ReadSession, WriteSession

@@ -16,7 +16,7 @@ from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.registry import box_repository, service
+from app.registry import box_repository, box_service
 from app.registry.box_filters import BoxFilter
 from app.registry.box_schemas import (
     BoxChange,
@@ -104,7 +104,7 @@ async def create_box(
     """Create a box. The response shows its credentials once: store them. They work immediately."""
     settings = request.app.state.settings
     async with database.write() as session:
-        (created,) = await service.add_boxes(
+        (created,) = await box_service.add_boxes(
             session, principal.visible(), [body], settings, datetime.now(UTC), numbered=False
         )
     await sync_broker_accounts(request, database)
@@ -153,7 +153,7 @@ async def update_box(
     matching: PreconditionDep,
 ) -> BoxOut:
     """Change the given fields. The id cannot change: it is part of every topic."""
-    await service.change_box(
+    await box_service.change_box(
         session,
         principal,
         box,
@@ -183,7 +183,7 @@ async def delete_box(
     """Delete a box. Its alerts close, its broker account is removed, and its id can be used again."""
     closer = request.app.state.close_alerts
     async with database.write() as session:
-        await service.delete_box(
+        await box_service.delete_box(
             session, principal, box, closer, datetime.now(UTC), check=matching.on(BoxOut.steady)
         )
     await sync_broker_accounts(request, database)
@@ -200,7 +200,7 @@ async def rotate_box_credentials(
 ) -> CredentialsOut:
     """Create a new password for a box. It is shown only here: store it. The previous one ends immediately."""
     async with database.write() as session:
-        created = await service.rotate_password(session, principal, box, datetime.now(UTC))
+        created = await box_service.rotate_password(session, principal, box, datetime.now(UTC))
     await sync_broker_accounts(request, database)
     return CredentialsOut(credentials=Credentials(username=created.box.id, password=created.password))
 
@@ -220,7 +220,7 @@ async def revoke_box_credentials(
 ) -> BoxOut:
     """Disconnect a box and refuse its connections until its credentials are rotated. It stays registered."""
     async with database.write() as session:
-        await service.revoke_password(session, principal, box, datetime.now(UTC))
+        await box_service.revoke_password(session, principal, box, datetime.now(UTC))
     await sync_broker_accounts(request, database)
     async with database.read() as reader:
         return BoxOut.of(await box_repository.get_box_row(reader, box, principal.visible(), silence))

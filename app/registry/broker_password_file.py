@@ -33,15 +33,15 @@ from pydantic import SecretStr
 from sqlalchemy import delete, text
 from sqlalchemy.dialects.postgresql import insert
 
-from app.platform.broker.connection import make_broker_client
-from app.platform.broker.mosquitto_hash import format_password_line, hash_mosquitto_password
+from app.platform.broker.broker_client import make_broker_client
+from app.platform.broker.mosquitto_password_hash import format_password_line, hash_mosquitto_password
 from app.platform.config.settings import BrokerSettings
 from app.platform.db.database import Database, WriteSession
 from app.platform.kernel.atomic_files import replace_file_text
 from app.platform.kernel.tenant_scope import run_with_full_scope
 from app.platform.observability.metrics_and_logs import get_logger
+from app.registry.box_service import generate_box_password
 from app.registry.models import BrokerAccount
-from app.registry.service import generate_box_password
 
 PROBE: Final = "$probe"
 """The probe account. Each file has a new password for it. No box id contains `$`; no access rule names it."""

@@ -11,13 +11,13 @@ from app.platform.db.database import Database
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.errors import ForbiddenError
-from app.registry import box_configurations, bulk_service, service
+from app.registry import box_configurations, box_service, bulk_service
 from app.registry.box_csv import ANSWER_COLUMNS, EXAMPLE, write_credentials_table
 from app.registry.box_schemas import BoxCreated, BoxesCreate, BoxesCreated, Credentials
+from app.registry.bulk_csv_route import MEDIA_TYPE, TableRoute, check_table, wants_table
 from app.registry.bulk_plan import BoxStep, compute_preview_token
 from app.registry.bulk_schemas import BoxesChanged, BoxesOperation, BoxResult
 from app.registry.bulk_service import BulkContext
-from app.registry.csv_route import MEDIA_TYPE, TableRoute, check_table, wants_table
 from app.registry.dependencies import (
     BoxesWriter,
     CurrentSilenceCriterion,
@@ -60,7 +60,7 @@ async def create_boxes(
     """
     settings = request.app.state.settings
     async with database.write() as session:
-        created = await service.add_boxes(
+        created = await box_service.add_boxes(
             session, principal.visible(), body.boxes, settings, datetime.now(UTC), numbered=True
         )
         check_table(request)

@@ -2,7 +2,7 @@
 
 Each slice has its own transaction, so that no batch of samples waits for ten thousand boxes. An error of a
 box does not affect the others, and a committed slice stays. The rules are those of single boxes
-(`app.registry.service`). After the last slice the caller updates the broker's accounts once.
+(`app.registry.box_service`). After the last slice the caller updates the broker's accounts once.
 """
 
 import asyncio
@@ -12,15 +12,16 @@ from datetime import datetime
 from itertools import batched, zip_longest
 from typing import Final
 
-from app.platform.broker.mosquitto_hash import hash_mosquitto_password
+from app.platform.broker.mosquitto_password_hash import hash_mosquitto_password
+from app.platform.db.alert_closer import AlertCloser
 from app.platform.db.database import Database, ReadSession, WriteSession, is_transient
 from app.platform.db.ingest_barrier import close_ingest_barrier
-from app.platform.db.protocols import AlertCloser
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
 from app.platform.observability.metrics_and_logs import get_logger, redact_error
 from app.registry import box_configurations, box_repository, repository
 from app.registry.box_filters import SilenceCriterion
+from app.registry.box_service import generate_box_password
 from app.registry.bulk_plan import (
     BoxStep,
     BulkPlanInputs,
@@ -40,7 +41,6 @@ from app.registry.bulk_schemas import (
     get_target_site_id,
 )
 from app.registry.models import Box
-from app.registry.service import generate_box_password
 
 # A slice that closes the ingest barrier delays the samples of all boxes: 100 boxes take about 0.1 s.
 _SLICE: Final = 500

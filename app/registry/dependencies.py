@@ -1,4 +1,4 @@
-"""Provides the FastAPI dependencies of the registry's routers: callers by scope, filters, default quotas."""
+"""Provides FastAPI dependencies of the registry: callers by scope, quotas, and when a box is silent."""
 
 from datetime import UTC, datetime
 from typing import Annotated

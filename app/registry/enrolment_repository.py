@@ -1,4 +1,4 @@
-"""Reads and writes claims and provisioning keys.
+"""Reads and writes claim codes and provisioning keys, by which boxes are enrolled.
 
 The caller decides and commits. Functions with the parameter `visible` find only rows in that tenant scope.
 """

@@ -1,4 +1,4 @@
-"""Defines the JSON schemas of claims, provisioning keys, and boxes that are registered with them."""
+"""Defines the JSON schemas of claim codes, provisioning keys, and boxes registered with them."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self

@@ -14,7 +14,6 @@ from app.platform.db.database import Database, WriteSession
 from app.platform.identity import attempt_limiter
 from app.platform.identity.principals import Principal
 from app.platform.kernel.api_keys import generate_key, hash_key, is_well_formed_key, make_key_hint
-from app.platform.kernel.client_addresses import make_address_subject
 from app.platform.kernel.errors import (
     ConflictError,
     ForbiddenError,
@@ -25,6 +24,7 @@ from app.platform.kernel.errors import (
 )
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import parse_iso_duration
+from app.platform.kernel.ip_addresses import make_address_subject
 from app.platform.kernel.tenant_scope import (
     FULL_SCOPE,
     ScopedCaller,
@@ -33,7 +33,8 @@ from app.platform.kernel.tenant_scope import (
     run_as_caller,
 )
 from app.platform.observability.metrics_and_logs import BOXES_ENROLLED
-from app.registry import enrolment_repository, repository, service
+from app.registry import box_service, enrolment_repository, repository
+from app.registry.box_service import check_expiry_within_key
 from app.registry.claim_codes import generate_code, get_code_hint, hash_code, parse_code
 from app.registry.enrolment_schemas import (
     ClaimCreate,
@@ -43,7 +44,6 @@ from app.registry.enrolment_schemas import (
     compute_claim_state,
 )
 from app.registry.models import Claim, ProvisioningKey, Site
-from app.registry.service import check_expiry_within_key
 
 KEY_PREFIX: Final = "vgp_"
 _CLOSED: Final = {
@@ -121,7 +121,7 @@ async def make_claim(
 
 async def redeem_claim(
     database: Database, redemption: Redemption, settings: VigieSettings, *, host: str | None, now: datetime
-) -> service.BoxWithPassword:
+) -> box_service.BoxWithPassword:
     """Register a box with a claim code.
 
     Args:
@@ -160,13 +160,13 @@ async def redeem_claim(
 
 async def _claim_box(
     session: WriteSession, digest: bytes, new_box: NewBox, settings: VigieSettings, now: datetime
-) -> service.BoxWithPassword:
+) -> box_service.BoxWithPassword:
     claim = await enrolment_repository.find_claim_by_hash(session, digest)
     if claim is None:
         raise UnknownClaimError
     _check_open(claim, now)
     # Lock order: the site (locked here) before the claim, as in the deletion of a site.
-    (created,) = await service.add_boxes(
+    (created,) = await box_service.add_boxes(
         session,
         TenantScope.of([claim.organisation_id]),
         [new_box.at(claim.site_id)],
@@ -230,7 +230,7 @@ async def make_provisioning_key(
 
 def check_key_grant(principal: Principal) -> None:
     """Refuse a caller that must not register boxes itself (ForbiddenError)."""
-    service.check_scopes_covered(principal, ["sites:write"])
+    box_service.check_scopes_covered(principal, ["sites:write"])
 
 
 def check_enrolment_enabled(settings: VigieSettings) -> None:
@@ -241,7 +241,7 @@ def check_enrolment_enabled(settings: VigieSettings) -> None:
 
 async def provision_box(
     database: Database, key: str | None, new_box: NewBox, settings: VigieSettings, now: datetime
-) -> service.BoxWithPassword:
+) -> box_service.BoxWithPassword:
     """Register a box with a provisioning key.
 
     Args:
@@ -271,7 +271,7 @@ async def provision_box(
 
 async def _provision_box(
     session: WriteSession, key: str, new_box: NewBox, settings: VigieSettings, now: datetime
-) -> service.BoxWithPassword:
+) -> box_service.BoxWithPassword:
     row = await enrolment_repository.find_provisioning_key_by_hash(session, hash_key(key))
     if row is None or row.revoked_at is not None:
         raise UnauthorisedError("The provisioning key is unknown or was revoked.")
@@ -279,7 +279,7 @@ async def _provision_box(
         raise UnauthorisedError("The provisioning key has expired.", code="key_expired")
     if not new_box.id.startswith(row.id_prefix or ""):
         raise ForbiddenError(f"The box's id must begin with {row.id_prefix!r}.", code="id_prefix")
-    (created,) = await service.add_boxes(
+    (created,) = await box_service.add_boxes(
         session,
         TenantScope.of([row.organisation_id]),
         [new_box.at(row.site_id)],

@@ -19,6 +19,7 @@ from app.platform.kernel.ids import parse_id
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry import enrolment_repository, enrolment_service
 from app.registry.box_schemas import BoxCreated
+from app.registry.box_service import check_expiry_within_key
 from app.registry.dependencies import (
     DatabaseDependency,
     NameFilter,
@@ -36,7 +37,6 @@ from app.registry.enrolment_schemas import (
     ProvisioningKeyOut,
 )
 from app.registry.models import ProvisioningKey
-from app.registry.service import check_expiry_within_key
 
 router: Final = APIRouter(tags=["Enrolment"], route_class=StrictRoute)
 _PageQuery = Annotated[PageRequest, Depends(enrolment_repository.PROVISIONING_KEYS.page_request)]

@@ -1,4 +1,4 @@
-"""Computes the state of a declared purpose and its missing fields. Pure.
+"""Computes the state and the missing fields of a site's declared purpose of data collection. Pure.
 
 Defines the required fields and the longest duration of a sensitive purpose. `app.registry.purpose_policy`
 decides from the same columns which measurements are accepted.

@@ -1,4 +1,4 @@
-"""Serves the REST endpoints of the catalogues of purposes and event types, and of the purposes of sites."""
+"""Serves the REST endpoints of sites' purposes, and of the catalogues of purposes and event types."""
 
 from typing import Annotated, Final
 

@@ -1,4 +1,4 @@
-"""Counts refusals for purpose or content by day, and records the last refusal of each box.
+"""Counts data refused for its purpose or content, by day, and records the last refusal of each box.
 
 The refused content is never stored: the counts in `door_refusals` are all that remains. Each connection adds
 to its own rows; past days are summed up later. `box_refusals` has a row for each box, from which its activity

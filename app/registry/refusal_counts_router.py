@@ -1,4 +1,4 @@
-"""Serves the REST endpoint of the daily counts of refusals for purpose or content."""
+"""Serves the REST endpoint of the daily counts of data refused for its purpose or content."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, NamedTuple

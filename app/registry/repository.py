@@ -1,4 +1,4 @@
-"""Reads and writes organisations, API keys and sites; those of boxes are in `app.registry.box_repository`.
+"""Queries and locks organisations, API keys and sites; `app.registry.box_repository` queries boxes.
 
 Functions with the parameter `visible` find only rows in that tenant scope. The caller decides and commits.
 Also creates the platform's organisation with its first API key, and counts what blocks the deletion of an

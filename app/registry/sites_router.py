@@ -16,7 +16,7 @@ from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.ids import new_id
-from app.registry import purpose_service, repository, service
+from app.registry import box_service, purpose_service, repository
 from app.registry.dependencies import (
     DefaultQuotas,
     NameFilter,
@@ -46,7 +46,7 @@ async def create_site(
 ) -> SiteOut:
     """Create a site. Then create its boxes with `POST /v1/boxes`."""
     principal.check_whole()
-    organisation = await service.resolve_organisation(session, principal, body.organisation_id)
+    organisation = await box_service.resolve_organisation(session, principal, body.organisation_id)
     now = datetime.now(UTC)
     row = Site(
         id=new_id(),
@@ -124,7 +124,7 @@ async def update_site(
         setattr(row, name, value)
         row.updated_at = datetime.now(UTC)
     if "retention_days" in changes:
-        service.check_summary_retention(
+        box_service.check_summary_retention(
             RetentionSettings(row.retention_days, row.retention_purposes, row.summaries_days)
         )
     await session.flush()

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import METRICS_BY_NAME
-from app.indicators.box_queries import IndexedBox
+from app.indicators.boxes_and_read_limits import IndexedBox
 from app.indicators.period_selection import HOUR_US, TimePeriod
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.indicators.box_queries import MAX_SAMPLES, IndexedBox
+from app.indicators.boxes_and_read_limits import MAX_SAMPLES, IndexedBox
 from app.indicators.index_definitions import INDEX_DEFINITIONS, IndexDefinition, MethodOptions
 from app.indicators.index_results import IndexResult
 from app.indicators.period_selection import DatedPeriod, TimePeriod

@@ -1,4 +1,4 @@
-"""Defines the input of a report, which the API process packs for the child process. Pure.
+"""Defines the input of a report, and packs it for the child process that renders it. Pure.
 
 Times are µs since the epoch.
 """

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
-from app.indicators.box_queries import MAX_BOXES, find_indexed_boxes
+from app.indicators.boxes_and_read_limits import MAX_BOXES, find_indexed_boxes
 from app.indicators.period_selection import DatedPeriod
 from app.platform.db.database import Database
 from app.platform.http.contract.dependencies import get_database, make_async_dependency
@@ -22,7 +22,7 @@ from app.platform.kernel.instants import from_datetime
 from app.registry.models import Site
 from app.registry.repository import find_site
 from app.reports.process_pool import ReportProcessPool
-from app.reports.render.csp import build_report_csp
+from app.reports.render.content_security_policy import build_report_csp
 from app.reports.report_gathering import ReportRequest, gather_report_input
 from app.reports.report_input import ReportFormat, ReportLanguage, ReportLength, pack_report_input
 from app.reports.report_periods import resolve_day_slot, resolve_month_slot

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.platform.config.settings import DatabaseSettings
 from app.platform.db.database import Database
-from app.standalone.database_logins import CONNECTION_ERRORS
+from app.standalone.login_privileges import CONNECTION_ERRORS
 from app.standalone.service_accounts import StandaloneError
 
 _PORT: Final = "5432"

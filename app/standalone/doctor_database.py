@@ -1,4 +1,4 @@
-"""Checks the roles and the stored mail settings of the database for `vigie doctor`."""
+"""Checks database roles, and the mail settings stored in the database, for `vigie doctor`."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ def find_named_database() -> "DatabaseSettings | None":
 def check_stored_mail() -> Iterator[DoctorFinding]:
     """Check the mail server set by the API; yields nothing if the environment sets one."""
     from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415 (as above)
-    from app.standalone.database_logins import CONNECTION_ERRORS  # noqa: PLC0415 (as above)
+    from app.standalone.login_privileges import CONNECTION_ERRORS  # noqa: PLC0415 (as above)
 
     try:
         smtp = read_settings().smtp
@@ -58,7 +58,7 @@ def check_stored_mail() -> Iterator[DoctorFinding]:
 
 
 async def _stored_mail(url: str) -> str | None:
-    from app.standalone.database_logins import connect_with_timeout  # noqa: PLC0415 (as above)
+    from app.standalone.login_privileges import connect_with_timeout  # noqa: PLC0415 (as above)
 
     async with connect_with_timeout(url) as connection:
         await connection.execute("SELECT set_config('vigie.reach', 'all', false)")
@@ -70,7 +70,7 @@ async def _stored_mail(url: str) -> str | None:
 
 def examine_roles(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
     """Check the roles of a database's server with the login of the settings. Blocks for seconds."""
-    from app.standalone.database_logins import CONNECTION_ERRORS  # noqa: PLC0415 (as above)
+    from app.standalone.login_privileges import CONNECTION_ERRORS  # noqa: PLC0415 (as above)
 
     try:
         login, missing = asyncio.run(_read_login_and_roles(settings.url))
@@ -109,7 +109,7 @@ def _check_excess_privileges(login: "LoginPrivileges") -> Iterator[DoctorFinding
 
 async def _read_login_and_roles(url: str) -> "tuple[LoginPrivileges, list[str]]":
     """Return the login, and the roles that are missing."""
-    from app.standalone.database_logins import connect_with_timeout, read_login  # noqa: PLC0415 (as above)
+    from app.standalone.login_privileges import connect_with_timeout, read_login  # noqa: PLC0415 (as above)
 
     async with connect_with_timeout(url) as connection:
         rows = await connection.fetch("SELECT rolname FROM pg_roles WHERE rolname = ANY ($1)", LOGINS)

@@ -19,7 +19,7 @@ from pathlib import Path
 import aiomqtt
 import psutil
 
-from app.platform.broker.mosquitto_hash import format_password_line
+from app.platform.broker.mosquitto_password_hash import format_password_line
 from app.platform.kernel.atomic_files import replace_file_text
 from app.standalone import mosquitto_config
 from app.standalone.child_process import ChildProcess, StopStep, read_log_tail

@@ -1,4 +1,4 @@
-"""Generates the secrets of a stack at its first start, and stores them in the data directory (0600).
+"""Generates the secrets of `vigie up` at its first start, and stores them in the data directory (0600).
 
 It also writes the file of encryption keys for the processes. Files are changed under a lock, since `vigie
 secrets rotate` may run concurrently. `secret_rotation` replaces secrets.

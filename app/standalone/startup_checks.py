@@ -16,18 +16,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from app.platform.config.misspelt_setting_names import (
+    UnknownSetting,
+    find_misspelt_settings,
+    list_setting_names,
+)
 from app.platform.config.security_findings import SECURITY_FINDING_TYPES, ProcessRoleName, SecurityFindingCode
-from app.platform.config.setting_names import UnknownSetting, find_misspelt_settings, list_setting_names
 from app.platform.config.setting_sources import read_variable_names
 from app.platform.config.settings import InvalidSettingsError, LogSettings, VigieSettings, get_settings
 from app.platform.observability.metrics_and_logs import configure_logging, get_logger
 from app.standalone.data_directory import DataDirectory
-from app.standalone.database_logins import connect_and_read_login
 from app.standalone.insecure_settings import (
     SecurityFinding,
     SettingsEnvironment,
     find_insecure_settings,
 )
+from app.standalone.login_privileges import connect_and_read_login
 from app.standalone.orphan_processes import MARKER
 
 

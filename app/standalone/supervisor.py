@@ -31,8 +31,8 @@ from app.standalone.data_directory import (
     write_run_file,
 )
 from app.standalone.free_ports import find_free_port, require_free_port
-from app.standalone.make_watch import MakeWatch
 from app.standalone.orphan_processes import stop_marked_orphans
+from app.standalone.parent_make_monitor import MakeWatch
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.private_services import PrivateServices
 from app.standalone.process_commands import (

@@ -10,7 +10,7 @@ import time
 import asyncpg
 import httpx
 
-from app.notifications.http.signing import sign_message
+from app.notifications.http.webhook_signatures import sign_message
 from bench.competitors.task import say
 
 _NEXT = """

@@ -9,7 +9,7 @@ import aiohttp
 import asyncpg
 import uvloop
 
-from app.notifications.http.signing import sign_message
+from app.notifications.http.webhook_signatures import sign_message
 from bench.competitors.task import say
 
 _AT_ONCE = 8

@@ -149,7 +149,7 @@ _TABLES: Final = (
     )
     """,
 )
-# A slot is ten seconds since the epoch (app.incidents.time_slots).
+# A slot is ten seconds since the epoch (app.incidents.clustering_windows).
 _MARK: Final = """
 CREATE FUNCTION mark_incidents() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -12,8 +12,8 @@ import pytest
 from jsonschema import Draft7Validator
 
 from app.ingest.adapters.adapter_registry import ADAPTERS
+from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.codec.decoded_batch import DecodedBatch
-from app.ingest.codec.message_intake import decode_batch
 from app.ingest.codec.telemetry_codec import MAX_FUTURE_US
 from app.ingest.pipeline.batch_receipt import BoxAck, identify_message
 from app.ingest.sources.source_options import TOPICS

@@ -29,7 +29,7 @@ from app.notifications.email.mail_rendering import SiteName
 from app.notifications.events import event_examples
 from app.notifications.events.event_types import EVENTS
 from app.notifications.formats import RenderContext, render_event
-from app.notifications.http.service_channels import HTTP_CHANNELS, build_channel_request
+from app.notifications.http.service_channel_requests import HTTP_CHANNELS, build_channel_request
 from app.people.member_roles import SCOPES_OF
 from app.platform.config.security_findings import SECURITY_FINDING_TYPES
 from app.platform.config.settings import VigieSettings
@@ -37,7 +37,7 @@ from app.platform.identity.principals import SCOPES
 from app.platform.kernel.errors import VigieError
 from app.platform.kernel.rejection_codes import REJECTION_REASONS
 from app.platform.observability import metrics_and_logs
-from app.processes.api import create_app
+from app.processes.api_application import create_app
 from app.rules.presets.preset_list import PRESETS
 from app.rules.presets.preset_types import LegalValidity, PresetCitation
 from app.standalone import mosquitto_config

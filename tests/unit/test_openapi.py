@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from app.platform.config.settings import VigieSettings
-from app.processes.api import create_app
+from app.processes.api_application import create_app
 from tests.integration.access.routes import OPEN
 from tests.openapi import openapi_document
 

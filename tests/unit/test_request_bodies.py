@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-import app.processes.api  # noqa: F401 (it has all of them)
+import app.processes.api_application  # noqa: F401 (it has all of them)
 from app.platform.http.contract.fields import RequestBody
 from app.registry.box_schemas import BoxesCreate
 

@@ -1,4 +1,4 @@
-"""Decodes telemetry in CBOR (RFC 8949): the data model of the JSON format in fewer bytes.
+"""Decodes telemetry in CBOR (RFC 8949), with the same fields as the JSON format.
 
 A message is a sample, `{"samples": [...]}`, or by HTTP `{"box": ..., "samples": [...]}`. `time` is a text
 (also with tag 0), an integer of milliseconds, or with tag 1 seconds since the epoch. Maps and arrays of
@@ -23,7 +23,7 @@ from app.ingest.adapters.adapter_types import (
     adapt_json,
 )
 from app.ingest.codec.batch_recovery import MAX_RECOVERED, explain_too_many_samples
-from app.ingest.codec.exact_decoder import (
+from app.ingest.codec.exact_telemetry_decoder import (
     MAX_ITEMS,
     MAX_SAMPLES,
     decode_document,

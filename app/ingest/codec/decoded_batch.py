@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, overload
 from uuid import UUID
 
 from app.catalogue.purposes import PURPOSE_BY_EVENT_TYPE
-from app.ingest.codec.event_status_decoder import BoxStatus, DeviceEvent
-from app.ingest.codec.payload_policy import PayloadGuard, build_content_rejection
+from app.ingest.codec.event_and_status_decoder import BoxStatus, DeviceEvent
+from app.ingest.codec.refused_payload_policy import PayloadGuard, build_content_rejection
 from app.ingest.codec.telemetry_codec import Row, encode_sample
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection
 from app.platform.kernel.tenant_scope import TenantScope

@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.ingest.codec.decoded_batch import BatchRejection, DecodedBatch
-from app.ingest.codec.event_status_decoder import DeviceEvent
+from app.ingest.codec.event_and_status_decoder import DeviceEvent
 from app.ingest.codec.telemetry_codec import Row, encode_sample
 from app.ingest.pipeline.batch_receipt import BatchReceipt, BoxAck, identify_message
-from app.ingest.pipeline.history_cache import HistoryCache
 from app.ingest.pipeline.quota_cache import UNLIMITED, DailyQuotas
 from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistrySnapshot
 from app.ingest.pipeline.rule_context import RuleContext
+from app.ingest.pipeline.rule_history_cache import HistoryCache
 from app.platform.db.database import RawConnection
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection
 from app.registry.box_status import StatusRow
 from app.registry.refusal_counts import RefusalCountKey
 from app.rules.engine.threshold_evaluator import AlertTransition, BoxRuleSet
-from app.timeseries.storage.batch_groups import BoxGroups
+from app.timeseries.storage.box_grouping import BoxGroups
 from app.timeseries.storage.box_states import BoxStates, Slots
 from app.timeseries.storage.event_writer import StoredEvent
 from app.timeseries.storage.ingest_totals import SampleQuotaUsage

@@ -2,7 +2,7 @@
 
 **Read this file first.**
 
-    decoded messages (app.ingest.codec.message_intake, pure)
+    decoded messages (app.ingest.codec.batch_decoder, pure)
       └▶ one transaction:
            gate       passes the ingest barrier: nobody deletes a box or a rule from here on
            refresh    updates the snapshot of boxes, sites and rules if its version changed
@@ -45,13 +45,13 @@ from app.ingest.pipeline.batch_context import BatchContext, UnsharedBoxesError
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_splitter import CommitProgress, choose_transaction_size
 from app.ingest.pipeline.evaluate_step import evaluate_rules
-from app.ingest.pipeline.history_cache import HistoryCache
 from app.ingest.pipeline.quarantine_step import count_refused, quarantine_refused, record_last_refusals
 from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.quota_step import enforce_quotas
 from app.ingest.pipeline.registry_snapshot import RegistryCache, RegistrySnapshot
 from app.ingest.pipeline.resolve_step import resolve_boxes
 from app.ingest.pipeline.rule_context import cache_histories, trim_histories
+from app.ingest.pipeline.rule_history_cache import HistoryCache
 from app.ingest.pipeline.rule_timers import process_due_timers
 from app.ingest.pipeline.sample_steps import (
     load_batch_state,

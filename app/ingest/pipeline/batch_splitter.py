@@ -1,4 +1,4 @@
-"""Limits a transaction by the work of its rules, and splits larger batches.
+"""Chooses how much of a batch one transaction processes, by the estimated work of evaluating its rules.
 
 Rules with hundreds of windows make a batch a thousand times slower. The first batch after a start is slow as
 well, because it reads the history of all windows. A transaction that is too long blocks changes of rules, and

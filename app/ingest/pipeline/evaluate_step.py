@@ -25,7 +25,7 @@ from app.rules.engine.stateful_evaluator import (
 )
 from app.rules.engine.threshold_evaluator import evaluate_box_indexed, prefilter_samples
 from app.rules.engine.value_windows import BoxEvent
-from app.timeseries.storage.batch_groups import reduce_flags_by_box
+from app.timeseries.storage.box_grouping import reduce_flags_by_box
 from app.timeseries.storage.box_states import BoxStates
 
 _FIRST: Final = -1.0

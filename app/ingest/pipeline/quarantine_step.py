@@ -1,4 +1,4 @@
-"""Quarantines refused input, or only counts what may never be stored.
+"""Quarantines refused input; input that must never be stored is only counted.
 
 A rejection code in `NEVER_STORED_CODES` leaves a count and nothing else. These steps do not decide what is
 refused: that is settled before they begin.

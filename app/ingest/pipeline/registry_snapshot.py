@@ -20,11 +20,15 @@ import msgspec
 
 from app.ingest.pipeline.rule_assignments import NO_RULES, RuleAssignments
 from app.platform.db.database import RawConnection
+from app.registry.cross_tenant_repository import (
+    load_changed_boxes,
+    load_changed_purposes,
+    load_changed_sites,
+)
 from app.registry.purpose_policy import NOTHING_DECLARED, PurposePolicy, SitePurposePolicies
 from app.registry.retention_settings import RetentionSettings, SampleAgeLimits
-from app.registry.worker_queries import load_changed_boxes, load_changed_purposes, load_changed_sites
 from app.rules.definitions.repository import ChangedRule, load_changed_rules
-from app.rules.engine.snapshot import BoxFacts
+from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.threshold_evaluator import BoxRuleSet
 
 _VERSION: Final = (

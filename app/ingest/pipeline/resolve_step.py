@@ -11,7 +11,7 @@ from typing import Final, cast
 
 from app.catalogue.purposes import PURPOSE_BY_EVENT_TYPE, PURPOSES_BY_NAME
 from app.ingest.codec.decoded_batch import BatchRejection
-from app.ingest.codec.event_status_decoder import UNKNOWN_TYPE, BoxStatus, DeviceEvent
+from app.ingest.codec.event_and_status_decoder import UNKNOWN_TYPE, BoxStatus, DeviceEvent
 from app.ingest.codec.telemetry_codec import Row
 from app.ingest.pipeline.batch_context import BatchContext
 from app.ingest.pipeline.registry_snapshot import RegisteredBox

@@ -1,4 +1,4 @@
-"""Prepares the boxes and sites whose rules must see every sample, before a batch is stored.
+"""Loads the boxes, sites and histories that stateful rules need, before a batch is stored.
 
 It reads the histories that rules look back on, and caches them within limits. Evaluation starts from the
 state before the batch, so everything here happens before its samples and events are written.
@@ -10,10 +10,10 @@ from typing import Final
 from uuid import UUID
 
 from app.catalogue.metrics import COLUMNS
-from app.ingest.pipeline.history_cache import HistoryCache
 from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistrySnapshot
+from app.ingest.pipeline.rule_history_cache import HistoryCache
 from app.platform.db.database import RawConnection
-from app.rules.engine.snapshot import BoxView, SiteView
+from app.rules.engine.box_and_site_views import BoxView, SiteView
 from app.rules.engine.stateful_evaluator import BoxEvaluation, SiteEvaluation, find_next_due_us
 from app.rules.engine.threshold_evaluator import BoxRuleSet
 from app.rules.engine.value_windows import BoxEvent, BoxHistory

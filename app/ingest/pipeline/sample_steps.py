@@ -1,4 +1,4 @@
-"""Loads box states, stores samples, and updates the states and roll-up marks of a batch.
+"""Loads box states, stores the samples of a batch, updates the states, and marks stale hourly roll-ups.
 
 A batch is processed by column. The samples of most boxes are in order and newer than what is stored: they go
 into the hypertable without comparison. Only the other samples are compared with stored ones, to find
@@ -20,7 +20,7 @@ from app.ingest.pipeline.batch_context import BatchContext, BatchSamples, Unshar
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.ingest.pipeline.rule_context import RuleContextLoader, save_rule_context
 from app.timeseries.rollups.stale_marks import collect_unmarked_hours, write_stale_marks
-from app.timeseries.storage.batch_groups import find_in_order_boxes, group_block_by_box
+from app.timeseries.storage.box_grouping import find_in_order_boxes, group_block_by_box
 from app.timeseries.storage.box_states import NEVER, NO_KIND, BoxStates, compute_grace_end_us
 from app.timeseries.storage.late_value_detection import find_late_values
 from app.timeseries.storage.sample_columns import (

@@ -1,4 +1,4 @@
-"""Adapts one connection of aiomqtt and paho to the consumer.
+"""Runs one MQTT connection with aiomqtt and paho, with manual acknowledgements and pauses of reading.
 
 As they are, the libraries acknowledge on arrival, copy each message into their own queue, read one packet per
 wake-up of the event loop, write each acknowledgement separately and cannot pause. This module has every use
@@ -20,8 +20,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from app.ingest.sources.batch_queue import BatchQueue
 from app.ingest.sources.message_source import SourceCounters
-from app.ingest.sources.mqtt_wire import PoisonLedger, publish_packet_id
-from app.ingest.sources.reconnecting_session import SessionEndedError
+from app.ingest.sources.mqtt_packets import PoisonLedger, publish_packet_id
+from app.ingest.sources.reconnecting_mqtt_source import SessionEndedError
 
 REFUSED = 0x80  # reason codes from here on are refusals
 _PROTOCOL_ERROR = 0x82

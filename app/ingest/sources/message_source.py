@@ -1,4 +1,4 @@
-"""Defines the interface between a message transport and the pipeline.
+"""Defines the interface from which the ingest pipeline reads message batches, whatever the transport.
 
 Messages arrive in batches. A source acknowledges nothing before `acknowledge` is called, which the pipeline
 does in the order of arrival and only after its commit. Unacknowledged messages are delivered again on the

@@ -16,8 +16,8 @@ import mqtt5
 
 from app.ingest.sources.batch_queue import BatchQueue
 from app.ingest.sources.message_source import SourceCounters
-from app.ingest.sources.mqtt_wire import PoisonLedger, packet_length, publish_packet_id
-from app.ingest.sources.reconnecting_session import SessionEndedError
+from app.ingest.sources.mqtt_packets import PoisonLedger, packet_length, publish_packet_id
+from app.ingest.sources.reconnecting_mqtt_source import SessionEndedError
 
 _TICKS = 4  # per keep-alive interval
 _PING_EVERY = 2  # ticks

@@ -6,7 +6,7 @@ from app.ingest.sources.aiomqtt_source import AiomqttSource
 from app.ingest.sources.message_source import MessageSource
 from app.ingest.sources.mqtt5_source import Mqtt5Source
 from app.ingest.sources.source_options import MqttOptions
-from app.platform.broker.connection import make_tls_context
+from app.platform.broker.broker_client import make_tls_context
 from app.platform.config.settings import VigieSettings
 
 

@@ -1,4 +1,4 @@
-"""Holds the options of an MQTT source, with defaults. Both sources accept the same options."""
+"""Defines the options that both MQTT sources accept, with their defaults."""
 
 import ssl
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ from app.notifications.api.endpoint_fields import (
     Recipient,
     Sites,
 )
-from app.notifications.api.endpoint_schemas import Enabled, Rate
+from app.notifications.api.webhook_schemas import Enabled, Rate
 from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import Description, RequestBody, TenantId
 

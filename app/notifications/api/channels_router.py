@@ -40,7 +40,7 @@ from app.notifications.api.dependencies import (
 )
 from app.notifications.api.endpoint_repository import CHANNELS
 from app.notifications.api.service_channel_schemas import HttpChannelOut
-from app.notifications.api.service_channel_service import UrlRules
+from app.notifications.api.service_channel_targets import UrlRules
 from app.notifications.delivery import endpoint_removal
 from app.notifications.delivery.models import Endpoint
 from app.platform.config.settings import SmtpSettings

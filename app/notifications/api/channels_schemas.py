@@ -26,7 +26,6 @@ from app.notifications.api.endpoint_fields import (
     Recipient,
     Sites,
 )
-from app.notifications.api.endpoint_schemas import Rate
 from app.notifications.api.service_channel_schemas import (
     HTTP_EXAMPLES,
     HTTP_FIELDS,
@@ -47,10 +46,11 @@ from app.notifications.api.service_channel_schemas import (
     Topic,
     Username,
 )
+from app.notifications.api.webhook_schemas import Rate
 from app.notifications.delivery.models import Endpoint
 from app.notifications.email.allowed_recipients import MAX_RECIPIENTS
 from app.notifications.events.event_types import ALL_EVENTS
-from app.notifications.http.service_channels import HTTP_CHANNELS
+from app.notifications.http.service_channel_requests import HTTP_CHANNELS
 from app.notifications.mqtt.mqtt_transport import build_topic_root
 from app.platform.http.contract.fields import Description, RequestBody, make_omittable_field
 from app.platform.http.contract.problems import CodedValueError

@@ -18,19 +18,23 @@ from app.notifications.api.channels_schemas import (
 )
 from app.notifications.api.endpoint_fields import Grouping
 from app.notifications.api.service_channel_schemas import HttpChannelCreate
-from app.notifications.api.service_channel_service import UrlRules, resolve_changed_target, set_channel_target
+from app.notifications.api.service_channel_targets import (
+    UrlRules,
+    resolve_changed_target,
+    set_channel_target,
+)
 from app.notifications.api.webhook_service import apply_endpoint_change, check_site_ownership
 from app.notifications.delivery.models import Endpoint
 from app.notifications.email.allowed_recipients import check_recipients
-from app.notifications.http.service_channels import HTTP_CHANNELS
+from app.notifications.http.service_channel_requests import HTTP_CHANNELS
 from app.platform.config.settings import SmtpSettings
 from app.platform.db.database import WriteSession
 from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError
 from app.platform.kernel.ids import new_id
+from app.registry.box_service import resolve_organisation
 from app.registry.broker_password_file import delete_account, issue_account
-from app.registry.service import resolve_organisation
 
 _ONE_MQTT: Final = "uq_webhook_endpoints_mqtt"
 _TARGET_FIELDS: Final = ("to", "language", "notices")

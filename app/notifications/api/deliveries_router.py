@@ -25,8 +25,8 @@ from app.notifications.api.delivery_schemas import (
 )
 from app.notifications.api.dependencies import DatabaseDependency, EndpointNoun, Reader, Writer
 from app.notifications.api.endpoint_fields import State
-from app.notifications.api.endpoint_schemas import TestOut
-from app.notifications.delivery import replay_one
+from app.notifications.api.webhook_schemas import TestOut
+from app.notifications.delivery import single_delivery_replay
 from app.notifications.delivery.models import Delivery
 from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.outbox import wake_dispatcher_after
@@ -157,7 +157,7 @@ async def replay_delivery(delivery: str, principal: Writer, database: DatabaseDe
     """
     identifier = parse_id(delivery, "delivery")
     async with database.write() as session:
-        found = await replay_one.replay_single_delivery(session, identifier, principal.visible())
+        found = await single_delivery_replay.replay_single_delivery(session, identifier, principal.visible())
         row, kind = _present(found, delivery)
         attempts = await delivery_queries.find_last_attempts(session, [row.id], LISTED_ATTEMPTS)
         replayed = DeliveryOut.of(row, kind, attempts.get(row.id, []))

@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased, defer
 
-from app.notifications.delivery.grouping import GROUP_EVENT
+from app.notifications.delivery.alert_grouping import GROUP_EVENT
 from app.notifications.delivery.models import Attempt, Delivery, Endpoint, OutboxEntry
 from app.platform.http.contract.sorting import PageRequest, SortOrders, uuid_sort_key
 from app.platform.kernel.ids import first_id

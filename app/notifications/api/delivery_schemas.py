@@ -10,7 +10,7 @@ import msgspec
 from pydantic import AfterValidator, BaseModel, Field
 
 from app.notifications.api.endpoint_fields import Format, Kind, State
-from app.notifications.delivery.grouping import GROUP_EVENT
+from app.notifications.delivery.alert_grouping import GROUP_EVENT
 from app.notifications.delivery.models import Attempt, Delivery
 from app.notifications.delivery.transport_types import REASONS, build_message_id
 from app.notifications.events.event_types import ALERT_REPEAT, EVENTS, TEST_EVENT

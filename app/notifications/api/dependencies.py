@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from fastapi import Depends, Request
 
-from app.notifications.http.service_channels import HTTP_CHANNELS
+from app.notifications.http.service_channel_requests import HTTP_CHANNELS
 from app.platform.config.settings import WebhookSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.dependencies import get_database

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from app.notifications.delivery.grouping import GROUP_EVENT, LABELS
+from app.notifications.delivery.alert_grouping import GROUP_EVENT, LABELS
 from app.notifications.events.event_types import ALL_EVENTS, EVENTS
 from app.platform.http.contract.fields import DURATION, Identifier, Name, RequestBody
 from app.platform.http.contract.problems import CodedValueError

@@ -1,4 +1,4 @@
-"""Defines the request and response bodies of replays."""
+"""Defines the request and response bodies of replays of deliveries."""
 
 from datetime import datetime
 from typing import Annotated, Literal, NamedTuple, Self

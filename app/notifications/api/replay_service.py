@@ -1,4 +1,4 @@
-"""Creates, reads and cancels replays inside the caller's transaction.
+"""Creates, reads and cancels replays of deliveries inside the caller's transaction.
 
 The deliveries are made due later, by `delivery.replay_worker`.
 """

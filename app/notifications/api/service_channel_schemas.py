@@ -19,7 +19,7 @@ from app.notifications.api.endpoint_fields import (
     Events,
     Grouping,
 )
-from app.notifications.http.service_channels import HTTP_CHANNELS
+from app.notifications.http.service_channel_requests import HTTP_CHANNELS
 from app.notifications.http.ssrf_guard import MAX_LENGTH
 from app.platform.http.contract.problems import CodedValueError
 

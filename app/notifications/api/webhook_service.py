@@ -11,19 +11,18 @@ from uuid import UUID
 
 from app.notifications.api import endpoint_repository
 from app.notifications.api.dependencies import KINDS, EndpointNoun
-from app.notifications.api.endpoint_schemas import (
+from app.notifications.api.webhook_header_fields import MASKED
+from app.notifications.api.webhook_schemas import (
     EndpointChange,
     EndpointCreate,
     EndpointOut,
     SecretRotate,
 )
-from app.notifications.api.header_fields import MASKED
 from app.notifications.delivery import endpoint_states, waiting_groups
 from app.notifications.delivery.models import Endpoint
 from app.notifications.events.event_types import TEST_EVENT
 from app.notifications.events.outbox import OutboxRecord, enqueue_session_events
 from app.notifications.http.self_call_guard import reject_own_url
-from app.notifications.http.signing import generate_secret
 from app.notifications.http.ssrf_guard import check_url
 from app.notifications.http.webhook_secrets import (
     FORMER_LIMIT,
@@ -33,6 +32,7 @@ from app.notifications.http.webhook_secrets import (
     seal_headers,
     seal_secret,
 )
+from app.notifications.http.webhook_signatures import generate_secret
 from app.platform.db.database import ReadSession, WriteSession
 from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.identity.principals import Principal
@@ -42,8 +42,8 @@ from app.platform.kernel.instants import parse_iso_duration
 from app.platform.kernel.tenant_scope import TenantScope
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.secrets.sealing import SealingError, SecretSealer, require_encryption_key
+from app.registry.box_service import resolve_organisation
 from app.registry.repository import lock_sites
-from app.registry.service import resolve_organisation
 
 MOST_TESTS: Final = 10
 """The most test events of an endpoint within `TESTS_WITHIN`."""

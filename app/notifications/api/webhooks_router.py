@@ -19,7 +19,7 @@ from app.notifications.api.dependencies import (
     Writer,
 )
 from app.notifications.api.endpoint_repository import ENDPOINTS
-from app.notifications.api.endpoint_schemas import (
+from app.notifications.api.webhook_schemas import (
     ROTATIONS,
     EndpointChange,
     EndpointCreate,

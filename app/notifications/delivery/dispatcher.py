@@ -16,11 +16,11 @@ from typing import Any, Final
 import asyncpg
 
 from app.notifications.delivery import delivery_leases, replay_worker, waiting_groups
-from app.notifications.delivery.delivery_slots import SLOW_S, DeliverySlots, HeldLease
+from app.notifications.delivery.attempt_repository import AttemptRecord
 from app.notifications.delivery.fanout import AdaptiveFanOut, FanOutResult
 from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, listen_for_wakeups, wait_for_event
 from app.notifications.delivery.outcome_recorder import OutcomeRecorder, RecordingResult
-from app.notifications.delivery.outcome_sql import AttemptRecord
+from app.notifications.delivery.slot_scheduler import SLOW_S, DeliverySlots, HeldLease
 from app.notifications.delivery.transport_types import AttemptOutcome, DeliveryTransport, LeasedDelivery
 from app.notifications.delivery.transports import CAPACITY, TransportRegistry
 from app.platform.config.settings import VigieSettings, WebhookSettings

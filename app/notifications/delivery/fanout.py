@@ -15,7 +15,7 @@ from uuid import UUID
 
 import asyncpg
 
-from app.notifications.delivery.grouping import AlertRoutingData, GroupingPlan
+from app.notifications.delivery.alert_grouping import AlertRoutingData, GroupingPlan
 from app.notifications.delivery.new_deliveries import NewDelivery, add_deliveries
 from app.notifications.delivery.waiting_groups import EventBodyCache, GroupedEvent, add_to_groups
 from app.notifications.email.mail_rendering import SiteName
@@ -28,8 +28,8 @@ from app.notifications.events.subscriptions import (
     matches_subscription,
 )
 from app.notifications.formats import TEXT_KINDS, RenderContext
-from app.notifications.formats.native import build_native_body
-from app.notifications.http.service_channels import ORDERED_KINDS
+from app.notifications.formats.native_and_cloudevents import build_native_body
+from app.notifications.http.service_channel_requests import ORDERED_KINDS
 from app.platform.config.api_settings import ApiSettings
 from app.platform.config.settings import WebhookSettings
 from app.platform.db.advisory_locks import STREAM_POSITIONS

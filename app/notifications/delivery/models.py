@@ -20,7 +20,7 @@ class Endpoint(Base):
     - `secret`, `former_secrets` (`[{"secret", "expires_at"}]`, those that still sign) and `headers` (a JSON
       object) are sealed: see `app.notifications.http.webhook_secrets`.
     - `target` is a channel's destination; `credentials` (a JSON object, sealed) are for its service: see
-      `app.notifications.http.service_channels`.
+      `app.notifications.http.service_channel_requests`.
     - `recipient` is the recipient that the public register names.
     - `disabled_reason` is set if Vigie disabled the endpoint, not the client.
     """

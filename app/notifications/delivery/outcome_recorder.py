@@ -1,4 +1,4 @@
-"""Records the outcomes of attempts in batches: those that ended while the previous batch was being written.
+"""Records the outcomes of delivery attempts in the database, many in one transaction.
 
 One transaction writes attempts, deliveries, the states of their endpoints, and notices to the owners. It
 never waits for a locked endpoint: the outcomes of that endpoint stay in the queue, and all others are
@@ -18,6 +18,8 @@ from uuid import UUID
 import asyncpg
 
 from app.notifications.delivery import endpoint_states
+from app.notifications.delivery.attempt_repository import AttemptRecord, find_recorded_attempts
+from app.notifications.delivery.attempt_repository import write_attempt_records as write_records
 from app.notifications.delivery.endpoint_health import (
     GONE,
     EndpointHealth,
@@ -30,8 +32,6 @@ from app.notifications.delivery.endpoint_health import (
 )
 from app.notifications.delivery.endpoint_states import LockedEndpoint
 from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, wait_for_event
-from app.notifications.delivery.outcome_sql import AttemptRecord, find_recorded_attempts
-from app.notifications.delivery.outcome_sql import write_attempt_records as write_records
 from app.notifications.delivery.transport_types import AttemptOutcome
 from app.notifications.events.event_types import NOTICES
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher

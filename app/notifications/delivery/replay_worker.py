@@ -1,4 +1,4 @@
-"""Makes the deliveries of running replays due again, a slice at a time.
+"""Schedules past deliveries to be sent again for running replays, one slice at a time.
 
 `api.replay_service` creates replays. The dispatcher calls `replay_next_slice` in its rounds: it marks the
 next slice of the oldest running replay, and the marked deliveries are due like any other. Slices are small,

@@ -9,7 +9,7 @@ from typing import Final, Self
 from app.notifications.delivery.transport_types import AttemptOutcome, DeliveryTransport, LeasedDelivery
 from app.notifications.email.email_transport import CONNECTIONS, EmailTransport
 from app.notifications.http.http_transport import HttpTransport
-from app.notifications.http.service_channels import HTTP_CHANNELS
+from app.notifications.http.service_channel_requests import HTTP_CHANNELS
 from app.notifications.mqtt.mqtt_transport import MqttTransport
 from app.platform.config.settings import VigieSettings
 from app.platform.observability.metrics_and_logs import get_logger

@@ -1,4 +1,4 @@
-"""Stores the events of waiting groups, and turns due groups into deliveries, in SQL.
+"""Collects events into notification groups, and turns groups that are due into deliveries, in SQL.
 
 The fan-out adds events to groups (`delivery_groups`, `group_events`). The database's clock decides when a
 group is due. One transaction closes a group and inserts its delivery. Events of muted alerts stay in the
@@ -21,8 +21,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import text
 
-from app.notifications.delivery.group_mutes import apply_group_mutes
-from app.notifications.delivery.grouping import (
+from app.notifications.delivery.alert_grouping import (
     GROUP_EVENT,
     MOST_EVENTS,
     GroupingPlan,
@@ -30,6 +29,7 @@ from app.notifications.delivery.grouping import (
     build_group_body,
     parse_group_site,
 )
+from app.notifications.delivery.muted_group_events import apply_group_mutes
 from app.notifications.delivery.new_deliveries import BodyDeduplicator, NewDelivery, add_deliveries
 from app.notifications.email.mail_rendering import SiteName
 from app.notifications.events.event_details import read_site_names

@@ -1,4 +1,4 @@
-"""Formats the values of an alert and what they were compared with, for mails. Pure.
+"""Formats the values of an alert, and the thresholds that they were compared with, for mails. Pure.
 
 The alert's `cause` decides which values there are: a sample's value, a window's, a silence, an index, or an
 event that the box recognised.

@@ -1,4 +1,4 @@
-"""Formats numbers, times, units and names for mails and sentences, in each language. Pure.
+"""Formats numbers, times, units and names in each language, and cleans texts from clients. Pure.
 
 French uses decimal commas and non-breaking spaces. Times are in the site's time zone. Texts from clients pass
 through `clean_line` or `clean_lines` before they are shown.

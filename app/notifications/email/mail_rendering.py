@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from app.notifications.delivery.grouping import GROUP_EVENT
+from app.notifications.delivery.alert_grouping import GROUP_EVENT
 from app.notifications.email.alert_mail import SiteName, build_alert_mail
 from app.notifications.email.group_mail import build_group_mail
 from app.notifications.email.mail_event_schemas import MailAlertEvent, MailEvent, MailGroupEvent

@@ -1,4 +1,4 @@
-"""Defines the texts of mails in one language; `mail_texts_en` and `mail_texts_fr` contain them.
+"""Defines the texts of mails, with placeholders, in English and (from the message catalogue) in French.
 
 Callers fill in the placeholders, always with cleaned texts.
 """

@@ -15,7 +15,7 @@ from app.notifications.email.mail_formats import get_metric_unit
 from app.notifications.email.mail_rendering import SiteName
 from app.notifications.sentences import SENTENCES, condition_node, event_sentence
 from app.platform.db.database import RawConnection
-from app.registry import worker_queries
+from app.registry import cross_tenant_repository
 
 
 class OutboxRecord(NamedTuple):
@@ -173,5 +173,5 @@ async def read_site_names(connection: RawConnection, site_ids: Collection[UUID])
     """Read the names and time zones of sites, by id as text; deleted sites are missing."""
     if not site_ids:
         return {}
-    rows = await worker_queries.read_site_names(connection, site_ids)
+    rows = await cross_tenant_repository.read_site_names(connection, site_ids)
     return {str(row["id"]): SiteName(row["name"], row["timezone"]) for row in rows}

@@ -1,4 +1,4 @@
-"""Defines the bodies of all events, from which the event catalogue and OpenAPI are generated.
+"""Defines the JSON bodies of notification events; the event catalogue and OpenAPI are made from them.
 
 Fields may be added, as the documentation says, but never removed or changed.
 """
@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from app.notifications.api.endpoint_fields import Kind
-from app.notifications.delivery.grouping import GROUP_EVENT, MOST_EVENTS
+from app.notifications.delivery.alert_grouping import GROUP_EVENT, MOST_EVENTS
 from app.notifications.events.event_types import (
     ENDPOINT_DISABLED,
     ENDPOINT_FAILING,

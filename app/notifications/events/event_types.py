@@ -1,4 +1,4 @@
-"""Defines the types of events with their descriptions, and the envelope that all bodies share."""
+"""Lists the types of notification events with descriptions, and defines the fields of every body."""
 
 from collections.abc import Mapping
 from datetime import datetime

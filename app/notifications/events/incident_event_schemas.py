@@ -1,4 +1,4 @@
-"""Defines the bodies of incident events, with an example of each."""
+"""Defines the JSON bodies of notification events about incidents, with an example of each."""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Writes events for the platform's operators to the outbox, and prunes the outbox.
+"""Notifies the platform's operators of dropped MQTT messages, and deletes old outbox entries.
 
 Only endpoints of the platform's own organisation get these events.
 """
@@ -13,7 +13,7 @@ from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_d
 from app.platform.broker.sys_metrics import AnnouncedDrops
 from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import new_id
-from app.registry.worker_queries import find_platform_organisation
+from app.registry.cross_tenant_repository import find_platform_organisation
 
 # The newest one stays in the outbox (see `prune_outbox`), as the last reported state.
 _SLICE: Final = 5000

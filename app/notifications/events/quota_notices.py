@@ -1,4 +1,4 @@
-"""Notifies organisations of their quota usage by the outbox, each notice once a day.
+"""Notifies organisations that a quota is nearly or fully used, each notice at most once a day.
 
 `quota.warning`: four fifths of the day's samples are used. `quota.exceeded`: a quota is used up, or a request
 was refused for it. Ingest and the API count; one process evaluates the counts periodically.

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from app.notifications.delivery.grouping import AlertRoutingData, GroupingPlan, parse_alert_data
+from app.notifications.delivery.alert_grouping import AlertRoutingData, GroupingPlan, parse_alert_data
 from app.notifications.events.event_types import (
     ALL_EVENTS,
     NOTICES,

@@ -14,7 +14,7 @@ from app.notifications.formats import (
     alertmanager_webhook,
     chat_formats,
     discord,
-    native,
+    native_and_cloudevents,
     pagerduty,
 )
 from app.notifications.formats.chat_message import ChatMessage, build_chat_message
@@ -81,12 +81,12 @@ def render_event(kind: str, format_: str, event: RenderContext) -> bytes:
     if format_ == NATIVE:
         # MQTT has no header for the message's id.
         return (
-            native.add_message_id(event.body, build_message_id(event.event_id))
+            native_and_cloudevents.add_message_id(event.body, build_message_id(event.event_id))
             if kind == _MQTT
             else event.body
         )
     if format_ == CLOUDEVENTS:
-        return native.render_cloudevent(
+        return native_and_cloudevents.render_cloudevent(
             event.body,
             message_id=build_message_id(event.event_id),
             organisation_id=event.organisation_id,

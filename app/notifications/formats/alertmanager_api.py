@@ -19,7 +19,7 @@ import msgspec
 
 from app.notifications.email.mail_formats import parse_instant
 from app.notifications.events.event_types import TEST_EVENT
-from app.notifications.formats import native
+from app.notifications.formats import native_and_cloudevents
 from app.notifications.formats.alertmanager_webhook import FIRING, build_alert_entry, build_non_alert_entry
 from app.notifications.sentences import event_sentence
 from app.platform.kernel.instants import format_us, from_datetime
@@ -48,7 +48,7 @@ def render_alertmanager_events(bodies: Iterable[bytes], organisation_id: UUID, p
 
 
 def _entries(body: bytes, organisation_id: UUID, public_url: str) -> Iterable[_Entry]:
-    event = native.parse_native_body(body)
+    event = native_and_cloudevents.parse_native_body(body)
     data: dict[str, Any] = msgspec.json.decode(event.data)
     if "alert_id" in data:
         entry = build_alert_entry(event.timestamp, data, public_url)

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 
-from app.notifications.delivery.grouping import GROUP_EVENT
+from app.notifications.delivery.alert_grouping import GROUP_EVENT
 from app.notifications.events.event_types import (
     ENDPOINT_DISABLED,
     ENDPOINT_FAILING,
@@ -28,7 +28,7 @@ from app.notifications.events.event_types import (
     QUOTA_WARNING,
     TEST_EVENT,
 )
-from app.notifications.formats import native
+from app.notifications.formats import native_and_cloudevents
 
 VERSION: Final = "4"
 RECEIVER: Final = "vigie"
@@ -82,7 +82,7 @@ def render_alertmanager_webhook(body: bytes, organisation_id: UUID, public_url: 
         organisation_id: The event's organisation.
         public_url: The base URL of links.
     """
-    event = native.parse_native_body(body)
+    event = native_and_cloudevents.parse_native_body(body)
     data: _Data = msgspec.json.decode(event.data)
     if event.type == GROUP_EVENT:
         return _render_group(data, public_url)

@@ -18,16 +18,16 @@ from aiohttp.http import RawResponseMessage
 from app.notifications.delivery.endpoint_health import parse_retry_after
 from app.notifications.delivery.transport_types import DELIVERED, AttemptOutcome, LeasedDelivery
 from app.notifications.http.guarded_resolver import AddressRefusedError, GuardedResolver
-from app.notifications.http.service_channels import (
+from app.notifications.http.service_channel_requests import (
     HTTP_CHANNELS,
     ChannelRequest,
     build_channel_request,
     classify_service_response,
     open_credentials,
 )
-from app.notifications.http.signing import sign_message
 from app.notifications.http.ssrf_guard import check_url
 from app.notifications.http.webhook_secrets import open_headers, open_signing_secrets
+from app.notifications.http.webhook_signatures import sign_message
 from app.platform.config.settings import WebhookSettings
 from app.platform.kernel.errors import InvalidError
 from app.platform.observability.metrics_and_logs import get_logger

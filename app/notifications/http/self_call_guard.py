@@ -12,8 +12,8 @@ from yarl import URL
 
 from app.notifications.http.ssrf_guard import CODE
 from app.platform.http.contract.problems import make_error_response
-from app.platform.kernel.client_addresses import is_loopback
 from app.platform.kernel.errors import ForbiddenError, InvalidError
+from app.platform.kernel.ip_addresses import is_loopback
 
 AGENT: Final = "Vigie/"
 """The prefix of the `User-Agent` of all requests that Vigie sends."""

@@ -18,7 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from app.platform.broker.connection import make_broker_client
+from app.platform.broker.broker_client import make_broker_client
 from app.platform.config.settings import BrokerSettings
 from app.platform.observability.metrics_and_logs import get_logger
 

@@ -12,7 +12,7 @@ from typing import Final, Self
 from uuid import UUID
 
 from app.notifications.delivery.transport_types import DELIVERED, AttemptOutcome, LeasedDelivery
-from app.notifications.formats import native
+from app.notifications.formats import native_and_cloudevents
 from app.notifications.mqtt.mqtt_connection import BrokerRefusal, PublisherConnection
 from app.platform.config.settings import BrokerSettings
 from app.platform.observability.metrics_and_logs import get_logger
@@ -29,7 +29,7 @@ _NO_SITE: Final = "-"
 _FIRST_WAIT_S: Final = 0.2
 _LONGEST_WAIT_S: Final = 5.0
 _MEDIA_TYPE: Final = "application/json"
-_MEDIA_TYPES: Final = {"cloudevents": native.CONTENT_TYPE}
+_MEDIA_TYPES: Final = {"cloudevents": native_and_cloudevents.CONTENT_TYPE}
 _log = get_logger(__name__)
 
 

@@ -14,11 +14,11 @@ from uuid import UUID
 import msgspec
 from fastapi.sse import format_sse_event
 
-from app.notifications.delivery.grouping import parse_alert_data
+from app.notifications.delivery.alert_grouping import parse_alert_data
 from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, wait_for_event
 from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.event_types import SEVERITIES
-from app.notifications.formats.native import add_message_id, build_native_body
+from app.notifications.formats.native_and_cloudevents import add_message_id, build_native_body
 from app.notifications.stream.stream_hub import DATABASE_TIMEOUT_S, StreamHub, StreamSlot
 from app.notifications.stream.stream_queries import StreamedEvent, StreamHead, StreamPage, read_event_page
 from app.platform.http.contract.pagination import decode_cursor, encode_cursor

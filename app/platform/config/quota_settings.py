@@ -1,4 +1,4 @@
-"""Defines the names of quotas and the installation's defaults. `app.registry.quota_service` counts."""
+"""Defines the names and default limits of quotas. `app.registry.quota_service` counts what is used."""
 
 from typing import Final, Literal, get_args
 

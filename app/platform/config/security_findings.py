@@ -1,4 +1,4 @@
-"""Lists the security findings on settings: stable codes, the danger of each, and its remedy.
+"""Defines the kinds of insecure settings: a stable code, the danger and the remedy of each.
 
 `VIGIE_ALLOW_INSECURE` accepts these codes, and `docs/operations.md` lists them.
 `app.standalone.insecure_settings` detects them.

@@ -18,7 +18,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from app.platform.config.setting_names import SETTING_PREFIX, VariableSource
+from app.platform.config.misspelt_setting_names import SETTING_PREFIX, VariableSource
 
 _ENV_FILE: Final = ".env"
 

@@ -21,9 +21,9 @@ from pydantic import (
 from app.platform.config.api_settings import ApiSettings
 from app.platform.config.encryption_settings import EncryptionSettings
 from app.platform.config.incident_settings import IncidentSettings
+from app.platform.config.privacy_request_settings import RightsSettings
 from app.platform.config.quota_settings import QuotaSettings
 from app.platform.config.register_settings import RegisterSettings
-from app.platform.config.rights_settings import RightsSettings
 from app.platform.config.security_findings import SecurityFindingCode
 from app.platform.config.setting_sources import EnvironmentSettings, Port, Seconds
 from app.platform.config.sign_in_settings import OidcSettings, SessionSettings

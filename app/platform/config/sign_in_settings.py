@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
 from app.platform.config.setting_sources import Seconds
-from app.platform.kernel.client_addresses import is_loopback
+from app.platform.kernel.ip_addresses import is_loopback
 
 
 class SessionSettings(BaseModel):

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from app.platform.content_policy import encoded_runs as runs
+from app.platform.content_policy import encoded_media_detection as runs
 from app.platform.content_policy.forbidden_field_names import classify_field_name
 
 type ContentKind = Literal[

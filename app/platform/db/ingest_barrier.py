@@ -1,4 +1,4 @@
-"""Serialises ingest batches with changes of the data that they rely on.
+"""Prevents ingest batches from running while rules, boxes or other data they rely on are changed.
 
 Batches share the barrier, each for its transaction. A change that removes a rule or a box, moves a box, or
 lets another process write to it, closes the barrier first: then no batch is running, and the next one sees

@@ -1,4 +1,4 @@
-"""Authenticates callers: API keys, signed-in people, their scopes and tenant scope.
+"""Authenticates callers by API key or session, and checks their scopes and tenant scope.
 
 A key belongs to one organisation and may be limited to some of its sites. The platform's keys may access
 every organisation, an integrator's also its clients, all others only their own. Resources outside the tenant

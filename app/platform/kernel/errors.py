@@ -1,4 +1,4 @@
-"""Defines the errors that reach a client.
+"""Defines the exceptions that become HTTP error responses, each with a status and a stable code.
 
 VigieError
 ├── NotFoundError          404 not_found

@@ -1,4 +1,4 @@
-"""Parses JSON strictly (RFC 8259, RFC 7493), for all input outside the hot path. Pure.
+"""Parses JSON strictly (RFC 8259, RFC 7493), wherever the fast telemetry parser is not used. Pure.
 
 Enforces what RFC 7493 (I-JSON) adds to RFC 8259: UTF-8 without a byte-order mark, one document, no NaN or
 Infinity, no number beyond a double, no duplicate key, no lone surrogate, and a limit on nesting. Callers

@@ -1,4 +1,4 @@
-"""Computes when weekly hours in a time zone are active, and when that changes next.
+"""Computes when a weekly schedule in a time zone is active, and when it next starts or ends.
 
 Pure: no database, no clock. Instants are µs since the epoch. A span such as 22:00 to 06:00 belongs to the
 local day on which it begins and may end on the next one. Where a local time does not exist, the instant of

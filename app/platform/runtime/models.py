@@ -1,4 +1,4 @@
-"""Maps the tables of heartbeats and of settings that were set by the API."""
+"""Maps the tables of process heartbeats, and of settings that are changed by the API."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Runs a process in the foreground: logging, uvloop, signals, heartbeat and metrics around its own work."""
+"""Runs a process in the foreground, with logging, uvloop, signal handling, heartbeat and metrics."""
 
 import asyncio
 import signal

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app import __version__
-from app.platform.broker.connection import make_broker_client
+from app.platform.broker.broker_client import make_broker_client
 from app.platform.config.settings import VigieSettings
 from app.platform.db import schema_upgrade
 from app.platform.db.database import Database

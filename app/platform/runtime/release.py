@@ -1,4 +1,4 @@
-"""Finds the release that runs: its version and commit."""
+"""Finds the version and the commit of the running program."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Encrypts stored secrets again under the newest key, and those that were stored in clear.
+"""Re-encrypts stored secrets with the newest key, and encrypts those still stored in plain text.
 
 Goes through the columns of `sealed_columns`, and counts values by key. It never loses a value: one that
 cannot be decrypted stays as it is.

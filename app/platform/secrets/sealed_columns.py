@@ -1,4 +1,4 @@
-"""Lists every database column that holds encrypted secrets, and the context of each value.
+"""Lists every database column that holds encrypted secrets, with the encryption context of its values.
 
 A column that is missing here is not encrypted again when keys are replaced, and is lost with the old key: add
 an entry for each new column. Rooms are not imported; their tables are named.

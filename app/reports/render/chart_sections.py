@@ -21,7 +21,7 @@ from app.reports.render.charts import (
     draw_report_chart,
     make_guideline_limit,
 )
-from app.reports.render.figure_labels import find_component_value
+from app.reports.render.index_value_labels import find_component_value
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
 from app.reports.render.report_formatter import ReportFormatter
 from app.reports.render.report_statistics import (

@@ -9,7 +9,11 @@ from app.indicators.index_definitions import worst_sort_key
 from app.indicators.index_results import IndexBand
 from app.indicators.indoor_air import CO2_SCALE
 from app.reports.render.box_names import shorten_labels
-from app.reports.render.figure_labels import choose_band_colour, choose_text_colour, format_figure_title
+from app.reports.render.index_value_labels import (
+    choose_band_colour,
+    choose_text_colour,
+    format_figure_title,
+)
 from app.reports.render.page_blocks import IndexStrip, ReportTable, StripField, StripRow, TableCell
 from app.reports.render.report_formatter import ReportFormatter
 from app.reports.render.report_statistics import FigureValue, ReportStatistics

@@ -5,7 +5,7 @@ from typing import Final
 
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.indicators.index_definitions import worst_sort_key
-from app.reports.render.figure_labels import (
+from app.reports.render.index_value_labels import (
     find_component_value,
     format_figure_title,
     format_figure_value,

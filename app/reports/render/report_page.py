@@ -14,19 +14,19 @@ from markupsafe import Markup, escape
 
 from app.reports.render import (
     alert_section,
-    box_sections,
     chart_sections,
-    data_quality_section,
-    index_section,
+    comparison_and_box_sections,
+    indices_section,
+    quality_and_methods_sections,
 )
-from app.reports.render.csp import TEMPLATES, build_report_csp, read_style_sheet
-from app.reports.render.figure_labels import (
+from app.reports.render.content_security_policy import TEMPLATES, build_report_csp, read_style_sheet
+from app.reports.render.index_strips import build_index_strip
+from app.reports.render.index_value_labels import (
     choose_band_colour,
     format_figure_title,
     format_figure_value,
     format_value_period,
 )
-from app.reports.render.index_strips import build_index_strip
 from app.reports.render.main_findings import (
     build_main_findings,
     compute_coverage,
@@ -155,7 +155,7 @@ def _sections(report: ReportStatistics, formats: ReportFormatter) -> list[Report
         short.notes = [found[1]] if found[1] else []
     sections = [short]
     if report.measured:
-        sections += [index_section.build_index_section(report, formats)]
+        sections += [indices_section.build_index_section(report, formats)]
         charts = (
             chart_sections.build_air_section,
             chart_sections.build_noise_section,
@@ -163,17 +163,17 @@ def _sections(report: ReportStatistics, formats: ReportFormatter) -> list[Report
         )
         sections += [made for make in charts if (made := make(report, formats)).charts]
         sections += [
-            box_sections.build_comparison_section(report, formats),
-            box_sections.build_box_section(report, formats),
+            comparison_and_box_sections.build_comparison_section(report, formats),
+            comparison_and_box_sections.build_box_section(report, formats),
         ]
     sections += [
         alert_section.build_alert_section(report, formats),
-        data_quality_section.build_quality_section(report, formats),
+        quality_and_methods_sections.build_quality_section(report, formats),
     ]
     return [
         *sections,
-        data_quality_section.build_reading_section(report, formats),
-        data_quality_section.build_methods_section(report, formats),
+        quality_and_methods_sections.build_reading_section(report, formats),
+        quality_and_methods_sections.build_methods_section(report, formats),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Holds the texts of reports in English and French; callers fill in the braces.
+"""Defines the texts of reports in English and French, with placeholders that callers fill in.
 
 Titles of methods, classes and metrics are defined in `app.indicators` and the catalogue.
 `number_formats.typeset_text` applies French typography.

@@ -19,7 +19,7 @@ from app.platform.kernel.instants import from_datetime
 from app.rules.backtests.backtest_alerts import compare_alerts
 from app.rules.backtests.indicator_backtest import INDEX_WORK_LIMIT, EvaluationSlot, IndexBacktest
 from app.rules.backtests.sample_backtest import SampleBacktest
-from app.rules.backtests.sample_pages import (
+from app.rules.backtests.sample_reader import (
     BacktestSite,
     SampleReader,
     SampleRun,
@@ -27,7 +27,7 @@ from app.rules.backtests.sample_pages import (
     read_backtest_site,
 )
 from app.rules.definitions.rule_changes import count_index_conditions
-from app.rules.engine.snapshot import BoxFacts
+from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.indicators.indicator_query import SiteLocality
 
 WORK_LIMIT: Final = 200_000_000

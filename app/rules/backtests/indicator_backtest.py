@@ -11,11 +11,11 @@ from itertools import batched
 from typing import Any, Final
 from uuid import uuid4
 
-from app.indicators.box_queries import IndexedBox
+from app.indicators.boxes_and_read_limits import IndexedBox
 from app.platform.db.database import Database
 from app.platform.kernel.instants import US_PER_S
 from app.rules.backtests.backtest_alerts import AlertCollector
-from app.rules.engine.snapshot import BoxFacts
+from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.indicators.indicator_assignments import RuleAssignment, compile_rule_assignments
 from app.rules.indicators.indicator_conditions import IndexView
 from app.rules.indicators.indicator_evaluator import (

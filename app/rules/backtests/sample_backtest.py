@@ -9,10 +9,10 @@ from typing import Any
 
 from app.rules.backtests.backtest_alerts import AlertCollector
 from app.rules.backtests.rule_simulator import RuleSimulator
-from app.rules.backtests.sample_pages import BacktestSite, SampleRun
+from app.rules.backtests.sample_reader import BacktestSite, SampleRun
+from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.compiled_conditions import SilenceLeaf
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
-from app.rules.engine.snapshot import BoxFacts
 
 
 class SampleBacktest:

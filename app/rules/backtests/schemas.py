@@ -1,4 +1,4 @@
-"""Defines the JSON shapes of back-tests."""
+"""Defines the request and response bodies of back-tests of rules."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self

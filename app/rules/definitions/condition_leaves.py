@@ -1,4 +1,4 @@
-"""Defines the leaves of conditions in JSON: comparisons, silence and events.
+"""Defines the JSON of the leaves of rule conditions: comparisons, silence of a box, and box events.
 
 It validates leaves; the evaluator (`app.rules.engine`) gives them their meaning.
 """

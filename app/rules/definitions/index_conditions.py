@@ -1,4 +1,4 @@
-"""Defines the leaves of conditions on indices in JSON: comparisons of a value or of a class.
+"""Defines the JSON of rule conditions on indices: comparisons of an index's value or class.
 
 It validates which methods a rule may query, and which options each method supports.
 """

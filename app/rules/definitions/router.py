@@ -8,8 +8,8 @@ from fastapi import APIRouter, Body, Depends, Path, Query, Request
 from pydantic import AfterValidator
 
 from app.notifications.events.outbox import wake_dispatcher_after
+from app.platform.db.alert_closer import AlertCloser
 from app.platform.db.database import Database, WriteSession
-from app.platform.db.protocols import AlertCloser
 from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep, get_database
 from app.platform.http.contract.etags import PreconditionDep, skip_precondition
 from app.platform.http.contract.pagination import Page
@@ -24,9 +24,9 @@ from app.rules.definitions.condition_fields import MetricName
 from app.rules.definitions.models import Rule
 from app.rules.definitions.repository import RuleFilter
 from app.rules.definitions.rule_examples import EXAMPLES
+from app.rules.definitions.rule_response_schemas import RuleOut, RuleVersionOut
 from app.rules.definitions.schemas import RuleChange, RuleCreate
 from app.rules.definitions.severity import Severity
-from app.rules.definitions.stored_rule_schemas import RuleOut, RuleVersionOut
 from app.rules.presets.preset_list import PRESETS
 from app.rules.presets.service import check_preset
 

@@ -1,4 +1,4 @@
-"""Applies changes to the definition of a rule, and decides whether the rule restarts. Pure."""
+"""Applies changes to a rule's definition, and decides whether they restart it (close its alerts). Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final

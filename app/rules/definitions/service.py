@@ -13,9 +13,9 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from app.platform.db.alert_closer import AlertCloser
 from app.platform.db.database import WriteSession
 from app.platform.db.ingest_barrier import close_ingest_barrier
-from app.platform.db.protocols import AlertCloser
 from app.platform.http.contract.etags import skip_precondition
 from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.identity.principals import Principal

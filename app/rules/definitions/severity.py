@@ -1,4 +1,4 @@
-"""Orders the severities of alerts."""
+"""Defines the severities of alerts and their order."""
 
 from collections.abc import Iterable
 from typing import Final, Literal

@@ -1,4 +1,4 @@
-"""Advances the state of a rule from one moment to the next: at rest, pending, firing, and its alert. Pure.
+"""Advances the alert state of a rule, on a box or a site: at rest, pending or firing. Pure.
 
 The state belongs to a rule on a box, or on a whole site. It is stored as JSON by rule key, unless the rule is
 at rest:
@@ -21,9 +21,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
+from app.rules.engine.box_and_site_views import NEVER
 from app.rules.engine.compiled_conditions import ConditionCause
 from app.rules.engine.rule_compiler import CompiledLevel, CompiledRule
-from app.rules.engine.snapshot import NEVER
 from app.rules.engine.thresholds import ConditionVerdict
 
 RuleStates = dict[str, list[Any]]

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import NamedTuple
 
+from app.rules.engine.box_and_site_views import NEVER, BoxView
 from app.rules.engine.compiled_conditions import CompiledNode
-from app.rules.engine.snapshot import NEVER, BoxView
 from app.rules.engine.thresholds import ConditionVerdict
 
 

@@ -1,4 +1,4 @@
-"""Evaluates the leaves of a condition at a time: whether each raises, and whether it still holds. Pure.
+"""Evaluates single conditions (value, window, silence, event): true, false or unknown. Pure.
 
 There are three answers: true, false and unknown. An unknown answer neither fires nor resolves anything.
 `condition_combinations` combines leaves. A leaf reads only the view and the time.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from app.catalogue.metrics import COLUMNS
-from app.rules.engine.snapshot import NEVER, BoxView
+from app.rules.engine.box_and_site_views import NEVER, BoxView
 from app.rules.engine.thresholds import UNKNOWN_VERDICT, ConditionVerdict, ValueLimit
 from app.rules.engine.value_windows import BoxEvent, EventMatcher, RuleLookback, WindowSpec
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.rules.engine.box_and_site_views import BoxFacts, BoxView, CompiledScope, SiteView
 from app.rules.engine.box_counter import BoxCount, BoxCounter
 from app.rules.engine.compiled_conditions import CompiledNode, ConditionCause, ConditionView
-from app.rules.engine.snapshot import BoxFacts, BoxView, CompiledScope, SiteView
 from app.rules.engine.thresholds import UNKNOWN_VERDICT, ConditionVerdict
 from app.rules.engine.value_windows import RuleLookback
 

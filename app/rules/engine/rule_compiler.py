@@ -1,4 +1,4 @@
-"""Compiles a stored rule for a box: resolves its attributes and the time zone of its active hours. Pure.
+"""Compiles a stored rule for boxes or a site, with their attributes and the site's time zone. Pure.
 
 Stored definitions were validated; a malformed one raises.
 """
@@ -12,9 +12,9 @@ from uuid import UUID
 from app.catalogue.metrics import COLUMNS, INDEX
 from app.platform.kernel.instants import US_PER_S, parse_iso_duration
 from app.platform.kernel.weekly_hours import WeeklyHours, make_weekly_hours
+from app.rules.engine.box_and_site_views import Attributes, BoxFacts, CompiledScope, compile_scope
 from app.rules.engine.compiled_conditions import CompiledNode, EventLeaf, SilenceLeaf, ValueLeaf, WindowLeaf
 from app.rules.engine.condition_combinations import AllOf, AnyOf, BoxQuorum, NamedBoxNode, NegatedNode
-from app.rules.engine.snapshot import Attributes, BoxFacts, CompiledScope, compile_scope
 from app.rules.engine.thresholds import RangeLimit, ValueLimit, make_limit
 from app.rules.engine.value_windows import WINDOW_FUNCTIONS, RuleLookback, WindowSpec
 from app.rules.indicators.indicator_conditions import IndexLeaf, rank_band

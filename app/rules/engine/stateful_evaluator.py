@@ -24,10 +24,10 @@ from app.rules.engine.alert_state_machine import (
     resolve_removed_rule,
     split_state,
 )
+from app.rules.engine.box_and_site_views import NEVER, BoxView, SiteView
 from app.rules.engine.box_rule_set import BoxRuleSet
 from app.rules.engine.compiled_conditions import ConditionCause, ConditionView
 from app.rules.engine.rule_compiler import CompiledRule
-from app.rules.engine.snapshot import NEVER, BoxView, SiteView
 from app.rules.engine.value_windows import BoxEvent
 
 LAST_ORDER: Final = math.inf

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.platform.observability.metrics_and_logs import get_logger
+from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
-from app.rules.engine.snapshot import BoxFacts
 from app.rules.indicators.indicator_query import SiteLocality
 from app.rules.indicators.indicator_states import WHOLE_SITE, IndexSite, IndexStateKey
 

@@ -12,8 +12,8 @@ from typing import Any
 from app.indicators.index_definitions import BANDS_BY_METHOD
 from app.indicators.index_results import IndexBand, IndexResult
 from app.platform.kernel.instants import format_us
+from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.compiled_conditions import CompiledLeaf, ConditionCause
-from app.rules.engine.snapshot import BoxFacts
 from app.rules.engine.thresholds import UNKNOWN_VERDICT, ConditionVerdict, ValueLimit
 from app.rules.indicators.indicator_query import IndexQuery
 

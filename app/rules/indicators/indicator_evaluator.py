@@ -12,8 +12,8 @@ from uuid import UUID
 from app.indicators.period_selection import DatedPeriod
 from app.platform.kernel.instants import US_PER_S
 from app.rules.engine.alert_state_machine import AlertTransition, end_active_hours, find_hours_end
+from app.rules.engine.box_and_site_views import SiteView
 from app.rules.engine.rule_compiler import CompiledRule
-from app.rules.engine.snapshot import SiteView
 from app.rules.engine.stateful_evaluator import advance_rule
 from app.rules.indicators.indicator_conditions import IndexView
 from app.rules.indicators.indicator_query import IndexQuery, SiteLocality

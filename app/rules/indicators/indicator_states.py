@@ -1,4 +1,4 @@
-"""Loads rules on indices with their sites and boxes, and stores their states, in SQL.
+"""Loads index rules with their sites and boxes, and stores the rules' evaluation states, in SQL.
 
 One process evaluates them, and holds the ingest barrier open while it does
 (`app.platform.db.ingest_barrier`). A change of a rule or the removal of a box deletes the states with the
@@ -12,8 +12,8 @@ from uuid import UUID
 import msgspec
 
 from app.platform.db.database import RawConnection
-from app.registry.worker_queries import list_site_boxes, read_sites
-from app.rules.engine.snapshot import BoxFacts
+from app.registry.cross_tenant_repository import list_site_boxes, read_sites
+from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.indicators.indicator_query import SiteLocality
 
 WHOLE_SITE: Final = 0

@@ -12,16 +12,16 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.indicators.box_queries import IndexedBox
+from app.indicators.boxes_and_read_limits import IndexedBox
 from app.indicators.index_results import IndexResult
 from app.indicators.period_selection import DatedPeriod
 from app.indicators.service import IndexComputation, SiteContext, compute_index_values
 from app.platform.kernel.errors import InvalidError
 from app.platform.observability.metrics_and_logs import get_logger
 from app.registry.models import Site
-from app.rules.engine.snapshot import BoxFacts
+from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.indicators.indicator_query import QUERY_CHOICES, IndexQuery, SiteLocality
-from app.timeseries.series.latest_queries import find_metrics_of_boxes
+from app.timeseries.series.latest_value_queries import find_metrics_of_boxes
 
 ALL_TENANTS: Final = text("SELECT set_config('vigie.reach', 'all', true)")
 """Gives the transaction of a worker the tenant scope of all organisations."""

@@ -1,4 +1,4 @@
-"""Defines presets for the health of boxes: silence, stuck sensors, low batteries and tampering.
+"""Defines rule presets for the health of boxes: silence, stuck sensors, low batteries, tampering.
 
 The thresholds are our choice for boxes that send about every minute.
 """

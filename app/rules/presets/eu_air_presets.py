@@ -8,8 +8,8 @@ for more pollutants than ozone.
 from datetime import date
 from typing import Final
 
-from app.rules.presets.outdoor_air_presets import METRIC_WORDS, WINDOW_WORDS, PresetLevel, make_mean_preset
 from app.rules.presets.preset_types import LegalValidity, Preset, PresetCitation, PresetText
+from app.rules.presets.who_air_presets import METRIC_WORDS, WINDOW_WORDS, PresetLevel, make_mean_preset
 
 RECAST_FROM: Final = date(2026, 12, 12)
 """Directive (EU) 2024/2881 applies, and Directive 2008/50/EC is repealed, from this day on."""

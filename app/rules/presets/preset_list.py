@@ -1,4 +1,4 @@
-"""Lists all presets. Pure.
+"""Lists all presets: predefined sets of rules, such as limits of air quality. Pure.
 
 Each topic has a module. A change of a preset's rules raises its version.
 """
@@ -12,8 +12,8 @@ from app.rules.presets import (
     eu_air_presets,
     index_presets,
     indoor_presets,
-    outdoor_air_presets,
     sound_presets,
+    who_air_presets,
 )
 from app.rules.presets.preset_types import Preset
 
@@ -21,7 +21,7 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
     {
         preset.id: preset
         for of_topic in (
-            outdoor_air_presets,
+            who_air_presets,
             eu_air_presets,
             indoor_presets,
             sound_presets,

@@ -1,4 +1,4 @@
-"""Serves `/v1/rule-presets`: lists, reads and applies presets."""
+"""Serves `/v1/rule-presets`: lists and reads rule presets, and creates rules from them."""
 
 from datetime import UTC, date, datetime
 from typing import Annotated, Final
@@ -11,7 +11,7 @@ from app.platform.http.contract.fields import SiteKind
 from app.platform.http.contract.problems import document_problems
 from app.rules.definitions.condition_fields import MetricName
 from app.rules.definitions.router import Reader, RuleRoute, Writer
-from app.rules.definitions.stored_rule_schemas import RuleOut
+from app.rules.definitions.rule_response_schemas import RuleOut
 from app.rules.presets import service
 from app.rules.presets.preset_types import Language
 from app.rules.presets.schemas import PresetApplied, PresetApply, PresetOut

@@ -1,4 +1,4 @@
-"""Defines the JSON shapes of presets."""
+"""Defines the request and response bodies of rule presets (ready-made rules)."""
 
 from datetime import date
 from typing import Annotated, Any, Final, Self
@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import Identifier, Name, RequestBody, make_omittable_field
+from app.rules.definitions.rule_response_schemas import RuleOut
 from app.rules.definitions.schemas import Active, DryRun, Scoped
-from app.rules.definitions.stored_rule_schemas import RuleOut
 from app.rules.presets.preset_types import Language, Preset
 
 _SITE: Final = "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"

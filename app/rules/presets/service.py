@@ -1,4 +1,4 @@
-"""Finds presets, and applies them to sites."""
+"""Finds presets (predefined sets of rules), and creates their rules at a site."""
 
 from collections.abc import Iterator
 from datetime import date, datetime

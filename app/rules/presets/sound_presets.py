@@ -1,4 +1,4 @@
-"""Defines presets for noise and for sound events."""
+"""Defines ready-made rules (presets) for noise and for sound events such as gunshots."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""Serves erasures of a box, and of all boxes of a site, over REST."""
+"""Serves the REST endpoints that erase stored data of a box, or of all boxes of a site."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

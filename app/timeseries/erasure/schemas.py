@@ -1,4 +1,4 @@
-"""Defines the JSON of erasures."""
+"""Defines the JSON of erasures, which delete the data of a period: request, progress and row counts."""
 
 from datetime import datetime
 from typing import Annotated, Final, Literal

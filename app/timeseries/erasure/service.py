@@ -1,4 +1,4 @@
-"""Creates and reads erasures, and computes the digest that proves one.
+"""Creates and reads erasures of data, and computes the hash that proves which rows were removed.
 
 Creating one closes the ingest barrier: no batch is running then, and the next one refuses samples in the
 range.

@@ -16,7 +16,7 @@ import asyncpg
 from app.platform.db.ingest_barrier import close_ingest_barrier_unqueued
 from app.platform.kernel.instants import from_datetime
 from app.platform.observability.metrics_and_logs import ERASED, ERASURES_WAITING, get_logger
-from app.timeseries.erasure.erasure_sql import (
+from app.timeseries.erasure.box_data_removal import (
     ErasureRange,
     remove_events,
     remove_remaining_data,

@@ -16,8 +16,8 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from app.platform.http.contract.fields import check_box_id
 from app.platform.http.contract.pagination import decode_cursor, encode_cursor
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US, from_datetime, to_datetime
-from app.timeseries.exports.box_selection import RowPosition, advance_position
-from app.timeseries.exports.row_slices import ExportReader, SampleExport
+from app.timeseries.exports.export_selection import RowPosition, advance_position
+from app.timeseries.exports.row_slice_reader import ExportReader, SampleExport
 from app.timeseries.exports.scan_ranges import AdaptiveRowScan, ScanOutcome, ScanRange
 
 ROWS_MOST: Final = 1_000_000

@@ -16,7 +16,7 @@ from sqlalchemy import CTE, ColumnElement, Text, cast, func, literal, select
 from sqlalchemy.dialects.postgresql import BYTEA, aggregate_order_by
 
 from app.platform.kernel.errors import TooManyRequestsError
-from app.timeseries.exports.row_slices import PackedSlice
+from app.timeseries.exports.row_slice_reader import PackedSlice
 from app.timeseries.exports.row_source import ExportColumn
 
 MEDIA_TYPE: Final = "application/vnd.apache.parquet"

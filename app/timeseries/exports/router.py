@@ -25,17 +25,17 @@ from app.platform.identity.principals import Principal, authenticate_token, bear
 from app.platform.kernel.errors import InvalidError, MalformedRequestError
 from app.platform.kernel.tenant_scope import ScopedCaller
 from app.timeseries.exports import parquet_format
-from app.timeseries.exports.box_selection import RowPosition, find_selected_organisations
-from app.timeseries.exports.bucket_export import BucketExport, BucketPartPlanner
-from app.timeseries.exports.export_parts import ROWS_MOST, PartReference, SamplePartPlanner
-from app.timeseries.exports.export_query import (
+from app.timeseries.exports.export_parameters import (
     ExportQuery,
     format_row_time,
     parse_export_query,
     resolve_start_position,
 )
-from app.timeseries.exports.row_slices import ExportReader, RowExport
+from app.timeseries.exports.export_parts import ROWS_MOST, PartReference, SamplePartPlanner
+from app.timeseries.exports.export_selection import RowPosition, find_selected_organisations
+from app.timeseries.exports.row_slice_reader import ExportReader, RowExport
 from app.timeseries.exports.text_formats import TEXT_FORMATS
+from app.timeseries.exports.time_bucket_export import BucketExport, BucketPartPlanner
 
 
 class ExportPart(BaseModel):

@@ -8,7 +8,7 @@ clock.
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from app.timeseries.exports.box_selection import ExportSpan, RowPosition
+from app.timeseries.exports.export_selection import ExportSpan, RowPosition
 
 MAX_SCANNED_BOXES: Final = 100
 """The most boxes in one range."""

@@ -13,7 +13,7 @@ from sqlalchemy import CTE, ColumnElement, Text, func, literal
 from sqlalchemy import cast as as_type
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from app.timeseries.exports.row_slices import PackedSlice
+from app.timeseries.exports.row_slice_reader import PackedSlice
 from app.timeseries.exports.row_source import ExportColumn
 
 # A function of PostgreSQL takes 100 arguments at most.

@@ -1,4 +1,4 @@
-"""Maps the table of corrections."""
+"""Maps the table of corrections, which adjust a box's values of one metric for a period."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Reads corrections of a box. The caller has checked access to the box."""
+"""Reads the corrections of a box's measured values. The caller has checked access to the box."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Defines the JSON of corrections. `correction_arithmetic` defines their meaning."""
+"""Defines the JSON of corrections to measured values: gain and offset, or humidity."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self

@@ -1,4 +1,4 @@
-"""Creates and changes corrections.
+"""Creates and changes corrections of a box's measured values.
 
 Locks the box, so that concurrent requests cannot create overlapping corrections.
 """

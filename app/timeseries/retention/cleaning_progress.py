@@ -1,4 +1,4 @@
-"""Records how far each box has been cleaned, in `retention_states`. Only `vigie maintain` writes it.
+"""Records in `retention_states` how far expired data are removed. Only `vigie maintain` writes it.
 
 A row per box and purpose has the day at which the next check begins, and the end of all that was ever
 removed. Late samples in a cleaned range reset that day: the worker that summarises their hours calls

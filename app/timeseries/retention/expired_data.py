@@ -18,7 +18,7 @@ from app.catalogue.purposes import PURPOSE_BY_METRIC, SAMPLE_PURPOSES
 from app.platform.db.database import RawConnection
 from app.platform.db.ingest_barrier import close_ingest_barrier_unqueued
 from app.platform.kernel.instants import from_datetime
-from app.registry.worker_queries import touch_boxes
+from app.registry.cross_tenant_repository import touch_boxes
 from app.timeseries.retention.expiry_limits import ExpiryLimits
 
 

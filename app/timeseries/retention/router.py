@@ -15,11 +15,11 @@ from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.registry import repository
+from app.registry.box_service import check_summary_retention
 from app.registry.dependencies import SitesReader, SitesWriter
 from app.registry.models import Site
 from app.registry.purpose_service import get_retention_settings, revoke_weakened_approvals
 from app.registry.retention_settings import RetentionSettings
-from app.registry.service import check_summary_retention
 from app.timeseries.retention.expiry_limits import ExpiryLimits
 from app.timeseries.retention.preview import count_expired_data, read_removal_progress
 from app.timeseries.retention.schemas import RetentionOut, RetentionPreview, RetentionSet

@@ -1,4 +1,4 @@
-"""Defines the JSON of retention."""
+"""Defines the JSON of a site's data retention: its settings, the progress of removal, and a preview."""
 
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final

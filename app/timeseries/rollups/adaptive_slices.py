@@ -1,4 +1,4 @@
-"""Adapts the size of a unit of roll-up work to its duration, and pauses boxes whose work fails.
+"""Adapts the size of roll-up batches to their duration, and pauses boxes whose roll-ups fail.
 
 A box may send a thousand samples a second, or values whose aggregation fails. Marks are processed in one
 order for all boxes, so one slice that always fails would block all others. Hence slices grow while they are

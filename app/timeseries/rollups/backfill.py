@@ -1,4 +1,4 @@
-"""Summarises samples that have no marks: those from before roll-ups existed, or of a changed time zone.
+"""Writes roll-ups of samples stored before roll-ups existed, and again after a site changes time zone.
 
 Owns `rollup_states`: the time zone in which the days of a box are summarised, and the progress of its
 backfill. If a site's time zone changes, the days of its boxes are summarised again.

@@ -1,4 +1,4 @@
-"""Marks the hours of boxes that have samples which their roll-ups do not include yet.
+"""Records which hours of boxes have samples that their roll-ups do not include yet.
 
 A mark is written in the transaction that stores the samples, and removed in the transaction that writes the
 roll-up. A reader that sees a sample therefore also sees its mark. It reads the samples of marked hours, and
@@ -18,7 +18,7 @@ import numpy as np
 
 from app.platform.db.advisory_locks import INGEST_BARRIER
 from app.platform.db.database import RawConnection
-from app.timeseries.storage.batch_groups import BoxGroups
+from app.timeseries.storage.box_grouping import BoxGroups
 from app.timeseries.storage.box_states import UNMARKED, BoxStates, Slots
 from app.timeseries.storage.sample_columns import SampleBlock
 

@@ -1,4 +1,4 @@
-"""Updates stale roll-ups: summarises marked hours, then marked days, then the backfill, in slices.
+"""Updates stale roll-ups: first hours, then days, then the backfill of old samples, in slices.
 
 Each slice is one transaction that writes roll-ups and removes their marks. `adaptive_slices` determines its
 size, and pauses boxes that fail.

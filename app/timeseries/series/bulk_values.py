@@ -1,4 +1,4 @@
-"""Reads the values of a metric of many boxes in packed binary form.
+"""Reads the values of one metric for many boxes at once, in packed binary form.
 
 PostgreSQL packs the values of each range, so that no Python row is created per value: a hundred boxes have a
 hundred thousand values a day.

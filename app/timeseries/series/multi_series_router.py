@@ -21,8 +21,8 @@ from app.timeseries.series.bucket_request import (
     check_bucket_parameters,
 )
 from app.timeseries.series.bucket_widths import BucketWidth, complete_range, find_metric
+from app.timeseries.series.multi_series_schemas import ComparisonsOut, SeriesPage
 from app.timeseries.series.period_comparison import compare_metric_periods, parse_reference_period
-from app.timeseries.series.series_schemas import ComparisonsOut, SeriesPage
 
 router: Final = APIRouter(prefix="/v1/readings", tags=["Readings"])
 Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]

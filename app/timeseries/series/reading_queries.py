@@ -1,4 +1,4 @@
-"""Queries samples and events.
+"""Queries samples of boxes and the events that boxes recognised, in pages.
 
 Column names come from the catalogue, never from the client.
 """

@@ -22,7 +22,7 @@ from app.timeseries.quality.quality_parameters import (
     QualityOptions,
 )
 from app.timeseries.rollups.rollup_queries import read_bucket_summaries
-from app.timeseries.series import latest_queries, reading_queries
+from app.timeseries.series import latest_value_queries, reading_queries
 from app.timeseries.series.bucket_request import (
     AggregatesParameter,
     BucketParameter,
@@ -55,7 +55,7 @@ _BUCKETS: Final = "buckets"
 async def get_box_latest(box: str, principal: Reader, session: ReadSessionDep) -> Response:
     """Read the latest value of each metric that the box has ever sent, by measurement time."""
     found = await box_repository.get_box(session, box, principal.visible())
-    return make_json_response(await latest_queries.read_box_latest(session, found))
+    return make_json_response(await latest_value_queries.read_box_latest(session, found))
 
 
 @router.get(
@@ -74,8 +74,12 @@ async def list_site_latest(
 ) -> Response:
     """List the latest values of each box of a site, ordered by box id."""
     identifier = parse_id(site_id, "site")
-    rows = await latest_queries.read_site_latest(session, identifier, principal.visible(), cursor, limit)
-    page, following = cut_page(rows, limit, lambda row: encode_cursor(latest_queries.SITE_LATEST, row.box))
+    rows = await latest_value_queries.read_site_latest(
+        session, identifier, principal.visible(), cursor, limit
+    )
+    page, following = cut_page(
+        rows, limit, lambda row: encode_cursor(latest_value_queries.SITE_LATEST, row.box)
+    )
     return make_json_response({"data": [row.to_json() for row in page], "next": following})
 
 

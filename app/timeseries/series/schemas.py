@@ -1,4 +1,4 @@
-"""Defines the JSON of readings and events."""
+"""Defines the JSON of latest values, of readings, and of the events that boxes recognised."""
 
 from datetime import datetime
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Finds and clears the due times of boxes whose rules wait for a timer."""
+"""Finds the boxes whose rule timers are due, and clears the due times of removed boxes."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,4 +1,4 @@
-"""Reads, locks and writes the rule states of whole sites.
+"""Reads, locks and writes the states of rules that apply to whole sites.
 
 They are not cached: several processes may write boxes of one site.
 """

@@ -11,7 +11,7 @@ import pytest
 
 from app.alerts.alertmanager_repeats import repeat_alerts
 from app.alerts.transition_recorder import record_transitions
-from app.notifications.http.service_channels import seal_credentials
+from app.notifications.http.service_channel_requests import seal_credentials
 from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.db.ingest_barrier import pass_ingest_barrier

@@ -10,7 +10,7 @@ from typing import Any, Final
 import asyncpg
 
 from app.incidents.clustering_worker import IncidentWorker
-from app.ingest.codec.message_intake import decode_batch
+from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.registry_snapshot import RegistryCache

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.incidents import worker_writes
+from app.incidents import incident_writer
 from app.incidents.clustering_worker import IncidentWorker
 from app.incidents.event_clustering import cluster_events
 from app.notifications.events import outbox
@@ -307,7 +307,7 @@ async def test_whoever_dies_before_the_end_has_told_nothing(
         # As `kill -9` of the process does, just before the commit.
         connection.terminate()
 
-    monkeypatch.setattr(worker_writes, "enqueue_events", dying)
+    monkeypatch.setattr(incident_writer, "enqueue_events", dying)
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
         await square.work()
     monkeypatch.undo()

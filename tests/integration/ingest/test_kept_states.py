@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from app.catalogue.metrics import COLUMNS, INDEX
-from app.ingest.codec.message_intake import decode_batch
+from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.registry_snapshot import RegistryCache

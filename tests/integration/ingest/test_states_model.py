@@ -19,7 +19,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.catalogue.metrics import COLUMNS, INDEX
-from app.ingest.codec.message_intake import decode_batch
+from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.pipeline import batch_pipeline as pipelines
 from app.ingest.pipeline.batch_context import BatchContext
 from app.ingest.pipeline.batch_pipeline import IngestPipeline

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.installation.settings_service import TEST_LIMIT
-from app.notifications.email import smtp_exchange
+from app.notifications.email import smtp_client
 from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.runtime.stored_settings import InstallationSettings
@@ -201,7 +201,7 @@ async def test_a_test_mail_to_a_private_server_says_what_to_set(
     async def lookup(*_: object) -> list[tuple[socket.AddressFamily, str]]:
         return [(socket.AF_INET, "127.0.0.1")]
 
-    monkeypatch.setattr(smtp_exchange, "resolve_host", lookup)
+    monkeypatch.setattr(smtp_client, "resolve_host", lookup)
     application = new_application(settings)
     async with running(application) as app, client_of(app, api.headers["Authorization"][7:]) as client:
         tested = (await client.post("/v1/settings/mail/test", json={"to": "a@example.com"})).json()

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 
 from app.platform.config.settings import VigieSettings
-from app.processes.api import create_app
+from app.processes.api_application import create_app
 from tests.conftest import Tenant, client_of, running
 from tests.openapi import openapi_document
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.platform.config.rights_settings import RightsSettings
+from app.platform.config.privacy_request_settings import RightsSettings
 from app.platform.db.database import Database
 from app.privacy_requests.service import compute_due_at
 from app.privacy_requests.worker import process_overdue_requests

@@ -11,7 +11,7 @@ import aiomqtt
 import pytest
 from sqlalchemy import text
 
-from app.platform.broker.mosquitto_hash import hash_mosquitto_password
+from app.platform.broker.mosquitto_password_hash import hash_mosquitto_password
 from app.platform.config.settings import BrokerSettings, VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel import atomic_files

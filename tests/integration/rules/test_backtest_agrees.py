@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.ingest.codec.message_intake import decode_batch
+from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database

@@ -11,7 +11,7 @@ from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.runtime.process_runner import ProcessContext
 from app.processes.maintain import run_maintain
-from app.rules.backtests import job_leases, sample_pages
+from app.rules.backtests import job_leases, sample_reader
 from app.rules.backtests.backtest_run import BacktestProgress
 from app.rules.backtests.worker import BacktestWorker
 from tests.conftest import Tenant
@@ -127,7 +127,7 @@ async def test_one_that_is_cancelled_under_way_ends(
 ) -> None:
     await box(tenant, site_id, "one")
     await store(connection, "one", [1.0] * 500)
-    monkeypatch.setattr(sample_pages, "PAGE_LIMIT", 1)
+    monkeypatch.setattr(sample_reader, "PAGE_LIMIT", 1)
     monkeypatch.setattr("app.rules.backtests.worker._RENEW_INTERVAL_S", 0.0)
     made = await ask(tenant, wait=0, status=202, rule=rule(), site_id=site_id)
     path = f"/v1/rules/backtests/{made['id']}"
@@ -153,14 +153,14 @@ async def test_one_that_is_stopped_is_left_to_the_next(
 ) -> None:
     await box(tenant, site_id, "one")
     await store(connection, "one", [30.0] * 500)
-    monkeypatch.setattr(sample_pages, "PAGE_LIMIT", 1)
+    monkeypatch.setattr(sample_reader, "PAGE_LIMIT", 1)
     made = await ask(tenant, wait=0, status=202, rule=rule(), site_id=site_id)
     worker = BacktestWorker()
     await worker.tick(database, connection)
     await worker.stop()
     path = f"/v1/rules/backtests/{made['id']}"
     assert (await tenant.client.get(path)).json()["state"] == "queued"
-    monkeypatch.setattr(sample_pages, "PAGE_LIMIT", 10_000)
+    monkeypatch.setattr(sample_reader, "PAGE_LIMIT", 10_000)
     again = BacktestWorker()
     await again.tick(database, connection)
     await again.idle()

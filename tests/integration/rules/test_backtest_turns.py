@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.platform.db.database import Database
-from app.rules.backtests import backtest_run, sample_pages
+from app.rules.backtests import backtest_run, sample_reader
 from app.rules.backtests import worker as backtest_worker
 from app.rules.backtests.worker import BacktestWorker
 from tests.conftest import Tenant
@@ -36,15 +36,15 @@ async def test_a_long_one_keeps_no_other_organisation_waiting(  # noqa: PLR0917 
     connection: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    begun, go_on, read = asyncio.Event(), asyncio.Event(), sample_pages.SampleReader._read
+    begun, go_on, read = asyncio.Event(), asyncio.Event(), sample_reader.SampleReader._read
 
-    async def slow(reader: sample_pages.SampleReader, *what: Any) -> Any:  # noqa: ANN401 (a page)
+    async def slow(reader: sample_reader.SampleReader, *what: Any) -> Any:  # noqa: ANN401 (a page)
         if not begun.is_set():
             begun.set()
             await go_on.wait()
         return await read(reader, *what)
 
-    monkeypatch.setattr(sample_pages.SampleReader, "_read", slow)
+    monkeypatch.setattr(sample_reader.SampleReader, "_read", slow)
     await box(tenant, site_id, "one")
     await store(connection, "one", [1.0])
     theirs = (await other_tenant.client.post("/v1/sites", json=SITE)).raise_for_status().json()["id"]

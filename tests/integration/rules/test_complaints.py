@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from app.alerts.alert_timers import run_alert_timers
-from app.ingest.codec.message_intake import decode_batch
+from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.registry_snapshot import RegistryCache

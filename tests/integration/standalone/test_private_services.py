@@ -11,7 +11,7 @@ import asyncpg
 import psutil
 import pytest
 
-from app.platform.broker.mosquitto_hash import format_password_line
+from app.platform.broker.mosquitto_password_hash import format_password_line
 from app.platform.kernel.atomic_files import replace_file_text
 from app.standalone.child_process import ChildProcess
 from app.standalone.mosquitto_config import BrokerLimits

@@ -17,7 +17,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.catalogue.metrics import METRICS_BY_NAME
-from app.timeseries.exports import export_parts, parquet_format, row_slices
+from app.timeseries.exports import export_parts, parquet_format, row_slice_reader
 from tests.conftest import Tenant, client_of
 from tests.integration.timeseries.exported import PATH, SPAN, START, Row, Written, export, fill, write
 from tests.integration.timeseries.geojson import points_of
@@ -34,7 +34,7 @@ async def written(tenant: Tenant, site_id: str) -> Written:
 
 @pytest.fixture
 def _small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_slices, "ROWS", 2)
+    monkeypatch.setattr(row_slice_reader, "ROWS", 2)
 
 
 def rows_of_csv(text: str) -> tuple[list[str], list[Row]]:

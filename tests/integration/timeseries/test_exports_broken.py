@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.platform.http.fairness import fair_semaphore
-from app.timeseries.exports import router, row_slices
+from app.timeseries.exports import router, row_slice_reader
 from tests.conftest import Tenant
 from tests.integration.notifications.streams import serving
 from tests.integration.timeseries.exported import PATH, SPAN, export, fill
@@ -30,8 +30,8 @@ async def url(
     """A server with something to export, which takes its time: a slice each fiftieth of a second."""
     (await tenant.client.post("/v1/boxes", json={"id": BOX, "site_id": site_id})).raise_for_status()
     await fill(database_url, BOX, ROWS)
-    monkeypatch.setattr(row_slices, "ROWS", 50)
-    monkeypatch.setattr(row_slices, "_IDLE_RATIO", 1e9)
+    monkeypatch.setattr(row_slice_reader, "ROWS", 50)
+    monkeypatch.setattr(row_slice_reader, "_IDLE_RATIO", 1e9)
     monkeypatch.setattr(fair_semaphore, "_LONGEST_REST_S", 0.02)
     async with serving(application, patience_s=0.5) as address:
         yield address
@@ -80,8 +80,8 @@ async def test_who_reads_nothing_is_cut_off_and_holds_no_connection(
 ) -> None:
     # More than the machine's own buffers take.
     await fill(database_url, BOX, 40_000, first=ROWS + 1)
-    monkeypatch.setattr(row_slices, "ROWS", 5_000)
-    monkeypatch.setattr(row_slices, "_IDLE_RATIO", 0.0)
+    monkeypatch.setattr(row_slice_reader, "ROWS", 5_000)
+    monkeypatch.setattr(row_slice_reader, "_IDLE_RATIO", 0.0)
     port = httpx.URL(url).port
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)

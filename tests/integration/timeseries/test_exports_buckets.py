@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.platform.db.database import Database
-from app.timeseries.exports import bucket_export
+from app.timeseries.exports import time_bucket_export
 from tests.conftest import Tenant
 from tests.integration.timeseries.exported import PATH
 from tests.integration.timeseries.geojson import points_of
@@ -139,7 +139,7 @@ async def test_each_value_is_that_of_its_series(tenant: Tenant, monkeypatch: pyt
     for bucket, aggregates, rows, formats in CASES:
         expected = await series(tenant.client, bucket, aggregates)
         assert len(expected) > 6
-        monkeypatch.setattr(bucket_export, "ROWS", rows)
+        monkeypatch.setattr(time_bucket_export, "ROWS", rows)
         for format_ in formats:
             answer = await export(tenant.client, bucket=bucket, aggregates=aggregates, format=format_)
             found = rows_of(answer, format_)
@@ -171,7 +171,7 @@ async def test_parts_and_what_is_gone_on_with_are_pieces_of_the_whole(
     tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for bucket, rows in (("12h", 3), ("1d", 5_000)):
-        monkeypatch.setattr(bucket_export, "ROWS", rows)
+        monkeypatch.setattr(time_bucket_export, "ROWS", rows)
         await gone_on_with(tenant, bucket)
     params = {**SPAN, "metric": list(METRICS), "bucket": "30s", "format": "csv"}
     whole = (await export(tenant.client, bucket="30s")).text.splitlines()

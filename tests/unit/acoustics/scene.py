@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.acoustics.classification_pooling import ClassCandidate
-from app.acoustics.local_plane import TangentPlane
 from app.acoustics.localisation_inputs import AirConditions, BoxPosition, LocalisationSettings, SoundArrival
 from app.acoustics.sound_events import SoundEvent
+from app.acoustics.tangent_plane import TangentPlane
 
 FRAME = TangentPlane(2.35, 48.86)
 PLACES = ((0.0, 0.0), (820.0, 60.0), (90.0, 760.0), (700.0, 830.0), (420.0, 390.0), (60.0, 410.0))

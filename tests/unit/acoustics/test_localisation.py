@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.acoustics.local_plane import TangentPlane
 from app.acoustics.localisation import locate_sound
 from app.acoustics.localisation_inputs import BoxPosition, SoundArrival
 from app.acoustics.localisation_results import LocalisationResult, SourcePosition
+from app.acoustics.tangent_plane import TangentPlane
 from bench import acoustic
 from bench.acoustic_world import Faults
 from tests.unit.acoustics.scene import (

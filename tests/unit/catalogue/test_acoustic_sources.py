@@ -18,7 +18,7 @@ from app.catalogue.acoustic_sources import (
     fold_source_text,
     parse_catalogue,
 )
-from app.ingest.codec.event_status_decoder import DeviceEvent, EventCandidate, decode_event
+from app.ingest.codec.event_and_status_decoder import DeviceEvent, EventCandidate, decode_event
 from app.platform.kernel.instants import parse_rfc3339
 from simulators.events import GUNS, make_event
 

@@ -13,7 +13,7 @@ from app.notifications.events.event_examples import EVENT_ID, EXAMPLES, ORGANISA
 from app.notifications.events.event_types import ALL_EVENTS
 from app.notifications.events.subscriptions import EndpointSubscription
 from app.notifications.formats import RenderContext, render_event
-from app.notifications.formats.native import CONTENT_TYPE
+from app.notifications.formats.native_and_cloudevents import CONTENT_TYPE
 
 
 def rendering(body: bytes, site_id: str | None = SITE) -> RenderContext:

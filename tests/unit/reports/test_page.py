@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from app.indicators.method_registry import METHODS
 from app.presentation.translation import BilingualText
-from app.reports.render.csp import TEMPLATES, build_report_csp
-from app.reports.render.figure_labels import choose_text_colour
+from app.reports.render.content_security_policy import TEMPLATES, build_report_csp
 from app.reports.render.index_strips import SCALES
+from app.reports.render.index_value_labels import choose_text_colour
 from app.reports.render.pdf_writer import render_pdf
 from app.reports.render.report_formatter import ReportFormatter, clean_name, typeset_text
 from app.reports.render.report_page import render_report

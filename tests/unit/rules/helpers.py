@@ -8,9 +8,9 @@ from uuid import UUID
 from app.catalogue.metrics import COLUMNS, INDEX
 from app.platform.kernel.instants import parse_rfc3339
 from app.rules.engine.alert_state_machine import AlertTransition
+from app.rules.engine.box_and_site_views import BoxFacts, BoxView, SiteView
 from app.rules.engine.box_rule_set import compile_box_rules
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
-from app.rules.engine.snapshot import BoxFacts, BoxView, SiteView
 from app.rules.engine.stateful_evaluator import (
     BoxEvaluation,
     EvaluatorInput,

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from app.catalogue.metrics import COLUMNS
 from app.platform.kernel.instants import to_datetime
-from app.rules.engine.snapshot import BoxFacts
+from app.rules.engine.box_and_site_views import BoxFacts
 from tests.unit.rules.helpers import MINUTE, START, Definition, Thing, Told
 
 type Answer = bool | None

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from app.rules.engine.snapshot import BoxFacts
+from app.rules.engine.box_and_site_views import BoxFacts
 from tests.unit.rules.helpers import Definition, Thing, at, event, minutes, row
 
 GAUGES = ("pm2_5", "temperature")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.rules.engine.snapshot import BoxFacts
+from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.stateful_evaluator import StatefulEvaluator
 from tests.unit.rules.helpers import Stage, Told, brief, single, told
 

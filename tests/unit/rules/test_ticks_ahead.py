@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.rules.engine.snapshot import BoxFacts
+from app.rules.engine.box_and_site_views import BoxFacts
 from tests.unit.rules.helpers import Stage, brief, single
 
 PAIR = (BoxFacts(1, "box-1"), BoxFacts(2, "box-2"))

@@ -3,7 +3,7 @@
 import json
 import random
 
-from app.ingest.codec.event_status_decoder import DeviceEvent, decode_event
+from app.ingest.codec.event_and_status_decoder import DeviceEvent, decode_event
 from simulators.events import GUNS, describe, make_event
 
 NOW_US = 1_790_000_000_000_000

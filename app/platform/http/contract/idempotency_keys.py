@@ -1,4 +1,4 @@
-"""Stores idempotency keys: which request executes one, and the encrypted response.
+"""Stores idempotency keys with the request that claimed each and its encrypted response.
 
 A request claims its key in a separate transaction. The transaction of its change marks the claim as executed,
 so that both commit or neither. The response is stored afterwards, encrypted, as it can contain secrets that

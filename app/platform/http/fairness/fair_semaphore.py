@@ -1,4 +1,4 @@
-"""Limits concurrency per subject with a fair queue, and the exports of a process.
+"""Limits concurrent work per subject (a key, a tenant) with a fair queue, and concurrent exports.
 
 Rate limits do not bound how long each request takes; `FairSemaphore` keeps a slow client from delaying
 others.

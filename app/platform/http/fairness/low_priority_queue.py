@@ -1,4 +1,4 @@
-"""Gives tenants above their share of the rate or of CPU time lower priority.
+"""Processes requests of tenants above their share of rate or CPU time after those of other tenants.
 
 One process serves all tenants on one core: a tenant at its limits would delay everyone. Its requests run one
 at a time, and begin when no request of normal priority is running. Tenants of low priority alternate, so that

@@ -1,4 +1,4 @@
-"""Limits request rates from the head of a request alone, before routing, body and database.
+"""Limits request rates by API key, session or IP address, before the body and the database are read.
 
 A request counts for its API key or session if that is well formed, else for its address. Anyone can invent
 well-formed keys, each with a full bucket. So requests with an unverified key also take a token from their
@@ -24,18 +24,18 @@ from app.platform.http.contract.request_head import (
     make_refusal_response,
     read_request_head,
 )
-from app.platform.http.fairness.bucket_selection import (
+from app.platform.http.fairness.principal_groups import PrincipalGroup, VerifiedKeyCache
+from app.platform.http.fairness.rate_limit_buckets import (
     ANONYMOUS,
     BucketKey,
     RateLimitBuckets,
     list_group_buckets,
 )
-from app.platform.http.fairness.principal_groups import PrincipalGroup, VerifiedKeyCache
 from app.platform.http.fairness.token_buckets import RateLimiter, TokenDecision
 from app.platform.identity.principals import Principal, add_authentication_step, get_known_principal
 from app.platform.kernel.api_keys import API_KEY_PREFIX, SESSION_PREFIX, hash_key, is_well_formed_key
-from app.platform.kernel.client_addresses import make_address_subject
 from app.platform.kernel.errors import TooManyRequestsError
+from app.platform.kernel.ip_addresses import make_address_subject
 
 _UNLIMITED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _UNLIMITED_BELOW: Final = "/static-offline-docs/"

@@ -1,4 +1,4 @@
-"""Defines the order of the middleware."""
+"""Installs the HTTP middleware of the API, in its order."""
 
 from collections.abc import Sequence
 

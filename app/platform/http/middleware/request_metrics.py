@@ -1,4 +1,4 @@
-"""Records each request: its id in logs, its count and time in metrics, its origin for the audit log.
+"""Logs and counts each request, answers unexpected errors, and sets the origin for the audit log.
 
 These layers are innermost: outer ones read the client's address from proxies and assign the request id.
 """

@@ -1,4 +1,4 @@
-"""Completes the OpenAPI document with what holds for all routes, present and future.
+"""Adds common error responses, shared field descriptions and examples to the OpenAPI document.
 
 Adds the problems that any call can answer with, defined once; descriptions of fields that mean the same
 everywhere (`app.platform.http.openapi.shared_descriptions`); and an example of each response. Pure: it

@@ -14,8 +14,8 @@ import asyncpg
 import pytest
 
 from app.catalogue.metrics import COLUMNS, INDEX
+from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.codec.decoded_batch import DecodedBatch
-from app.ingest.codec.message_intake import decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.registry_snapshot import RegistryCache
@@ -23,7 +23,7 @@ from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import from_datetime, to_datetime
 from app.rules.definitions.repository import load_changed_rules
-from app.rules.engine.snapshot import BoxFacts, BoxView, SiteView
+from app.rules.engine.box_and_site_views import BoxFacts, BoxView, SiteView
 from app.rules.engine.stateful_evaluator import (
     BoxEvaluation,
     EvaluatorInput,

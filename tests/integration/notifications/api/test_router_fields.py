@@ -6,8 +6,8 @@ from uuid import UUID
 import asyncpg
 from standardwebhooks import Webhook
 
-from app.notifications.api.endpoint_schemas import ROTATIONS, EndpointChange, EndpointCreate
 from app.notifications.api.replay_schemas import ReplayCreate
+from app.notifications.api.webhook_schemas import ROTATIONS, EndpointChange, EndpointCreate
 from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from tests.conftest import Tenant

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from app.notifications.http.signing import generate_secret
+from app.notifications.http.webhook_signatures import generate_secret
 from app.platform.config.encryption_settings import EncryptionSettings
 from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database

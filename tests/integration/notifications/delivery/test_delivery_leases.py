@@ -5,6 +5,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from app.notifications.delivery.attempt_repository import AttemptRecord, write_attempt_records
 from app.notifications.delivery.delivery_leases import (
     PREFETCH_FACTOR,
     EndpointLoad,
@@ -15,7 +16,6 @@ from app.notifications.delivery.delivery_leases import (
     release_leases,
 )
 from app.notifications.delivery.fanout import fan_out_events
-from app.notifications.delivery.outcome_sql import AttemptRecord, write_attempt_records
 from app.notifications.delivery.transport_types import AttemptOutcome, LeasedDelivery
 from app.notifications.events.outbox import enqueue_events
 from app.platform.config.settings import VigieSettings, WebhookSettings

@@ -14,11 +14,11 @@ from sqlalchemy import text
 
 from app.notifications.api.health_queries import read_endpoint_health
 from app.notifications.delivery import endpoint_states
+from app.notifications.delivery.attempt_repository import AttemptRecord
 from app.notifications.delivery.delivery_leases import lease_due_deliveries
 from app.notifications.delivery.fanout import fan_out_events
 from app.notifications.delivery.models import Endpoint
 from app.notifications.delivery.outcome_recorder import OutcomeRecorder, RecordingResult
-from app.notifications.delivery.outcome_sql import AttemptRecord
 from app.notifications.delivery.transport_types import AttemptOutcome, LeasedDelivery
 from app.notifications.events.event_types import NOTICES
 from app.notifications.events.outbox import CHANNEL, enqueue_events

@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 from aiohttp import web
 
+from app.notifications.delivery.attempt_repository import AttemptRecord
 from app.notifications.delivery.delivery_leases import lease_due_deliveries
 from app.notifications.delivery.fanout import fan_out_events
 from app.notifications.delivery.outcome_recorder import OutcomeRecorder, RecordingResult
-from app.notifications.delivery.outcome_sql import AttemptRecord
 from app.notifications.delivery.transport_types import AttemptOutcome, LeasedDelivery
 from app.notifications.events.outbox import enqueue_events
 from app.platform.config.settings import VigieSettings, WebhookSettings

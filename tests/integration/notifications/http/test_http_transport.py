@@ -21,8 +21,8 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from app.notifications.delivery.transport_types import REASONS, AttemptOutcome
 from app.notifications.http.guarded_resolver import GuardedResolver, ResolvedAddresses
 from app.notifications.http.http_transport import HttpTransport
-from app.notifications.http.signing import generate_secret
 from app.notifications.http.webhook_secrets import seal_headers, seal_secret
+from app.notifications.http.webhook_signatures import generate_secret
 from app.platform.config.settings import WebhookSettings
 from app.platform.kernel.ids import new_id
 from app.platform.secrets.sealing import SecretSealer

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from app.platform.broker.drop_monitor import BrokerDropMonitor
+from app.platform.broker.dropped_message_monitor import BrokerDropMonitor
 from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.db.schema_upgrade import upgrade

@@ -12,8 +12,8 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from app.notifications.delivery.retention import delete_expired_secrets
-from app.notifications.http.signing import generate_secret
 from app.notifications.http.webhook_secrets import open_headers, open_secret, seal_headers, seal_secret
+from app.notifications.http.webhook_signatures import generate_secret
 from app.platform.db.database import Database
 from app.platform.secrets import resealing
 from app.platform.secrets.resealing import SealingKeyUsage, SecretResealer, count_sealed_values

@@ -12,7 +12,7 @@ import pytest
 
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
-from app.rules.backtests import sample_pages
+from app.rules.backtests import sample_reader
 from tests.conftest import Tenant
 from tests.integration.rules.backtesting import (
     CONDITION,
@@ -121,7 +121,7 @@ async def test_pages_of_any_size_give_the_same(
     results = []
     async with working(database):
         for size in (10_000, 7):
-            monkeypatch.setattr(sample_pages, "PAGE_LIMIT", size)
+            monkeypatch.setattr(sample_reader, "PAGE_LIMIT", size)
             results.append([await ask(tenant, rule=each, site_id=site_id) for each in asked])
     for whole, paged in zip(*results, strict=True):
         assert whole["result"]["alerts"] == paged["result"]["alerts"] != []

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 
-from app.ingest.codec.message_intake import decode_batch
+from app.ingest.codec.batch_decoder import decode_batch
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from app.timeseries.erasure.worker import ErasureWorker

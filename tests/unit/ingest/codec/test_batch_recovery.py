@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.codec.batch_recovery import MAX_RECOVERED, find_seq, recover_batch
 from app.ingest.codec.decoded_batch import DecodedBatch
-from app.ingest.codec.message_intake import decode_batch
 from app.ingest.codec.telemetry_codec import MAX_FUTURE_US, decode_telemetry
 from app.platform.kernel.instants import parse_rfc3339
 from app.platform.kernel.rejection_codes import InputRejection

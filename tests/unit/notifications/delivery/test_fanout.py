@@ -24,7 +24,7 @@ from app.notifications.events.subscriptions import (
     enters_severity_range,
     matches_subscription,
 )
-from app.notifications.formats.native import build_native_body
+from app.notifications.formats.native_and_cloudevents import build_native_body
 from app.rules.definitions import severity
 
 ENDPOINT, SITE, OTHER = uuid4(), uuid4(), uuid4()

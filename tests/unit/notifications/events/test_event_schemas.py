@@ -6,7 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from app.notifications.delivery.grouping import GROUP_EVENT
+from app.notifications.delivery.alert_grouping import GROUP_EVENT
 from app.notifications.events.event_examples import EXAMPLES
 from app.notifications.events.event_schemas import EVENT_SCHEMAS
 from app.notifications.events.event_types import EVENTS, TEST_EVENT

@@ -4,7 +4,6 @@ from uuid import uuid4
 
 import pytest
 
-from app.notifications.http.signing import generate_secret
 from app.notifications.http.webhook_secrets import (
     filter_active_secrets,
     open_headers,
@@ -14,6 +13,7 @@ from app.notifications.http.webhook_secrets import (
     seal_headers,
     seal_secret,
 )
+from app.notifications.http.webhook_signatures import generate_secret
 from app.platform.secrets.sealed_columns import WEBHOOK_HEADERS, WEBHOOK_SECRET
 from app.platform.secrets.sealing import SealingError, SecretSealer
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from app.rules.engine.box_and_site_views import BoxFacts, BoxView, SiteView
 from app.rules.engine.compiled_conditions import ConditionCause
 from app.rules.engine.condition_combinations import AllOf, AnyOf, BoxQuorum, NegatedNode
 from app.rules.engine.rule_compiler import CompiledRule
-from app.rules.engine.snapshot import BoxFacts, BoxView, SiteView
 from app.rules.engine.thresholds import UNKNOWN_VERDICT, ConditionVerdict
 from app.rules.engine.value_windows import BoxHistory
 from tests.unit.rules.helpers import BOX, Definition, Thing, at, compiled, event, move, row, single

@@ -13,8 +13,8 @@ from app.indicators.index_results import IndexResult, NoValueReason, build_resul
 from app.indicators.period_selection import HOUR_US, TimePeriod
 from app.platform.kernel.instants import format_us, parse_rfc3339
 from app.rules.engine.alert_state_machine import AlertTransition
+from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
-from app.rules.engine.snapshot import BoxFacts
 from app.rules.indicators.indicator_conditions import IndexView
 from app.rules.indicators.indicator_evaluator import (
     IndexEvaluation,

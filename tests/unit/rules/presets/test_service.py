@@ -12,8 +12,8 @@ from app.catalogue.metrics import COLUMNS, INDEX, METRICS_BY_NAME
 from app.rules.backtests.rule_simulator import RuleSimulator
 from app.rules.backtests.schemas import BacktestCreate
 from app.rules.definitions.schemas import RuleCreate
+from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
-from app.rules.engine.snapshot import BoxFacts
 from app.rules.presets.eu_air_presets import RECAST_FROM
 from app.rules.presets.indoor_presets import FORMALDEHYDE_PPB
 from app.rules.presets.preset_differences import is_preset_modified, translate_rule_name

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from zoneinfo import ZoneInfo
 
-from app.timeseries.erasure.erasure_sql import ErasureRange, find_partial_days, find_partial_hours
+from app.timeseries.erasure.box_data_removal import ErasureRange, find_partial_days, find_partial_hours
 from app.timeseries.erasure.service import EMPTY_REMOVAL_DIGEST, extend_removal_digest
 from app.timeseries.erasure.worker import format_removal_lines
 

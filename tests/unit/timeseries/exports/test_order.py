@@ -11,9 +11,9 @@ from app.catalogue.metrics import COLUMNS
 from app.platform.http.contract.pagination import encode_cursor
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US, to_datetime
-from app.timeseries.exports.box_selection import RowPosition, advance_position
+from app.timeseries.exports.export_parameters import resolve_start_position
 from app.timeseries.exports.export_parts import PartReference
-from app.timeseries.exports.export_query import resolve_start_position
+from app.timeseries.exports.export_selection import RowPosition, advance_position
 from app.timeseries.exports.row_source import RawSamples
 from app.timeseries.exports.text_formats import format_csv_header
 

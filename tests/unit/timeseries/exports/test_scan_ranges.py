@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.timeseries.exports.box_selection import ExportSpan, RowPosition
+from app.timeseries.exports.export_selection import ExportSpan, RowPosition
 from app.timeseries.exports.scan_ranges import (
     MAX_SCANNED_BOXES,
     AdaptiveRowScan,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.catalogue.metrics import CATALOGUE, COLUMNS, INDEX
-from app.timeseries.storage.batch_groups import find_in_order_boxes, group_block_by_box
+from app.timeseries.storage.box_grouping import find_in_order_boxes, group_block_by_box
 from app.timeseries.storage.sample_columns import (
     SampleBlock,
     compute_metric_bitmasks,

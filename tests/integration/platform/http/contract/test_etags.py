@@ -13,7 +13,7 @@ from sqlalchemy import text
 from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.etags import IF_MATCH
-from app.processes.api import create_app
+from app.processes.api_application import create_app
 from tests.conftest import Tenant
 from tests.openapi import openapi_document
 

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from app.platform.config.settings import VigieSettings
 from app.platform.http.contract.dependencies import make_async_dependency
-from app.processes.api import create_app
+from app.processes.api_application import create_app
 
 
 def routes(found: Iterable[object]) -> Iterator[APIRoute]:

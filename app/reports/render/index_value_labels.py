@@ -1,0 +1,90 @@
+"""Formats titles, values, periods and colours of index values, for several report sections. Pure."""
+
+from typing import Final
+
+from app.indicators.index_results import IndexBand
+from app.reports.render.report_formatter import NBSP, ReportFormatter
+from app.reports.render.report_statistics import FigureValue, ReportStatistics
+from app.reports.render.report_texts import WORDS
+
+# Colours of classes without a colour in their source, from good to bad.
+_OWN: Final = {
+    "satisfactory": "#BFE3D0",
+    "to_improve": "#F3D98B",
+    "insufficient": "#E39A7B",
+}
+_DARK, _LIGHT = "#0f172a", "#ffffff"
+_MIDDLE: Final = 0.36
+# Methods for which a higher value is better.
+HIGHER_IS_BETTER: Final = frozenset({"light"})
+
+
+def choose_band_colour(band: IndexBand | None) -> str | None:
+    """Return the colour of a class; None: it has none."""
+    if band is None:
+        return None
+    return band.colour or _OWN.get(band.key)
+
+
+def choose_text_colour(colour: str) -> str:
+    """Choose the text colour with the better contrast on a background (relative luminance of WCAG 2)."""
+    parts = [int(colour[position : position + 2], 16) / 255 for position in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4  # noqa: PLR2004 (sRGB)
+        for part in parts
+    )
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return _DARK if luminance > _MIDDLE / 2 else _LIGHT
+
+
+def format_figure_title(value: FigureValue, formats: ReportFormatter) -> str:
+    """Format the title of a figure, with its metric if it is for one metric."""
+    title = formats.translate(value.figure.method.title)
+    return (
+        f"{title}{formats.translate(WORDS['comma'])}{formats.symbol(value.metric)}" if value.metric else title
+    )
+
+
+def format_value_period(value: FigureValue, report: ReportStatistics, formats: ReportFormatter) -> str:
+    """Format the hour or days of a value; empty: the whole period."""
+    slot = value.slot
+    if value.figure.lengths == ("hour",):
+        text = formats.clock(slot.period.start_us)
+        return text if report.is_day else f"{formats.short_day(slot.first)}, {text}"
+    if (slot.first, slot.last) == (report.slot.first, report.slot.last):
+        return ""
+    if slot.first == slot.last:
+        return formats.short_day(slot.first)
+    return f"{formats.short_day(slot.first)} \u2013 {formats.short_day(slot.last)}"
+
+
+def format_figure_value(value: FigureValue, formats: ReportFormatter) -> str:
+    """Format a value with its unit."""
+    result = value.result
+    if result.value is None:
+        return formats.value(None, result.unit)
+    if result.method == "mould-index":
+        return formats.number(result.value, 1)
+    return formats.measured(result.value, result.unit)
+
+
+def format_ratio(ratio: float | None, formats: ReportFormatter) -> str:
+    """Format the ratio of a value to its limit; empty: there is no limit."""
+    return "" if ratio is None else formats.times(ratio)
+
+
+def strip_unit(text: str) -> str:
+    """Remove the unit from a formatted value."""
+    return text.partition(NBSP)[0]
+
+
+def find_component_value(value: FigureValue, key: str) -> float | None:
+    """Return the value of a component; None: it has none."""
+    return next((part.value for part in value.result.components if part.key == key), None)
+
+
+def format_previous_period(report: ReportStatistics, formats: ReportFormatter) -> str:
+    """Format the period before, for a sentence."""
+    if report.is_day:
+        return formats.day(report.earlier.first)
+    return formats.month(report.earlier.first)
