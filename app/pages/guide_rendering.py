@@ -199,6 +199,6 @@ def _by_title(entry: tuple[str, str]) -> Any:  # noqa: ANN401 (a key to sort by)
 @cache
 def render_task_table() -> str:
     """Render the README's table of guides by task."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Further\n")[2]
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Documentation\n")[2]
     rows = "".join(f"{line}\n" for line in text.splitlines() if line.startswith("|"))
     return render_guide(rows, "README.md").body
