@@ -232,7 +232,7 @@ class _TimerChanges:
         notified_severity = row["told_severity"]
         self._add_entry(row, "unsuppressed", before)
         if notified_severity is None:
-            # Nobody was notified before, so escalations and reminders count from now.
+            # No notification was sent before, so escalations and reminders count from now.
             restart_due_times(row, self.clock)
             self._add_event(row, "alert.firing")
         elif notified_severity != row["severity"]:

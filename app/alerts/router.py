@@ -21,8 +21,8 @@ from app.alerts.schemas import (
 )
 from app.alerts.service import AlertActionResult
 from app.notifications.events.outbox import wake_dispatcher_after
-from app.platform.db.database import Database, WriteSession
-from app.platform.http.contract.dependencies import ReadSessionDep, get_database
+from app.platform.db.database import WriteSession
+from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.fields import BoxId, InstantParameter, Name
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
@@ -40,7 +40,6 @@ router = APIRouter(prefix="/v1/alerts", tags=["Alerts"], route_class=StrictRoute
 
 Reader = Annotated[Principal, Depends(require_scope("alerts:read"))]
 Writer = Annotated[Principal, Depends(require_scope("alerts:write"))]
-DatabaseDependency = Annotated[Database, Depends(get_database)]
 OptionalRemark = Annotated[Remark | None, Body(examples=[{"comment": EXAMPLE_COMMENT}])]
 
 

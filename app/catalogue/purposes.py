@@ -102,8 +102,6 @@ SAMPLE_PURPOSES: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPO
 EVENT_PURPOSES: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPOSES if purpose.events)
 """The purposes that have event types."""
 
-DEFAULT_PURPOSES: Final[tuple[Purpose, ...]] = tuple(purpose for purpose in PURPOSES if not purpose.sensitive)
-"""The purposes that are declared with each new site."""
 
 PURPOSE_BY_METRIC: Final[Mapping[str, PurposeName]] = MappingProxyType(
     {metric: purpose.name for purpose in PURPOSES for metric in purpose.metrics}

@@ -20,7 +20,11 @@ from app.incidents.schemas import (
 from app.notifications.events.incident_event_schemas import Evidence, IncidentState
 from app.notifications.events.outbox import wake_dispatcher_after
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import ReadSessionDep, get_database, make_json_response
+from app.platform.http.contract.dependencies import (
+    DatabaseDependency,
+    ReadSessionDep,
+    make_json_response,
+)
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import InstantParameter
 from app.platform.http.contract.pagination import Page
@@ -55,7 +59,6 @@ router: Final = APIRouter(prefix="/v1", tags=["Incidents"], route_class=StrictRo
 
 Reader = Annotated[Principal, Depends(require_scope("incidents:read"))]
 Writer = Annotated[Principal, Depends(require_scope("incidents:write"))]
-DatabaseDependency = Annotated[Database, Depends(get_database)]
 _PageQuery = Annotated[PageRequest, Depends(repository.INCIDENTS.page_request)]
 _FARTHEST_M: Final = 100_000.0
 _EAST, _NORTH = 180.0, 90.0

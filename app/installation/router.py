@@ -29,10 +29,10 @@ from app.installation.settings_service import (
     store_mail_server,
     store_setting,
 )
-from app.notifications.api.dependencies import DatabaseDependency, SealerDependency
+from app.notifications.api.dependencies import SealerDependency
 from app.notifications.email.allowed_recipients import check_recipients
 from app.platform.config.settings import VigieSettings
-from app.platform.http.contract.dependencies import ReadSessionDep
+from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field
 
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import ReadSessionDep
+from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.etags import IfMatchPrecondition, PreconditionDep, ResourceModel
 from app.platform.http.contract.fields import RequestBody
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.registry import box_configurations, box_repository
 from app.registry.box_schemas import DesiredConfig
-from app.registry.dependencies import BoxesWriter, DatabaseDependency, SitesReader
+from app.registry.dependencies import BoxesWriter, SitesReader
 from app.registry.models import BoxConfig
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=StrictRoute)

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import BoxId, Identifier, Name
 from app.platform.http.contract.pagination import Page
@@ -29,7 +29,6 @@ from app.registry.box_schemas import (
 from app.registry.dependencies import (
     BoxesWriter,
     CurrentSilenceCriterion,
-    DatabaseDependency,
     OrganisationFilter,
     SitesReader,
     get_silence_criterion,

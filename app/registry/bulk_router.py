@@ -8,6 +8,7 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from app.platform.db.database import Database
+from app.platform.http.contract.dependencies import DatabaseDependency
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.errors import ForbiddenError
@@ -18,12 +19,7 @@ from app.registry.bulk_csv_route import MEDIA_TYPE, TableRoute, check_table, wan
 from app.registry.bulk_plan import BoxStep, compute_preview_token
 from app.registry.bulk_schemas import BoxesChanged, BoxesOperation, BoxResult
 from app.registry.bulk_service import BulkContext
-from app.registry.dependencies import (
-    BoxesWriter,
-    CurrentSilenceCriterion,
-    DatabaseDependency,
-    sync_broker_accounts,
-)
+from app.registry.dependencies import BoxesWriter, CurrentSilenceCriterion, sync_broker_accounts
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=TableRoute)
 _CREDENTIALS: Final = (

@@ -7,7 +7,6 @@ from fastapi import Depends, Query, Request
 
 from app.platform.config.quota_settings import QuotaSettings
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import get_database
 from app.platform.http.contract.fields import Identifier, Name
 from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import InvalidError, UnavailableError
@@ -15,7 +14,6 @@ from app.platform.observability.metrics_and_logs import get_logger
 from app.registry import broker_password_file
 from app.registry.box_filters import SilenceCriterion
 
-DatabaseDependency = Annotated[Database, Depends(get_database)]
 OrganisationsReader = Annotated[Principal, Depends(require_scope("organisations:read"))]
 OrganisationsWriter = Annotated[Principal, Depends(require_scope("organisations:write"))]
 SitesReader = Annotated[Principal, Depends(require_scope("sites:read"))]

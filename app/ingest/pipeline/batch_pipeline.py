@@ -4,7 +4,7 @@
 
     decoded messages (app.ingest.codec.batch_decoder, pure)
       └▶ one transaction:
-           gate       passes the ingest barrier: nobody deletes a box or a rule from here on
+           gate       passes the ingest barrier: boxes and rules cannot be deleted from here on
            refresh    updates the snapshot of boxes, sites and rules if its version changed
            resolve    finds each box; refuses unknown boxes, undeclared purposes and samples that are too old
            quota      refuses samples above the daily quota of their organisation

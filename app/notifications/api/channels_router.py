@@ -31,7 +31,6 @@ from app.notifications.api.channels_schemas import (
 from app.notifications.api.dependencies import (
     KINDS,
     READ_SCOPE,
-    DatabaseDependency,
     PublicUrl,
     Reader,
     SealerDependency,
@@ -45,7 +44,7 @@ from app.notifications.delivery import endpoint_removal
 from app.notifications.delivery.models import Endpoint
 from app.platform.config.settings import SmtpSettings
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.dependencies import WriteSessionDep
+from app.platform.http.contract.dependencies import DatabaseDependency, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems

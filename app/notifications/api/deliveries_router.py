@@ -23,14 +23,14 @@ from app.notifications.api.delivery_schemas import (
     EventId,
     FailureReason,
 )
-from app.notifications.api.dependencies import DatabaseDependency, EndpointNoun, Reader, Writer
+from app.notifications.api.dependencies import EndpointNoun, Reader, Writer
 from app.notifications.api.endpoint_fields import State
 from app.notifications.api.webhook_schemas import TestOut
 from app.notifications.delivery import single_delivery_replay
 from app.notifications.delivery.models import Delivery
 from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.outbox import wake_dispatcher_after
-from app.platform.http.contract.dependencies import ReadSessionDep, make_async_dependency
+from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep, make_async_dependency
 from app.platform.http.contract.fields import InstantParameter
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems

@@ -6,8 +6,6 @@ from fastapi import Depends, Request
 
 from app.notifications.http.service_channel_requests import HTTP_CHANNELS
 from app.platform.config.settings import WebhookSettings
-from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import get_database
 from app.platform.identity.principals import Principal, require_scope
 from app.platform.secrets.sealing import SecretSealer
 
@@ -23,7 +21,6 @@ KINDS: Final[dict[EndpointNoun, tuple[str, ...]]] = {
 READ_SCOPE: Final = "webhooks:read"
 Reader = Annotated[Principal, Depends(require_scope(READ_SCOPE))]
 Writer = Annotated[Principal, Depends(require_scope("webhooks:write"))]
-DatabaseDependency = Annotated[Database, Depends(get_database)]
 
 
 async def _settings(request: Request) -> WebhookSettings:

@@ -11,12 +11,12 @@ from fastapi import APIRouter, Depends, Path, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.notifications.api import replay_service, webhook_service
-from app.notifications.api.dependencies import DatabaseDependency, EndpointNoun, Reader, Writer
+from app.notifications.api.dependencies import EndpointNoun, Reader, Writer
 from app.notifications.api.replay_schemas import ReplayCreate, ReplayOut
 from app.notifications.api.replay_service import REPLAYS
 from app.notifications.delivery.models import Replay
 from app.notifications.events.outbox import wake_dispatcher_after
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest

@@ -11,7 +11,6 @@ from fastapi import APIRouter, Body, Depends, Query, Response
 
 from app.notifications.api import endpoint_repository, webhook_service
 from app.notifications.api.dependencies import (
-    DatabaseDependency,
     PublicUrl,
     Reader,
     SealerDependency,
@@ -30,7 +29,7 @@ from app.notifications.api.webhook_schemas import (
 )
 from app.notifications.delivery import endpoint_removal
 from app.notifications.delivery.models import Endpoint
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems

@@ -94,7 +94,6 @@ MAX_BOX_LINES: Final = 4
 COLOURS: Final = ("#1f5fa8", "#c2410c", "#0f766e", "#7c3aed")
 DASHES: Final = ("", "6 3", "2 2.5", "8 3 2 3")
 _MEDIAN: Final = "#334155"
-_BAND: Final = "#94a3b8"
 _LEFT, _RIGHT, _TOP, _BOTTOM = 38.0, 8.0, 16.0, 18.0
 _GAP: Final = 1.6
 _LEAST_SPANS: Final[Mapping[str, float]] = {"dB": 10.0, "°C": 5.0, "%RH": 20.0}

@@ -3,7 +3,7 @@
 from typing import Final
 
 from app.indicators.index_results import IndexBand
-from app.reports.render.report_formatter import NBSP, ReportFormatter
+from app.reports.render.report_formatter import ReportFormatter
 from app.reports.render.report_statistics import FigureValue, ReportStatistics
 from app.reports.render.report_texts import WORDS
 
@@ -66,16 +66,6 @@ def format_figure_value(value: FigureValue, formats: ReportFormatter) -> str:
     if result.method == "mould-index":
         return formats.number(result.value, 1)
     return formats.measured(result.value, result.unit)
-
-
-def format_ratio(ratio: float | None, formats: ReportFormatter) -> str:
-    """Format the ratio of a value to its limit; empty: there is no limit."""
-    return "" if ratio is None else formats.times(ratio)
-
-
-def strip_unit(text: str) -> str:
-    """Remove the unit from a formatted value."""
-    return text.partition(NBSP)[0]
 
 
 def find_component_value(value: FigureValue, key: str) -> float | None:

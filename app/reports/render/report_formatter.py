@@ -18,11 +18,9 @@ from babel.numbers import format_decimal, format_percent
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.notifications.email.mail_formats import clean_line, format_duration, get_mail_texts, localize_unit
 from app.platform.kernel.instants import to_datetime
-from app.presentation.translation import BilingualText
+from app.presentation.translation import APOSTROPHE, NBSP, THIN_NBSP, BilingualText
 from app.reports.report_input import ReportLanguage
 
-NBSP: Final = "\xa0"
-NARROW_NBSP: Final = "\u202f"
 NO_VALUE: Final = "\u2013"
 """Shown instead of a missing value."""
 NAME_LIMIT: Final = 60
@@ -106,7 +104,7 @@ class ReportFormatter:
             whole = min(99, max(1, whole))
         return format_percent(
             whole / 100,
-            format="#,##0%" if self.language == "en" else f"#,##0{NARROW_NBSP}%",
+            format="#,##0%" if self.language == "en" else f"#,##0{THIN_NBSP}%",
             locale=_LOCALES[self.language],
         )
 
@@ -188,9 +186,9 @@ class ReportFormatter:
 
 def typeset_text(text: str, language: ReportLanguage) -> str:
     """Apply the typography of a language to a text of the program: non-breaking spaces, curly apostrophes."""
-    text = text.replace("'", "\u2019")
+    text = text.replace("'", APOSTROPHE)
     if language == "fr":
-        text = re.sub(r" ([;?!%])", NARROW_NBSP + r"\1", text)
+        text = re.sub(r" ([;?!%])", THIN_NBSP + r"\1", text)
         text = re.sub(r" (:|»)", NBSP + r"\1", text).replace("« ", "«" + NBSP)
     return re.sub(r"(\d) (?=(µg|mg|uoE|dB|ppm|ppb|°C|h\b|lx|hPa|m\b|mm\b|min\b|%))", r"\1" + NBSP, text)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import ReadSessionDep
+from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.fields import Identifier
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
@@ -20,7 +20,7 @@ from app.platform.observability.metrics_and_logs import BACKTESTS_FINISHED
 from app.rules.backtests import service
 from app.rules.backtests.models import Backtest
 from app.rules.backtests.schemas import BacktestCreate, BacktestOut, BacktestResult, State
-from app.rules.definitions.router import DatabaseDependency, Reader, RuleRoute, Writer
+from app.rules.definitions.router import Reader, RuleRoute, Writer
 
 # Must be included before the router of rules, which would take `backtests` for a rule id.
 router = APIRouter(prefix="/v1/rules", tags=["Rules"], route_class=RuleRoute)

@@ -10,7 +10,11 @@ from pydantic import AfterValidator
 from app.notifications.events.outbox import wake_dispatcher_after
 from app.platform.db.alert_closer import AlertCloser
 from app.platform.db.database import Database, WriteSession
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep, get_database
+from app.platform.http.contract.dependencies import (
+    DatabaseDependency,
+    ReadSessionDep,
+    WriteSessionDep,
+)
 from app.platform.http.contract.etags import PreconditionDep, skip_precondition
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
@@ -55,7 +59,6 @@ def _preset(preset_id: str | None) -> str | None:
 
 
 AlertCloserDependency = Annotated[AlertCloser, Depends(_closer)]
-DatabaseDependency = Annotated[Database, Depends(get_database)]
 
 
 @router.post(

@@ -1,7 +1,4 @@
-"""Validates the query parameters of a series in buckets.
-
-Also defines the query parameters of series in buckets.
-"""
+"""Validates the query parameters of a series in buckets."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

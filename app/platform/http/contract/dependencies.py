@@ -43,12 +43,15 @@ async def get_database(request: Request) -> Database:
     return database
 
 
-async def _read(database: Annotated[Database, Depends(get_database)]) -> AsyncIterator[ReadSession]:
+DatabaseDependency = Annotated[Database, Depends(get_database)]
+
+
+async def _read(database: DatabaseDependency) -> AsyncIterator[ReadSession]:
     async with database.read() as session:
         yield session
 
 
-async def _write(database: Annotated[Database, Depends(get_database)]) -> AsyncIterator[WriteSession]:
+async def _write(database: DatabaseDependency) -> AsyncIterator[WriteSession]:
     async with database.write() as session:
         yield session
 
