@@ -138,7 +138,7 @@ class StatefulEvaluator:
             if not rule.columns.isdisjoint(fresh) or kind in rule.events:
                 self._evaluate(rule, track, _clock(rule, track), seen.order, refutes=rule.key in refuted)
         if self.site is not None:
-            self._evaluate_site(self.site, view, fresh, kind, seen.order, refuted)
+            self._evaluate_site(self.site, view, fresh, kind, seen.order)
 
     def catch_up(self, until_us: int) -> None:
         """Run all timers that are due up to a time, inclusive."""
@@ -178,36 +178,28 @@ class StatefulEvaluator:
                     self.found.append((NEVER, transition))
 
     def _refuted(self, track: BoxEvaluation, fresh: Sequence[int]) -> frozenset[str]:
-        """Find the rules that a timer evaluated during a silence that this sample disproves."""
-        rules_and_states: list[tuple[Sequence[CompiledRule], RuleStates]] = [
-            (track.rules.stateful, track.state)
-        ]
-        if self.site is not None:
-            rules_and_states.append((self.site.rules, self.site.state))
+        """Find the rules of a box that a timer evaluated during a silence that this sample disproves.
+
+        Rules on a whole site are not among them: at an earlier time other boxes were not silent yet, so that
+        an alert would end and begin again.
+        """
         return frozenset(
             rule.key
-            for rules, states in rules_and_states
-            for rule in rules
+            for rule in track.rules.stateful
             if rule.silences
-            and (evaluated_us := split_state(states.get(rule.key))[1]) != NEVER
+            and (evaluated_us := split_state(track.state.get(rule.key))[1]) != NEVER
             and _was_silent(rule, track.view, fresh, evaluated_us)
         )
 
-    def _evaluate_site(  # noqa: PLR0917 (called for every sample of a site)
-        self,
-        site: SiteEvaluation,
-        view: BoxView,
-        fresh: Sequence[int],
-        kind: str | None,
-        order: float,
-        refuted: frozenset[str],
+    def _evaluate_site(
+        self, site: SiteEvaluation, view: BoxView, fresh: Sequence[int], kind: str | None, order: float
     ) -> None:
         """Evaluate the rules on the whole site that read the new input of one box."""
         site.view.moved(view.facts.key)
         for rule in site.rules:
             if (not rule.columns.isdisjoint(fresh) or kind in rule.events) and rule.looks_at(view.facts):
                 at_us = site.clocks[rule.key] = max(_clock(rule, site), _newest(rule, view))
-                self._evaluate(rule, site, at_us, order, refutes=rule.key in refuted)
+                self._evaluate(rule, site, at_us, order)
 
     def _catch_up_box(self, track: BoxEvaluation, until_us: int, order: float, since_us: int) -> None:
         for rule in track.rules.timed:
@@ -248,7 +240,7 @@ class StatefulEvaluator:
         """Evaluate a rule at a moment; `refutes`: a sample disproved a silence that the rule waits for."""
         held, evaluated_us = split_state(track.state.get(rule.key))
         # The time of a rule never goes back, even if a timer ran ahead of a sample. The exception is a sample
-        # that disproves a silence.
+        # that disproves a silence of its box.
         if not refutes:
             at_us = max(at_us, evaluated_us)
         after, transitions = self._step(rule, track, held, at_us, counts=counts)

@@ -7,6 +7,7 @@ from tests.unit.rules.helpers import Stage, brief, single
 
 PAIR = (BoxFacts(1, "box-1"), BoxFacts(2, "box-2"))
 FIVE = "PT5M"
+PAIR_ONLY = {"boxes": ["box-1", "box-2"]}
 
 
 def test_a_sample_of_another_box_does_not_end_the_silence_of_a_site() -> None:
@@ -19,6 +20,20 @@ def test_a_sample_of_another_box_does_not_end_the_silence_of_a_site() -> None:
     assert stage.sample(4.99, 1, co2=400) == []
     assert stage.tick(5.02) == []
     assert brief(stage.sample(5.5, 2, co2=400)) == [("resolved", 5.5)]
+
+
+def test_a_late_sample_of_one_box_does_not_end_the_silence_of_another() -> None:
+    levels = [
+        {"severity": "info", "condition": {"metric": "co2", "operator": ">", "threshold": 0, "box": "box-1"}},
+        {"severity": "warning", "condition": {"boxes": {"no_data": FIVE}, "at_least": 1, "scope": PAIR_ONLY}},
+    ]
+    stage = Stage({1: {"levels": levels}}, (*PAIR, BoxFacts(3, "box-3")))
+    assert brief(stage.sample(0, 1, co2=400)) == [("firing", 0)]
+    stage.sample(1, 2, co2=400)
+    # Both boxes were silent for long enough when the third one, which the rule does not read, sent.
+    assert brief(stage.sample(8, 3, co2=400)) == [("changed", 5)]
+    assert stage.sample(5, 1, co2=400) == []
+    assert stage.tick(9) == []
 
 
 def test_a_sample_of_another_metric_does_not_end_a_silence() -> None:
