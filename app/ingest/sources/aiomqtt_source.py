@@ -1,7 +1,7 @@
-"""Receives messages with aiomqtt, for brokers that only support MQTT 3.1.1 (and for comparison with MQTT 5).
+"""Receives messages with aiomqtt, for brokers that only support MQTT 3.1.1.
 
 It opens, watches and closes one connection. `aiomqtt_connection` adapts the libraries, and
-`reconnecting_session` reconnects.
+`reconnecting_mqtt_source` reconnects.
 """
 
 import asyncio
