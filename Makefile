@@ -2,15 +2,15 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-# What `make run` hands on: make run ARGS="--port 0 --no-demo". What `make test` hands on: make test ARGS="-k codec".
+# Arguments for the program: make run ARGS="--port 0 --no-demo", make test ARGS="-k codec".
 ARGS ?=
-# A certificate authority that downloads are to trust as well: make install CA=/path/ca.pem.
+# An additional certificate authority for downloads: make install CA=/path/ca.pem.
 CA ?=
 INSTALL := sh deploy/install.sh $(if $(CA),--ca '$(CA)')
-# Where deploy/install.sh puts what a cut-down PATH does not have.
+# deploy/install.sh installs programs into these folders, which a restricted PATH may lack.
 export PATH := $(PATH):/usr/local/bin:/usr/sbin:/sbin:$(HOME)/.local/bin
-# Python keeps what it has compiled, whatever the caller's environment says (empty is as not set): the stack is
-# seven processes with the same modules, and to compile them takes each of them as long as all the rest of its start.
+# Always write bytecode (empty means unset): the stack is seven processes with the same modules, and compiling them
+# takes as long as the rest of a start.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help install install-tests run test faults fuzz check audit bench bench-acoustic sample-reports \
@@ -19,24 +19,24 @@ export PYTHONDONTWRITEBYTECODE :=
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: ## Install what is missing: Debian packages, uv, the Python environment
+install: ## Install missing parts: Debian packages, uv, the Python environment
 	@$(INSTALL)
 
-# `exec`: the recipe's shell becomes Vigie, so that a signal that make hands on reaches it.
+# `exec` replaces the shell of the recipe by Vigie, so that it receives the signals that make forwards.
 run: install ## Start the embedded stack with the demo city (Ctrl-C stops it; ARGS="--port 0 …")
 	@exec .venv/bin/vigie up $(ARGS)
 
-install-tests: ## Install what is missing, and what the tests need besides
+install-tests: ## Install missing parts, including those of the tests
 	@$(INSTALL) --tests
 
-# Three workers for two cores: much of what is tested is that something waits.
+# Three workers for two cores: many tests mostly wait.
 test: install-tests ## Run the tests, with a short form of each fault (ARGS="-k name …")
 	uv run --frozen pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-faults: install-tests ## Inject every fault in full, play more chance, 45 minutes; prints what was lost (ARGS="-k 07 …")
+faults: install-tests ## Run the long form of every fault and of random tests, 45 minutes; prints losses (ARGS="-k 07 …")
 	uv run --frozen pytest tests/faults tests/integration/ingest/pipeline/test_walks_model.py -m slow $(ARGS)
 
-fuzz: install-tests ## Send what the OpenAPI document allows and forbids, as two tenants, for long (VIGIE_FUZZ_SEED=… plays one again)
+fuzz: install-tests ## Fuzz the API by its OpenAPI document, as two tenants (VIGIE_FUZZ_SEED=… repeats a run)
 	uv run --frozen pytest tests/integration/openapi/test_fuzz.py -m slow -s $(ARGS)
 
 check: install ## Lint, format, types, import contracts, AsyncAPI
@@ -46,7 +46,7 @@ check: install ## Lint, format, types, import contracts, AsyncAPI
 	uv run --frozen lint-imports
 	uv run --frozen python -m tests.asyncapi
 
-# --strict: a package that the index does not tell of was not looked at, and is no good news.
+# --strict: a package that the index does not know counts as a failure.
 audit: install ## Look for known vulnerabilities of the dependencies (needs the package index's JSON API)
 	@list=$$(mktemp) && trap 'rm -f "$$list"' EXIT && \
 	uv export --frozen --quiet --all-groups --no-emit-project --output-file "$$list" && \
@@ -55,14 +55,14 @@ audit: install ## Look for known vulnerabilities of the dependencies (needs the 
 bench: install ## Measure ingest beside others; writes docs/performance.md (ARGS="--repeat 3 …")
 	uv run --frozen --group bench python -m bench $(ARGS)
 
-sample-reports: install-tests ## Make the sample reports of the documentation anew (needs pdftoppm of poppler-utils)
+sample-reports: install-tests ## Make the sample reports of the documentation (needs pdftoppm of poppler-utils)
 	uv run --frozen python -m tests.sample_report
 
-register-pictures: install-tests ## Make the pictures of the public register in the documentation anew
+register-pictures: install-tests ## Make the pictures of the public register in the documentation
 	uv run --frozen pytest -n 0 tests/integration/public_register/pictures.py
 
-# One thread: the arrays are small, and figures are of one core.
-bench-acoustic: install ## Find simulated shots, and see how well; writes docs/acoustics.md (ARGS="--shots 100 …")
+# One thread: the arrays are small, and the figures are those of one core.
+bench-acoustic: install ## Measure the localisation of simulated shots; writes docs/acoustics.md (ARGS="--shots 100 …")
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 uv run --frozen python -m bench.acoustic $(ARGS)
 
 clean: ## Remove caches and the Python environment; measurements (.vigie) stay

@@ -1,7 +1,7 @@
-"""Adds to a package what is not Python in it: the guides, which the API serves, and the commit.
+"""Adds the guides, which the API serves, and the commit to built packages.
 
-`VIGIE_COMMIT` gives the commit where there is no git, as in the build of a container; else git does. A
-package that is built from a source archive takes over what the archive has.
+The commit comes from `VIGIE_COMMIT` if it is set (a build without git, such as a container's), otherwise from
+git. A package that is built from a source archive takes the commit of the archive.
 """
 
 import os
@@ -13,12 +13,12 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 COMMIT = "app/commit.txt"
-# As the guides link to each other: `app.pages.guide_rendering` finds them there.
+# Relative paths as in the repository, so that links between guides work (`app.pages.guide_rendering`).
 GUIDES = {name: f"app/pages/manual/{name}" for name in ("README.md", "CHANGELOG.md", "docs")}
 
 
 class PackageHook(BuildHookInterface):  # type: ignore[misc] # only builds have Hatch
-    """Adds files to wheels and source archives; an editable installation has them in its clone."""
+    """Adds files to wheels and source archives; an editable installation reads them from its clone."""
 
     _made: Path | None = None
 
@@ -38,13 +38,13 @@ class PackageHook(BuildHookInterface):  # type: ignore[misc] # only builds have 
             included[file.name] = COMMIT
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002 (Hatch's)
-        """Remove the file that was only made to be packed."""
+        """Remove the temporary file of the commit."""
         if self._made is not None:
             self._made.unlink(missing_ok=True)
 
 
 def _ask_git(root: Path) -> str:
-    """The commit of a clone; empty where there is none."""
+    """Return the commit of a clone; empty without one."""
     if not (root / ".git").exists():
         return ""
     command = ["git", "-C", str(root), "rev-parse", "HEAD"]

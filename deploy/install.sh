@@ -1,19 +1,19 @@
 #!/bin/sh
-# Installs what Vigie needs and does not find: Debian packages, uv, the Python environment in .venv.
+# Installs the missing requirements of Vigie: Debian packages, uv, the Python environment in .venv.
 #
-#   sh deploy/install.sh            all of it; as root, or as a user who may use sudo
-#   sh deploy/install.sh --system   the Debian packages only; as root (what a user without sudo asks for)
-#   … --tests                       with either: what the tests need besides
-#   … --ca FILE                     with either: trust the certificate authority in FILE (PEM) as well, for
+#   sh deploy/install.sh            all of them; as root, or as a user with sudo
+#   sh deploy/install.sh --system   only the Debian packages; as root (for users without sudo)
+#   … --tests                       with either: also the requirements of the tests
+#   … --ca FILE                     with either: also trust the certificate authority in FILE (PEM), for
 #                                   networks that inspect TLS
 #
-# Each step is one line; what the programs print goes to a log, which is named when a step fails.
-# Nothing that was there before is stopped or changed, and nothing is left running: no PostgreSQL
-# cluster is made, no broker is started. When all is there, it ends within a second.
+# It prints one line per step. The output of programs goes to a log, which is named if a step fails.
+# It stops and changes no existing service and leaves nothing running: it creates no PostgreSQL cluster
+# and starts no broker. If nothing is missing, it ends within a second.
 set -eu
 
-UV_VERSION=0.13.9   # installed where there is no uv
-UV_LEAST=8          # a found uv serves from 0.8 on
+UV_VERSION=0.13.9   # installed if there is no uv
+UV_LEAST=8          # an existing uv is used from 0.8 on
 PG=17
 SAVED=/etc/postgresql-common/createcluster.conf.before-vigie
 CLUSTER_CONF=/etc/postgresql-common/createcluster.conf
@@ -29,7 +29,7 @@ with_tests=
 ca=
 work=
 changing_system=
-ca_hint='where the network inspects TLS, hand over its certificate authority: make install CA=/path/ca.pem'
+ca_hint='if your network inspects TLS, name its certificate authority: make install CA=/path/ca.pem'
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'install: %s\n' "$*" >&2; exit 1; }
@@ -37,7 +37,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 # --- steps -------------------------------------------------------------------------------------
 
-# A folder for the log of this run, and for the certificates that it trusts; apt's own user reads the latter.
+# Creates a folder for the log of this run and for trusted certificates, which the user of apt must be able to read.
 begin_work() {
     [ -n "$work" ] && return 0
     work=$(mktemp -d /tmp/vigie-install.XXXXXX)
@@ -54,19 +54,19 @@ clean_up() {
     trap - EXIT
     stop_showing
     [ -z "$changing_system" ] || restore
-    # The log of a step that failed stays; nobody is told of that of one that was interrupted.
+    # Keep the log only if a step failed, not if it was interrupted.
     case "$status" in 0 | 130 | 143) : >"$log" ;; esac
     if [ -s "$log" ]; then rm -f "$work/ca.pem"; else rm -rf "$work"; fi
     exit "$status"
 }
 
-# Shows a step's name, the seconds that it has taken, and the newest line of the log; until it is stopped.
+# Shows the name of a step, its duration and the newest line of the log, until it is stopped.
 show_progress() {
     shell=$$
     began=$(date +%s)
     columns=$(stty size <&2 2>/dev/null | cut -d' ' -f2)
     case "${columns:-}" in '' | 0 | *[!0-9]*) columns=80 ;; esac
-    # An interrupt is for the step: this ends with it.
+    # An interrupt is meant for the step, and ends this with it.
     trap '' INT
     while kill -0 "$shell" 2>/dev/null; do
         newest=$(tail -c 400 "$log" 2>/dev/null | tr '\r' '\n' | tr -cd '[:print:]\n' | grep -v '^ *$' | tail -n 1)
@@ -84,7 +84,7 @@ stop_showing() {
     printf '\r\033[K' >&2
 }
 
-# step NAME COMMAND…: one line for it; its output goes to the log. Gives the command's status.
+# step NAME COMMAND…: prints one line; the output goes to the log. Returns the status of the command.
 step() {
     name=$1
     shift
@@ -104,32 +104,32 @@ step() {
     return "$status"
 }
 
-# fail_step TEXT: the end of the log, where all of it is, and what may help.
+# fail_step TEXT: prints the end of the log, its path and a hint, and exits.
 fail_step() {
     tail -n 15 "$log" | sed 's/^/  | /' >&2
     printf 'install: %s; the full output is in %s\n' "$1" "$log" >&2
-    # As OpenSSL, rustls and npm put it.
+    # Wordings of OpenSSL, rustls and npm.
     if grep -qiE 'certificate verif|CERTIFICATE_VERIFY|peer certificate|UnknownIssuer|self[- ]signed|UNABLE_TO_(VERIFY|GET)' "$log"; then
         printf 'install: %s\n' "$ca_hint" >&2
     fi
     exit 1
 }
 
-# --- a certificate authority of one's own ------------------------------------------------------
+# --- additional certificate authority ----------------------------------------------------------
 
-# Everything that downloads trusts the system's authorities and these.
+# All downloads trust the system's authorities and this one.
 trust_authority() {
     [ -f "$ca" ] && [ -r "$ca" ] || fail "--ca $ca: no such file, or not readable"
     case "$ca" in /*) ;; *) ca=$PWD/$ca ;; esac
-    as_pem="a certificate in PEM begins with -----BEGIN CERTIFICATE-----; of one in DER make it by: openssl x509 -inform der -in '$ca' -out ca.pem"
+    as_pem="a PEM certificate begins with -----BEGIN CERTIFICATE-----; convert DER by: openssl x509 -inform der -in '$ca' -out ca.pem"
     grep -q -e '-----BEGIN CERTIFICATE-----' "$ca" || fail "--ca $ca: not a PEM certificate ($as_pem)"
-    if grep -q -e 'PRIVATE KEY-----' "$ca"; then fail "--ca $ca: has a private key in it; hand over the certificate alone"; fi
+    if grep -q -e 'PRIVATE KEY-----' "$ca"; then fail "--ca $ca: contains a private key; name a file with the certificate only"; fi
     if have openssl && ! openssl x509 -noout -in "$ca" >/dev/null 2>&1; then
-        fail "--ca $ca: the certificate in it cannot be read ($as_pem)"
+        fail "--ca $ca: its certificate cannot be read ($as_pem)"
     fi
     begin_work
     bundle=$work/ca.pem
-    # A last line without an end would run into what follows.
+    # A last line without a newline would join the next file.
     for each in "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$ca"; do
         if [ -r "$each" ]; then cat "$each"; echo; fi
     done >"$bundle"
@@ -161,7 +161,7 @@ library_is_there() {
     return 1
 }
 
-# By what is there rather than by package names: other sources name their packages differently.
+# Checks for files instead of packages: other package sources use other package names.
 missing_packages() {
     [ -x /usr/bin/python3 ] || printf 'python3 '
     if ! find_uv; then
@@ -173,14 +173,14 @@ missing_packages() {
     have mosquitto_pub || printf 'mosquitto-clients '
     have setpriv || printf 'util-linux '
     [ -e /etc/ssl/certs/ca-certificates.crt ] || printf 'ca-certificates '
-    # What reports are laid out with (WeasyPrint), and set in.
+    # Libraries and font of reports (WeasyPrint).
     library_is_there libpangoft2-1.0.so.0 || printf 'libpangoft2-1.0-0 '
     library_is_there libharfbuzz-subset.so.0 || printf 'libharfbuzz-subset0 '
     [ -e /usr/share/fonts/opentype/inter/Inter-Regular.otf ] || printf 'fonts-inter '
     [ -z "$with_tests" ] || library_is_there faketime/libfaketimeMT.so.1 || printf 'faketime '
-    # What alerts are sent to.
+    # Receives alerts in the tests.
     [ -z "$with_tests" ] || have prometheus-alertmanager || printf 'prometheus-alertmanager '
-    # What looks at the public register.
+    # Renders pages in the tests.
     [ -z "$with_tests" ] || have chromium || printf 'chromium '
 }
 
@@ -209,11 +209,11 @@ update_lists() {
 
 apt_install() {
     known "$@" || update_lists
-    # apt-get update succeeds although it could not download a list.
+    # apt-get update succeeds even if it could not download a list.
     known "$@" || fail_step "this system's package sources do not have all of: $* (Debian 13 has them)"
     count=$#
     step "Debian packages ($count)" apt install --no-install-recommends "$@" && return 0
-    # The lists may name versions that are gone by now.
+    # The lists may name versions that no longer exist.
     update_lists
     step "Debian packages ($count)" apt install --no-install-recommends "$@" ||
         fail_step "apt-get install $* failed"
@@ -226,10 +226,10 @@ install_packages() {
     exec 9>/run/lock/vigie-install
     have flock && flock 9
     begin_work
-    restore # what an interrupted run (kill -9, power) may have left
+    restore # undo the changes of an interrupted run (kill -9, power)
     changing_system=yes
     if [ ! -e "$POLICY" ]; then
-        # Services are neither started nor restarted by the packages' scripts.
+        # Keep the packages' scripts from starting or restarting services.
         printf '#!/bin/sh\n%s\nexit 101\n' "$POLICY_MARK" >"$POLICY"
         chmod 755 "$POLICY"
     fi
@@ -243,7 +243,7 @@ install_packages() {
     # shellcheck disable=SC2086  # a list of words
     apt_install $packages
     case " $packages " in *" mosquitto "*)
-        # The packages enable a broker of the whole machine; Vigie has its own.
+        # The package enables a system-wide broker; Vigie runs a private one.
         if have systemctl; then systemctl disable --now mosquitto.service >>"$log" 2>&1 || true; fi ;;
     esac
     case " $packages " in *" prometheus-alertmanager "*)
@@ -264,7 +264,7 @@ as_administrator() {
     if [ "$(id -u)" = 0 ]; then
         system_part
     elif have apt-get && have sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
-        # sudo clears the environment; a proxy is all that apt may need of it.
+        # sudo clears the environment; apt may need its proxy.
         sudo env ${http_proxy:+"http_proxy=$http_proxy"} ${https_proxy:+"https_proxy=$https_proxy"} \
             PATH="$PATH" \
             sh "$script" --system ${with_tests:+"$with_tests"} ${ca:+--ca "$ca"} || fail 'the Debian packages could not be installed'
@@ -294,7 +294,7 @@ install_uv() {
     if [ ! -x "$folder/bin/uv" ] || [ "$("$folder/bin/uv" --version 2>/dev/null | cut -d' ' -f2)" != "$UV_VERSION" ]; then
         rm -rf "$folder"
         mkdir -p "$(dirname "$folder")"
-        # As the invoking user, whose environment says how package indexes are reached.
+        # As the invoking user, whose environment configures the package index.
         /usr/bin/python3 -m venv "$folder"
         step "uv $UV_VERSION" \
             "$folder/bin/python" -m pip install --disable-pip-version-check "uv==$UV_VERSION" ||
@@ -307,11 +307,11 @@ install_uv() {
 sync_environment() {
     cd "$root"
     set -- sync --frozen
-    # Another environment that happens to be active is not ours.
+    # Ignore an active virtual environment.
     unset VIRTUAL_ENV
-    # The usual case, in which nothing is to be done, is not worth a line.
+    # Print nothing if nothing is to be done.
     if [ -e .venv/bin/python ] && "$found" "$@" --check >/dev/null 2>&1; then return 0; fi
-    # The system's Python outlives a pyenv or a virtual environment that happens to come first in PATH.
+    # Prefer the system's Python to a pyenv or virtual environment that is first in PATH.
     if [ ! -e .venv/bin/python ] && python_is_enough; then set -- "$@" --python /usr/bin/python3; fi
     step 'Python packages' "$found" "$@" || fail_step 'uv sync failed'
 }
@@ -324,10 +324,10 @@ npm_ci() {
     )
 }
 
-# What the tests verify signatures with in JavaScript, and look at pages with. Node itself is one of the Python packages.
+# Node packages with which the tests verify signatures and test pages. Node itself is one of the Python packages.
 install_node_packages() {
     folder=$root/tests/node
-    # The mark is made last: what an interrupted run has left is installed anew.
+    # The marker is written last, so that an interrupted installation is repeated.
     mark=$folder/node_modules/.installed
     cmp -s "$folder/package-lock.json" "$mark" && return 0
     step 'Node packages' npm_ci || fail_step 'npm ci failed'

@@ -198,8 +198,8 @@ def test_a_terminal_sees_one_line_that_is_kept_up_to_date(project: Project) -> N
     [
         ("none", "no such file, or not readable"),
         ("der", "openssl x509 -inform der"),
-        ("broken", "the certificate in it cannot be read"),
-        ("key", "hand over the certificate alone"),
+        ("broken", "its certificate cannot be read"),
+        ("key", "name a file with the certificate only"),
     ],
 )
 def test_what_is_no_certificate_is_refused_with_what_to_do(
