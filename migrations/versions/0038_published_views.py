@@ -1,8 +1,8 @@
 """Rooms publish views, so that a statement of another room does not name their tables.
 
 Each view begins with the name of the room that publishes it, and has a few columns of one of its tables. It
-has no condition, grouping or limit, so that the planner replaces it by the table. `security_invoker`: policies
-and the rights on columns hold for whoever reads the view, as if the statement named the table.
+has no condition, grouping or limit, so that the planner replaces it by the table. `security_invoker`:
+policies and the rights on columns hold for whoever reads the view, as if the statement named the table.
 
 A role needs its right on each column of a view, also on those that a statement does not use. So a view has
 only columns that all its roles may read.
