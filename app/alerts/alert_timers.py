@@ -49,7 +49,7 @@ _TENANT_ERRORS: Final = (asyncpg.PostgresError, LookupError, TypeError, ValueErr
 
 _LOCK: Final = f"""
 SELECT {alert_bulk_repository.SELECTED_COLUMNS}, r.name AS rule_name, now() AS clock
-FROM alerts a JOIN rules r ON r.id = a.rule_id
+FROM alerts a JOIN rules_definitions r ON r.id = a.rule_id
 WHERE a.id = ANY ($1::uuid[]) AND a.state = 'firing' AND NOT a.dry_run
 ORDER BY a.id
 FOR UPDATE OF a SKIP LOCKED

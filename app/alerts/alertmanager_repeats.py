@@ -38,7 +38,7 @@ MAX_REPEATED_ALERTS: Final = 2000
 """The most alerts in one repeat; the newest ones are chosen."""
 
 _ALERTS: Final = f"""
-SELECT {SELECTED_COLUMNS}, r.name AS rule_name FROM alerts a JOIN rules r ON r.id = a.rule_id
+SELECT {SELECTED_COLUMNS}, r.name AS rule_name FROM alerts a JOIN rules_definitions r ON r.id = a.rule_id
 WHERE a.organisation_id = $1 AND NOT a.dry_run AND a.notified AND a.suppressed IS NULL
     AND (a.state = 'firing' OR a.updated_at > now() - $2::interval)
     AND ($3::uuid[] IS NULL OR a.site_id = ANY ($3)) AND a.highest_severity = ANY ($4)

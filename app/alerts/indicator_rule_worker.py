@@ -42,11 +42,11 @@ from app.rules.indicators.indicator_states import (
     load_index_sites,
     load_states,
     lock_states,
-    read_newest_sample_times,
     read_registry_version,
     write_states,
 )
 from app.rules.indicators.indicator_values import BoxIndexResults
+from app.timeseries.storage.newest_samples import read_newest_sample_times
 
 _log = get_logger(__name__)
 _RETRY_AFTER_US: Final = 300 * US_PER_S

@@ -1,7 +1,7 @@
 """Defines the tables of alerts, their timelines, silences and inhibitions."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, Computed, ForeignKey, Identity, Text
@@ -155,3 +155,7 @@ class Inhibition(Base):
     equal: Mapped[list[str]] = mapped_column(ARRAY(Text))
     created_at: Mapped[datetime] = mapped_column(_Instant)
     updated_at: Mapped[datetime] = mapped_column(_Instant)
+
+
+PUBLISHED_VIEWS: Final = {"alerts_muting": "id, state, updated_at, suppressed"}
+"""A view from which `notifications` decides whether it sends an alert's events (migration 0038)."""

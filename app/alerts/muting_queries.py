@@ -59,7 +59,7 @@ def matcher_condition_sql(matchers: str, alert: str) -> str:
 
 MATCHABLE_ALERTS: Final = """
 SELECT a.id, a.organisation_id, a.site_id, a.box_key, a.box, a.rule_id, a.metric, a.severity, a.state, b.tags
-FROM alerts a LEFT JOIN boxes b ON b.key = a.box_key
+FROM alerts a LEFT JOIN registry_boxes b ON b.key = a.box_key
 WHERE NOT a.dry_run
 """
 """Selects alerts that may notify, with the columns that matchers compare. Conditions may be appended."""

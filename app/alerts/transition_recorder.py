@@ -20,7 +20,7 @@ from app.rules.engine.threshold_evaluator import AlertTransition
 
 _KNOWN: Final = f"""
 SELECT {alert_bulk_repository.SELECTED_COLUMNS}, r.name AS rule_name, now() AS clock
-FROM alerts a JOIN rules r ON r.id = a.rule_id
+FROM alerts a JOIN rules_definitions r ON r.id = a.rule_id
 WHERE a.id IN (
     SELECT unnest($1::uuid[])
     UNION ALL

@@ -47,7 +47,7 @@ SELECT count(*) FILTER (WHERE state = 'open') AS open,
     count(*) FILTER (WHERE state = 'dismissed' AND reviewed_kind = 'user') AS dismissed,
     count(*) FILTER (WHERE reviewed_kind = 'system') AS withdrawn,
     percentile_cont(0.5) WITHIN GROUP (ORDER BY review_s) AS median_review_s,
-    (SELECT count(*) FROM boxes WHERE site_id = :site AND deleted_at IS NULL) AS boxes
+    (SELECT count(*) FROM registry_boxes WHERE site_id = :site AND deleted_at IS NULL) AS boxes
 FROM incidents WHERE site_id = :site AND detected_at >= :first AND detected_at < :last
 """)
 

@@ -16,6 +16,7 @@ from app.incidents.incident_plan import StoredIncident
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import from_datetime, to_datetime
 from app.registry.cross_tenant_repository import read_sites
+from app.timeseries.storage.newest_samples import read_newest_values
 
 _MARKS: Final = 2_000
 _RUNS: Final = 50
@@ -23,7 +24,7 @@ _OLDEST: Final = "SELECT id, site_id, slot FROM incident_marks ORDER BY id LIMIT
 _NEWEST: Final = "SELECT id, site_id, slot FROM incident_marks ORDER BY id DESC LIMIT $1"
 # After a box moved to another site, its earlier events stay with the incidents of the former site.
 _AT_SITE: Final = """
-FROM events e JOIN boxes b ON b.key = e.box_key
+FROM timeseries_events e JOIN registry_boxes b ON b.key = e.box_key
 LEFT JOIN incident_events ie ON ie.event_id = e.id
 LEFT JOIN incidents i ON i.id = ie.incident_id
 WHERE b.site_id = $1 AND e.time >= $2 AND e.time < $3 AND e.type = ANY ($4::text[])
@@ -40,23 +41,16 @@ SELECT e.id, e.box_key, b.id AS box, e.time, e.type, e.candidates::text AS candi
 """
 _EVENTS: Final = f"{_COLUMNS} {_AT_SITE} ORDER BY e.time, b.id, e.id"
 _MORE: Final = f"""
-{_COLUMNS} FROM incident_events ie JOIN events e ON e.id = ie.event_id JOIN boxes b ON b.key = e.box_key
+{_COLUMNS} FROM incident_events ie JOIN timeseries_events e ON e.id = ie.event_id
+JOIN registry_boxes b ON b.key = e.box_key
 WHERE ie.incident_id = ANY ($1::uuid[]) ORDER BY e.time, b.id, e.id
 """
 _INCIDENTS: Final = "SELECT * FROM incidents WHERE id = ANY ($1::uuid[]) ORDER BY id"
-_TEMPERATURES: Final = """
-SELECT t.temperature FROM (
-    SELECT key FROM boxes WHERE site_id = $1 AND deleted_at IS NULL ORDER BY key = ANY ($3::int[]) DESC, key
-    LIMIT 50
-) b CROSS JOIN LATERAL (
-    SELECT s.temperature FROM samples s
-    WHERE s.box_key = b.key AND s.time <= $2 AND s.time > $2 - interval '1 hour'
-        AND s.temperature IS NOT NULL
-    ORDER BY s.time DESC LIMIT 1
-) t
+_TEMPERATURE_BOXES: Final = """
+SELECT key FROM registry_boxes WHERE site_id = $1 AND deleted_at IS NULL
+ORDER BY key = ANY ($2::int[]) DESC, key LIMIT 50
 """
-
-
+_TEMPERATURE_AGE: Final = timedelta(hours=1)
 _GATHERING: Final = """
 SELECT site_id FROM incident_marks GROUP BY site_id
 HAVING max(made_at) > clock_timestamp() - $1::interval AND min(made_at) > clock_timestamp() - 3 * $1::interval
@@ -232,5 +226,6 @@ async def read_temperatures(
         at_us: the instant, µs since the epoch.
         heard_by: the keys of boxes to prefer; at most 50 boxes are read.
     """
-    rows = await connection.fetch(_TEMPERATURES, site_id, to_datetime(at_us), list(heard_by))
-    return [float(row["temperature"]) for row in rows]
+    keys = [key for (key,) in await connection.fetch(_TEMPERATURE_BOXES, site_id, list(heard_by))]
+    at = to_datetime(at_us)
+    return await read_newest_values(connection, keys, "temperature", at - _TEMPERATURE_AGE, at)

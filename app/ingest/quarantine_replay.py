@@ -46,11 +46,10 @@ from app.quarantine.entry_writer import suppress_quarantine_writes
 from app.quarantine.replay_repository import (
     LockedQuarantineEntry,
     find_boxes_with_newer_status,
-    find_reconfigured_boxes,
     lock_entry,
     record_replay_outcome,
 )
-from app.registry.cross_tenant_repository import list_unshared_boxes
+from app.registry.cross_tenant_repository import find_reconfigured_boxes, list_unshared_boxes
 
 _log = get_logger(__name__)
 # A box that is shared for less than the margin might no longer be shared when its samples are written.
@@ -210,7 +209,7 @@ def _find_tenant_scope(entry: LockedQuarantineEntry, caller: TenantScope) -> Ten
     """
     if entry.organisation_id is None:
         return caller
-    by_administrator = entry.door == "http" and entry.platform
+    by_administrator = entry.door == "http" and entry.is_of_platform
     return None if by_administrator else TenantScope.of([entry.organisation_id])
 
 

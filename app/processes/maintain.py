@@ -27,6 +27,7 @@ from app.incidents.clustering_worker import IncidentWorker
 from app.notifications.delivery import endpoint_states
 from app.notifications.delivery.delivery_leases import count_pending_deliveries
 from app.notifications.delivery.retention import delete_expired_secrets, delete_old_deliveries
+from app.notifications.delivery.waiting_groups import measure_waiting_groups
 from app.notifications.events.operator_events import notify_dropped_messages, prune_outbox, read_last_dropped
 from app.notifications.events.quota_notices import delete_old_usage, notify_quota_usage
 from app.people.repository import purge_people_data
@@ -34,6 +35,7 @@ from app.platform.broker.dropped_message_monitor import RECENT_S, BrokerDropMoni
 from app.platform.db.advisory_locks import MAINTAINER
 from app.platform.db.database import DATABASE_ERRORS
 from app.platform.http.contract import idempotency_keys
+from app.platform.identity.attempt_limiter import delete_expired_attempts
 from app.platform.observability.metrics_and_logs import (
     ALERTS_FIRING,
     ALERTS_MUTED,
@@ -84,23 +86,14 @@ class _Job:
     due: float = 0.0
 
 
-# Muted events are held back on purpose, and do not count as a delay.
-_GROUPS: Final = """
-SELECT count(*) AS groups, coalesce(extract(epoch FROM now() - min((
-    SELECT min(e.created_at) FROM group_events e WHERE e.group_id = g.id AND NOT e.held
-)))::float8, 0) AS oldest
-FROM delivery_groups g WHERE g.due_at IS NOT NULL AND NOT g.held
-"""
-
-
 async def _update_gauges(_: ProcessContext, connection: asyncpg.Connection) -> None:
     alerts = await count_firing_alerts(connection)
     ALERTS_FIRING.set(alerts["firing"])
     for by in ("silence", "inhibition"):
         ALERTS_MUTED.labels(by).set(alerts[by])
-    (groups,) = await connection.fetch(_GROUPS)
-    GROUPS_WAITING.set(groups["groups"])
-    GROUPS_OLDEST.set(max(groups["oldest"], 0))
+    groups, oldest_s = await measure_waiting_groups(connection)
+    GROUPS_WAITING.set(groups)
+    GROUPS_OLDEST.set(oldest_s)
     OUTBOX_PENDING.set(await count_pending_deliveries(connection))
     troubled = await endpoint_states.count_endpoint_states(connection)
     for state, number in troubled._asdict().items():
@@ -152,7 +145,7 @@ async def _process_overdue_requests(process: ProcessContext, connection: asyncpg
 async def _prune(process: ProcessContext, connection: asyncpg.Connection) -> None:
     await prune_outbox(connection, keep_days=process.settings.webhooks.keep_events_days)
     await delete_old_heartbeats(connection)
-    await connection.execute("DELETE FROM claim_attempts WHERE until < now()")
+    await delete_expired_attempts(connection)
     await idempotency_keys.delete_expired_keys(connection)
     await delete_old_usage(connection, datetime.now(UTC))
     await fold_refusal_counts(connection, datetime.now(UTC))

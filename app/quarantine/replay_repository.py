@@ -35,6 +35,8 @@ from app.platform.kernel.tenant_scope import TenantScope
 from app.quarantine.entry_writer import MAX_PAYLOAD_BYTES, truncate_detail
 from app.quarantine.models import QuarantineEntry
 from app.quarantine.queries import QuarantineFilter
+from app.registry.cross_tenant_repository import find_platform_organisation, read_status_times
+from app.timeseries.storage.newest_samples import find_boxes_heard_since
 
 REPLAYABLE_COUNT_LIMIT: Final = 10_000
 """Remaining entries are counted up to this number: counting more would be slow, and changes nothing."""
@@ -44,24 +46,26 @@ REPLAYABLE_COUNT_LIMIT: Final = 10_000
 _UNOWNED: Final = """
 quarantine.organisation_id IS NULL AND quarantine.door = 'mqtt'
 AND EXISTS (
-    SELECT FROM boxes b
+    SELECT FROM registry_boxes b
     WHERE b.id = quarantine.box AND b.deleted_at IS NULL AND b.organisation_id = ANY ({me})
         AND ({here} IS NULL OR b.site_id = ANY ({here}))
 )
-AND NOT EXISTS (SELECT FROM former_boxes f WHERE f.box = quarantine.box AND f.organisation_id <> ALL ({me}))
+AND NOT EXISTS (
+    SELECT FROM registry_former_boxes f WHERE f.box = quarantine.box AND f.organisation_id <> ALL ({me})
+)
 """
 # The lock holds until the transaction ends, so that two replays cannot both store the same message.
 _LOCK: Final = f"""
-SELECT quarantine.id, received_at, organisation_id, o.platform, box, door, topic, payload, payload_bytes,
-       replayed_at, outcome
-FROM quarantine LEFT JOIN organisations o ON o.id = organisation_id
-WHERE quarantine.id = $1 AND ($2::uuid[] IS NULL OR (
+SELECT id, received_at, organisation_id, box, door, topic, payload, payload_bytes, replayed_at, outcome
+FROM quarantine
+WHERE id = $1 AND ($2::uuid[] IS NULL OR (
     organisation_id = ANY ($2)
     AND ($3::uuid[] IS NULL OR EXISTS (
-        SELECT FROM boxes b WHERE b.id = quarantine.box AND b.deleted_at IS NULL AND b.site_id = ANY ($3)
+        SELECT FROM registry_boxes b
+        WHERE b.id = quarantine.box AND b.deleted_at IS NULL AND b.site_id = ANY ($3)
     ))
 ) OR ({_UNOWNED.format(me="$2", here="$3::uuid[]")}))
-FOR UPDATE OF quarantine
+FOR UPDATE
 """  # noqa: S608 (constants)
 _MARK: Final = """
 UPDATE quarantine SET
@@ -75,17 +79,6 @@ UPDATE quarantine SET
     payload_bytes = CASE WHEN $6 THEN 0 ELSE payload_bytes END
 WHERE id = $1
 """
-# A replayed status is out of date if the box has reported a status or a sample since. So is a replayed
-# configuration if the box has reported a newer one.
-_NEWER_STATUS: Final = """
-SELECT b.id FROM boxes b LEFT JOIN box_states s ON s.box_key = b.key
-WHERE b.id = ANY ($1::text[]) AND b.deleted_at IS NULL AND b.state IS NOT NULL
-    AND (b.state_at > $2 OR s.last_sample_at > $2)
-"""
-_RECONFIGURED: Final = """
-SELECT b.id FROM boxes b JOIN box_configs c ON c.box_key = b.key
-WHERE b.id = ANY ($1::text[]) AND b.deleted_at IS NULL AND c.reported_at > $2
-"""
 
 
 class LockedQuarantineEntry(NamedTuple):
@@ -95,7 +88,7 @@ class LockedQuarantineEntry(NamedTuple):
         id: the entry.
         received_at: time of arrival.
         organisation_id: its organisation, or None.
-        platform: whether that is the platform's own organisation; None without an organisation.
+        is_of_platform: whether that is the platform's own organisation.
         box: the claimed box id; None if it could not be read.
         door: "mqtt" or "http".
         topic: the MQTT topic, which determines the format.
@@ -108,7 +101,7 @@ class LockedQuarantineEntry(NamedTuple):
     id: UUID
     received_at: datetime
     organisation_id: UUID | None
-    platform: bool | None
+    is_of_platform: bool
     box: str | None
     door: str
     topic: str | None
@@ -141,9 +134,13 @@ async def lock_entry(
     row = await connection.fetchrow(_LOCK, identifier, visible.organisations, visible.sites)
     if row is None:
         return None
-    outcome = row["outcome"]
+    outcome, organisation_id = row["outcome"], row["organisation_id"]
+    is_of_platform = organisation_id is not None and organisation_id == await find_platform_organisation(
+        connection
+    )
     return LockedQuarantineEntry(
-        **{**row, "outcome": None if outcome is None else msgspec.json.decode(outcome)}
+        **{**row, "outcome": None if outcome is None else msgspec.json.decode(outcome)},
+        is_of_platform=is_of_platform,
     )
 
 
@@ -175,22 +172,14 @@ async def record_replay_outcome(
 async def find_boxes_with_newer_status(
     connection: RawConnection, boxes: Sequence[str], since: datetime
 ) -> frozenset[str]:
-    """Find the boxes that have reported a status or a sample since a time."""
-    return await _fetch_ids(connection, _NEWER_STATUS, boxes, since)
-
-
-async def find_reconfigured_boxes(
-    connection: RawConnection, boxes: Sequence[str], since: datetime
-) -> frozenset[str]:
-    """Find the boxes that have reported a configuration since a time."""
-    return await _fetch_ids(connection, _RECONFIGURED, boxes, since)
-
-
-async def _fetch_ids(
-    connection: RawConnection, query: str, boxes: Sequence[str], since: datetime
-) -> frozenset[str]:
-    rows = await connection.fetch(query, boxes, since) if boxes else []
-    return frozenset(identifier for (identifier,) in rows)
+    """Find the boxes whose status has changed since a time: by a newer status, or by a sample."""
+    known = await read_status_times(connection, boxes) if boxes else []
+    heard = await find_boxes_heard_since(connection, [row["key"] for row in known], since) if known else ()
+    return frozenset(
+        row["id"]
+        for row in known
+        if row["key"] in heard or (row["state_at"] is not None and row["state_at"] > since)
+    )
 
 
 async def find_replayable_entries(

@@ -50,6 +50,12 @@ from app.registry.box_filters import (
 )
 from app.registry.models import Box, Site
 
+# Adds to the ranges that were erased before.
+_ADD_ERASED_RANGE: Final = text("""
+UPDATE boxes SET erased = erased + tstzmultirange(tstzrange(:first, :last, '[)')) WHERE key = ANY (:keys)
+RETURNING (SELECT count(*) FROM unnest(erased))
+""")
+# `app.timeseries` owns this table, but it is above this room, and each box needs its row from the beginning.
 _NEW_STATES: Final = text("INSERT INTO box_states (box_key) SELECT unnest(CAST(:keys AS integer[]))")
 
 BoxRow = Row[Box, int | None, datetime | None, float | None, float | None, str, datetime | None, str | None]
@@ -285,6 +291,27 @@ async def lock_boxes(
     """Lock boxes until the transaction ends. Returns those that still exist."""
     statement = _not_deleted(select(Box), visible).where(Box.key == any_(literal(list(keys), ARRAY(Integer))))
     return (await session.scalars(statement.order_by(Box.key).with_for_update(key_share=True))).all()
+
+
+async def lock_site_box_keys(session: WriteSession, site_id: UUID) -> Sequence[int]:
+    """Lock the boxes of a site until the transaction ends. Returns their keys, in order."""
+    statement = select(Box.key).where(Box.site_id == site_id, Box.deleted_at.is_(None)).order_by(Box.key)
+    return (await session.scalars(statement.with_for_update(key_share=True))).all()
+
+
+async def add_erased_range(
+    session: WriteSession, keys: Sequence[int], first: datetime | None, last: datetime
+) -> Sequence[int]:
+    """Refuse samples of a time range from now on. Returns the number of erased ranges of each box.
+
+    Args:
+        session: The transaction.
+        keys: The keys of the boxes.
+        first: The beginning of the range; None: all earlier data.
+        last: The end of the range, excluded.
+    """
+    values: dict[str, Any] = {"first": first, "last": last, "keys": list(keys)}
+    return (await session.scalars(_ADD_ERASED_RANGE, values)).all()
 
 
 async def add_boxes(session: WriteSession, rows: Sequence[Mapping[str, Any]]) -> dict[str, Box]:

@@ -54,6 +54,14 @@ _DELETED_BOXES: Final = (
 _DELETE_BOX: Final = "DELETE FROM boxes WHERE key = $1"
 # An update that changes nothing still raises the registry's version.
 _TOUCH_BOXES: Final = "UPDATE boxes SET erased = erased WHERE key = ANY ($1::int[])"
+_STATUS_TIMES: Final = """
+SELECT key, id, state_at FROM boxes
+WHERE id = ANY ($1::text[]) AND deleted_at IS NULL AND state IS NOT NULL
+"""
+_RECONFIGURED: Final = """
+SELECT b.id FROM boxes b JOIN box_configs c ON c.box_key = b.key
+WHERE b.id = ANY ($1::text[]) AND b.deleted_at IS NULL AND c.reported_at > $2
+"""
 _UNSHARED: Final = """
 SELECT key FROM boxes
 WHERE id = ANY ($1::text[]) AND deleted_at IS NULL AND ($2::uuid[] IS NULL OR organisation_id = ANY ($2))
@@ -128,6 +136,19 @@ async def delete_box_row(connection: RawConnection, key: int) -> None:
 async def touch_boxes(connection: RawConnection, keys: Sequence[int]) -> None:
     """Raise the revision of boxes, so that the consumer reloads their states."""
     await connection.execute(_TOUCH_BOXES, keys)
+
+
+async def read_status_times(connection: RawConnection, box_ids: Sequence[str]) -> list[asyncpg.Record]:
+    """Read key, id and `state_at` of the boxes that have reported a status."""
+    return await connection.fetch(_STATUS_TIMES, box_ids)
+
+
+async def find_reconfigured_boxes(
+    connection: RawConnection, box_ids: Sequence[str], since: datetime
+) -> frozenset[str]:
+    """Find the boxes that have reported a configuration since a time."""
+    rows = await connection.fetch(_RECONFIGURED, box_ids, since) if box_ids else []
+    return frozenset(identifier for (identifier,) in rows)
 
 
 async def list_unshared_boxes(

@@ -1,7 +1,7 @@
 """Maps the tables of organisations, sites, boxes, their enrolment, configurations and purposes."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Date, ForeignKey, Identity, Integer, LargeBinary, Table, Text
@@ -250,3 +250,13 @@ class FormerBox(Base):
     organisation_id: Mapped[UUID] = mapped_column(primary_key=True)
     until: Mapped[datetime] = mapped_column(_Instant)
     erased: Mapped[Any] = mapped_column(TSTZMULTIRANGE, server_default="{}", deferred=True)
+
+
+PUBLISHED_VIEWS: Final = {
+    "registry_boxes": "key, id, organisation_id, site_id, name, longitude, latitude, tags, deleted_at",
+    "registry_former_boxes": "box, organisation_id",
+    "registry_sites": "id, name, timezone",
+}
+"""Views that rooms above join in their own statements (migration 0038), with their columns: `timeseries`,
+`quarantine`, `notifications`, `incidents` and `alerts`. `registry_boxes` includes deleted boxes.
+"""

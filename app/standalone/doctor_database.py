@@ -58,14 +58,12 @@ def check_stored_mail() -> Iterator[DoctorFinding]:
 
 
 async def _stored_mail(url: str) -> str | None:
+    from app.platform.runtime.stored_settings import read_stored_mail_server  # noqa: PLC0415 (as above)
     from app.standalone.login_privileges import connect_with_timeout  # noqa: PLC0415 (as above)
 
     async with connect_with_timeout(url) as connection:
         await connection.execute("SELECT set_config('vigie.reach', 'all', false)")
-        row: str | None = await connection.fetchval(
-            "SELECT value::text FROM installation_settings WHERE name = 'mail'"
-        )
-    return row
+        return await read_stored_mail_server(connection)
 
 
 def examine_roles(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:

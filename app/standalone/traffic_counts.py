@@ -19,6 +19,9 @@ _LINE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<va
 _OUTCOME = re.compile(r'(?:^|,)outcome="([^"]*)"')
 _TIMEOUT_S: Final = 3.0
 _TIMEOUT = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+# `app.timeseries` and `app.notifications` own these tables. Their modules would load SQLAlchemy into the
+# parent process of `vigie up`, which needs little memory without it.
+#
 # A row for each day, door and connection: cheap to sum, however many samples there are.
 _TOTALS: Final = """
 SELECT coalesce(sum(stored), 0)::float8 AS stored, coalesce(sum(duplicate), 0)::float8 AS duplicates,

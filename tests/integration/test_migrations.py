@@ -15,11 +15,15 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from structlog.testing import capture_logs
 
+from app.alerts import models as alerts
 from app.catalogue.metrics import CATALOGUE
 from app.platform.config.settings import DatabaseSettings
 from app.platform.db.database import Base
 from app.platform.db.schema_upgrade import downgrade, find_head_revision, upgrade
+from app.registry import models as registry
+from app.rules.definitions import models as rules
 from app.standalone.private_postgres import PrivatePostgres
+from app.timeseries.storage import models as timeseries
 from tests.integration.notifications.helpers import until
 
 
@@ -71,6 +75,26 @@ async def test_the_models_and_the_schema_agree(database_url: str) -> None:
     async with engine.connect() as connection:
         assert await connection.run_sync(compare) == []
     await engine.dispose()
+
+
+async def test_published_views_are_as_declared_and_check_the_reader(database_url: str) -> None:
+    rooms = {
+        "alerts": alerts.PUBLISHED_VIEWS,
+        "registry": registry.PUBLISHED_VIEWS,
+        "rules": rules.PUBLISHED_VIEWS,
+        "timeseries": timeseries.PUBLISHED_VIEWS,
+    }
+    assert all(name.startswith(f"{room}_") for room, views in rooms.items() for name in views)
+    connection = await asyncpg.connect(database_url)
+    rows = await connection.fetch(
+        "SELECT c.relname, string_agg(a.attname, ', ' ORDER BY a.attnum) AS columns"
+        " FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0"
+        " WHERE c.relkind = 'v' AND 'security_invoker=true' = ANY (c.reloptions)"
+        " AND c.relnamespace = 'public'::regnamespace GROUP BY c.relname"
+    )
+    await connection.close()
+    declared = {name: columns for views in rooms.values() for name, columns in views.items()}
+    assert {row["relname"]: row["columns"] for row in rows} == declared
 
 
 async def test_each_metric_has_its_column_and_its_row(database_url: str) -> None:

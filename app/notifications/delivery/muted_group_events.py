@@ -26,7 +26,7 @@ WITH muted AS MATERIALIZED (
     FROM group_events AS waits
     JOIN delivery_groups AS waiting ON waiting.id = waits.group_id
     JOIN webhook_endpoints AS endpoint ON endpoint.id = waiting.endpoint_id
-    LEFT JOIN alerts AS alert ON alert.id = waits.alert_id
+    LEFT JOIN alerts_muting AS alert ON alert.id = waits.alert_id
     WHERE waits.group_id = ANY ($1::uuid[]) AND endpoint.grouping IS NOT NULL
         AND CASE WHEN alert.id IS NOT NULL THEN alert.suppressed IS NOT NULL ELSE EXISTS (
             SELECT FROM delivery_groups AS other JOIN group_events AS more ON more.group_id = other.id

@@ -177,6 +177,13 @@ DELETE FROM delivery_groups WHERE id IN (
     FOR UPDATE SKIP LOCKED
 )
 """
+# Muted events are held back on purpose, and do not count as a delay.
+_WAITING: Final = """
+SELECT count(*) AS groups, coalesce(extract(epoch FROM now() - min((
+    SELECT min(e.created_at) FROM group_events e WHERE e.group_id = g.id AND NOT e.held
+)))::float8, 0) AS oldest
+FROM delivery_groups g WHERE g.due_at IS NOT NULL AND NOT g.held
+"""
 _FLUSH: Final = text(
     "UPDATE delivery_groups SET due_at = CASE WHEN due_at IS NOT NULL THEN now() END, idle_until = now() "
     "WHERE endpoint_id = :endpoint"
@@ -372,6 +379,12 @@ def _idle_until(group: Any, *, sent: bool) -> datetime:  # noqa: ANN401 (a row)
         return before or now
     plan = GroupingPlan.of(group["grouping"])
     return now if plan is None else now + timedelta(seconds=plan.interval_s)
+
+
+async def measure_waiting_groups(connection: RawConnection) -> tuple[int, float]:
+    """Count the groups that wait, and measure the age of their oldest event, s."""
+    (row,) = await connection.fetch(_WAITING)
+    return row["groups"], max(row["oldest"], 0)
 
 
 async def flush_endpoint_groups(session: WriteSession, endpoint_id: UUID) -> None:

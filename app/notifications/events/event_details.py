@@ -1,7 +1,7 @@
 """Adds names, the unit, the sentence and the link to events of alerts and incidents.
 
-Names are stored with the event in the outbox, as they are at its time. They are read from the tables of
-sites, boxes and rules, which other rooms own. Pure functions build the links.
+Names are stored with the event in the outbox, as they are at its time. They are read from the views of
+sites, boxes and rules that other rooms publish. Pure functions build the links.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -43,13 +43,15 @@ class OutboxRecord(NamedTuple):
 _DETAILS: Final = """
 SELECT 'site' AS kind, s.id::text AS id, s.name, NULL AS definition, (
     SELECT count(*)
-    FROM (SELECT FROM boxes b WHERE b.site_id = s.id AND b.deleted_at IS NULL LIMIT 2) AS first
+    FROM (SELECT FROM registry_boxes b WHERE b.site_id = s.id AND b.deleted_at IS NULL LIMIT 2) AS first
 ) AS boxes
-FROM sites s WHERE s.id = ANY ($1::uuid[])
+FROM registry_sites s WHERE s.id = ANY ($1::uuid[])
 UNION ALL
-SELECT 'box', b.id, b.name, NULL, NULL FROM boxes b WHERE b.id = ANY ($2::text[]) AND b.deleted_at IS NULL
+SELECT 'box', b.id, b.name, NULL, NULL FROM registry_boxes b
+WHERE b.id = ANY ($2::text[]) AND b.deleted_at IS NULL
 UNION ALL
-SELECT 'rule', r.id::text, NULL, r.definition::text, NULL FROM rules r WHERE r.id = ANY ($3::uuid[])
+SELECT 'rule', r.id::text, NULL, r.definition::text, NULL FROM rules_definitions r
+WHERE r.id = ANY ($3::uuid[])
 """
 
 

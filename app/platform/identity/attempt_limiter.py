@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import text
 
-from app.platform.db.database import Database, suspend_commit_step
+from app.platform.db.database import Database, RawConnection, suspend_commit_step
 from app.platform.kernel.errors import TooManyRequestsError
 
 # Checked first, without a lock: clients that ignore refusals must not block the database.
@@ -101,3 +101,8 @@ async def forget_attempt(database: Database, *subjects: str) -> None:
         async with database.write() as session:
             for subject in sorted(subjects):
                 await session.execute(_TAKE_BACK, {"subject": subject})
+
+
+async def delete_expired_attempts(connection: RawConnection) -> None:
+    """Delete the counts of expired windows."""
+    await connection.execute("DELETE FROM claim_attempts WHERE until < now()")

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from app.platform.config.settings import SmtpSettings, VigieSettings
-from app.platform.db.database import DATABASE_ERRORS, Database
+from app.platform.db.database import DATABASE_ERRORS, Database, RawConnection
 from app.platform.kernel.tenant_scope import run_with_full_scope
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.secrets.sealed_columns import INSTALLATION_SECRET
@@ -30,6 +30,8 @@ type Source = Literal["environment", "database", "none"]
 
 READ: Final = text("SELECT name, value, private, secret FROM installation_settings")
 """The query that every process polls."""
+
+_MAIL_SERVER: Final = f"SELECT value::text FROM installation_settings WHERE name = '{MAIL}'"  # noqa: S608 (a constant)
 
 _log = get_logger(__name__)
 
@@ -128,6 +130,12 @@ class InstallationSettings:
                 await self.refresh(database)
             except DATABASE_ERRORS as error:
                 _log.debug("installation_settings_not_read", error=repr(error))
+
+
+async def read_stored_mail_server(connection: RawConnection) -> str | None:
+    """Read the mail server that was set by the API, as JSON without its password; None if none was set."""
+    found: str | None = await connection.fetchval(_MAIL_SERVER)
+    return found
 
 
 async def wait_until_set(stop: asyncio.Event, seconds: float) -> bool:

@@ -23,12 +23,12 @@ from app.rules.backtests.sample_reader import (
     BacktestSite,
     SampleReader,
     SampleRun,
-    count_samples,
     read_backtest_site,
 )
 from app.rules.definitions.rule_changes import count_index_conditions
 from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.indicators.indicator_query import SiteLocality
+from app.timeseries.storage.sample_pages import count_samples
 
 WORK_LIMIT: Final = 200_000_000
 """Samples times the parts of the rules that are evaluated on each of them: about ten minutes of work."""

@@ -15,32 +15,29 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from app.catalogue.metrics import CATALOGUE, COLUMNS
+from app.catalogue.metrics import COLUMNS
 from app.platform.kernel.instants import to_datetime
 from app.registry.cross_tenant_repository import list_site_boxes, read_sites
 from app.rules.backtests.rule_simulator import SampleValues
 from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.value_windows import BoxEvent
+from app.timeseries.storage.sample_pages import (
+    FIRST_VALUE,
+    KEY,
+    LATE,
+    TIME,
+    find_newest_sample,
+    list_metrics_sql,
+    read_on_time_events,
+    read_sample_page,
+)
 
 PAGE_LIMIT: Final = 10_000
 """The maximum number of samples in a page."""
 
-_MICROS: Final = "(extract(epoch FROM time) * 1000000)::bigint"
-_NEWEST: Final = "SELECT time FROM samples WHERE box_key = $1 AND time < $2 ORDER BY time DESC LIMIT 1"
-_COUNT: Final = "SELECT count(*) FROM samples WHERE box_key = $1 AND time >= $2 AND time < $3"
-_EVENTS: Final = f"""
-SELECT {_MICROS} AS us, box_key, type, candidates::text AS candidates
-FROM events
-WHERE box_key = ANY ($1::int[]) AND type = ANY ($2::text[]) AND time >= $3 AND time < $4 AND NOT late
-ORDER BY time, box_key, type
-"""  # noqa: S608 (constants)
-# Positions in a row of samples: access by name costs time, and there are many rows.
-_TIME, _KEY, _LATE, _FIRST_VALUE = range(4)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _SHORTEST_S: Final = 3_600
 _LONGEST_S: Final = 7 * 86_400
-# The search goes back a month at a time: a box may have sent a sample a second, none with the metric.
-_SEARCHED: Final = timedelta(days=31)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +91,6 @@ async def read_backtest_site(
     return BacktestSite(site["timezone"], common, tuple(facts), site["latitude"])
 
 
-async def count_samples(connection: asyncpg.Connection, box_key: int, first: datetime, last: datetime) -> int:
-    """Count the samples of a box in a time range.
-
-    Args:
-        connection: to the database.
-        box_key: the box.
-        first: the beginning of the range.
-        last: the end of the range, excluded.
-    """
-    count: int = await connection.fetchval(_COUNT, box_key, first, last)
-    return count
-
-
 class SampleReader:
     """Reads the metrics and events that some rules use.
 
@@ -126,9 +110,7 @@ class SampleReader:
         begin, end = (min(columns), max(columns) + 1) if columns else (0, 0)
         self._before: SampleValues = (None,) * begin
         self._after: SampleValues = (None,) * (len(COLUMNS) - end)
-        self._listed = ", ".join(
-            f'"{CATALOGUE[index].name}"' if index in columns else "NULL::real" for index in range(begin, end)
-        )
+        self._listed = list_metrics_sql(columns)
 
     async def pages(
         self, keys: Sequence[int], first: datetime, last: datetime
@@ -165,12 +147,8 @@ class SampleReader:
         Returns:
             The sample; None if there is none.
         """
-        while (newest := await self._connection.fetchval(_NEWEST, key, before)) is not None:
-            before = newest - _SEARCHED
-            row = await self._connection.fetchrow(_on_time_query(self._listed, column), key, before, newest)
-            if row is not None:
-                return self._runs([row])[0]
-        return None
+        row = await find_newest_sample(self._connection, self._listed, key, column, before)
+        return None if row is None else self._runs([row])[0]
 
     async def _read(
         self, keys: Sequence[int], first: datetime, end: datetime
@@ -180,29 +158,19 @@ class SampleReader:
             return (), end
         # A page must be larger than the samples of one instant: one per box.
         limit = max(PAGE_LIMIT, 2 * len(keys))
-        rows = await self._connection.fetch(self._query(len(keys)), keys, first, end, limit)
+        rows = await read_sample_page(self._connection, self._listed, keys, first, end, limit=limit)
         if len(rows) < limit:
             return rows, end
-        newest = rows[-1][_TIME]
+        newest = rows[-1][TIME]
         if len(keys) == 1:
             return rows, to_datetime(newest) + _MICROSECOND
         # The last instant may continue beyond the page: it belongs to the next page as a whole.
-        return [row for row in rows if row[_TIME] < newest], to_datetime(newest)
-
-    def _query(self, boxes: int) -> str:
-        # With an equality on one box the planner reads the index in order and sorts nothing.
-        which, order = ("($1::int[])[1]", "time") if boxes == 1 else ("ANY ($1::int[])", "time, box_key")
-        return f"""
-            SELECT {_MICROS} AS us, box_key, late, {self._listed}
-            FROM samples
-            WHERE box_key = {which} AND time >= $2 AND time < $3
-            ORDER BY {order} LIMIT $4
-        """  # noqa: S608 (names of the catalogue, and constants)
+        return [row for row in rows if row[TIME] < newest], to_datetime(newest)
 
     async def _read_events(self, keys: Sequence[int], first: datetime, last: datetime) -> list[SampleRun]:
         if not self._events:
             return []
-        rows = await self._connection.fetch(_EVENTS, keys, self._events, first, last)
+        rows = await read_on_time_events(self._connection, keys, self._events, first, last)
         return [
             SampleRun(
                 row["box_key"],
@@ -214,28 +182,14 @@ class SampleReader:
     def _runs(self, rows: Sequence[asyncpg.Record]) -> list[SampleRun]:
         runs = []
         before, after = self._before, self._after
-        for key, group in groupby(rows, key=itemgetter(_KEY)):
+        for key, group in groupby(rows, key=itemgetter(KEY)):
             of_box = list(group)
-            values = [before + row[_FIRST_VALUE:] + after for row in of_box]
+            values = [before + row[FIRST_VALUE:] + after for row in of_box]
             for index, row in enumerate(of_box):
-                if row[_LATE]:
-                    values[index] = _on_time(values[index], row[_LATE])
-            runs.append(SampleRun(key, [row[_TIME] for row in of_box], values))
+                if row[LATE]:
+                    values[index] = _on_time(values[index], row[LATE])
+            runs.append(SampleRun(key, [row[TIME] for row in of_box], values))
         return runs
-
-
-def _on_time_query(listed: str, column: int | None) -> str:
-    columns = range(len(COLUMNS)) if column is None else (column,)
-    on_time = " OR ".join(
-        f'("{CATALOGUE[index].name}" IS NOT NULL AND coalesce(late, 0) >> {index} & 1 = 0)'
-        for index in columns
-    )
-    return f"""
-        SELECT {_MICROS} AS us, box_key, late, {listed}
-        FROM samples
-        WHERE box_key = $1 AND time >= $2 AND time <= $3 AND ({on_time})
-        ORDER BY time DESC LIMIT 1
-    """  # noqa: S608 (names of the catalogue, and constants)
 
 
 def _on_time(values: SampleValues, late: int) -> SampleValues:

@@ -1,7 +1,7 @@
 """Defines the tables of rules, of their versions and of the states of rules on indices."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import BigInteger, ForeignKey, Text
@@ -74,3 +74,8 @@ class IndexState(Base):
     box_key: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     judged_us: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
+
+
+PUBLISHED_VIEWS: Final = {"rules_definitions": "id, name, definition"}
+"""A view that `alerts` and `notifications` join in their own statements (migration 0038). Deleted rules are
+included, since alerts refer to them."""

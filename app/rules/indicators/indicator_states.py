@@ -46,12 +46,6 @@ _DELETE: Final = """
 DELETE FROM index_states s USING unnest($1::uuid[], $2::integer[]) AS t (rule_id, box_key)
 WHERE s.rule_id = t.rule_id AND s.box_key = t.box_key
 """
-# One index lookup per box: samples older than the evaluated period do not matter.
-_NEWEST: Final = """
-SELECT t.box_key, (SELECT (extract(epoch FROM max(s.time)) * 1000000)::bigint FROM samples s
-    WHERE s.box_key = t.box_key AND s.time >= 'epoch'::timestamptz + t.after_us * interval '1 microsecond')
-FROM unnest($1::integer[], $2::bigint[]) AS t (box_key, after_us)
-"""
 
 
 class IndexRuleState(NamedTuple):
@@ -148,12 +142,6 @@ async def write_states(connection: RawConnection, states: Mapping[IndexStateKey,
 async def delete_states(connection: RawConnection, keys: Iterable[IndexStateKey]) -> None:
     """Delete the states of rules that no longer apply."""
     await connection.execute(_DELETE, *_split_keys(keys))
-
-
-async def read_newest_sample_times(connection: RawConnection, after: Mapping[int, int]) -> dict[int, int]:
-    """Read the time of the newest sample of each box at or after the given time of the box (µs)."""
-    rows = await connection.fetch(_NEWEST, list(after), list(after.values()))
-    return {key: newest for key, newest in rows if newest is not None}
 
 
 def _states(rows: Iterable[Any]) -> dict[IndexStateKey, IndexRuleState]:

@@ -69,6 +69,8 @@ WHERE box_key = $1
 _SCHEDULE_DAY: Final = """
 INSERT INTO rollup_day_marks (box_key, day, until) VALUES ($1, $2, $3) ON CONFLICT (box_key, day) DO NOTHING
 """
+# `app.quarantine` owns this table, but it is above this room. An erasure removes all data of a box in one
+# transaction.
 _QUARANTINE: Final = """
 DELETE FROM quarantine
 WHERE box = $1 AND organisation_id = $2 AND received_at >= $3 AND received_at < $4

@@ -16,10 +16,10 @@ continued at any line, so that it does not depend on the slices of the work.
 import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, exists, func, insert, select, text
+from sqlalchemy import ColumnElement, Select, exists, func, insert, select
 
 from app.platform.db.database import ReadSession, WriteSession
 from app.platform.db.ingest_barrier import close_ingest_barrier
@@ -29,7 +29,6 @@ from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundErro
 from app.platform.kernel.ids import new_id, parse_id
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry import box_repository, repository
-from app.registry.models import Box
 from app.timeseries.erasure.models import Erasure, ErasureBox
 from app.timeseries.erasure.schemas import ErasureCreate
 
@@ -52,11 +51,6 @@ MAX_ERASED_RANGES: Final = 100
 
 _RETRY_S: Final = 30
 ERASURES: Final = SortOrders("erasures", (uuid_sort_key(Erasure.id),), {"created_at": ()}, "-created_at")
-# Adds to the ranges that were erased before.
-_CLOSE_RANGE: Final = text("""
-UPDATE boxes SET erased = erased + tstzmultirange(tstzrange(:first, :last, '[)')) WHERE key = ANY (:keys)
-RETURNING (SELECT count(*) FROM unnest(erased))
-""")
 
 
 async def request_box_erasure(
@@ -108,8 +102,7 @@ async def request_site_erasure(
     row = await repository.find_site(session, parse_id(site, "site"), principal.visible(), lock=True)
     if row is None:
         raise NotFoundError("site", site)
-    statement = select(Box.key).where(Box.site_id == row.id, Box.deleted_at.is_(None)).order_by(Box.key)
-    keys = (await session.scalars(statement.with_for_update(key_share=True))).all()
+    keys = await box_repository.lock_site_box_keys(session, row.id)
     erasure = _build_erasure(principal, row.organisation_id, row.id, body, now)
     return await _enqueue(session, erasure, keys)
 
@@ -158,8 +151,7 @@ async def _enqueue(session: WriteSession, erasure: Erasure, keys: Sequence[int])
             code="too_many_erasures",
             retry_after_s=_RETRY_S,
         )
-    values: dict[str, Any] = {"first": erasure.begins_at, "last": erasure.ends_at, "keys": list(keys)}
-    ranges = (await session.scalars(_CLOSE_RANGE, values)).all()
+    ranges = await box_repository.add_erased_range(session, keys, erasure.begins_at, erasure.ends_at)
     if max(ranges, default=0) > MAX_ERASED_RANGES:
         raise ConflictError(
             f"The box already has {MAX_ERASED_RANGES} erased ranges, the limit. Erase a range that joins "

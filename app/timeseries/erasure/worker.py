@@ -39,7 +39,7 @@ SELECT id, organisation_id, begins_at, ends_at, progress::text AS progress, chai
 WHERE finished_at IS NULL ORDER BY worked_at NULLS FIRST, id LIMIT 1
 """
 _BOXES_OF: Final = """
-SELECT e.box_key, b.id FROM erasure_boxes e JOIN boxes b ON b.key = e.box_key
+SELECT e.box_key, b.id FROM erasure_boxes e JOIN registry_boxes b ON b.key = e.box_key
 WHERE e.erasure_id = $1 AND e.state = $2 ORDER BY e.box_key LIMIT $3
 """
 _RECORD: Final = "UPDATE erasures SET progress = $2::jsonb, chain = $3 WHERE id = $1"

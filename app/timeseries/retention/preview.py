@@ -24,7 +24,7 @@ _GROUP: Final = 50
 # Counting begins at the first day that has not been cleaned: before it, nothing has expired.
 _BOXES: Final = text("""
 SELECT b.key, min(coalesce(s.next_from, CAST(:never AS timestamptz))) AS first
-FROM boxes b
+FROM registry_boxes b
 CROSS JOIN unnest(CAST(:names AS text[]), CAST(:limits AS timestamptz[])) AS p (name, until)
 LEFT JOIN retention_states s ON s.box_key = b.key AND s.purpose = p.name
 WHERE b.site_id = :site AND b.deleted_at IS NULL
@@ -43,7 +43,7 @@ SELECT {expired_data.expired_counts_sql(_LIMITS)} FROM (
 """)  # noqa: S608 (catalogue names)
 _EVENTS: Final = text("""
 SELECT e.type, count(*) AS events, min(e.time) AS first, max(e.time) AS last FROM (
-    SELECT e.type, e.time FROM boxes b JOIN events e ON e.box_key = b.key
+    SELECT e.type, e.time FROM registry_boxes b JOIN events e ON e.box_key = b.key
     LEFT JOIN unnest(CAST(:types AS text[]), CAST(:limits AS timestamptz[])) AS m (type, before)
         ON m.type = e.type
     WHERE b.site_id = :site AND b.deleted_at IS NULL AND e.time < coalesce(m.before, :others) LIMIT :room
@@ -51,7 +51,7 @@ SELECT e.type, count(*) AS events, min(e.time) AS first, max(e.time) AS last FRO
 """)
 _SUMMARIES: Final = """
 SELECT metric, count(*) AS count FROM tenant_{table}
-WHERE box_key IN (SELECT b.key FROM boxes b WHERE b.site_id = :site AND b.deleted_at IS NULL)
+WHERE box_key IN (SELECT b.key FROM registry_boxes b WHERE b.site_id = :site AND b.deleted_at IS NULL)
     AND day < :last GROUP BY metric
 """
 _PROGRESS: Final = text("""
@@ -60,7 +60,7 @@ SELECT count(*) AS total, count(*) FILTER (WHERE NOT EXISTS (
     LEFT JOIN retention_states s ON s.box_key = b.key AND s.purpose = p.name
     WHERE p.until > coalesce(s.next_from, CAST(:never AS timestamptz))
 )) AS done
-FROM boxes b WHERE b.site_id = :site AND b.deleted_at IS NULL
+FROM registry_boxes b WHERE b.site_id = :site AND b.deleted_at IS NULL
 """)
 _REMOVED: Final = text("SELECT * FROM removals WHERE site_id = :site")
 

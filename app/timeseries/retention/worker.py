@@ -40,7 +40,7 @@ _STEP_LONGEST: Final = timedelta(days=366)
 _EVENTS: Final = 20_000
 
 _WAITING: Final = """
-SELECT count(*) FROM boxes b
+SELECT count(*) FROM registry_boxes b
 WHERE b.site_id = $1 AND b.deleted_at IS NULL AND EXISTS (
     SELECT FROM unnest($2::text[], $3::timestamptz[]) AS p (name, until)
     LEFT JOIN retention_states s ON s.box_key = b.key AND s.purpose = p.name
@@ -52,7 +52,7 @@ SELECT b.key, ARRAY(
     SELECT coalesce(s.next_from, $4) FROM unnest($2::text[]) WITH ORDINALITY AS p (name, place)
     LEFT JOIN retention_states s ON s.box_key = b.key AND s.purpose = p.name ORDER BY p.place
 ) AS nexts
-FROM boxes b JOIN rollup_states r ON r.box_key = b.key AND r.timezone = $5
+FROM registry_boxes b JOIN rollup_states r ON r.box_key = b.key AND r.timezone = $5
 WHERE b.site_id = $1 AND b.deleted_at IS NULL AND b.key <> ALL ($8::int[])
     AND EXISTS (
         SELECT FROM unnest($2::text[], $3::timestamptz[]) AS p (name, until)

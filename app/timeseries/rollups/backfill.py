@@ -21,7 +21,7 @@ _HOURS_MOST: Final = 168
 
 _SYNC_ZONES: Final = """
 INSERT INTO rollup_states AS r (box_key, timezone)
-SELECT b.key, s.timezone FROM boxes b JOIN sites s ON s.id = b.site_id
+SELECT b.key, s.timezone FROM registry_boxes b JOIN registry_sites s ON s.id = b.site_id
 LEFT JOIN rollup_states o ON o.box_key = b.key
 WHERE b.deleted_at IS NULL AND o.timezone IS DISTINCT FROM s.timezone
 ON CONFLICT (box_key) DO UPDATE SET timezone = excluded.timezone
@@ -56,7 +56,7 @@ _FORGET_DAY_MARKS: Final = "DELETE FROM rollup_day_marks WHERE box_key = ANY ($1
 _NEXT: Final = """
 WITH next AS MATERIALIZED (
     SELECT s.box_key, s.backfill_next AS asked, s.backfill_until AS last, b.organisation_id
-    FROM rollup_states s JOIN boxes b ON b.key = s.box_key
+    FROM rollup_states s JOIN registry_boxes b ON b.key = s.box_key
     WHERE s.backfill_next IS NOT NULL AND s.box_key <> ALL ($1::int[])
     ORDER BY coalesce(b.organisation_id <= $2::uuid, false), b.organisation_id, s.box_key LIMIT 1
 )

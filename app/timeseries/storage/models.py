@@ -5,7 +5,7 @@
 """
 
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -130,3 +130,9 @@ class IngestTotal(Base):
     conflict: Mapped[int] = mapped_column(BigInteger)
     rejected: Mapped[int] = mapped_column(BigInteger)
     late: Mapped[int] = mapped_column(BigInteger)
+
+
+PUBLISHED_VIEWS: Final = {
+    "timeseries_events": "id, box_key, time, type, candidates, level_db, clock_error_ms",
+}
+"""A view that `incidents` joins with its own tables (migration 0038), with its columns."""

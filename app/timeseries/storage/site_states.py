@@ -16,7 +16,7 @@ _encode = msgspec.json.Encoder().encode
 
 _MAKE: Final = """
 INSERT INTO site_states (site_id)
-SELECT s.id FROM unnest($1::uuid[]) AS given (id) JOIN sites s USING (id)
+SELECT s.id FROM unnest($1::uuid[]) AS given (id) JOIN registry_sites s USING (id)
 ORDER BY s.id
 ON CONFLICT DO NOTHING
 """

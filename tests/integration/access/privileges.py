@@ -74,10 +74,14 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "metrics": "SELECT",
         "organisation_usage": "SELECT, INSERT, UPDATE",
         "registry": "SELECT, UPDATE",
+        "registry_boxes": "SELECT",
+        "registry_former_boxes": "SELECT",
+        "registry_sites": "SELECT",
         "removals": "SELECT",
         "retention_states": "SELECT",
         "rollup_day_marks": "SELECT",
         "rollup_marks": "SELECT",
+        "rules_definitions": "SELECT",
         "site_purposes": "SELECT, INSERT, UPDATE",
         "tenant_daily": "SELECT",
         "tenant_hourly": "SELECT",
@@ -126,9 +130,13 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "outbox": "SELECT, INSERT",
         "quarantine": "SELECT, INSERT, UPDATE",
         "registry": "SELECT, UPDATE",
+        "registry_boxes": "SELECT",
+        "registry_former_boxes": "SELECT",
+        "registry_sites": "SELECT",
         "rollup_marks": "SELECT, INSERT, UPDATE",
         "rule_versions": "SELECT",
         "rules": "SELECT",
+        "rules_definitions": "SELECT",
         "samples": "SELECT, INSERT",
         "silences": "SELECT",
         "site_purposes": "SELECT (site_id, purpose, sensitive, starts_at, ends_at, approved_at, revision)",
@@ -138,6 +146,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
     "vigie_deliver": {
         "alembic_version": "SELECT",
         "alerts": "SELECT (id, state, updated_at, suppressed)",
+        "alerts_muting": "SELECT",
         "deliveries": (
             "SELECT, INSERT, UPDATE (state, attempt_count, due_at, leased_until, delivered_at, replay_id)"
         ),
@@ -246,6 +255,8 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "quarantine": "SELECT (id, received_at, organisation_id, box), UPDATE (attempted_at), DELETE",
         "quota_notices": "SELECT, INSERT, DELETE",
         "registry": "SELECT (version, marks_epoch), UPDATE (version, marks_epoch)",
+        "registry_boxes": "SELECT",
+        "registry_sites": "SELECT",
         "removals": "SELECT, INSERT, UPDATE",
         "retention_states": _ALL,
         "rights_requests": (
@@ -259,6 +270,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "SELECT (id, organisation_id, site_id, name, enabled, version, deleted_at, description, "
             "definition, dry_run)"
         ),
+        "rules_definitions": "SELECT",
         "samples": "SELECT, DELETE",
         "silences": (
             "SELECT (id, organisation_id, matchers, starts_at, ends_at, schedule, timezone, "
@@ -271,6 +283,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         ),
         "tenant_hourly": "SELECT",
         "tenant_samples": "SELECT",
+        "timeseries_events": "SELECT",
         "user_sessions": "SELECT (id, expires_at, last_used_at, revoked_at), DELETE",
         "users": "SELECT (id, created_at), DELETE",
         "webhook_endpoints": (

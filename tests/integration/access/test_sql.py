@@ -7,6 +7,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
+from tests.integration.access.privileges import PRIVILEGES
 from tests.integration.access.world import World
 
 ROLES: Final = ("vigie_api", "vigie_ingest", "vigie_deliver", "vigie_maintain")
@@ -284,3 +285,24 @@ async def test_a_caller_limited_to_a_site_sees_what_is_there_alone(world: World,
         await api.execute("SELECT set_config('vigie.sites', $1, false)", nowhere)
         for name in at_sites:
             assert await count(api, name) == 0, name
+
+
+async def test_published_views_hold_their_reader_to_the_rules_of_their_tables(
+    world: World, database_url: str
+) -> None:
+    owner = await asyncpg.connect(database_url)
+    rows = await owner.fetch("SELECT relname FROM pg_class WHERE 'security_invoker=true' = ANY (reloptions)")
+    await owner.close()
+    views = {row["relname"] for row in rows}
+    for role in ROLES:
+        readable = views & PRIVILEGES[role].keys()
+        assert readable, role
+        async with as_role(database_url, role, reach="all") as connection:
+            for name in readable:
+                # Each role has its rights on all columns of the view, or this fails.
+                await connection.fetch(f"SELECT * FROM {name}")
+    async with as_role(database_url, "vigie_api", reach=world.client.id) as api:
+        everywhere = {name: await count(api, name) for name in ("registry_boxes", "registry_sites")}
+        assert all(everywhere.values())
+        await api.execute("SELECT set_config('vigie.reach', '', false)")
+        assert {name: await count(api, name) for name in everywhere} == dict.fromkeys(everywhere, 0)
