@@ -18,7 +18,8 @@ from app.acoustics.classification_pooling import ClassCandidate
 from app.acoustics.event_association import associate_events
 from app.acoustics.localisation_inputs import AirConditions, BoxPosition, LocalisationSettings
 from app.acoustics.sound_events import SoundEvent, SoundIncident
-from bench.acoustic_world import FRAME, GRIDS, Faults, Floats, Heard, World, hear, place, world
+from app.platform.kernel.array_types import FloatArray
+from bench.acoustic_world import FRAME, GRIDS, Faults, Heard, World, hear, place, world
 from bench.measure import machine
 from bench.report import paragraph, replaced, table
 from bench.results import percentile
@@ -68,7 +69,7 @@ class _Scene:
     """What is played, and where it truly was: of each shot the place, and how many rounds."""
 
     air: World
-    sources: Sequence[Floats]
+    sources: Sequence[FloatArray]
     heard: Sequence[Heard]
     rounds: int = 1
 
@@ -157,7 +158,7 @@ def _judge(cell: Cell, scene: _Scene, incidents: Sequence[SoundIncident]) -> Non
         cell.taken_in += each.shot is None and home in shots and f"{at:04d}" in fired
 
 
-def _locate(cell: Cell, incident: SoundIncident, source: Floats, *, plain: bool) -> None:
+def _locate(cell: Cell, incident: SoundIncident, source: FloatArray, *, plain: bool) -> None:
     location = incident.location
     if location.position is None:
         cell.errors.append(math.inf)

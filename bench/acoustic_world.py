@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.acoustics.localisation_inputs import BoxPosition
 from app.acoustics.tangent_plane import TangentPlane
-
-type Floats = NDArray[np.float64]
+from app.platform.kernel.array_types import FloatArray
 
 SIDE_M: Final = 1_000.0
 FRAME: Final = TangentPlane(2.35, 48.86)
@@ -69,11 +67,11 @@ class World:
     """
 
     boxes: tuple[BoxPosition, ...]
-    truth: Floats
-    offsets: Floats
+    truth: FloatArray
+    offsets: FloatArray
     temperature_c: float
     speed: float
-    wind: Floats
+    wind: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +110,13 @@ def world(rng: np.random.Generator, count: int, faults: Faults) -> World:
     return World(boxes, truth, offsets, told, speed, rng.normal(0.0, faults.wind_m_s or 1e-12, 2))
 
 
-def place(rng: np.random.Generator) -> Floats:
+def place(rng: np.random.Generator) -> FloatArray:
     """Anywhere on the square: east, north, height."""
     return np.array([*rng.uniform(0.0, SIDE_M, 2), rng.uniform(1.0, 2.0)])
 
 
 def hear(
-    rng: np.random.Generator, air: World, source: Floats, *, at: float, shot: int, faults: Faults
+    rng: np.random.Generator, air: World, source: FloatArray, *, at: float, shot: int, faults: Faults
 ) -> list[Heard]:
     """What the boxes report of one shot, in no order."""
     count = len(air.boxes)
@@ -151,7 +149,7 @@ def _heard(  # noqa: PLR0917
     air: World,
     box: int,
     distance: float,
-    way: Floats,
+    way: FloatArray,
     at: float,
     strength: float,
     shot: int,
@@ -164,7 +162,7 @@ def _heard(  # noqa: PLR0917
     return Heard(box, seconds, level + float(rng.normal(0.0, _LEVEL_SIGMA_DB)), shot, kind)
 
 
-def _detour(rng: np.random.Generator, way: Floats) -> float:
+def _detour(rng: np.random.Generator, way: FloatArray) -> float:
     """How much longer the way over a wall near the box is: to the image of the source behind it, m."""
     turn = rng.uniform(0.0, 2.0 * math.pi)
     normal = np.array([math.cos(turn), math.sin(turn)])

@@ -29,6 +29,7 @@ from app.ingest.sources.source_factory import make_source
 from app.notifications.events.outbox import wake_dispatcher
 from app.platform.db.advisory_locks import CONSUMER
 from app.platform.db.database import DATABASE_ERRORS, is_transient
+from app.platform.kernel.instants import US_PER_S, from_datetime
 from app.platform.observability import metrics_and_logs as metrics
 from app.platform.observability.metrics_and_logs import find_root_cause, get_logger, redact_error
 from app.platform.runtime.heartbeat import WAITING
@@ -255,8 +256,8 @@ class IngestConsumer:
             batch.payloads,
             retained=batch.retained,
             poison=batch.poison,
-            now_us=round(now.timestamp() * 1_000_000),
-            max_future_us=round(self._settings.ingest.max_future_s * 1_000_000),
+            now_us=from_datetime(now),
+            max_future_us=round(self._settings.ingest.max_future_s * US_PER_S),
         )
         intake.correlations = batch.correlations
         metrics.INGEST_MESSAGES.labels("telemetry").inc(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from app.ingest.pipeline.batch_context import BatchContext, BatchSamples, UnsharedBoxesError
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.ingest.pipeline.rule_context import RuleContextLoader, save_rule_context
+from app.platform.kernel.instants import HOUR_US
 from app.timeseries.rollups.stale_marks import collect_unmarked_hours, write_stale_marks
 from app.timeseries.storage.box_grouping import find_in_order_boxes, group_block_by_box
 from app.timeseries.storage.box_states import NEVER, NO_KIND, BoxStates, compute_grace_end_us
@@ -65,7 +66,7 @@ def find_boxes_without_silence(
 
 
 # Clocks of machines differ: a box counts as shared for an hour less than its row says.
-_MARGIN_US: Final = 3_600_000_000
+_MARGIN_US: Final = HOUR_US
 
 
 async def load_batch_state(context: BatchContext) -> None:
