@@ -15,7 +15,7 @@ import httpx
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from app.ingest.sources.source_options import TOPICS
+from app.ingest.sources.reconnecting_mqtt_source import TOPICS
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import ACCOUNTS
 from tests.faults.harness import Outcome

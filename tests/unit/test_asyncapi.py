@@ -16,7 +16,7 @@ from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.codec.decoded_batch import DecodedBatch
 from app.ingest.codec.telemetry_codec import MAX_FUTURE_US
 from app.ingest.pipeline.batch_receipt import BoxAck, identify_message
-from app.ingest.sources.source_options import TOPICS
+from app.ingest.sources.reconnecting_mqtt_source import TOPICS
 from app.notifications.events.event_examples import EXAMPLES as EVENT_EXAMPLES
 from app.notifications.events.event_examples import ORGANISATION, SITE
 from app.notifications.formats import RenderContext, render_event

@@ -16,8 +16,7 @@ from app.ingest.codec.telemetry_codec import Row, encode_sample
 from app.ingest.pipeline.batch_receipt import BatchReceipt, BoxAck, identify_message
 from app.ingest.pipeline.quota_cache import UNLIMITED, DailyQuotas
 from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistrySnapshot
-from app.ingest.pipeline.rule_context import RuleContext
-from app.ingest.pipeline.rule_history_cache import HistoryCache
+from app.ingest.pipeline.rule_context import HistoryCache, RuleContext
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import from_datetime
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection

@@ -50,8 +50,7 @@ from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.quota_step import enforce_quotas
 from app.ingest.pipeline.registry_snapshot import RegistryCache, RegistrySnapshot
 from app.ingest.pipeline.resolve_step import resolve_boxes
-from app.ingest.pipeline.rule_context import cache_histories, trim_histories
-from app.ingest.pipeline.rule_history_cache import HistoryCache
+from app.ingest.pipeline.rule_context import HistoryCache, cache_histories, trim_histories
 from app.ingest.pipeline.rule_timers import process_due_timers
 from app.ingest.pipeline.sample_steps import (
     load_batch_state,

@@ -2,7 +2,8 @@
 
 A batch is processed by column. The samples of most boxes are in order and newer than what is stored: they go
 into the hypertable without comparison. Only the other samples are compared with stored ones, to find
-duplicates, conflicts and late samples.
+duplicates, conflicts and late samples. Late values are stored, with a bit each in `samples.late`; rules do
+not evaluate them.
 
 Most fleets have a silence rule on every box. `find_boxes_without_silence` evaluates it by column, so that
 boxes which were not silent need no stateful evaluation.
@@ -10,12 +11,13 @@ boxes which were not silent need no stateful evaluation.
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.catalogue.metrics import COLUMNS
 from app.ingest.pipeline.batch_context import BatchContext, BatchSamples, UnsharedBoxesError
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.ingest.pipeline.rule_context import RuleContextLoader, save_rule_context
@@ -23,13 +25,50 @@ from app.platform.kernel.instants import HOUR_US
 from app.timeseries.rollups.stale_marks import collect_unmarked_hours, write_stale_marks
 from app.timeseries.storage.box_grouping import find_in_order_boxes, group_block_by_box
 from app.timeseries.storage.box_states import NEVER, NO_KIND, BoxStates, compute_grace_end_us
-from app.timeseries.storage.late_value_detection import find_late_values
+from app.timeseries.storage.latest_values import LatestValues
 from app.timeseries.storage.sample_columns import (
     compute_metric_bitmasks,
     has_all_metrics,
     make_block,
 )
 from app.timeseries.storage.sample_writer import SampleRow, append_samples, write_samples
+
+
+def find_late_values(
+    rows: Sequence[SampleRow], old: Collection[int], known: Mapping[int, LatestValues]
+) -> dict[int, int]:
+    """Find the late values among samples.
+
+    Args:
+        rows: samples, in their order of arrival.
+        old: indexes of samples whose identity is stored already; they change nothing.
+        known: box key → its latest values before these samples.
+
+    Returns:
+        Index → bitmask of its late metrics, by their index in COLUMNS; only samples that have some.
+    """
+    newest = {
+        key: {name: int(time_us) for name, (_, time_us) in latest.items()} for key, latest in known.items()
+    }
+    found: dict[int, int] = {}
+    seen: set[tuple[int, int]] = set()
+    for index, (key, time_us, _, values) in enumerate(rows):
+        if index in old or (key, time_us) in seen:
+            continue
+        seen.add((key, time_us))
+        of_box = newest.setdefault(key, {})
+        bits = 0
+        for column, value in enumerate(values):
+            if value is None:
+                continue
+            name = COLUMNS[column]
+            if name in of_box and time_us <= of_box[name]:
+                bits |= 1 << column
+            else:
+                of_box[name] = time_us
+        if bits:
+            found[index] = bits
+    return found
 
 
 def find_boxes_without_silence(
