@@ -1,6 +1,6 @@
-"""`python -m bench.acoustic`: simulated shots, found again; writes the figures into docs/acoustics.md.
+"""Locates simulated shots, and writes the figures into docs/acoustics.md: `python -m bench.acoustic`.
 
-Seeded: the same program on the same versions finds the same places; only the times differ.
+The simulation is seeded: the same program on the same versions finds the same places. Only times differ.
 """
 
 import math
@@ -21,7 +21,7 @@ from app.acoustics.sound_events import SoundEvent, SoundIncident
 from app.platform.kernel.array_types import FloatArray
 from bench.acoustic_world import FRAME, GRIDS, Faults, Heard, World, hear, place, world
 from bench.measure import machine
-from bench.report import paragraph, replaced, table
+from bench.report import replaced, table, wrap_prose
 from bench.results import percentile
 
 _DOCS: Final = Path(__file__).parent.parent / "docs" / "acoustics.md"
@@ -33,21 +33,21 @@ _NONE: Final = "-"
 
 @dataclass(slots=True)
 class Cell:
-    """What was found in one setting.
+    """The results of one setting.
 
     Attributes:
-        errors: of the position of each shot, m; infinite where there is none.
-        covered: whether the ellipse has the place, of each position.
-        plain: the same of shots with nothing but direct sound.
-        either: whether that ellipse or the alternative's has it.
+        errors: the error of the position of each shot, m; infinite without a position.
+        covered: whether the ellipse of each position contains the place.
+        plain: the same, of shots with nothing but direct sound.
+        either: whether that ellipse or the alternative's contains the place.
         axes: half the longer axis of each ellipse, m.
         split: shots whose direct sounds are in several incidents.
         merged: pairs of shots of which an incident has direct sounds of both.
-        taken_in: false detections that count as heard of a shot.
+        taken_in: false detections that count as part of a shot.
         rounds: incidents with the right number of rounds.
-        cpu_s: of all associations and localisations.
-        incidents: that came of them.
-        runs: how many times.
+        cpu_s: CPU time of all associations and localisations, s.
+        incidents: the number of incidents.
+        runs: the number of scenes.
     """
 
     errors: list[float] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scene:
-    """What is played, and where it truly was: of each shot the place, and how many rounds."""
+    """A simulated scene with its truth: the place of each shot, and the number of rounds."""
 
     air: World
     sources: Sequence[FloatArray]
@@ -78,13 +78,13 @@ type Play = Callable[[np.random.Generator, int, Faults], _Scene]
 
 
 def one(rng: np.random.Generator, boxes: int, faults: Faults) -> _Scene:
-    """One shot."""
+    """Simulate one shot."""
     air, source = world(rng, boxes, faults), place(rng)
     return _Scene(air, [source], hear(rng, air, source, at=_AT_S, shot=0, faults=faults))
 
 
 def two(rng: np.random.Generator, boxes: int, faults: Faults) -> _Scene:
-    """Two shots in different places, up to three seconds apart."""
+    """Simulate two shots in different places, up to three seconds apart."""
     air, first, second = world(rng, boxes, faults), place(rng), place(rng)
     heard = hear(rng, air, first, at=_AT_S, shot=0, faults=faults)
     later = _AT_S + float(rng.uniform(0.0, 3.0))
@@ -92,7 +92,7 @@ def two(rng: np.random.Generator, boxes: int, faults: Faults) -> _Scene:
 
 
 def burst(rng: np.random.Generator, boxes: int, faults: Faults) -> _Scene:
-    """Three to eight rounds of automatic fire, 460 to 860 a minute; each round has its own faults."""
+    """Simulate three to eight rounds of automatic fire, 460 to 860 a minute, each with its own faults."""
     air, source = world(rng, boxes, faults), place(rng)
     rounds, step = int(rng.integers(3, 9)), float(rng.uniform(0.07, 0.13))
     every = replace(faults, false=faults.false / rounds, reflected=faults.reflected / rounds)
@@ -103,7 +103,7 @@ def burst(rng: np.random.Generator, boxes: int, faults: Faults) -> _Scene:
 
 
 def measure(play: Play, boxes: int, faults: Faults, *, runs: int, seed: int, wind_sigma: float = 0.0) -> Cell:
-    """Play so many times, and see what comes of it."""
+    """Simulate a number of scenes, and compare the incidents found with the truth."""
     rng = np.random.default_rng([seed, boxes, round(faults.clock_ms * 10)])
     cell = Cell(runs=runs)
     for _ in range(runs):
@@ -187,7 +187,7 @@ def _share(values: Sequence[bool]) -> str:
 
 
 def line(name: str, clock_ms: float, cell: Cell) -> list[str]:
-    """A row of the table of positions."""
+    """Render a row of the table of positions."""
     return [
         name,
         f"{clock_ms:g}",
@@ -212,7 +212,7 @@ HEAD: Final = (
 
 
 def association_line(boxes: int, pairs: Cell, bursts: Cell) -> list[str]:
-    """A row of the table of shots that overlap, and of automatic fire."""
+    """Render a row of the table of overlapping shots and automatic fire."""
     return [
         str(boxes),
         f"{pairs.merged / pairs.runs:.1%}",
@@ -232,32 +232,40 @@ ASSOCIATION_HEAD: Final = (
 TITLE: Final = "Figures"
 
 _TEXT: Final = """
-    {runs:,} simulated shots in each row, anywhere on a square kilometre with 12, 6, 4 or 3 boxes, all of
-    which hear it. Of every five shots one comes to one box as a reflection only; near one in ten a box
-    reports something else (and half of these boxes miss the shot); every seventh sound is followed by an
-    echo. Boxes stand 0.5 m from where they are said to be along each axis, the temperature told is wrong
-    by 2 °C (standard errors). All goes through association, in an order of chance. *In the ellipse* is of
-    those with a position (95 % is the aim); *in either* counts the alternative's ellipse too; *if all
-    direct* is of shots without reflection and false detection. A *split* shot has its direct sounds in
-    several incidents; *false taken in* are false detections that count as heard of a shot. Times are CPU
-    of one core.
+    Each row has {runs:,} simulated shots, anywhere on a square kilometre with 12, 6, 4 or 3 boxes, all of
+    which hear them. The simulation includes these faults:
+
+    - Of every five shots, one arrives at one box as a reflection only.
+    - Near one in ten shots, a box reports something else, and half of these boxes miss the shot.
+    - An echo follows every seventh sound.
+    - Boxes stand 0.5 m from their given position along each axis, and the given temperature is wrong by 2
+      °C (standard errors).
+
+    All events go through association, in random order. The columns mean:
+
+    - *In the ellipse* counts shots with a position (95 % is the aim); *in either* also counts the
+      alternative's ellipse.
+    - *If all direct* is for shots without reflection and false detection.
+    - A *split* shot has its direct sounds in several incidents.
+    - *False taken in* are false detections that count as part of a shot.
+    - Times are CPU of one core.
 """
 
 _HARSH: Final = """
-    The same with more against it than was asked for: every box by itself hears a reflection instead of one
-    sound in five; and a wind of 2 m/s along each axis (standard deviation) that nobody knows, with and
-    without saying so in `wind_sigma_m_s`. Clocks of 1 ms, {runs:,} shots.
+    These rows have harder conditions than required: every box by itself hears a reflection instead of one
+    sound in five; or an unknown wind of 2 m/s along each axis (standard deviation), with and without
+    `wind_sigma_m_s` set. Clocks of 1 ms, {runs:,} shots.
 """
 
 _OVERLAP: Final = """
-    Two shots in different places up to three seconds apart, and automatic fire of three to eight rounds,
-    with the same faults and clocks of 1 ms; {runs:,} of each. *Merged* is a pair of which one incident has
-    direct sounds of both.
+    These are two shots in different places up to three seconds apart, and automatic fire of three to eight
+    rounds. Faults are the same, and clocks have 1 ms; {runs:,} of each. A pair is *merged* if one incident
+    has direct sounds of both.
 """
 
 
 def report(shots: int, further: int, seed: int) -> str:
-    """Measure everything; gives the section."""
+    """Measure everything, and return the section."""
     rows = []
     for boxes in GRIDS:
         for clock in _CLOCKS:
@@ -268,8 +276,8 @@ def report(shots: int, further: int, seed: int) -> str:
     for boxes in (12, 6):
         for name, faults, sigma in (
             (f"{boxes}, each reflected 1 in 5", reflecting, 0.0),
-            (f"{boxes}, wind, not told", windy, 0.0),
-            (f"{boxes}, wind, told", windy, 2.0),
+            (f"{boxes}, wind not set", windy, 0.0),
+            (f"{boxes}, wind set", windy, 2.0),
         ):
             cell = measure(one, boxes, faults, runs=further, seed=seed, wind_sigma=sigma)
             harsh.append(line(name, 1.0, cell))
@@ -285,13 +293,13 @@ def report(shots: int, further: int, seed: int) -> str:
     return "\n".join(
         [
             f"## {TITLE}\n",
-            paragraph(_TEXT.format(runs=shots)),
+            wrap_prose(_TEXT.format(runs=shots)),
             table(HEAD, rows),
-            paragraph(_HARSH.format(runs=further)),
+            wrap_prose(_HARSH.format(runs=further)),
             table(HEAD, harsh),
-            paragraph(_OVERLAP.format(runs=further // 2)),
+            wrap_prose(_OVERLAP.format(runs=further // 2)),
             table(ASSOCIATION_HEAD, overlaps),
-            paragraph(when),
+            wrap_prose(when),
         ]
     )
 
@@ -303,7 +311,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Of everything that is chance")] = 1,
     docs: Annotated[Path, typer.Option(help="The document whose section is written")] = _DOCS,
 ) -> None:
-    """Simulate shots, find them, and write how well."""
+    """Locate simulated shots, and write the figures."""
     print(" | ".join(HEAD))
     section = report(shots, further, seed)
     docs.write_text(replaced(docs.read_text(encoding="utf-8"), section), encoding="utf-8")

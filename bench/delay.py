@@ -50,11 +50,11 @@ class Delays:
     def line(self) -> str:
         """In one line."""
         if not self.delays_ms:
-            return f"{self.expected:,} alerts due, none came"
+            return f"None of {self.expected:,} alerts arrived"
         p50, p99 = percentile(self.delays_ms, 0.5), percentile(self.delays_ms, 0.99)
         return (
-            f"{self.rate:,.0f} messages/s for {self.seconds:.0f} s; {len(self.delays_ms):,} of "
-            f"{self.expected:,} alerts came; p50 {p50:.0f} ms, p99 {p99:.0f} ms,"
+            f"Load: {self.rate:,.0f} messages/s for {self.seconds:.0f} s. Result: {len(self.delays_ms):,} of "
+            f"{self.expected:,} alerts arrived; p50 {p50:.0f} ms, p99 {p99:.0f} ms,"
             f" longest {max(self.delays_ms):.0f} ms"
         )
 

@@ -28,8 +28,8 @@ from bench.stack import Stack, free_port
 
 NAMES: Final[dict[str, str]] = {
     "g": "**Vigie deliver**",
-    "h": "the usual way: httpx, a row read and a row written for each, eight at once",
-    "i": "aiohttp from memory, eight at once, stores nothing",
+    "h": "the usual way: httpx, a row read and a row written for each, eight concurrent",
+    "i": "aiohttp from memory, eight concurrent, stores nothing",
 }
 """Who delivers, by letter."""
 
@@ -92,7 +92,7 @@ class Sent:
         )
 
 
-HEAD: Final = ["who", "deliveries/s", "CPU deliver", "CPU PostgreSQL", "peak", "lost", "twice"]
+HEAD: Final = ["sender", "deliveries/s", "CPU deliver", "CPU PostgreSQL", "peak", "lost", "twice"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Beside:
         ]
 
 
-BESIDE_HEAD: Final = ["the others", "deliveries", "p50 (ms)", "p99 (ms)", "longest (ms)"]
+BESIDE_HEAD: Final = ["the other endpoints", "deliveries", "p50 (ms)", "p99 (ms)", "longest (ms)"]
 
 
 class Receiver:
@@ -315,10 +315,10 @@ async def beside(stack: Stack, *, others: str, hanging: int, answering: int, sec
 async def isolation(stack: Stack, *, seconds: int = 10, rounds: int = 2) -> list[Beside]:
     """The same endpoint beside one that answers or hangs, and beside twenty that do, by turns."""
     cases = {
-        "one that answers": (0, 1),
-        "one that hangs": (1, 0),
-        "twenty that answer": (0, 20),
-        "twenty that hang": (20, 0),
+        "one answering endpoint": (0, 1),
+        "one hanging endpoint": (1, 0),
+        "twenty answering endpoints": (0, 20),
+        "twenty hanging endpoints": (20, 0),
     }
     found: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(rounds):

@@ -113,7 +113,7 @@ class Watched:
 
 
 HEAD: Final = [
-    *("the neighbour", "answered/s", "refused/s", "requests", "p50 (ms)", "p99 (ms)", "p99 ÷ quiet"),
+    *("the other tenant", "answered/s", "refused/s", "requests", "p50 (ms)", "p99 (ms)", "p99 ÷ quiet"),
     *("CPU API", "CPU clients", "CPU left"),
 ]
 type Found = dict[Case, Watched]

@@ -43,7 +43,7 @@ class Recovery:
         ]
 
 
-HEAD: Final = ["since the consumer began", "ingest role", "Mosquitto"]
+HEAD: Final = ["since the consumer started", "ingest role", "Mosquitto"]
 
 
 async def measure(stack: Stack, plan: Plan, *, messages: int) -> Recovery:

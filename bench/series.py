@@ -105,7 +105,7 @@ class Read:
 
 HEAD: Final = [
     *(
-        "asked",
+        "request",
         "points",
         "answer",
         "p50 (ms)",
