@@ -19,9 +19,18 @@ from app.acoustics.event_association import associate_events
 from app.acoustics.localisation_inputs import AirConditions, BoxPosition, LocalisationSettings
 from app.acoustics.sound_events import SoundEvent, SoundIncident
 from app.platform.kernel.array_types import FloatArray
-from bench.acoustic_world import FRAME, GRIDS, Faults, Heard, World, hear, place, world
-from bench.measure import machine
-from bench.report import replaced, table, wrap_prose
+from bench.acoustic_world import (
+    FRAME,
+    GRIDS,
+    HeardEvent,
+    SimulatedFaults,
+    SimulatedFleet,
+    choose_source,
+    make_fleet,
+    simulate_shot,
+)
+from bench.measure import describe_machine
+from bench.report import render_table, replace_section, wrap_prose
 from bench.results import percentile
 
 _DOCS: Final = Path(__file__).parent.parent / "docs" / "acoustics.md"
@@ -32,7 +41,7 @@ _NONE: Final = "-"
 
 
 @dataclass(slots=True)
-class Cell:
+class LocalisationTally:
     """The results of one setting.
 
     Attributes:
@@ -68,44 +77,48 @@ class Cell:
 class _Scene:
     """A simulated scene with its truth: the place of each shot, and the number of rounds."""
 
-    air: World
+    air: SimulatedFleet
     sources: Sequence[FloatArray]
-    heard: Sequence[Heard]
+    heard: Sequence[HeardEvent]
     rounds: int = 1
 
 
-type Play = Callable[[np.random.Generator, int, Faults], _Scene]
+type Play = Callable[[np.random.Generator, int, SimulatedFaults], _Scene]
 
 
-def one(rng: np.random.Generator, boxes: int, faults: Faults) -> _Scene:
+def simulate_one_shot(rng: np.random.Generator, boxes: int, faults: SimulatedFaults) -> _Scene:
     """Simulate one shot."""
-    air, source = world(rng, boxes, faults), place(rng)
-    return _Scene(air, [source], hear(rng, air, source, at=_AT_S, shot=0, faults=faults))
+    air, source = make_fleet(rng, boxes, faults), choose_source(rng)
+    return _Scene(air, [source], simulate_shot(rng, air, source, at=_AT_S, shot=0, faults=faults))
 
 
-def two(rng: np.random.Generator, boxes: int, faults: Faults) -> _Scene:
+def simulate_two_shots(rng: np.random.Generator, boxes: int, faults: SimulatedFaults) -> _Scene:
     """Simulate two shots in different places, up to three seconds apart."""
-    air, first, second = world(rng, boxes, faults), place(rng), place(rng)
-    heard = hear(rng, air, first, at=_AT_S, shot=0, faults=faults)
+    air, first, second = make_fleet(rng, boxes, faults), choose_source(rng), choose_source(rng)
+    heard = simulate_shot(rng, air, first, at=_AT_S, shot=0, faults=faults)
     later = _AT_S + float(rng.uniform(0.0, 3.0))
-    return _Scene(air, [first, second], [*heard, *hear(rng, air, second, at=later, shot=1, faults=faults)])
+    return _Scene(
+        air, [first, second], [*heard, *simulate_shot(rng, air, second, at=later, shot=1, faults=faults)]
+    )
 
 
-def burst(rng: np.random.Generator, boxes: int, faults: Faults) -> _Scene:
+def simulate_automatic_fire(rng: np.random.Generator, boxes: int, faults: SimulatedFaults) -> _Scene:
     """Simulate three to eight rounds of automatic fire, 460 to 860 a minute, each with its own faults."""
-    air, source = world(rng, boxes, faults), place(rng)
+    air, source = make_fleet(rng, boxes, faults), choose_source(rng)
     rounds, step = int(rng.integers(3, 9)), float(rng.uniform(0.07, 0.13))
     every = replace(faults, false=faults.false / rounds, reflected=faults.reflected / rounds)
     heard = []
     for at in range(rounds):
-        heard += hear(rng, air, source, at=_AT_S + at * step, shot=0, faults=every)
+        heard += simulate_shot(rng, air, source, at=_AT_S + at * step, shot=0, faults=every)
     return _Scene(air, [source], heard, rounds)
 
 
-def measure(play: Play, boxes: int, faults: Faults, *, runs: int, seed: int, wind_sigma: float = 0.0) -> Cell:
+def measure_localisation(
+    play: Play, boxes: int, faults: SimulatedFaults, *, runs: int, seed: int, wind_sigma: float = 0.0
+) -> LocalisationTally:
     """Simulate a number of scenes, and compare the incidents found with the truth."""
     rng = np.random.default_rng([seed, boxes, round(faults.clock_ms * 10)])
-    cell = Cell(runs=runs)
+    cell = LocalisationTally(runs=runs)
     for _ in range(runs):
         scene = play(rng, boxes, faults)
         events = [_event(at, each, scene.air, faults) for at, each in enumerate(scene.heard)]
@@ -122,7 +135,7 @@ def measure(play: Play, boxes: int, faults: Faults, *, runs: int, seed: int, win
     return cell
 
 
-def _event(at: int, heard: Heard, air: World, faults: Faults) -> SoundEvent:
+def _event(at: int, heard: HeardEvent, air: SimulatedFleet, faults: SimulatedFaults) -> SoundEvent:
     kind = "door_slam" if heard.kind == "false" else "pistol"
     return SoundEvent(
         f"{at:04d}",
@@ -134,7 +147,7 @@ def _event(at: int, heard: Heard, air: World, faults: Faults) -> SoundEvent:
     )
 
 
-def _judge(cell: Cell, scene: _Scene, incidents: Sequence[SoundIncident]) -> None:
+def _judge(cell: LocalisationTally, scene: _Scene, incidents: Sequence[SoundIncident]) -> None:
     of = {event.id: at for at, each in enumerate(incidents) for event in each.events}
     counts: dict[int, dict[int, int]] = {shot: {} for shot in range(len(scene.sources))}
     for at, each in enumerate(scene.heard):
@@ -158,7 +171,7 @@ def _judge(cell: Cell, scene: _Scene, incidents: Sequence[SoundIncident]) -> Non
         cell.taken_in += each.shot is None and home in shots and f"{at:04d}" in fired
 
 
-def _locate(cell: Cell, incident: SoundIncident, source: FloatArray, *, plain: bool) -> None:
+def _locate(cell: LocalisationTally, incident: SoundIncident, source: FloatArray, *, plain: bool) -> None:
     location = incident.location
     if location.position is None:
         cell.errors.append(math.inf)
@@ -186,7 +199,7 @@ def _share(values: Sequence[bool]) -> str:
     return f"{sum(values) / len(values):.1%}" if values else _NONE
 
 
-def line(name: str, clock_ms: float, cell: Cell) -> list[str]:
+def render_position_row(name: str, clock_ms: float, cell: LocalisationTally) -> list[str]:
     """Render a row of the table of positions."""
     return [
         name,
@@ -211,7 +224,7 @@ HEAD: Final = (
 )
 
 
-def association_line(boxes: int, pairs: Cell, bursts: Cell) -> list[str]:
+def render_association_row(boxes: int, pairs: LocalisationTally, bursts: LocalisationTally) -> list[str]:
     """Render a row of the table of overlapping shots and automatic fire."""
     return [
         str(boxes),
@@ -264,41 +277,57 @@ _OVERLAP: Final = """
 """
 
 
-def report(shots: int, further: int, seed: int) -> str:
+def render_figures(shots: int, further: int, seed: int) -> str:
     """Measure everything, and return the section."""
     rows = []
     for boxes in GRIDS:
         for clock in _CLOCKS:
-            rows.append(line(str(boxes), clock, measure(one, boxes, Faults(clock), runs=shots, seed=seed)))
+            rows.append(
+                render_position_row(
+                    str(boxes),
+                    clock,
+                    measure_localisation(
+                        simulate_one_shot, boxes, SimulatedFaults(clock), runs=shots, seed=seed
+                    ),
+                )
+            )
             print(" | ".join(rows[-1]), flush=True)
     harsh = []
-    reflecting, windy = Faults(1.0, reflected=0.0, each_reflected=0.2), Faults(1.0, wind_m_s=2.0)
+    reflecting, windy = (
+        SimulatedFaults(1.0, reflected=0.0, each_reflected=0.2),
+        SimulatedFaults(1.0, wind_m_s=2.0),
+    )
     for boxes in (12, 6):
         for name, faults, sigma in (
             (f"{boxes}, each reflected 1 in 5", reflecting, 0.0),
             (f"{boxes}, wind not set", windy, 0.0),
             (f"{boxes}, wind set", windy, 2.0),
         ):
-            cell = measure(one, boxes, faults, runs=further, seed=seed, wind_sigma=sigma)
-            harsh.append(line(name, 1.0, cell))
+            cell = measure_localisation(
+                simulate_one_shot, boxes, faults, runs=further, seed=seed, wind_sigma=sigma
+            )
+            harsh.append(render_position_row(name, 1.0, cell))
             print(" | ".join(harsh[-1]), flush=True)
     overlaps = []
     for boxes in GRIDS:
         pairs, bursts = (
-            measure(play, boxes, Faults(1.0), runs=further // 2, seed=seed) for play in (two, burst)
+            measure_localisation(play, boxes, SimulatedFaults(1.0), runs=further // 2, seed=seed)
+            for play in (simulate_two_shots, simulate_automatic_fire)
         )
-        overlaps.append(association_line(boxes, pairs, bursts))
+        overlaps.append(render_association_row(boxes, pairs, bursts))
         print(" | ".join(overlaps[-1]), flush=True)
-    when = f"Written by `make bench-acoustic` on {datetime.now(UTC).date().isoformat()}: {machine()}."
+    when = (
+        f"Written by `make bench-acoustic` on {datetime.now(UTC).date().isoformat()}: {describe_machine()}."
+    )
     return "\n".join(
         [
             f"## {TITLE}\n",
             wrap_prose(_TEXT.format(runs=shots)),
-            table(HEAD, rows),
+            render_table(HEAD, rows),
             wrap_prose(_HARSH.format(runs=further)),
-            table(HEAD, harsh),
+            render_table(HEAD, harsh),
             wrap_prose(_OVERLAP.format(runs=further // 2)),
-            table(ASSOCIATION_HEAD, overlaps),
+            render_table(ASSOCIATION_HEAD, overlaps),
             wrap_prose(when),
         ]
     )
@@ -313,8 +342,8 @@ def main(
 ) -> None:
     """Locate simulated shots, and write the figures."""
     print(" | ".join(HEAD))
-    section = report(shots, further, seed)
-    docs.write_text(replaced(docs.read_text(encoding="utf-8"), section), encoding="utf-8")
+    section = render_figures(shots, further, seed)
+    docs.write_text(replace_section(docs.read_text(encoding="utf-8"), section), encoding="utf-8")
     print(f"\n{section}\nWritten: {docs}")
 
 

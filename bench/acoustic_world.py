@@ -35,7 +35,7 @@ _AIR_DB_PER_M: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Faults:
+class SimulatedFaults:
     """What goes wrong.
 
     Attributes:
@@ -54,7 +54,7 @@ class Faults:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class World:
+class SimulatedFleet:
     """A fleet on its square, and the air on a day.
 
     Attributes:
@@ -75,7 +75,7 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class HeardEvent:
     """An event of a box.
 
     Attributes:
@@ -93,7 +93,7 @@ class Heard:
     kind: str
 
 
-def world(rng: np.random.Generator, count: int, faults: Faults) -> World:
+def make_fleet(rng: np.random.Generator, count: int, faults: SimulatedFaults) -> SimulatedFleet:
     """A fleet of 12, 6, 4 or 3 boxes."""
     said = np.array(GRIDS[count]) * SIDE_M + rng.uniform(-_OFF_M, _OFF_M, (count, 2))
     heights = rng.uniform(3.0, 9.0, count)
@@ -107,17 +107,23 @@ def world(rng: np.random.Generator, count: int, faults: Faults) -> World:
     speed = math.sqrt(1.4 * 8.314_462 * (temperature + 273.15) / 0.028_964_5)
     told = temperature + float(rng.normal(0.0, _TEMPERATURE_SIGMA))
     offsets = rng.normal(0.0, faults.clock_ms * 1e-3, count)
-    return World(boxes, truth, offsets, told, speed, rng.normal(0.0, faults.wind_m_s or 1e-12, 2))
+    return SimulatedFleet(boxes, truth, offsets, told, speed, rng.normal(0.0, faults.wind_m_s or 1e-12, 2))
 
 
-def place(rng: np.random.Generator) -> FloatArray:
+def choose_source(rng: np.random.Generator) -> FloatArray:
     """Anywhere on the square: east, north, height."""
     return np.array([*rng.uniform(0.0, SIDE_M, 2), rng.uniform(1.0, 2.0)])
 
 
-def hear(
-    rng: np.random.Generator, air: World, source: FloatArray, *, at: float, shot: int, faults: Faults
-) -> list[Heard]:
+def simulate_shot(
+    rng: np.random.Generator,
+    air: SimulatedFleet,
+    source: FloatArray,
+    *,
+    at: float,
+    shot: int,
+    faults: SimulatedFaults,
+) -> list[HeardEvent]:
     """What the boxes report of one shot, in no order."""
     count = len(air.boxes)
     reflected = rng.random(count) < faults.each_reflected
@@ -139,14 +145,16 @@ def hear(
         box = int(rng.integers(count))
         if rng.random() < 0.5:  # noqa: PLR2004 (half)
             heard = [each for each in heard if each.box != box]
-        wrong = Heard(box, at + float(rng.uniform(-1.0, 3.0)), float(rng.uniform(80, 110)), None, "false")
+        wrong = HeardEvent(
+            box, at + float(rng.uniform(-1.0, 3.0)), float(rng.uniform(80, 110)), None, "false"
+        )
         heard.append(wrong)
     return heard
 
 
 def _heard(  # noqa: PLR0917
     rng: np.random.Generator,
-    air: World,
+    air: SimulatedFleet,
     box: int,
     distance: float,
     way: FloatArray,
@@ -154,12 +162,12 @@ def _heard(  # noqa: PLR0917
     strength: float,
     shot: int,
     kind: str,
-) -> Heard:
+) -> HeardEvent:
     along = float(air.wind @ way[:2]) / float(np.linalg.norm(way))
     jitter = 0.4e-3 * float(rng.standard_t(5)) + float(rng.exponential(0.4e-3 * distance / SIDE_M))
     seconds = at + distance / (air.speed + along) + jitter + float(air.offsets[box])
     level = strength - 20.0 * math.log10(distance) - _AIR_DB_PER_M * distance
-    return Heard(box, seconds, level + float(rng.normal(0.0, _LEVEL_SIGMA_DB)), shot, kind)
+    return HeardEvent(box, seconds, level + float(rng.normal(0.0, _LEVEL_SIGMA_DB)), shot, kind)
 
 
 def _detour(rng: np.random.Generator, way: FloatArray) -> float:

@@ -10,7 +10,7 @@ import asyncpg
 
 from bench.load import box_id
 from bench.process import FailedError
-from bench.stack import Stack
+from bench.stack import BenchStack
 
 MINUTES: Final = 525_600
 """Samples of a year."""
@@ -30,7 +30,7 @@ _DUST: Final = {"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20
 RULES: Final[Mapping[str, dict[str, Any]]] = {
     "a threshold, for ten minutes": {**_DUST, "for": "PT10M"},
     "a mean over an hour": {**_DUST, "threshold": 22, "function": "mean", "window": "PT1H"},
-    "a mean over 24 hours, three quarters of it there": {
+    "a mean over 24 hours, with three quarters of the samples": {
         **_DUST,
         "threshold": 20,
         "clear": 18,
@@ -43,7 +43,7 @@ RULES: Final[Mapping[str, dict[str, Any]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class BacktestRun:
     """One back-test.
 
     Attributes:
@@ -79,7 +79,7 @@ class Tried:
 HEAD: Final = ["condition", "samples", "time", "samples/s", "alerts"]
 
 
-async def measure(stack: Stack, *, samples: int = MINUTES) -> list[Tried]:
+async def measure(stack: BenchStack, *, samples: int = MINUTES) -> list[BacktestRun]:
     """Fill a year, and try each rule on it.
 
     Raises:
@@ -107,6 +107,6 @@ async def measure(stack: Stack, *, samples: int = MINUTES) -> list[Tried]:
             if found["state"] != "done":
                 raise FailedError(f"{name}: {found['state']}, {found['error']}")
             summary = found["result"]["summary"]
-            tried.append(Tried(name, summary["samples"], summary["elapsed_s"], summary["alerts"]))
+            tried.append(BacktestRun(name, summary["samples"], summary["elapsed_s"], summary["alerts"]))
     await stack.drop("backtests")
     return tried

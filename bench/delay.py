@@ -15,11 +15,11 @@ from typing import Any, Final
 import asyncpg
 from aiohttp import web
 
-from bench.load import METRICS, RANGES, Load, Sample, box_id, topic, vigie_message
+from bench.load import METRICS, RANGES, LoadSample, MessageLoad, box_id, topic, vigie_message
 from bench.process import FailedError
-from bench.publisher import Account, drop_session, encode_connect, encode_publish
+from bench.publisher import BrokerAccount, drop_session, encode_connect, encode_publish
 from bench.results import percentile
-from bench.stack import Stack, free_port
+from bench.stack import BenchStack, free_port
 
 _BOXES: Final = 1_000  # each sends once a second
 _ALERTS_EVERY: Final = 20  # one box in so many fires, each second others
@@ -32,7 +32,7 @@ _PACKET_IDS: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True)
-class Delays:
+class AlertDelays:
     """What was found.
 
     Attributes:
@@ -86,7 +86,7 @@ class _Receiver:
 
 
 @asynccontextmanager
-async def _connection(account: Account) -> AsyncIterator[asyncio.StreamWriter]:
+async def _connection(account: BrokerAccount) -> AsyncIterator[asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection(account.host, account.port)
 
     async def discard() -> None:
@@ -103,10 +103,10 @@ async def _connection(account: Account) -> AsyncIterator[asyncio.StreamWriter]:
         discarding.cancel()
 
 
-async def _publish(stack: Stack, seconds: int) -> tuple[dict[tuple[str, int], float], float]:
+async def _publish(stack: BenchStack, seconds: int) -> tuple[dict[tuple[str, int], float], float]:
     """Send each box's sample of each second in its turn; gives when alarming ones were sent, and the rate."""
     sent: dict[tuple[str, int], float] = {}
-    samples = list(Load(_BOXES, _BOXES, 0).samples())
+    samples = list(MessageLoad(_BOXES, _BOXES, 0).samples())
     per_tick = round(_BOXES * _TICK_S)
     async with _connection(stack.account("gateway")) as writer:
         began = time.monotonic()
@@ -127,7 +127,7 @@ async def _publish(stack: Stack, seconds: int) -> tuple[dict[tuple[str, int], fl
     return sent, rate
 
 
-def _calm(sample: Sample) -> Sample:
+def _calm(sample: LoadSample) -> LoadSample:
     return sample._replace(values=(RANGES[METRICS[0]][0], *sample.values[1:]))
 
 
@@ -141,7 +141,7 @@ async def _consuming(database: str) -> None:
         await connection.close()
 
 
-async def measure(stack: Stack, *, seconds: int = 20) -> Delays:
+async def measure(stack: BenchStack, *, seconds: int = 20) -> AlertDelays:
     """Run ingest and delivery, publish steadily, and see when alerts arrive.
 
     Raises:
@@ -167,7 +167,7 @@ async def measure(stack: Stack, *, seconds: int = 20) -> Delays:
     delays = tuple((came[key] - at) * 1000 for key, at in sent.items() if key in came)
     if not delays:
         raise FailedError("No alert came.")
-    return Delays(rate, float(seconds), len(sent), delays)
+    return AlertDelays(rate, float(seconds), len(sent), delays)
 
 
 def _milliseconds(text: str) -> int:

@@ -21,10 +21,10 @@ from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.notifications.http.webhook_signatures import generate_secret
 from app.platform.kernel.ids import new_id
-from bench.measure import Reading, peak_rss
+from bench.measure import CpuReading, peak_rss
 from bench.process import FailedError, python
 from bench.results import percentile
-from bench.stack import Stack, free_port
+from bench.stack import BenchStack, free_port
 
 NAMES: Final[dict[str, str]] = {
     "g": "**Vigie deliver**",
@@ -46,7 +46,7 @@ _DELIVERED: Final = "SELECT count(*) FROM deliveries WHERE state = 'delivered'"
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class DeliveryRun:
     """One run of many deliveries.
 
     Attributes:
@@ -96,7 +96,7 @@ HEAD: Final = ["sender", "deliveries/s", "CPU deliver", "CPU PostgreSQL", "peak"
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class EndpointDelays:
     """Delays of one endpoint while others do something.
 
     Attributes:
@@ -125,7 +125,7 @@ class Beside:
 BESIDE_HEAD: Final = ["the other endpoints", "deliveries", "p50 (ms)", "p99 (ms)", "longest (ms)"]
 
 
-class Receiver:
+class ReceiverProcess:
     """The client's receiver, as others see it."""
 
     def __init__(self, port: int) -> None:
@@ -139,12 +139,12 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiver(stack: Stack) -> AsyncIterator[Receiver]:
+async def receiver(stack: BenchStack) -> AsyncIterator[ReceiverProcess]:
     """Run a receiver for the length of a block."""
     port = free_port()
     log = stack.folder / "receiver.log"
     async with python("bench.receiver", str(port), environment=stack.environment(""), log=log):
-        found = Receiver(port)
+        found = ReceiverProcess(port)
         async with asyncio.timeout(_SETTLE_S * 5):
             while True:
                 try:
@@ -187,7 +187,7 @@ def _record(organisation: UUID, number: int) -> OutboxRecord:
     return OutboxRecord(new_id(), organisation, None, "alert.firing", payload, datetime.now(UTC))
 
 
-async def _organisation(stack: Stack, database: str, urls: list[str]) -> UUID:
+async def _organisation(stack: BenchStack, database: str, urls: list[str]) -> UUID:
     """A client with these endpoints."""
     async with stack.api(database) as client:
         made = await client.call("POST", "/v1/organisations", {"name": "Bench"})
@@ -203,7 +203,7 @@ async def _delivered(connection: asyncpg.Connection, wanted: int) -> None:
             await asyncio.sleep(0.1)
 
 
-async def vigie(stack: Stack, many: int = MANY) -> Sent:
+async def vigie(stack: BenchStack, many: int = MANY) -> DeliveryRun:
     """Let a backlog of events go out to one endpoint."""
     database = await stack.database(_DATABASE)
     connection = await asyncpg.connect(database)
@@ -215,9 +215,9 @@ async def vigie(stack: Stack, many: int = MANY) -> Sent:
                 await enqueue_events(connection, records[start : start + _BATCH])
             async with stack.role("deliver", database) as running:
                 pids = {"deliver": running.pid, "postgres": stack.postgres.pid}
-                before = Reading.now(pids)
+                before = CpuReading.now(pids)
                 await _delivered(connection, many)
-                after = Reading.now(pids)
+                after = CpuReading.now(pids)
                 peak = peak_rss(running.pid)
             came = (await fast.came())["/fast"]
     finally:
@@ -225,7 +225,7 @@ async def vigie(stack: Stack, many: int = MANY) -> Sent:
     await stack.drop(_DATABASE)
     first = min(instants[0] for instants in came.values())
     wanted = {build_message_id(record.id) for record in records}
-    return Sent(
+    return DeliveryRun(
         "g",
         many,
         after.at - first,
@@ -236,7 +236,7 @@ async def vigie(stack: Stack, many: int = MANY) -> Sent:
     )
 
 
-async def other(stack: Stack, letter: str, many: int = MANY) -> Sent:
+async def other(stack: BenchStack, letter: str, many: int = MANY) -> DeliveryRun:
     """The same with a competitor (h or i), from a table of its own."""
     database = await stack.database(_DATABASE)
     connection = await asyncpg.connect(database)
@@ -255,10 +255,10 @@ async def other(stack: Stack, letter: str, many: int = MANY) -> Sent:
             environment = stack.environment(database)
             async with python(module, *arguments, environment=environment, log=log, piped=True) as running:
                 pids = {"deliver": running.pid, "postgres": stack.postgres.pid}
-                before = Reading.now(pids)
+                before = CpuReading.now(pids)
                 async with asyncio.timeout(_WITHIN_S):
                     ended = await running.told("done")
-                after = Reading.now(pids)
+                after = CpuReading.now(pids)
                 peak = peak_rss(running.pid)
             came = (await fast.came())["/fast"]
     finally:
@@ -266,15 +266,17 @@ async def other(stack: Stack, letter: str, many: int = MANY) -> Sent:
     await stack.drop(_DATABASE)
     first = min(instants[0] for instants in came.values())
     twice = sum(len(instants) - 1 for instants in came.values())
-    return Sent(letter, many, ended - first, after.since(before), peak, many - len(came), twice)
+    return DeliveryRun(letter, many, ended - first, after.since(before), peak, many - len(came), twice)
 
 
-async def rates(stack: Stack, many: int = MANY) -> list[Sent]:
+async def measure_delivery_rates(stack: BenchStack, many: int = MANY) -> list[DeliveryRun]:
     """All three, one after the other."""
     return [await vigie(stack, many), await other(stack, "h", many), await other(stack, "i", many)]
 
 
-async def beside(stack: Stack, *, others: str, hanging: int, answering: int, seconds: int) -> Beside:
+async def measure_endpoint_delays(
+    stack: BenchStack, *, others: str, hanging: int, answering: int, seconds: int
+) -> EndpointDelays:
     """Delays of one endpoint at a steady rate, while others get the same events and hang, or answer.
 
     Raises:
@@ -309,10 +311,12 @@ async def beside(stack: Stack, *, others: str, hanging: int, answering: int, sec
         raise FailedError(
             f"{missing} of {len(sent)} deliveries had not arrived {_SETTLE_S:.0f} s after the last"
         )
-    return Beside(others, tuple((came[key][0] - at) * 1000 for key, at in sent.items()))
+    return EndpointDelays(others, tuple((came[key][0] - at) * 1000 for key, at in sent.items()))
 
 
-async def isolation(stack: Stack, *, seconds: int = 10, rounds: int = 2) -> list[Beside]:
+async def compare_endpoint_delays(
+    stack: BenchStack, *, seconds: int = 10, rounds: int = 2
+) -> list[EndpointDelays]:
     """The same endpoint beside one that answers or hangs, and beside twenty that do, by turns."""
     cases = {
         "one answering endpoint": (0, 1),
@@ -325,6 +329,8 @@ async def isolation(stack: Stack, *, seconds: int = 10, rounds: int = 2) -> list
         order = list(cases) if number % 2 == 0 else list(reversed(cases))
         for name in order:
             hanging, answering = cases[name]
-            part = await beside(stack, others=name, hanging=hanging, answering=answering, seconds=seconds)
+            part = await measure_endpoint_delays(
+                stack, others=name, hanging=hanging, answering=answering, seconds=seconds
+            )
             found[name] += part.delays_ms
-    return [Beside(name, tuple(delays)) for name, delays in found.items()]
+    return [EndpointDelays(name, tuple(delays)) for name, delays in found.items()]

@@ -15,10 +15,10 @@ import asyncpg
 import psutil
 
 from bench.load import METRICS, RANGES
-from bench.measure import Reading, rss
+from bench.measure import CpuReading, rss
 from bench.process import FailedError
 from bench.results import percentile
-from bench.stack import Stack
+from bench.stack import BenchStack
 
 SAMPLES: Final = 1_000_000
 """Of all boxes together."""
@@ -47,7 +47,7 @@ FROM boxes b, generate_series(0, $2::int - 1) AS n
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportRun:
     """One export.
 
     Attributes:
@@ -99,7 +99,7 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True)
-class Exports:
+class ExportResults:
     """All of them.
 
     Attributes:
@@ -110,7 +110,7 @@ class Exports:
 
     fresh: int
     quiet_ms: Sequence[float]
-    made: Sequence[Exported]
+    made: Sequence[ExportRun]
 
 
 HEAD: Final = [
@@ -155,7 +155,7 @@ class _Watch:
             await asyncio.sleep(ASK_EVERY_S)
 
 
-async def measure(stack: Stack, *, samples: int = SAMPLES) -> Exports:
+async def measure(stack: BenchStack, *, samples: int = SAMPLES) -> ExportResults:
     """Fill a database, and export all of it in each format.
 
     Raises:
@@ -184,12 +184,12 @@ async def measure(stack: Stack, *, samples: int = SAMPLES) -> Exports:
                 pids = {"api": running.pid, **stack.services}
                 found.append(await _export(session, format_, pids, site=site, samples=samples))
     await stack.drop(_DATABASE)
-    return Exports(fresh, quiet.took_ms, found)
+    return ExportResults(fresh, quiet.took_ms, found)
 
 
 async def _export(
     session: aiohttp.ClientSession, format_: str, pids: Mapping[str, int], *, site: str, samples: int
-) -> Exported:
+) -> ExportRun:
     end = _START + timedelta(seconds=_STEP_S * samples)
     asked: dict[str, Any] = {"site": site, "format": format_, "metric": list(METRICS)}
     asked |= {"from": _START.isoformat(), "to": end.isoformat()}
@@ -198,7 +198,7 @@ async def _export(
     async with session.get(_PATH, params=soon) as answer:
         await answer.read()
     await asyncio.sleep(1)
-    before, begun = rss(pids["api"]), Reading.now(pids)
+    before, begun = rss(pids["api"]), CpuReading.now(pids)
     size = rows = 0
     first_s = 0.0
     async with (
@@ -211,11 +211,11 @@ async def _export(
             first_s = first_s or time.monotonic() - begun.at
             size += len(chunk)
             rows += chunk.count(b"\n")
-    ended = Reading.now(pids)
+    ended = CpuReading.now(pids)
     overhead = {"csv": 1, "ndjson": 0, "geojson": 2}.get(format_)
     if overhead is not None and rows - overhead != samples:
         raise FailedError(f"{rows - overhead} of {samples} samples are in the file.")
-    return Exported(
+    return ExportRun(
         format_,
         samples,
         size,

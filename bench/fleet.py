@@ -21,11 +21,11 @@ from app.platform.broker.mosquitto_password_hash import (
 )
 from bench.load import box_id
 from bench.measure import cpu_seconds, rss
-from bench.process import FailedError, Running, python
+from bench.process import FailedError, RunningProcess, python
 from bench.publisher import drop_session
-from bench.stack import Stack
+from bench.stack import BenchStack
 from bench.tables import stored
-from simulators.rest import Api
+from simulators.rest import ApiClient
 
 BOXES: Final = 10_000
 PERIOD_S: Final = 60.0
@@ -43,7 +43,7 @@ _ROLES: Final = ("ingest", "deliver", "maintain")
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class FleetArrival:
     """How a fleet came to be connected.
 
     Attributes:
@@ -80,12 +80,12 @@ class FleetResult:
     """
 
     boxes: int
-    cold: Arrival
+    cold: FleetArrival
     seconds: float
     made: int
     memory: Mapping[str, int]
     broker_back_s: float
-    again: Arrival
+    again: FleetArrival
     total: int
     stored: int
     twice: int
@@ -99,7 +99,7 @@ class FleetResult:
 class _Client:
     """One process of boxes, and what it said last."""
 
-    running: Running
+    running: RunningProcess
     said: dict[str, float] = field(default_factory=dict)
 
     async def listen(self) -> None:
@@ -144,14 +144,14 @@ class _Clients:
     def _shown(self) -> str:
         return ", ".join(f"{self.total(name):,} {name}" for name in ("connected", "made", "named", "refused"))
 
-    async def arrive(self, boxes: int, began: "_Beginning", broker: Callable[[], int]) -> Arrival:
+    async def arrive(self, boxes: int, began: "_Beginning", broker: Callable[[], int]) -> FleetArrival:
         """Wait for all of them."""
         half = await self.until(
             lambda: self.total("connected") >= boxes / 2, _CONNECT_WITHIN_S, "half is due"
         )
         every = await self.until(lambda: self.total("connected") == boxes, _CONNECT_WITHIN_S, "all are due")
         attempts = self.total("attempts") - began.attempts
-        return Arrival(half - began.at, every - began.at, attempts, cpu_seconds(broker()) - began.cpu_s)
+        return FleetArrival(half - began.at, every - began.at, attempts, cpu_seconds(broker()) - began.cpu_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class _Beginning:
     cpu_s: float
 
 
-async def _register(client: Api, boxes: int) -> list[tuple[int, str]]:
+async def _register(client: ApiClient, boxes: int) -> list[tuple[int, str]]:
     """Register the fleet, each box with `ack`; gives indexes and passwords."""
     place = {"type": "Point", "coordinates": [1.44, 43.6]}
     site = {"name": "Fleet", "kind": "street", "timezone": "Europe/Paris", "location": place}
@@ -183,7 +183,7 @@ async def _register(client: Api, boxes: int) -> list[tuple[int, str]]:
 
 @asynccontextmanager
 async def _clients(
-    stack: Stack, boxes: Sequence[tuple[int, str]], period_s: float
+    stack: BenchStack, boxes: Sequence[tuple[int, str]], period_s: float
 ) -> AsyncIterator[_Clients]:
     async with AsyncExitStack() as processes:
         found, listening = [], []
@@ -220,7 +220,7 @@ def _check_us() -> float:
     return (time.process_time() - began) / _HASHES * 1e6
 
 
-async def _crash(stack: Stack, clients: _Clients, boxes: int) -> tuple[float, Arrival]:
+async def _crash(stack: BenchStack, clients: _Clients, boxes: int) -> tuple[float, FleetArrival]:
     """Kill the broker, start it again, and wait for all boxes."""
     broker = stack.mosquitto
     began = _Beginning(time.monotonic(), clients.total("attempts"), 0.0)
@@ -233,7 +233,7 @@ async def _crash(stack: Stack, clients: _Clients, boxes: int) -> tuple[float, Ar
     return back, await clients.arrive(boxes, began, lambda: broker.pid)
 
 
-async def measure(stack: Stack, *, boxes: int = BOXES, period_s: float = PERIOD_S) -> FleetResult:
+async def measure(stack: BenchStack, *, boxes: int = BOXES, period_s: float = PERIOD_S) -> FleetResult:
     """Connect a fleet, have it send for one period, kill the broker, and see that nothing is missing.
 
     Raises:
@@ -265,7 +265,7 @@ async def measure(stack: Stack, *, boxes: int = BOXES, period_s: float = PERIOD_
 
 
 async def _observe(
-    stack: Stack, clients: _Clients, boxes: int, seconds: float, pids: Mapping[str, int]
+    stack: BenchStack, clients: _Clients, boxes: int, seconds: float, pids: Mapping[str, int]
 ) -> dict[str, Any]:
     """The course itself; gives the parts of the result that it has seen."""
     empty = rss(stack.mosquitto.pid)

@@ -30,7 +30,7 @@ _SPIKE: Final = 2.0
 _BEYOND: Final = 1.0  # a rule's threshold lies so far outside the range
 
 
-class Sample(NamedTuple):
+class LoadSample(NamedTuple):
     """One sample: the box's index, its number, ms since the epoch, and a value for each of METRICS."""
 
     box: int
@@ -40,7 +40,7 @@ class Sample(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class MessageLoad:
     """So many messages of so many boxes, one sample each, box by box in turn.
 
     Attributes:
@@ -55,7 +55,7 @@ class Load:
     start_ms: int
     seed: int = 1
 
-    def samples(self) -> Iterator[Sample]:
+    def samples(self) -> Iterator[LoadSample]:
         """All samples, in the order in which they are published."""
         chance = random.Random(self.seed).random
         spans = [(low, high - low) for low, high in (RANGES[name] for name in METRICS)]
@@ -64,7 +64,7 @@ class Load:
             if index % _SPIKE_EVERY == _SPIKE_EVERY - 1:
                 values[0] = RANGES[METRICS[0]][1] + _SPIKE
             seq, box = divmod(index, self.boxes)
-            yield Sample(box, seq, self.start_ms + seq * STEP_MS, tuple(values))
+            yield LoadSample(box, seq, self.start_ms + seq * STEP_MS, tuple(values))
 
     def last_of(self, connections: int) -> list[tuple[int, int]]:
         """(box, ms) of the last message of each connection, where messages are dealt out in turn.
@@ -85,13 +85,13 @@ def topic(index: int) -> str:
     return f"vigie/v1/{box_id(index)}/telemetry"
 
 
-def vigie_message(sample: Sample) -> bytes:
+def vigie_message(sample: LoadSample) -> bytes:
     """The sample as Vigie's contract has it."""
     values = ",".join(f'"{name}":{value}' for name, value in zip(METRICS, sample.values, strict=True))
     return f'{{"seq":{sample.seq},"time":{sample.time_ms},"values":{{{values}}}}}'.encode()
 
 
-def flat_message(sample: Sample, keys: dict[str, int]) -> bytes:
+def flat_message(sample: LoadSample, keys: dict[str, int]) -> bytes:
     """The sample as one flat object of the table's columns: for who can neither look up nor unfold.
 
     Args:
@@ -114,7 +114,7 @@ def rules() -> list[dict[str, Any]]:
     return found
 
 
-def http_body(index: int, samples: list[Sample]) -> bytes:
+def http_body(index: int, samples: list[LoadSample]) -> bytes:
     """The body of a call of HTTP ingest: samples of one box."""
     listed = [
         {"seq": sample.seq, "time": sample.time_ms, "values": dict(zip(METRICS, sample.values, strict=True))}

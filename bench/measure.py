@@ -33,18 +33,18 @@ def cpu_seconds(pid: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class CpuReading:
     """An instant: the monotonic clock, and the CPU seconds of each process by its name."""
 
     at: float
     cpu: Mapping[str, float]
 
     @classmethod
-    def now(cls, pids: Mapping[str, int]) -> "Reading":
+    def now(cls, pids: Mapping[str, int]) -> "CpuReading":
         """Read the clock, then the processes."""
         return cls(time.monotonic(), {name: cpu_seconds(pid) for name, pid in pids.items()})
 
-    def since(self, earlier: "Reading") -> dict[str, float]:
+    def since(self, earlier: "CpuReading") -> dict[str, float]:
         """CPU seconds of each process since an earlier reading."""
         return {name: self.cpu[name] - earlier.cpu[name] for name in self.cpu}
 
@@ -88,7 +88,7 @@ async def connected(pid: int, port: int) -> bool:
     return False
 
 
-def machine() -> str:
+def describe_machine() -> str:
     """The machine in one line."""
     model = "unknown processor"
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():

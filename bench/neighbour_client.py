@@ -29,7 +29,7 @@ _RUDE_CONNECTIONS: Final = 8
 _DRAIN_WITHIN_S: Final = 15.0
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """An answer: its status, after how long it says to come again (seconds), and the code of a problem."""
 
     status: int
@@ -37,16 +37,16 @@ class Answer(NamedTuple):
     code: str
 
 
-class Connection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """A connection on which one request is under way at a time."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
-        self._answer: asyncio.Future[Answer] | None = None
+        self._answer: asyncio.Future[HttpAnswer] | None = None
 
     @classmethod
-    async def to(cls, port: int) -> "Connection":
+    async def to(cls, port: int) -> "ClientConnection":
         """Connect."""
         _, made = await asyncio.get_running_loop().create_connection(cls, "127.0.0.1", port)
         return made
@@ -71,10 +71,10 @@ class Connection(asyncio.Protocol):
             return
         code = self._buffer[end:].partition(b'"code":"')[2].partition(b'"')[0].decode()
         self._buffer.clear()
-        answer = Answer(int(head[9:12]), float(_number(head, b"\r\nretry-after: ")), code)
+        answer = HttpAnswer(int(head[9:12]), float(_number(head, b"\r\nretry-after: ")), code)
         self._answer.set_result(answer)
 
-    async def ask(self, request: bytes) -> Answer:
+    async def ask(self, request: bytes) -> HttpAnswer:
         """Send a request and wait for its answer."""
         if self._transport is None:
             raise ConnectionResetError("There is no connection.")
@@ -109,13 +109,13 @@ def say(**words: object) -> None:
     print(json.dumps(words), flush=True)
 
 
-class Steady:
+class SteadyClient:
     """Asks at moments of chance, and tells of each answer."""
 
     def __init__(self, task: dict[str, Any]) -> None:
         self._task = task
         self._chance = random.Random(task["seed"])
-        self._free: list[Connection] = []
+        self._free: list[ClientConnection] = []
         self._found: list[tuple[float, float, str]] = []
         self._running: set[asyncio.Task[None]] = set()
 
@@ -140,7 +140,7 @@ class Steady:
         await telling
 
     async def _send(self, request: bytes, due: float, kind: str) -> None:
-        connection = self._free.pop() if self._free else await Connection.to(self._task["port"])
+        connection = self._free.pop() if self._free else await ClientConnection.to(self._task["port"])
         answer = await connection.ask(request)
         took_s = time.monotonic() - due
         self._found.append(
@@ -155,7 +155,7 @@ class Steady:
             say(found=found)
 
 
-class Greedy:
+class GreedyClient:
     """Asks as much as it is let."""
 
     def __init__(self, task: dict[str, Any]) -> None:
@@ -185,7 +185,7 @@ class Greedy:
 
     async def _drain(self) -> None:
         """Use up what may be asked at once, with what costs least; but first the keys have to be known."""
-        known = await Connection.to(self._port)
+        known = await ClientConnection.to(self._port)
         for request in self._requests[: len(self._keys)]:
             await known.ask(request)
         nothing = cycle([read_of("/v1/nowhere", key) for key in self._keys])
@@ -209,7 +209,7 @@ class Greedy:
     async def _ask(
         self, requests: Iterator[bytes], *, polite: bool = False, until_refused: bool = False
     ) -> None:
-        connection = await Connection.to(self._port)
+        connection = await ClientConnection.to(self._port)
         for request in requests:
             answer = await connection.ask(request)
             self._tally[str(answer.status)] += 1
@@ -229,7 +229,7 @@ class Greedy:
 
 
 async def _run(task: dict[str, Any]) -> None:
-    await (Steady if task["steady"] else Greedy)(task).run()
+    await (SteadyClient if task["steady"] else GreedyClient)(task).run()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ class FailedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningProcess:
     """A process under way.
 
     Attributes:
@@ -89,7 +89,7 @@ class Running:
 @asynccontextmanager
 async def python(
     module: str, *arguments: str, environment: Mapping[str, str], log: Path, piped: bool = False
-) -> AsyncIterator[Running]:
+) -> AsyncIterator[RunningProcess]:
     """Run `python -m module` for the length of a block.
 
     Args:
@@ -107,7 +107,7 @@ async def python(
             stdout=asyncio.subprocess.PIPE if piped else sink,
             stderr=sink,
         )
-    running = Running(process, log)
+    running = RunningProcess(process, log)
     try:
         yield running
     finally:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from bench.results import NAMES, READINGS_PER_MESSAGE, SUBJECT, Drain, ratios
-from bench.suite import Plan
+from bench.results import NAMES, READINGS_PER_MESSAGE, SUBJECT, DrainResult, ratios
+from bench.suite import BenchPlan
 
 _MIB: Final = 2**20
 
@@ -40,7 +40,7 @@ _LINE_LENGTH: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class BenchReport:
     """The results of one run.
 
     Attributes:
@@ -52,11 +52,11 @@ class Report:
         sections: further sections, each Markdown with its heading.
     """
 
-    plan: Plan
+    plan: BenchPlan
     date: str
     machine: str
     versions: Mapping[str, str]
-    drains: Sequence[Drain]
+    drains: Sequence[DrainResult]
     sections: Sequence[str] = field(default_factory=tuple)
 
 
@@ -83,14 +83,14 @@ def _wrap_block(block: str) -> str:
     )
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def render_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Render a Markdown table: the first column aligned left, the others right."""
     marks = ["---", *("---:" for _ in head[1:])]
     lines = [head, marks, *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def drains_table(drains: Iterable[Drain]) -> str:
+def drains_table(drains: Iterable[DrainResult]) -> str:
     """Render the table of the comparison; consumers that failed are listed below it."""
     drains = list(drains)
     head = (
@@ -101,10 +101,10 @@ def drains_table(drains: Iterable[Drain]) -> str:
     failed = [
         f"\n({drain.letter}) {NAMES[drain.letter]}: {drain.failure}\n" for drain in drains if drain.failure
     ]
-    return table(head, rows) + "".join(failed)
+    return render_table(head, rows) + "".join(failed)
 
 
-def _row(drain: Drain) -> list[str]:
+def _row(drain: DrainResult) -> list[str]:
     stores = drain.stored is not None
     return [
         f"({drain.letter}) {NAMES[drain.letter]}",
@@ -121,16 +121,16 @@ def _row(drain: Drain) -> list[str]:
     ]
 
 
-def ratios_table(drains: Iterable[Drain]) -> str:
+def ratios_table(drains: Iterable[DrainResult]) -> str:
     """Render Vigie's rate divided by the rate of each other consumer."""
     found = ratios(drains)
-    return table(
+    return render_table(
         ["ratio of messages/s", *(f"({SUBJECT}) ÷ ({letter})" for letter in found)],
         [["Vigie's rate as a multiple", *(f"**{value:,.2f}**" for value in found.values())]],
     )
 
 
-def steps_section(drain: Drain) -> str:
+def steps_section(drain: DrainResult) -> str:
     """Render the time of Vigie by step of the pipeline, and the rest: reading, decoding, acknowledging."""
     if not drain.steps or not drain.seconds:
         return ""
@@ -145,10 +145,10 @@ def steps_section(drain: Drain) -> str:
         decoding, acknowledging, and waiting for the broker.
     """
     heading = "## Where (e) spends its time"
-    return f"{heading}\n\n{wrap_prose(text)}\n{table(['step', 'µs/message', 'share'], rows)}"
+    return f"{heading}\n\n{wrap_prose(text)}\n{render_table(['step', 'µs/message', 'share'], rows)}"
 
 
-def replaced(text: str, section: str) -> str:
+def replace_section(text: str, section: str) -> str:
     """Replace a section of a report; a new section is inserted before the last one."""
     heading = section.partition("\n")[0]
     parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)
@@ -160,7 +160,7 @@ def replaced(text: str, section: str) -> str:
     return "".join(parts)
 
 
-def render(report: Report) -> str:
+def render_report(report: BenchReport) -> str:
     """Render the whole report."""
     plan = report.plan
     count = next((drain.messages for drain in report.drains if drain.letter == "c"), 0)

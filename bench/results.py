@@ -20,7 +20,7 @@ SUBJECT: Final = "e"
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
+class DrainResult:
     """One competitor's drain of a backlog.
 
     Attributes:
@@ -59,7 +59,7 @@ class Drain:
         return self.cpu.get(process, 0.0) / self.messages * 1e6
 
 
-def middle(drains: Sequence[Drain]) -> Drain:
+def middle(drains: Sequence[DrainResult]) -> DrainResult:
     """The drain of the median rate among several of one competitor; of failures the first, if all failed."""
     good = sorted((drain for drain in drains if drain.failure is None), key=lambda drain: drain.rate)
     if not good:
@@ -68,7 +68,7 @@ def middle(drains: Sequence[Drain]) -> Drain:
     return min(good, key=lambda drain: abs(drain.rate - wanted))
 
 
-def ratios(drains: Iterable[Drain], subject: str = SUBJECT) -> dict[str, float]:
+def ratios(drains: Iterable[DrainResult], subject: str = SUBJECT) -> dict[str, float]:
     """The subject's rate divided by each other's, by letter; without those that failed."""
     rates = {drain.letter: drain.rate for drain in drains if drain.failure is None and drain.rate}
     if subject not in rates:

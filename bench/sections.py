@@ -4,21 +4,21 @@ from collections.abc import Sequence
 from typing import Final
 
 from bench import backtests, deliveries, exports, http_door, neighbour, recovery, series
-from bench.backtests import Tried
-from bench.delay import Delays
-from bench.deliveries import Beside, Sent
-from bench.exports import Exports
-from bench.fleet import Arrival, FleetResult
+from bench.backtests import BacktestRun
+from bench.delay import AlertDelays
+from bench.deliveries import DeliveryRun, EndpointDelays
+from bench.exports import ExportResults
+from bench.fleet import FleetArrival, FleetResult
 from bench.fleet_box import LONGEST_WAIT_S
 from bench.http_door import HttpRate
-from bench.neighbour import Case, Found
-from bench.recovery import Recovery
-from bench.report import table, wrap_prose
-from bench.results import Drain, percentile
-from bench.suite import Size
+from bench.neighbour import Found, NeighbourCase
+from bench.recovery import RecoveryRun
+from bench.report import render_table, wrap_prose
+from bench.results import DrainResult, percentile
+from bench.suite import FleetSize
 
 
-def scale_section(found: Sequence[tuple[Size, Drain]]) -> str:
+def scale_section(found: Sequence[tuple[FleetSize, DrainResult]]) -> str:
     """Render the rate of (e) by numbers of boxes and rules."""
     rows = [
         [
@@ -31,10 +31,10 @@ def scale_section(found: Sequence[tuple[Size, Drain]]) -> str:
         for size, drain in found
     ]
     head = ["fleet", "messages/s", "CPU consumer", "CPU PostgreSQL", "lost"]
-    return "## Boxes and rules\n\nThe same backlog, drained by (e).\n\n" + table(head, rows)
+    return "## Boxes and rules\n\nThe same backlog, drained by (e).\n\n" + render_table(head, rows)
 
 
-def kinds_section(found: Sequence[tuple[str, Drain]]) -> str:
+def kinds_section(found: Sequence[tuple[str, DrainResult]]) -> str:
     """Render the rate of (e) by additional rules that must evaluate every sample."""
     rows = [
         [
@@ -51,10 +51,10 @@ def kinds_section(found: Sequence[tuple[str, Drain]]) -> str:
         The same backlog, drained by (e), with one or two additional rules on each site that must evaluate
         every sample of each box (docs/decisions/0013).
     """
-    return f"## Kinds of rules\n\n{wrap_prose(text)}\n" + table(head, rows)
+    return f"## Kinds of rules\n\n{wrap_prose(text)}\n" + render_table(head, rows)
 
 
-def delay_section(delays: Delays) -> str:
+def delay_section(delays: AlertDelays) -> str:
     """Render the latency from a published sample to the webhook."""
     text = f"""
         Latency from the write of a box's sample to the broker's socket until the client's webhook has the
@@ -70,14 +70,18 @@ def http_section(rates: Sequence[HttpRate]) -> str:
         answers each call after its commit; each box has sent before. CPU is in µs a sample; the callers use
         the same cores.
     """
-    return f"## HTTP ingest\n\n{wrap_prose(text)}\n" + table(http_door.HEAD, [rate.row() for rate in rates])
+    return f"## HTTP ingest\n\n{wrap_prose(text)}\n" + render_table(
+        http_door.HEAD, [rate.row() for rate in rates]
+    )
 
 
 DELIVERIES: Final = "Webhooks out"
 """The heading of the section on deliveries."""
 
 
-def deliveries_section(sent: Sequence[Sent], others: Sequence[Beside], measured: str | None = None) -> str:
+def deliveries_section(
+    sent: Sequence[DeliveryRun], others: Sequence[EndpointDelays], measured: str | None = None
+) -> str:
     """Render the rates of deliveries, and the effect of hanging endpoints on another one.
 
     Args:
@@ -94,7 +98,7 @@ def deliveries_section(sent: Sequence[Sent], others: Sequence[Beside], measured:
         deliveries, and records each attempt and the endpoint's state. `make faults` tests deliveries when
         it is killed.
     """
-    rate = table(
+    rate = render_table(
         ["ratio of deliveries/s", *(f"(g) ÷ ({each.letter})" for each in sent[1:])],
         [
             [
@@ -115,10 +119,10 @@ def deliveries_section(sent: Sequence[Sent], others: Sequence[Beside], measured:
     parts = [
         f"## {DELIVERIES}\n",
         wrap_prose(text),
-        table(deliveries.HEAD, [each.row() for each in sent]),
+        render_table(deliveries.HEAD, [each.row() for each in sent]),
         rate,
         wrap_prose(beside),
-        table(deliveries.BESIDE_HEAD, [each.row() for each in others]),
+        render_table(deliveries.BESIDE_HEAD, [each.row() for each in others]),
         wrap_prose(changes),
     ]
     return _join(parts, measured)
@@ -128,7 +132,7 @@ BACKTESTS: Final = "Rules tried on a year"
 """The heading of the section on back-tests."""
 
 
-def backtests_section(tried: Sequence[Tried], measured: str | None = None) -> str:
+def backtests_section(tried: Sequence[BacktestRun], measured: str | None = None) -> str:
     """Render the back-tests of a year.
 
     Args:
@@ -139,7 +143,11 @@ def backtests_section(tried: Sequence[Tried], measured: str | None = None) -> st
         `POST /v1/rules/backtest` on a year of one box that sends every minute. The maintain role reads the
         samples in pages and evaluates them with the evaluator of live samples.
     """
-    parts = [f"## {BACKTESTS}\n", wrap_prose(text), table(backtests.HEAD, [each.row() for each in tried])]
+    parts = [
+        f"## {BACKTESTS}\n",
+        wrap_prose(text),
+        render_table(backtests.HEAD, [each.row() for each in tried]),
+    ]
     return _join(parts, measured)
 
 
@@ -147,7 +155,7 @@ EXPORTS: Final = "Readings as a file"
 """The heading of the section on exports."""
 
 
-def exports_section(found: Exports, measured: str | None = None) -> str:
+def exports_section(found: ExportResults, measured: str | None = None) -> str:
     """Render the cost of exports.
 
     Args:
@@ -167,7 +175,11 @@ def exports_section(found: Exports, measured: str | None = None) -> str:
           this takes {percentile(found.quiet_ms, 0.5):.1f} ms (p50) and
           {percentile(found.quiet_ms, 0.99):.1f} ms (p99).
     """
-    parts = [f"## {EXPORTS}\n", wrap_prose(text), table(exports.HEAD, [each.row() for each in found.made])]
+    parts = [
+        f"## {EXPORTS}\n",
+        wrap_prose(text),
+        render_table(exports.HEAD, [each.row() for each in found.made]),
+    ]
     return _join(parts, measured)
 
 
@@ -195,12 +207,12 @@ def neighbour_section(found: Found, measured: str | None = None) -> str:
         clients, API and database share its cores.
     """
     order = sorted(found, key=lambda case: (case.keys, case.manner != neighbour.QUIET, case.manner))
-    rows = [found[case].row(case, found[Case(case.keys, neighbour.QUIET)]) for case in order]
-    parts = [f"## {NEIGHBOUR}\n", wrap_prose(text), table(neighbour.HEAD, rows)]
+    rows = [found[case].row(case, found[NeighbourCase(case.keys, neighbour.QUIET)]) for case in order]
+    parts = [f"## {NEIGHBOUR}\n", wrap_prose(text), render_table(neighbour.HEAD, rows)]
     return _join(parts, measured)
 
 
-def recovery_section(found: Recovery) -> str:
+def recovery_section(found: RecoveryRun) -> str:
     """Render the memory of the processes during a long drain."""
     drain = found.drain
     if drain.failure is not None:
@@ -210,7 +222,7 @@ def recovery_section(found: Recovery) -> str:
         f" ({drain.rate:,.0f} messages/s), {drain.lost:,} lost, {drain.twice:,} twice. The ingest role used"
         f" at most {drain.peak['consumer'] / 2**20:.0f} MiB."
     )
-    return f"## A long absence\n\n{wrap_prose(text)}\n" + table(recovery.HEAD, found.rows())
+    return f"## A long absence\n\n{wrap_prose(text)}\n" + render_table(recovery.HEAD, found.rows())
 
 
 FLEET: Final = "Boxes connected at once"
@@ -243,9 +255,9 @@ def fleet_section(found: FleetResult, measured: str | None = None) -> str:
     parts = [
         f"## {FLEET}\n",
         wrap_prose(text),
-        table(_ARRIVAL, [_arrival("from cold", found.cold), _arrival("after the crash", found.again)]),
+        render_table(_ARRIVAL, [_arrival("from cold", found.cold), _arrival("after the crash", found.again)]),
         wrap_prose(after),
-        table(["process", "memory"], memory),
+        render_table(["process", "memory"], memory),
     ]
     return _join(parts, measured)
 
@@ -257,7 +269,7 @@ _MEMORY: Final = {
 }
 
 
-def _arrival(what: str, found: Arrival) -> list[str]:
+def _arrival(what: str, found: FleetArrival) -> list[str]:
     return [
         what,
         f"{found.half_s:.1f} s",
@@ -275,7 +287,7 @@ def failed_section(title: str, error: Exception) -> str:
 SERIES: Final = "Series over ten million samples"
 
 
-def series_section(found: series.Found, measured: str | None = None) -> str:
+def series_section(found: series.SeriesResults, measured: str | None = None) -> str:
     """Render the latency of reads, of all samples and of a tenth."""
     whole, tenth = found.filled["whole"], found.filled["tenth"]
     calls = len(found.reads[0].took["whole"])
@@ -288,7 +300,11 @@ def series_section(found: series.Found, measured: str | None = None) -> str:
         at most. Roll-ups of all samples took {whole.rolled_s:.0f} s ({whole.samples / whole.rolled_s:,.0f}
         samples/s), of a tenth {tenth.rolled_s:.0f} s.
     """
-    parts = [f"## {SERIES}\n", wrap_prose(text), table(series.HEAD, [read.row() for read in found.reads])]
+    parts = [
+        f"## {SERIES}\n",
+        wrap_prose(text),
+        render_table(series.HEAD, [read.row() for read in found.reads]),
+    ]
     return _join(parts, measured)
 
 

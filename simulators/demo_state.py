@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from app.platform.kernel.atomic_files import replace_file_text
-from simulators.enrol import Passwords
+from simulators.enrol import BoxPasswords
 
 FILE = "demo.json"
 
@@ -61,6 +61,6 @@ class DemoState:
         """Write the file."""
         replace_file_text(path, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", mode=0o600)
 
-    def keyring(self, path: Path) -> Passwords:
+    def keyring(self, path: Path) -> BoxPasswords:
         """The boxes' passwords, saved with all else."""
-        return Passwords(self.passwords, lambda _known: self.save(path))
+        return BoxPasswords(self.passwords, lambda _known: self.save(path))

@@ -28,7 +28,7 @@ _MAX_IDS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class ReceiverBehaviour:
     """How the receiver answers.
 
     Attributes:
@@ -48,7 +48,7 @@ class Manners:
 
 
 @dataclass(slots=True)
-class Tally:
+class ReceiverTally:
     """What came in.
 
     Attributes:
@@ -68,7 +68,7 @@ class Tally:
     by_type: Counter[str] = field(default_factory=Counter)
 
 
-class Receiver:
+class WebhookReceiver:
     """An async context manager: listens while it is open.
 
     `secret` may be set later: until then everything is refused, unless `unsigned` allows it.
@@ -81,7 +81,7 @@ class Receiver:
         port: int = 0,
         secret: str | Sequence[str] | None = None,
         unsigned: bool = False,
-        manners: Manners | None = None,
+        manners: ReceiverBehaviour | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         """Prepare a receiver.
@@ -99,13 +99,13 @@ class Receiver:
         given = [secret] if isinstance(secret, str) else list(secret or [])
         self._keys = [secret_key(each) for each in given if each]
         self._unsigned = unsigned
-        self._manners = manners or Manners()
+        self._manners = manners or ReceiverBehaviour()
         self._say = say
         # In a program of your own these ids belong into the database, beside what handling them changed.
         self._handled: dict[str, None] = {}
         self._attempts: Counter[str] = Counter()
         self._runner: web.AppRunner | None = None
-        self.tally = Tally()
+        self.tally = ReceiverTally()
 
     def use_secret(self, secret: str) -> None:
         """Check with another secret from now on."""
@@ -228,7 +228,7 @@ def _is_success(status: int) -> bool:
     return 200 <= status < 300  # noqa: PLR2004 - what HTTP calls a success
 
 
-async def serve(receiver: Receiver) -> None:
+async def serve(receiver: WebhookReceiver) -> None:
     """Run a receiver until cancelled."""
     try:
         await receiver.open()

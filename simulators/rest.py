@@ -41,7 +41,7 @@ class ApiError(Exception):
         return f"{self.status} {self.code}: {self.detail}"
 
 
-class Api:
+class ApiClient:
     """An async context manager around one API and one key, or the token of a sign-in; empty: nobody."""
 
     def __init__(self, address: str, key: str, *, timeout_s: float = 30.0) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from simulators.events import GUNS, SOURCES, Event, make_event
-from simulators.mqtt import Link, topic
+from simulators.mqtt import MqttLink, topic
 
 type Place = tuple[float, float]
 """Longitude and latitude, degrees."""
@@ -32,7 +32,7 @@ _RANGE_M: Final = 2_000.0
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class ShotScenario:
     """What happens.
 
     Attributes:
@@ -56,7 +56,7 @@ class Shot:
     echo: float = 0.15
 
 
-def heard(chance: random.Random, shot: Shot, boxes: Mapping[str, Place]) -> list[tuple[str, Event]]:
+def heard(chance: random.Random, shot: ShotScenario, boxes: Mapping[str, Place]) -> list[tuple[str, Event]]:
     """What each box reports of a shot, in the order in which the sound comes to them.
 
     Args:
@@ -82,7 +82,7 @@ def heard(chance: random.Random, shot: Shot, boxes: Mapping[str, Place]) -> list
     return [(box, _report(chance, shot, time_us, level)) for time_us, box, level in sorted(told)]
 
 
-def _report(chance: random.Random, shot: Shot, time_us: int, level: float) -> Event:
+def _report(chance: random.Random, shot: ShotScenario, time_us: int, level: float) -> Event:
     event = make_event(chance, time_us // 1_000, time_us, shot.source)
     event["level_db"] = round(min(max(level, 60.0), 160.0), 1)
     event["clock_error_ms"] = round(shot.clock_ms, 2)
@@ -97,7 +97,7 @@ def apart_m(one: Place, other: Place) -> float:
 
 
 async def fire(
-    links: Mapping[str, Link], chance: random.Random, shot: Shot, boxes: Mapping[str, Place]
+    links: Mapping[str, MqttLink], chance: random.Random, shot: ShotScenario, boxes: Mapping[str, Place]
 ) -> int:
     """Have boxes report a shot, each when the sound has come to it; returns how many reports that makes.
 
@@ -125,7 +125,7 @@ def somewhere(chance: random.Random, boxes: Mapping[str, Place]) -> Place:
 
 
 async def run(
-    links: Mapping[str, Link],
+    links: Mapping[str, MqttLink],
     boxes: Mapping[str, Place],
     *,
     every_s: float,
@@ -156,7 +156,7 @@ async def run(
         if done:
             await asyncio.sleep(chance.expovariate(1 / every_s) if every_s > 0 else 0.0)
         what = source or chance.choice(list(SOURCES))
-        shot = Shot(
+        shot = ShotScenario(
             place or somewhere(chance, boxes),
             time.time_ns() // 1_000,
             what,

@@ -7,7 +7,7 @@ from tests.integration import bad_calls, bad_input
 from tools.markdown_tables import render_rows
 
 
-def render_bad_table(by_mqtt: Sequence[bad_input.Bad], by_http: Sequence[bad_input.Bad]) -> str:
+def render_bad_table(by_mqtt: Sequence[bad_input.BadInput], by_http: Sequence[bad_input.BadInput]) -> str:
     """What both doors answer, input by input; one that only one of them can get has a dash at the other."""
     mqtt = {case.name: f"`{case.code}`" for case in by_mqtt}
     http = {case.name: f"{case.status} `{case.code}`" for case in by_http}
@@ -22,18 +22,18 @@ def render_bad_table(by_mqtt: Sequence[bad_input.Bad], by_http: Sequence[bad_inp
 
 def render_bad_json() -> str:
     both = [*bad_input.documents(), *bad_input.messages(), *bad_input.samples(), *bad_input.batches()]
-    boxes = [bad_input.Bad(name, b"", status, code) for name, _, status, code in bad_input.BOXES]
-    return render_bad_table(both, [*both, *boxes, bad_input.Bad("10 MB", b"", 413, "body_too_large")])
+    boxes = [bad_input.BadInput(name, b"", status, code) for name, _, status, code in bad_input.BOXES]
+    return render_bad_table(both, [*both, *boxes, bad_input.BadInput("10 MB", b"", 413, "body_too_large")])
 
 
 def render_bad_cbor() -> str:
     both = [*bad_input.cbor_documents(), *bad_input.cbor_samples(), *bad_input.cbor_batches()]
-    return render_bad_table(both, [*both, bad_input.Bad("10 MB", b"", 413, "body_too_large")])
+    return render_bad_table(both, [*both, bad_input.BadInput("10 MB", b"", 413, "body_too_large")])
 
 
 def render_bad_gzip() -> str:
     both = bad_input.gzip_messages()
-    return render_bad_table(both, [*both, bad_input.Bad("no gzip at all", b"", 400, "invalid_gzip")])
+    return render_bad_table(both, [*both, bad_input.BadInput("no gzip at all", b"", 400, "invalid_gzip")])
 
 
 def render_bad_broker() -> str:

@@ -18,7 +18,7 @@ from typing import Any, Final
 import httpx
 from PIL import Image
 
-from simulators.demo_places import PLACES, SITES, Place
+from simulators.demo_places import PLACES, SITES, DemoBox
 from simulators.patterns import measure
 from tools.private_api import start_private_api
 
@@ -68,7 +68,7 @@ REPORTS: Final = (
 PUBLISHED_PDFS: Final = ("report-month-fr", "report-day-en")
 
 
-def list_samples(place: Place) -> Iterator[dict[str, Any]]:
+def list_samples(place: DemoBox) -> Iterator[dict[str, Any]]:
     """List the samples of a box over the two months, without its gaps."""
     box = replace(place.box(), episodes=())
     at = FIRST

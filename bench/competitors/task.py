@@ -6,11 +6,11 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from bench.publisher import Account
+from bench.publisher import BrokerAccount
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class CompetitorTask:
     """One drain.
 
     Attributes:
@@ -40,9 +40,9 @@ class Task:
     seed: int
 
     @property
-    def account(self) -> Account:
+    def account(self) -> BrokerAccount:
         """Where the broker is."""
-        return Account(self.host, self.port, self.username, self.password)
+        return BrokerAccount(self.host, self.port, self.username, self.password)
 
     def text(self) -> str:
         """As an argument."""

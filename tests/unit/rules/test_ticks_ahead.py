@@ -3,14 +3,14 @@
 import pytest
 
 from app.rules.engine.box_and_site_views import BoxFacts
-from tests.unit.rules.helpers import Stage, brief, single
+from tests.unit.rules.helpers import RuleStage, brief, single
 
 PAIR = (BoxFacts(1, "box-1"), BoxFacts(2, "box-2"))
 FIVE = "PT5M"
 
 
 def test_a_sample_of_another_box_does_not_end_the_silence_of_a_site() -> None:
-    stage = Stage({1: single({"boxes": {"no_data": FIVE}, "at_least": 1})}, PAIR)
+    stage = RuleStage({1: single({"boxes": {"no_data": FIVE}, "at_least": 1})}, PAIR)
     stage.sample(0, 2, co2=400)
     for minute in (1, 2, 3, 4):
         stage.sample(minute, 1, co2=400)
@@ -23,7 +23,7 @@ def test_a_sample_of_another_box_does_not_end_the_silence_of_a_site() -> None:
 
 def test_a_sample_of_another_metric_does_not_end_a_silence() -> None:
     parts = [{"no_data": FIVE, "metric": metric} for metric in ("co2", "laeq")]
-    stage = Stage({1: single({"any": parts})})
+    stage = RuleStage({1: single({"any": parts})})
     stage.sample(0, co2=400)
     stage.sample(1, laeq=50)
     assert brief(stage.tick(5.01)) == [("firing", 5)]
@@ -33,7 +33,7 @@ def test_a_sample_of_another_metric_does_not_end_a_silence() -> None:
 
 def test_an_event_that_has_left_its_window_does_not_fire_again() -> None:
     parts = [{"no_data": FIVE}, {"event": "gunshot", "window": "PT1M"}]
-    stage = Stage({1: single({"any": parts})})
+    stage = RuleStage({1: single({"any": parts})})
     stage.sample(1, co2=400)
     assert brief(stage.event(1.5)) == [("firing", 1.5)]
     assert brief(stage.tick(2.6)) == [("resolved", 2.5)]
@@ -42,7 +42,7 @@ def test_an_event_that_has_left_its_window_does_not_fire_again() -> None:
 
 @pytest.mark.parametrize("waits", ["PT0S", "PT3M"])
 def test_a_sample_of_the_box_that_was_silent_ends_it(waits: str) -> None:
-    stage = Stage({1: single({"no_data": FIVE, "for": waits})})
+    stage = RuleStage({1: single({"no_data": FIVE, "for": waits})})
     stage.sample(0, co2=400)
     ((_, fired),) = brief(stage.tick(60))
     assert brief(stage.sample(1, co2=400)) == [("resolved", fired)]
