@@ -68,7 +68,7 @@ async def _versions(running: BenchStack) -> dict[str, str]:
 
 
 async def _further(running: BenchStack, plan: BenchPlan, *, long: bool) -> list[str]:
-    """The parts after the comparison. One that fails is named in the report, and costs no other."""
+    """Measure the sections after the comparison. The report names one that fails, and the others continue."""
 
     async def scaled() -> str:
         return sections.scale_section(await measure_fleet_sizes(running, plan, _say))
@@ -174,7 +174,7 @@ async def _fleet(boxes: int, running: BenchStack, measured: str) -> str:
 
 
 async def _alone(part: Callable[[BenchStack, str], Awaitable[str]]) -> str:
-    """One section, measured by itself."""
+    """Measure one section separately."""
     async with stack() as running:
         return await part(running, f"{datetime.now(UTC).date().isoformat()}: {describe_machine()}")
 

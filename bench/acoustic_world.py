@@ -36,7 +36,7 @@ _AIR_DB_PER_M: Final = 0.005
 
 @dataclass(frozen=True, slots=True)
 class SimulatedFaults:
-    """What goes wrong.
+    """The simulated faults of boxes and air.
 
     Attributes:
         clock_ms: standard error of each clock, which the boxes know.
@@ -55,7 +55,7 @@ class SimulatedFaults:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimulatedFleet:
-    """A fleet on its square, and the air on a day.
+    """The boxes on the square, and the air of a day.
 
     Attributes:
         boxes: as they are said to be.
@@ -94,7 +94,7 @@ class HeardEvent:
 
 
 def make_fleet(rng: np.random.Generator, count: int, faults: SimulatedFaults) -> SimulatedFleet:
-    """A fleet of 12, 6, 4 or 3 boxes."""
+    """Make a fleet of 12, 6, 4 or 3 boxes."""
     said = np.array(GRIDS[count]) * SIDE_M + rng.uniform(-_OFF_M, _OFF_M, (count, 2))
     heights = rng.uniform(3.0, 9.0, count)
     truth = np.column_stack([said, heights]) + rng.normal(0.0, _SURVEY_M, (count, 3))
@@ -111,7 +111,7 @@ def make_fleet(rng: np.random.Generator, count: int, faults: SimulatedFaults) ->
 
 
 def choose_source(rng: np.random.Generator) -> FloatArray:
-    """Anywhere on the square: east, north, height."""
+    """Choose a random place on the square: east, north, height."""
     return np.array([*rng.uniform(0.0, SIDE_M, 2), rng.uniform(1.0, 2.0)])
 
 
@@ -124,7 +124,7 @@ def simulate_shot(
     shot: int,
     faults: SimulatedFaults,
 ) -> list[HeardEvent]:
-    """What the boxes report of one shot, in no order."""
+    """Simulate the events that boxes report of one shot, in no order."""
     count = len(air.boxes)
     reflected = rng.random(count) < faults.each_reflected
     if rng.random() < faults.reflected:
@@ -171,7 +171,7 @@ def _heard(  # noqa: PLR0917
 
 
 def _detour(rng: np.random.Generator, way: FloatArray) -> float:
-    """How much longer the way over a wall near the box is: to the image of the source behind it, m."""
+    """Compute the additional path by a wall near the box, to the image of the source behind it, m."""
     turn = rng.uniform(0.0, 2.0 * math.pi)
     normal = np.array([math.cos(turn), math.sin(turn)])
     if float(way[:2] @ normal) < 0:

@@ -1,4 +1,4 @@
-"""How quickly a rule is tried on stored samples: a year of one box, a sample a minute."""
+"""Measures back-tests of rules on a year of one box, a sample a minute."""
 
 import asyncio
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ RULES: Final[Mapping[str, dict[str, Any]]] = {
         "coverage": 75,
     },
 }
-"""What is tried, by what it is called."""
+"""The conditions, by their label in the report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class BacktestRun:
     alerts: int
 
     def row(self) -> list[str]:
-        """Cells of the report's table."""
+        """Return the cells of the report's table."""
         return [
             self.name,
             f"{self.samples:,}",
@@ -69,7 +69,7 @@ class BacktestRun:
         ]
 
     def line(self) -> str:
-        """The same in one line, for whoever watches."""
+        """Format the run as a line of progress."""
         return (
             f"{self.name}: {self.samples:,} samples in {self.seconds:.1f} s, "
             f"{self.samples / self.seconds:,.0f} a second; {self.alerts:,} alerts"

@@ -1,4 +1,4 @@
-"""How long after a box publishes a sample the client's webhook has the alert, at a steady rate.
+"""Measures the latency from a published sample to the client's webhook, at a steady rate.
 
 Publisher and receiver are this process, so one clock measures both ends.
 """
@@ -33,7 +33,7 @@ _PACKET_IDS: Final = 65_535
 
 @dataclass(frozen=True, slots=True)
 class AlertDelays:
-    """What was found.
+    """The latencies of alerts.
 
     Attributes:
         rate: messages a second that were published.
@@ -48,7 +48,7 @@ class AlertDelays:
     delays_ms: tuple[float, ...]
 
     def line(self) -> str:
-        """In one line."""
+        """Format the result as a sentence."""
         if not self.delays_ms:
             return f"None of {self.expected:,} alerts arrived"
         p50, p99 = percentile(self.delays_ms, 0.5), percentile(self.delays_ms, 0.99)
@@ -60,7 +60,7 @@ class AlertDelays:
 
 
 class _Receiver:
-    """The client's webhook: notes when each alert came, by box and measurement time."""
+    """Receives alerts as the client's webhook, and records their times by box and measurement time."""
 
     def __init__(self) -> None:
         self.came: dict[tuple[str, str], float] = {}

@@ -1,4 +1,4 @@
-"""How many webhooks a second go out, what each costs, and whom a receiver that hangs holds up.
+"""Measures the rate and the cost of webhook deliveries, and the effect of a hanging receiver on others.
 
 The receiver is a process of its own (`bench.receiver`); the monotonic clock is the machine's, so this process
 and that one read the same.
@@ -31,7 +31,7 @@ NAMES: Final[dict[str, str]] = {
     "h": "the usual way: httpx, a row read and a row written for each, eight concurrent",
     "i": "aiohttp from memory, eight concurrent, stores nothing",
 }
-"""Who delivers, by letter."""
+"""The senders, by letter."""
 
 MANY: Final = 20_000
 _DATABASE: Final = "deliveries"
@@ -40,14 +40,14 @@ _LOOK_EVERY_S: Final = 0.02
 _SETTLE_S: Final = 2.0
 _TICK_S: Final = 0.01
 RATE: Final = 100
-"""Events a second that endpoints get side by side."""
+"""Events a second for each endpoint while delays are measured."""
 _BATCH: Final = 1_000
 _DELIVERED: Final = "SELECT count(*) FROM deliveries WHERE state = 'delivered'"
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRun:
-    """One run of many deliveries.
+    """A run of many deliveries by one sender.
 
     Attributes:
         letter: who delivered.
@@ -73,7 +73,7 @@ class DeliveryRun:
         return self.messages / self.seconds
 
     def row(self) -> list[str]:
-        """Cells of the report's table."""
+        """Return the cells of the report's table."""
         return [
             f"({self.letter}) {NAMES[self.letter]}",
             f"{self.rate:,.0f}",
@@ -84,7 +84,7 @@ class DeliveryRun:
         ]
 
     def line(self) -> str:
-        """The same in one line, for whoever watches."""
+        """Format the run as a line of progress."""
         cpu = ", ".join(f"{name} {seconds / self.messages * 1e6:,.0f}" for name, seconds in self.cpu.items())
         return (
             f"({self.letter}) {self.rate:,.0f} deliveries/s; CPU µs/delivery: {cpu}; lost {self.lost},"
@@ -97,7 +97,7 @@ HEAD: Final = ["sender", "deliveries/s", "CPU deliver", "CPU PostgreSQL", "peak"
 
 @dataclass(frozen=True, slots=True)
 class EndpointDelays:
-    """Delays of one endpoint while others do something.
+    """Delays of one endpoint, by the behaviour of the other endpoints.
 
     Attributes:
         others: what they do.
@@ -108,11 +108,11 @@ class EndpointDelays:
     delays_ms: tuple[float, ...]
 
     def at(self, share: float) -> float:
-        """A percentile (ms)."""
+        """Return a percentile (ms)."""
         return percentile(self.delays_ms, share)
 
     def row(self) -> list[str]:
-        """Cells of the report's table."""
+        """Return the cells of the report's table."""
         return [
             self.others,
             f"{len(self.delays_ms):,}",
@@ -126,13 +126,13 @@ BESIDE_HEAD: Final = ["the other endpoints", "deliveries", "p50 (ms)", "p99 (ms)
 
 
 class ReceiverProcess:
-    """The client's receiver, as others see it."""
+    """A receiver in a separate process."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
 
     async def came(self) -> dict[str, dict[str, list[float]]]:
-        """What came, by path and id."""
+        """Return the received deliveries, by path and id."""
         async with aiohttp.ClientSession() as client, client.get(f"{self.url}/") as answer:
             found: dict[str, dict[str, list[float]]] = json.loads(await answer.read())
             return found
@@ -140,7 +140,7 @@ class ReceiverProcess:
 
 @asynccontextmanager
 async def receiver(stack: BenchStack) -> AsyncIterator[ReceiverProcess]:
-    """Run a receiver for the length of a block."""
+    """Run a receiver during a block."""
     port = free_port()
     log = stack.folder / "receiver.log"
     async with python("bench.receiver", str(port), environment=stack.environment(""), log=log):
@@ -157,7 +157,7 @@ async def receiver(stack: BenchStack) -> AsyncIterator[ReceiverProcess]:
 
 
 def _record(organisation: UUID, number: int) -> OutboxRecord:
-    """An event as large as a real one."""
+    """Build an event of realistic size."""
     payload: dict[str, Any] = {
         "alert_id": uuid4(),
         "rule_id": uuid4(),
@@ -188,7 +188,7 @@ def _record(organisation: UUID, number: int) -> OutboxRecord:
 
 
 async def _organisation(stack: BenchStack, database: str, urls: list[str]) -> UUID:
-    """A client with these endpoints."""
+    """Create an organisation with these endpoints."""
     async with stack.api(database) as client:
         made = await client.call("POST", "/v1/organisations", {"name": "Bench"})
         for url in urls:
@@ -204,7 +204,7 @@ async def _delivered(connection: asyncpg.Connection, wanted: int) -> None:
 
 
 async def vigie(stack: BenchStack, many: int = MANY) -> DeliveryRun:
-    """Let a backlog of events go out to one endpoint."""
+    """Deliver a backlog of events to one endpoint with Vigie."""
     database = await stack.database(_DATABASE)
     connection = await asyncpg.connect(database)
     try:
@@ -237,7 +237,7 @@ async def vigie(stack: BenchStack, many: int = MANY) -> DeliveryRun:
 
 
 async def other(stack: BenchStack, letter: str, many: int = MANY) -> DeliveryRun:
-    """The same with a competitor (h or i), from a table of its own."""
+    """Send the same backlog with a competitor (h or i), from a separate table."""
     database = await stack.database(_DATABASE)
     connection = await asyncpg.connect(database)
     module = {"h": "bench.competitors.post_each", "i": "bench.competitors.post_only"}[letter]
@@ -270,14 +270,14 @@ async def other(stack: BenchStack, letter: str, many: int = MANY) -> DeliveryRun
 
 
 async def measure_delivery_rates(stack: BenchStack, many: int = MANY) -> list[DeliveryRun]:
-    """All three, one after the other."""
+    """Measure the three senders in sequence."""
     return [await vigie(stack, many), await other(stack, "h", many), await other(stack, "i", many)]
 
 
 async def measure_endpoint_delays(
     stack: BenchStack, *, others: str, hanging: int, answering: int, seconds: int
 ) -> EndpointDelays:
-    """Delays of one endpoint at a steady rate, while others get the same events and hang, or answer.
+    """Measure the delays of one endpoint at a steady rate, while others answer or hang.
 
     Raises:
         FailedError: something that was due did not arrive.
@@ -317,7 +317,7 @@ async def measure_endpoint_delays(
 async def compare_endpoint_delays(
     stack: BenchStack, *, seconds: int = 10, rounds: int = 2
 ) -> list[EndpointDelays]:
-    """The same endpoint beside one that answers or hangs, and beside twenty that do, by turns."""
+    """Compare one endpoint beside one or twenty others that answer or hang, in alternation."""
     cases = {
         "one answering endpoint": (0, 1),
         "one hanging endpoint": (1, 0),

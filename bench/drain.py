@@ -1,4 +1,4 @@
-"""One competitor against one backlog: session, backlog, process, clocks, and what is in the table afterwards.
+"""Runs one competitor on one backlog, with its clocks, and counts the rows afterwards.
 
 The clock runs from the competitor's connection to the broker to its last commit (to its last acknowledgement
 where it stores nothing). Each has a database of its own, and no other session exists at the broker.
@@ -44,7 +44,7 @@ Watch = Callable[[float, Mapping[str, int]], None]
 
 @dataclass(frozen=True, slots=True)
 class DrainCourse:
-    """What is drained, and by whom.
+    """The backlog, and the consumer that drains it.
 
     Attributes:
         letter: the competitor.
@@ -62,12 +62,12 @@ class DrainCourse:
 
     @property
     def client_id(self) -> str:
-        """Whose session holds the backlog."""
+        """The client id of the session that holds the backlog."""
         return _VIGIE_CLIENT if self.letter == "e" else f"bench-{self.letter}"
 
     @property
     def filters(self) -> tuple[str, ...]:
-        """What the session is subscribed to."""
+        """The topic filters of the session."""
         return _VIGIE_FILTERS if self.letter == "e" else (_TELEMETRY,)
 
 

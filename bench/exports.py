@@ -1,4 +1,4 @@
-"""What an export costs: how quickly a million samples leave as each format, and how the API process grows.
+"""Measures exports of a million samples in each format: rate, CPU and memory of the API process.
 
 Meanwhile somebody else reads on, whose answers tell whether the process is held up.
 """
@@ -21,11 +21,11 @@ from bench.results import percentile
 from bench.stack import BenchStack
 
 SAMPLES: Final = 1_000_000
-"""Of all boxes together."""
+"""Samples of all boxes."""
 BOXES: Final = 20
-"""That they are of."""
+"""Boxes that sent them."""
 ASK_EVERY_S: Final = 0.05
-"""Between an answer to somebody else and the next question."""
+"""The interval between requests of another client."""
 FORMATS: Final = ("csv", "ndjson", "geojson", "parquet")
 
 _DATABASE: Final = "exports"
@@ -48,7 +48,7 @@ FROM boxes b, generate_series(0, $2::int - 1) AS n
 
 @dataclass(frozen=True, slots=True)
 class ExportRun:
-    """One export.
+    """An export in one format.
 
     Attributes:
         format: what the file is.
@@ -75,7 +75,7 @@ class ExportRun:
     others_ms: Sequence[float]
 
     def row(self) -> list[str]:
-        """Cells of the report's table."""
+        """Return the cells of the report's table."""
         return [
             self.format,
             f"{self.size / _MIB:.0f} MiB",
@@ -92,7 +92,7 @@ class ExportRun:
         ]
 
     def line(self) -> str:
-        """The same in one line, for whoever watches."""
+        """Format the export as a line of progress."""
         return f"{self.format}: " + ", ".join(
             f"{name} {cell}" for name, cell in zip(HEAD[1:], self.row()[1:], strict=True)
         )
@@ -100,7 +100,7 @@ class ExportRun:
 
 @dataclass(frozen=True, slots=True)
 class ExportResults:
-    """All of them.
+    """The exports in all formats.
 
     Attributes:
         fresh: memory of the API process before its first export (bytes).
@@ -120,7 +120,7 @@ HEAD: Final = [
 
 
 class _Watch:
-    """Looks at a process and its children, and asks something else of it, for the length of a block."""
+    """Samples the memory of a process and its children during a block, while another client reads."""
 
     def __init__(self, pid: int, session: aiohttp.ClientSession, address: str) -> None:
         self._process = psutil.Process(pid)

@@ -1,4 +1,4 @@
-"""A fleet of boxes connected at once, each with its own account, through a crash of the broker.
+"""Connects a fleet of boxes at once, each with its own account, and crashes the broker.
 
 The boxes are two processes of their own (`bench.fleet_client`). Each box was registered with `ack`, and keeps
 a sample until Vigie names it: what was made and what is stored are compared at the end.
@@ -44,7 +44,7 @@ _ROLES: Final = ("ingest", "deliver", "maintain")
 
 @dataclass(frozen=True, slots=True)
 class FleetArrival:
-    """How a fleet came to be connected.
+    """The time and cost of connecting a fleet.
 
     Attributes:
         half_s: seconds until half of the boxes were.
@@ -61,7 +61,7 @@ class FleetArrival:
 
 @dataclass(frozen=True, slots=True)
 class FleetResult:
-    """What was found.
+    """The results of a fleet.
 
     Attributes:
         boxes: how many.
@@ -97,7 +97,7 @@ class FleetResult:
 
 @dataclass(slots=True)
 class _Client:
-    """One process of boxes, and what it said last."""
+    """A process of boxes, with its last report."""
 
     running: RunningProcess
     said: dict[str, float] = field(default_factory=dict)
@@ -114,13 +114,13 @@ class _Client:
 
 
 class _Clients:
-    """All boxes."""
+    """All processes of boxes."""
 
     def __init__(self, clients: Sequence[_Client]) -> None:
         self._clients = clients
 
     def begun(self) -> bool:
-        """Whether each has said something."""
+        """Whether each process has reported."""
         return all(client.said for client in self._clients)
 
     def total(self, name: str) -> int:
@@ -156,7 +156,7 @@ class _Clients:
 
 @dataclass(frozen=True, slots=True)
 class _Beginning:
-    """What there was before boxes connected: the instant, connections begun, CPU seconds of the broker."""
+    """The state before boxes connect: time, connections begun, CPU seconds of the broker."""
 
     at: float
     attempts: int
@@ -267,7 +267,7 @@ async def measure(stack: BenchStack, *, boxes: int = BOXES, period_s: float = PE
 async def _observe(
     stack: BenchStack, clients: _Clients, boxes: int, seconds: float, pids: Mapping[str, int]
 ) -> dict[str, Any]:
-    """The course itself; gives the parts of the result that it has seen."""
+    """Observe a fleet through cold start and crash, and return the measured parts of the result."""
     empty = rss(stack.mosquitto.pid)
     await clients.until(clients.begun, _CONNECT_WITHIN_S, "they must begin")
     beginning = _Beginning(time.monotonic(), 0, cpu_seconds(stack.mosquitto.pid))

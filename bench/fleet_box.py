@@ -1,4 +1,4 @@
-"""One box as the guide for boxes has it: its own account, back-off with jitter, samples kept until named.
+"""Simulates a box by the guide: its own account, back-off with jitter, samples stored until acknowledged.
 
 Owns the box's side of MQTT 5 and what it must remember. Knows no other box, and no clock but its loop's.
 """
@@ -24,7 +24,7 @@ _SUBSCRIBE_ID: Final = 65_535
 
 @dataclass(slots=True)
 class FleetTally:
-    """What the boxes of a process have done so far.
+    """The counters of the boxes of a process.
 
     Attributes:
         connected: boxes that may publish now.
@@ -46,7 +46,7 @@ class FleetTally:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection of a box: from CONNECT to its end, whoever causes that."""
+    """A connection of a box, from CONNECT to its end."""
 
     def __init__(self, box: "FleetBox") -> None:
         loop = asyncio.get_running_loop()

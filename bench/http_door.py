@@ -1,4 +1,4 @@
-"""How much the HTTP door takes in: whole samples, each committed before it is answered."""
+"""Measures ingest by HTTP: each call is answered after its commit."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ _DAY_MS: Final = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class HttpRate:
-    """One series of calls.
+    """A series of calls.
 
     Attributes:
         per_call: samples in each call.
@@ -36,7 +36,7 @@ class HttpRate:
     cpu: dict[str, float]
 
     def row(self) -> list[str]:
-        """Cells of the report's table."""
+        """Return the cells of the report's table."""
         return [
             f"{self.per_call}",
             f"{self.samples / self.per_call / self.seconds:,.0f}",

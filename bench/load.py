@@ -1,4 +1,4 @@
-"""The load: boxes, values, times, messages. Pure: no clock, no socket; chance comes from a seed.
+"""Generates the load from a seed: boxes, values, times, messages. Pure.
 
 Every competitor gets the same samples. Values stay between the bounds of `RULES`, but for a few on purpose.
 """
@@ -41,7 +41,7 @@ class LoadSample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MessageLoad:
-    """So many messages of so many boxes, one sample each, box by box in turn.
+    """A number of messages of a number of boxes, one sample each, in rotation.
 
     Attributes:
         messages: how many.
@@ -56,7 +56,7 @@ class MessageLoad:
     seed: int = 1
 
     def samples(self) -> Iterator[LoadSample]:
-        """All samples, in the order in which they are published."""
+        """Generate all samples, in the order of publishing."""
         chance = random.Random(self.seed).random
         spans = [(low, high - low) for low, high in (RANGES[name] for name in METRICS)]
         for index in range(self.messages):
@@ -76,23 +76,23 @@ class MessageLoad:
 
 
 def box_id(index: int) -> str:
-    """The id of the load's box of this index."""
+    """Return the id of a box of the load."""
     return f"bench-{index:05d}"
 
 
 def topic(index: int) -> str:
-    """Where that box's samples are published."""
+    """Return the topic of a box's samples."""
     return f"vigie/v1/{box_id(index)}/telemetry"
 
 
 def vigie_message(sample: LoadSample) -> bytes:
-    """The sample as Vigie's contract has it."""
+    """Encode a sample in Vigie's format."""
     values = ",".join(f'"{name}":{value}' for name, value in zip(METRICS, sample.values, strict=True))
     return f'{{"seq":{sample.seq},"time":{sample.time_ms},"values":{{{values}}}}}'.encode()
 
 
 def flat_message(sample: LoadSample, keys: dict[str, int]) -> bytes:
-    """The sample as one flat object of the table's columns: for who can neither look up nor unfold.
+    """Encode a sample as a flat object of the table's columns, for mq-bridge.
 
     Args:
         sample: the sample.
@@ -115,7 +115,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def http_body(index: int, samples: list[LoadSample]) -> bytes:
-    """The body of a call of HTTP ingest: samples of one box."""
+    """Encode samples of one box as the body of a call of HTTP ingest."""
     listed = [
         {"seq": sample.seq, "time": sample.time_ms, "values": dict(zip(METRICS, sample.values, strict=True))}
         for sample in samples

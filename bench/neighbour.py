@@ -1,4 +1,4 @@
-"""Whether a tenant notices that another one is at its rate limit: one API process, two tenants, by turns.
+"""Measures a tenant's latency beside another one at its rate limit: one API process, two tenants.
 
 The watched tenant sends steadily, and well within its limits; the other one is quiet, or asks for all that
 its limits let through and more. The clients are processes of their own (`bench.neighbour_client`); the
@@ -46,7 +46,7 @@ FROM boxes b, generate_series(1, $1::int) AS n
 
 @dataclass(frozen=True, slots=True)
 class NeighbourCase:
-    """What the two tenants are.
+    """The behaviour of the other tenant.
 
     Attributes:
         keys: of how many each asks.
@@ -58,13 +58,13 @@ class NeighbourCase:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The label in the report."""
         return f"{'one key' if self.keys == 1 else f'{self.keys} keys'}, {self.manner}"
 
 
 @dataclass(slots=True)
 class MeasuredTenant:
-    """What the watched tenant saw in a case.
+    """The requests of the measured tenant in a case.
 
     Attributes:
         took_ms: of each answer, from when it was due.
@@ -93,11 +93,11 @@ class MeasuredTenant:
             self.cpu_s[name] = self.cpu_s.get(name, 0.0) + seconds
 
     def at(self, share: float) -> float:
-        """A percentile (ms)."""
+        """Return a percentile (ms)."""
         return percentile(self.took_ms, share)
 
     def row(self, case: NeighbourCase, quiet: "MeasuredTenant") -> list[str]:
-        """Cells of the report's table."""
+        """Return the cells of the report's table."""
         return [
             case.name,
             f"{self.passed / self.seconds:.0f}",
@@ -120,7 +120,7 @@ type Found = dict[NeighbourCase, MeasuredTenant]
 
 
 def list_default_limits() -> dict[str, str]:
-    """The limits as they are unless somebody sets them."""
+    """List the default limits as environment variables."""
     names = [name.removeprefix("VIGIE_API__").lower() for name in LIMITS]
     return {
         variable: str(ApiSettings.model_fields[name].default)
@@ -163,7 +163,7 @@ async def new_tenant(admin: ApiClient, name: str, keys: int = SEVERAL) -> Tenant
 
 
 class ClientProcess:
-    """A process of clients."""
+    """A process that sends the requests of one tenant."""
 
     def __init__(self, running: RunningProcess) -> None:
         self._running = running
@@ -171,7 +171,7 @@ class ClientProcess:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
         return self._running.pid
 
     def last_words(self) -> str:

@@ -30,7 +30,7 @@ _DRAIN_WITHIN_S: Final = 15.0
 
 
 class HttpAnswer(NamedTuple):
-    """An answer: its status, after how long it says to come again (seconds), and the code of a problem."""
+    """A response: status, `Retry-After` (s), and the code of a problem."""
 
     status: int
     retry_after_s: float
@@ -38,7 +38,7 @@ class HttpAnswer(NamedTuple):
 
 
 class ClientConnection(asyncio.Protocol):
-    """A connection on which one request is under way at a time."""
+    """A connection with one request at a time."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -89,12 +89,12 @@ def _number(head: bytes, name: bytes) -> int:
 
 
 def read_of(path: str, key: str) -> bytes:
-    """A request that reads."""
+    """Build a request that reads."""
     return f"GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
 
 
 def samples_of(box: str, key: str, number: int) -> bytes:
-    """A request that brings a sample, measured now."""
+    """Build a request that sends a sample of now."""
     values = f'{{"pm2_5":{10 + number % 20},"temperature":{number % 30},"laeq":{50 + number % 9}}}'
     now_ms = time.time_ns() // 1_000_000
     body = f'{{"box":"{box}","samples":[{{"seq":{number},"time":{now_ms},"values":{values}}}]}}'
@@ -110,7 +110,7 @@ def say(**words: object) -> None:
 
 
 class SteadyClient:
-    """Asks at moments of chance, and tells of each answer."""
+    """Sends requests at random times, and reports each response."""
 
     def __init__(self, task: dict[str, Any]) -> None:
         self._task = task
@@ -156,7 +156,7 @@ class SteadyClient:
 
 
 class GreedyClient:
-    """Asks as much as it is let."""
+    """Sends as many requests as the limits admit."""
 
     def __init__(self, task: dict[str, Any]) -> None:
         self._port: int = task["port"]
@@ -195,7 +195,7 @@ class GreedyClient:
                 await asyncio.gather(*(self._ask(nothing, until_refused=True) for _ in range(self._rude)))
 
     def _each(self, connections: int) -> list[Iterator[bytes]]:
-        """What each connection asks: of one per key each has a key of its own."""
+        """List the requests of each connection; with one connection for each key, each has its own key."""
         return [
             cycle(self._requests[number % len(self._requests) :: connections])
             for number in range(connections)

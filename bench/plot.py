@@ -1,4 +1,4 @@
-"""The comparison as a picture."""
+"""Draws the comparison as a picture."""
 
 from collections.abc import Sequence
 from pathlib import Path

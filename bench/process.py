@@ -16,12 +16,12 @@ _END_WITHIN_S: Final = 15.0
 
 
 class FailedError(Exception):
-    """A competitor or a role did not do what was asked of it; the text is a sentence."""
+    """A competitor or a role failed; the text is a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningProcess:
-    """A process under way.
+    """A running process.
 
     Attributes:
         process: the process; its standard input and output are pipes.
@@ -33,7 +33,7 @@ class RunningProcess:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
         return self.process.pid
 
     def check(self) -> None:

@@ -34,7 +34,7 @@ _SESSION_S: Final = 3_600
 
 @dataclass(frozen=True, slots=True)
 class BrokerAccount:
-    """Where the broker is, and as whom to speak to it."""
+    """The address of the broker, and an account."""
 
     host: str
     port: int

@@ -1,4 +1,4 @@
-"""A long absence: a large backlog, drained by Vigie, with the memory of each process over time."""
+"""Measures memory over time while Vigie drains a large backlog."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _MIB: Final = 2**20
 
 @dataclass(frozen=True, slots=True)
 class MemoryReading:
-    """Memory at an instant: seconds since the drain began, bytes of consumer and broker."""
+    """Memory of consumer and broker (bytes), by time since the start of the drain (s)."""
 
     seconds: float
     consumer: int
@@ -25,13 +25,13 @@ class MemoryReading:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryRun:
-    """The drain, and memory over its time."""
+    """A drain with the memory over its time."""
 
     drain: DrainResult
     moments: tuple[MemoryReading, ...]
 
     def rows(self) -> list[list[str]]:
-        """Some ten rows of the report's table, evenly spread."""
+        """Return about ten evenly spread rows of the report's table."""
         step = max(1, len(self.moments) // _SHOWN)
         return [
             [

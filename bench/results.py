@@ -1,4 +1,4 @@
-"""What a run found, as plain values, and what follows from them: medians, ratios. Pure."""
+"""Holds the results of a run, and computes medians, ratios and percentiles. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ SUBJECT: Final = "e"
 
 @dataclass(frozen=True, slots=True)
 class DrainResult:
-    """One competitor's drain of a backlog.
+    """The drain of a backlog by one competitor.
 
     Attributes:
         letter: which competitor.

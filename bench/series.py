@@ -1,4 +1,4 @@
-"""How long reads take over ten million samples, and over a tenth of them: p50 and p99, in one run.
+"""Measures the latency of reads over ten million samples, and over a tenth of them.
 
 Owns the filling of both databases, the roll-ups of what is in them, and the calls. What is called by turns is
 called by one client, one after the other, so that a figure is the time of an answer and not of a queue.
@@ -60,7 +60,7 @@ ON CONFLICT (box_key) DO UPDATE SET backfill_from = excluded.backfill_from,
 
 @dataclass(frozen=True, slots=True)
 class FilledDatabase:
-    """A database with samples, and what summarising them took."""
+    """A database with samples, and the time of their roll-ups."""
 
     url: str
     site: str
@@ -70,7 +70,7 @@ class FilledDatabase:
 
 @dataclass(frozen=True, slots=True)
 class ReadTimes:
-    """One kind of call: how long its answers took (ms), by size of the database.
+    """The latencies of one kind of call (ms), by size of the database.
 
     Attributes:
         name: what was asked.
@@ -85,11 +85,11 @@ class ReadTimes:
     body: int
 
     def at(self, size: str, share: float) -> float:
-        """A percentile (ms)."""
+        """Return a percentile (ms)."""
         return percentile(list(self.took[size]), share)
 
     def row(self) -> list[str]:
-        """Cells of the report's table."""
+        """Return the cells of the report's table."""
         whole, tenth = self.at("whole", 0.99), self.at("tenth", 0.99)
         return [
             self.name,
@@ -119,7 +119,7 @@ HEAD: Final = [
 
 @dataclass(frozen=True, slots=True)
 class SeriesResults:
-    """What was measured."""
+    """The latencies of all calls, and the filled databases."""
 
     filled: Mapping[str, FilledDatabase]
     reads: Sequence[ReadTimes]

@@ -1,4 +1,4 @@
-"""The stack that is measured: a PostgreSQL, a Mosquitto and databases of its own, in a temporary folder.
+"""Starts the measured stack in a temporary folder: PostgreSQL, Mosquitto and databases.
 
 Owns their life, the environment of Vigie's roles, and the fleets registered in them. All goes with it.
 """
@@ -47,7 +47,7 @@ _API_WITHIN_S: Final = 20.0
 
 
 def free_port() -> int:
-    """A port on loopback that nobody has now."""
+    """Find a free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -75,7 +75,7 @@ class BenchStack:
     patterns: dict[str, str] = field(default_factory=dict)
 
     def account(self, name: str) -> BrokerAccount:
-        """How to speak to the broker as `gateway` or `ingest`."""
+        """Return the account of `gateway` or `ingest` at the broker."""
         return BrokerAccount(self.mosquitto.host, self.mosquitto.port, name, _PASSWORDS[name])
 
     @property

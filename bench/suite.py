@@ -1,4 +1,4 @@
-"""The parts of a run, in order, with the competitors in an order of chance."""
+"""Runs the parts of a benchmark in order, with the competitors in random order."""
 
 import random
 import time
@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class BenchPlan:
-    """What to measure.
+    """The options of a run.
 
     Attributes:
         messages: of the backlog.
@@ -43,7 +43,7 @@ class BenchPlan:
 
 
 def format_drain(drain: DrainResult) -> str:
-    """One drain in one line, for whoever watches."""
+    """Format a drain as a line of progress."""
     if drain.failure is not None:
         return f"({drain.letter}) failed: {drain.failure}"
     cpu = ", ".join(f"{name} {drain.cpu_us(name):.1f}" for name in drain.cpu)
@@ -79,7 +79,7 @@ class FleetSize:
 
     @property
     def rules(self) -> int:
-        """All rules."""
+        """The number of all rules."""
         return self.sites * self.rules_per_site
 
 
@@ -97,7 +97,7 @@ SIZES: Final = (
 async def measure_fleet_sizes(
     stack: BenchStack, plan: BenchPlan, say: Say, sizes: Iterable[FleetSize] = SIZES
 ) -> list[tuple[FleetSize, DrainResult]]:
-    """How Vigie's rate changes with boxes and rules."""
+    """Measure Vigie's rate by numbers of boxes and rules."""
     found = []
     for size in sizes:
         load = plan.load(boxes=size.boxes)
@@ -122,11 +122,11 @@ KINDS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     ),
     "half of a site's boxes": ({"boxes": _HIGH, "share": 50},),
 }
-"""Further rules, by what they look at."""
+"""Additional rules, by label."""
 
 
 async def measure_rule_kinds(stack: BenchStack, plan: BenchPlan, say: Say) -> list[tuple[str, DrainResult]]:
-    """How Vigie's rate changes with rules that have to see every sample."""
+    """Measure Vigie's rate with additional rules that must evaluate every sample."""
     found = []
     for name, further in KINDS.items():
         course = DrainCourse("e", plan.load(), further=further)

@@ -1,4 +1,4 @@
-"""A synthetic city: any number of boxes that publish by MQTT, live or as fast as the broker takes it.
+"""Simulates a city: any number of boxes that publish by MQTT, live or as fast as the broker accepts.
 
 Owns the pace and which account publishes. What is measured is patterns.py's, what goes wrong is faults.py's.
 """
@@ -31,7 +31,7 @@ _CONNECT_S: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class SimulatedCity:
-    """What to simulate.
+    """The options of a simulated city.
 
     Attributes:
         boxes: How many boxes.
@@ -70,7 +70,7 @@ class SimulatedCity:
 
 @dataclass(frozen=True, slots=True)
 class SendingPace:
-    """When to send.
+    """The times at which boxes send.
 
     Attributes:
         start_us: The instant of the first samples, µs since 1970.
@@ -90,7 +90,7 @@ class SendingPace:
 
 
 class RateThrottle:
-    """Lets callers through one by one, at most `rate` of them a second."""
+    """Limits callers to `rate` a second, one by one."""
 
     def __init__(self, rate: float | None) -> None:
         self._gap = 1 / rate if rate else 0.0

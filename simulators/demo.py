@@ -1,4 +1,4 @@
-"""The demo city of `vigie up`: sets itself up by REST, then publishes by MQTT until it is stopped.
+"""Runs the demo city of `vigie up`: sets itself up by REST, then publishes by MQTT until it is stopped.
 
 Owns the order of the phases. Three sites in Toulouse live from now on. Beside them a site in Aberdeen gets
 one real day: the measurements of 2019-03-10 are replayed as yesterday's and today's (demo_replay.py); rules

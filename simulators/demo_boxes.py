@@ -1,4 +1,4 @@
-"""The demo's synthetic boxes, live: a sample every few seconds, and one that waits for acknowledgements."""
+"""Runs the demo's live boxes: a sample every few seconds, and one box that waits for acknowledgements."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The demo's city as data: sites, boxes, what happens there again and again, and the rules that notice it.
+"""Defines the demo's city: sites, boxes, recurring episodes, and the rules that detect them.
 
 Must not call anything. The rules of the synthetic sites fire and resolve within minutes, because each has an
 episode that goes past its threshold for longer than its `for`; those of Aberdeen fire on what was measured
@@ -54,7 +54,7 @@ def _loud(amount: float, every_s: float, lasts_s: float, after_s: float) -> tupl
 
 @dataclass(frozen=True, slots=True)
 class DemoBox:
-    """A synthetic box: its site's key in `SITES`, its name, and what happens there."""
+    """A synthetic box: its site's key in `SITES`, its name, and its recurring episodes."""
 
     id: str
     site: str

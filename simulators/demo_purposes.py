@@ -1,4 +1,4 @@
-"""What the demo's sites declare that they measure for: as a city would, by two people who sign in.
+"""Declares the purposes of the demo's sites, as two people of a city who sign in.
 
 Each function may be repeated at any time and does nothing twice. Whom it invites are invented people; they
 keep no password, for nobody is to sign in as one of them again: the next start invites anew where it has to.

@@ -24,7 +24,7 @@ _US_PER_S: Final = 1_000_000
 
 @dataclass(slots=True)
 class DayReplay:
-    """The replay of one recorded day, again and again.
+    """Replays one recorded day repeatedly.
 
     Attributes:
         replay: How samples are sent. Its stations are the recorded day; what it reached is not sent again.

@@ -1,4 +1,4 @@
-"""What the demo remembers from one start to the next: `<data-dir>/demo.json`, mode 0600.
+"""Stores the demo's state between starts: `<data-dir>/demo.json`, mode 0600.
 
 Others read from it: `organisation_id`, `site_ids` (by place), `boxes`, `endpoint_id` and `key`, an API key of
 the demo's organisation. The rest is the demo's own.
@@ -17,7 +17,7 @@ FILE = "demo.json"
 
 @dataclass(slots=True)
 class DemoState:
-    """The demo's memory.
+    """The demo's state between starts.
 
     Attributes:
         organisation_id: Its organisation.

@@ -1,4 +1,4 @@
-"""Events that an acoustic box could report: gunshots, and what sounds like one. Pure but for `run`.
+"""Simulates events of acoustic boxes: gunshots and similar sounds. Pure but for `run`.
 
 Owns the shape of an event and what its candidates look like. The confidences are invented: they say nothing
 about a real detector.

@@ -1,4 +1,4 @@
-"""What goes wrong in the field, on demand: silence, spikes, repetitions, late batches, wrong clocks. Pure.
+"""Simulates faults of the field: silence, spikes, repetitions, late batches, wrong clocks. Pure.
 
 Owns which samples are touched: always the same ones for the same seed and box. Must not send anything.
 """
@@ -22,7 +22,7 @@ _US_PER_S: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class FaultShares:
-    """How much goes wrong. Shares are of a box's samples, 0 to 1.
+    """The shares of a box's samples with faults, 0 to 1.
 
     Attributes:
         silence: Never measured nor sent, in runs of twenty.
@@ -50,7 +50,7 @@ class FaultyReading:
 
 @dataclass(slots=True)
 class FaultCounts:
-    """What was done to the samples; `measured` counts those that were sent, each once."""
+    """The counters of faults; `measured` counts the samples that were sent, each once."""
 
     measured: int = 0
     silent: int = 0

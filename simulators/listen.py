@@ -1,4 +1,4 @@
-"""A client of the event stream: follows it, goes on by itself after a break, prints one line for each event.
+"""Follows the event stream, resumes after a break, and prints one line for each event.
 
 Shows how a client does it: read blocks, remember the id of the last whole one, connect again with it as
 `Last-Event-ID`. Must not use the server's code: it is there to check it.
@@ -36,7 +36,7 @@ _KEEP_ALIVE: Final = ": keep-alive "
 
 @dataclass(frozen=True, slots=True)
 class StreamFilter:
-    """What to listen to; None and empty mean everything.
+    """The filter of a stream; None and empty mean everything.
 
     Attributes:
         after: The id to go on from; None: from now on.

@@ -1,4 +1,4 @@
-"""A connection to the broker that is kept up, and messages that are sent until the broker has taken them.
+"""Keeps a connection to the broker up, and sends messages until the broker acknowledges them.
 
 Owns reconnecting with back-off, the window of messages under way, the status topic with its Last Will. Must
 not know what the messages say.

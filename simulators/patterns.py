@@ -1,4 +1,4 @@
-"""What a synthetic box measures: all metrics of its kind of site, as a pure function of seed, box and time.
+"""Computes the values of a synthetic box, for all metrics of its kind of site, from seed, box and time. Pure.
 
 Metrics hang together as they do outside: nitrogen oxides and noise follow the traffic, ozone follows the sun
 and is eaten by fresh exhaust, carbon dioxide follows the people in a room and lags behind them, finer
@@ -27,7 +27,7 @@ _DECIMALS: Final[Mapping[str, int]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class RecurringEpisode:
-    """Something that comes again and again at one box: a lorry with its engine on, a meeting, a siren.
+    """A recurring episode at one box: a lorry with its engine on, a meeting, a siren.
 
     Attributes:
         metric: What it raises.
@@ -76,7 +76,7 @@ class SyntheticBox:
 
 
 class PatternInputs:
-    """What a kind's formulas draw on at one instant, at one box."""
+    """The inputs of a kind's formulas at one instant, at one box."""
 
     def __init__(self, box: SyntheticBox, at_s: float) -> None:
         self.now: LocalMoment = rhythm.moment(at_s, box.zone)
@@ -108,7 +108,7 @@ class PatternInputs:
 
 
 def measure(box: SyntheticBox, at_s: float) -> Values:
-    """What the box measures at an instant (seconds since 1970), in the catalogue's units."""
+    """Compute a box's values at an instant (seconds since 1970), in the catalogue's units."""
     sources = PatternInputs(box, at_s)
     values = KINDS[box.kind](sources)
     for episode in box.episodes:
@@ -117,7 +117,7 @@ def measure(box: SyntheticBox, at_s: float) -> Values:
 
 
 def metrics(kind: str) -> frozenset[str]:
-    """What boxes of a kind measure."""
+    """List the metrics of a kind of site."""
     return frozenset(KINDS[kind](PatternInputs(SyntheticBox("any", kind, 0, 0.0, 0.0, ZoneInfo("UTC")), 0.0)))
 
 

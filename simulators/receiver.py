@@ -1,4 +1,4 @@
-"""A client's webhook receiver: verifies, knows repetitions, answers, prints one line for each message.
+"""Receives webhooks as a client: verifies, detects repetitions, answers, prints one line for each message.
 
 It does in this order what the guide advises (docs/webhooks.md): read the raw body, verify it, look whether
 its `webhook-id` was handled before, handle it, answer. Owns the HTTP side and the deliberate faults (another
@@ -29,7 +29,7 @@ _MAX_IDS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class ReceiverBehaviour:
-    """How the receiver answers.
+    """The behaviour of the receiver.
 
     Attributes:
         status: The status of an answer to a verified message.
@@ -49,7 +49,7 @@ class ReceiverBehaviour:
 
 @dataclass(slots=True)
 class ReceiverTally:
-    """What came in.
+    """The counters of received messages.
 
     Attributes:
         requests: All of them.

@@ -29,7 +29,7 @@ _US_PER_S = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class ReplayPace:
-    """How fast to send.
+    """The speed of a replay.
 
     Attributes:
         speed: Seconds of measurement per second; 0 sends as fast as the broker takes it.
@@ -71,7 +71,7 @@ def payload(samples: Sequence[StationSample]) -> bytes:
 
 @dataclass(slots=True)
 class StationReplay:
-    """One replay.
+    """A replay of stations by their boxes.
 
     Attributes:
         api: Where boxes are registered, and get new passwords.

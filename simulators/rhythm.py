@@ -1,4 +1,4 @@
-"""What drives a city: traffic, people at work, flights, the sun, the weather. Pure functions of the time.
+"""Computes the rhythms of a city: traffic, people at work, flights, the sun, the weather. Pure.
 
 Owns the day and the week. Must not know metrics: patterns.py makes measurements of these.
 """

@@ -47,7 +47,7 @@ _US_PER_S: Final = 1_000_000
 
 
 class StationSample(NamedTuple):
-    """What a station measured in one second.
+    """The values of a station in one second.
 
     Attributes:
         time_us: Microseconds since 1970, UTC.
@@ -73,7 +73,7 @@ class SensorStation:
 
 @dataclass(slots=True)
 class ArchiveFigures:
-    """What was in the files: figures for a person to judge the replay by."""
+    """Figures of the archive's files, from which a person can check the replay."""
 
     files: int = 0
     other_files: int = 0

@@ -1,4 +1,4 @@
-"""A shot at a place, as the boxes of a site report it: each at its own time, with its own clock.
+"""Simulates a shot as the boxes of a site report it: each at its own time, with its own clock.
 
 Pure, but for `fire` and `run`.
 
@@ -33,7 +33,7 @@ _RANGE_M: Final = 2_000.0
 
 @dataclass(frozen=True, slots=True)
 class ShotScenario:
-    """What happens.
+    """The scenario of one shot.
 
     Attributes:
         place: where.
@@ -57,7 +57,7 @@ class ShotScenario:
 
 
 def heard(chance: random.Random, shot: ShotScenario, boxes: Mapping[str, Place]) -> list[tuple[str, Event]]:
-    """What each box reports of a shot, in the order in which the sound comes to them.
+    """List the events that boxes report of a shot, in the order of arrival.
 
     Args:
         chance: where the choices come from.
@@ -90,7 +90,7 @@ def _report(chance: random.Random, shot: ShotScenario, time_us: int, level: floa
 
 
 def apart_m(one: Place, other: Place) -> float:
-    """How far two places of a town are apart, m: on a plane that touches the earth there."""
+    """Compute the distance of two places of a town on a tangent plane, m."""
     middle = math.radians((one[1] + other[1]) / 2.0)
     east = (one[0] - other[0]) * _METRES_PER_DEGREE * math.cos(middle)
     return math.hypot(east, (one[1] - other[1]) * _METRES_PER_DEGREE)
@@ -117,7 +117,7 @@ async def fire(
 
 
 def somewhere(chance: random.Random, boxes: Mapping[str, Place]) -> Place:
-    """A place between boxes: their mean, with weights of chance."""
+    """Choose a place between boxes: their mean with random weights."""
     weights = {box: chance.random() for box in sorted(boxes)}
     total = sum(weights.values())
     longitude = sum(boxes[box][0] * weight for box, weight in weights.items()) / total

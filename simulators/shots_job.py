@@ -13,7 +13,7 @@ _API_PATIENCE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class ShotOrder:
-    """What is to bang; the attributes are the arguments of `shots.run`."""
+    """The shots to simulate; the attributes are the arguments of `shots.run`."""
 
     every_s: float
     count: int | None

@@ -1,4 +1,4 @@
-"""Where the stack is that a simulator speaks to: addresses and keys, from `run.json` or from options.
+"""Finds the stack of a simulator: addresses and keys, from `run.json` or from options.
 
 Must not connect to anything.
 """

@@ -19,7 +19,7 @@ _COLUMNS = ("box_key", "time", "seq", *METRICS)
 
 
 def configuration(task: CompetitorTask) -> dict[str, object]:
-    """The route, as mq-bridge's schema has it."""
+    """Build the route in the schema of mq-bridge."""
     listed = ", ".join(f'"{name}"' for name in _COLUMNS)
     tokens = ", ".join(f"${{payload:{name}}}" for name in _COLUMNS)
     database = urlsplit(task.database)

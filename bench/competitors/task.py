@@ -1,4 +1,4 @@
-"""What a competitor is told, and how it says that it is done."""
+"""Passes the task to a competitor's process, and its completion back."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from bench.publisher import BrokerAccount
 
 @dataclass(frozen=True, slots=True)
 class CompetitorTask:
-    """One drain.
+    """The task of one drain.
 
     Attributes:
         messages: how many there are.
@@ -41,16 +41,16 @@ class CompetitorTask:
 
     @property
     def account(self) -> BrokerAccount:
-        """Where the broker is."""
+        """The address and account of the broker."""
         return BrokerAccount(self.host, self.port, self.username, self.password)
 
     def text(self) -> str:
-        """As an argument."""
+        """Encode the task as a command-line argument."""
         return json.dumps(asdict(self))
 
     @classmethod
     def given(cls) -> Self:
-        """The task of this process."""
+        """Return the task of this process."""
         return cls(**json.loads(sys.argv[1]))
 
 
