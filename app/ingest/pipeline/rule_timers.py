@@ -10,7 +10,7 @@ from app.ingest.pipeline.batch_splitter import count_boxes_per_transaction
 from app.ingest.pipeline.evaluate_step import apply_due_timers
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.ingest.pipeline.rule_context import RuleContextLoader, save_rule_context
-from app.ingest.pipeline.sample_steps import load_box_states
+from app.ingest.pipeline.storage_steps import load_box_states
 from app.platform.db.database import RawConnection
 from app.rules.engine.threshold_evaluator import BoxRuleSet
 from app.timeseries.storage.site_states import find_due_sites, find_sites_with_active_rules

@@ -1,4 +1,4 @@
-"""Loads box states, stores the samples of a batch, updates the states, and marks stale hourly roll-ups.
+"""Loads box states, and writes a batch in its transaction: samples, states, events, alerts and totals.
 
 A batch is processed by column. The samples of most boxes are in order and newer than what is stored: they go
 into the hypertable without comparison. Only the other samples are compared with stored ones, to find
@@ -17,14 +17,20 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from app.alerts.transition_recorder import record_transitions
 from app.catalogue.metrics import COLUMNS
 from app.ingest.pipeline.batch_context import BatchContext, BatchSamples, UnsharedBoxesError
+from app.ingest.pipeline.quota_step import count_quota_usage
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.ingest.pipeline.rule_context import RuleContextLoader, save_rule_context
 from app.platform.kernel.instants import HOUR_US
+from app.registry.box_configurations import store_reported_configs
+from app.registry.box_status import store_statuses
 from app.timeseries.rollups.stale_marks import collect_unmarked_hours, write_stale_marks
 from app.timeseries.storage.box_grouping import find_in_order_boxes, group_block_by_box
 from app.timeseries.storage.box_states import NEVER, NO_KIND, BoxStates, compute_grace_end_us
+from app.timeseries.storage.event_writer import EventRow, store_events
+from app.timeseries.storage.ingest_totals import BatchTotals, add_totals
 from app.timeseries.storage.latest_values import LatestValues
 from app.timeseries.storage.sample_columns import (
     compute_metric_bitmasks,
@@ -271,3 +277,60 @@ def _cache_last_samples(context: BatchContext, batch_samples: BatchSamples) -> N
             states.tails[slot] = rows[index]
             states.kinds[slot] = kind
     states.kinds[slots] = of_last
+
+
+async def record_alerts(context: BatchContext) -> None:
+    """Write the alerts that changed, with their outbox entries."""
+    if context.transitions:
+        await record_transitions(
+            context.connection, context.transitions, boxes=_find_box_ids(context), now=context.now
+        )
+
+
+def _find_box_ids(context: BatchContext) -> dict[int, str]:
+    """Return the ids of the boxes that the transitions name, by key."""
+    keys = {step.box_key for step in context.transitions}
+    keys |= {key for step in context.transitions if step.cause is not None for key in step.cause.boxes}
+    found = ((key, context.registry.box(key)) for key in keys if key is not None)
+    return {key: box.id for key, box in found if box is not None}
+
+
+async def write_events(context: BatchContext) -> None:
+    """Write the events of boxes."""
+    rows = [
+        EventRow(
+            box.key,
+            box.organisation_id,
+            event.time_us,
+            event.type,
+            event.seq,
+            event.candidates,
+            event.level_db,
+            event.clock_error_ms,
+            event.spectrum,
+            event.count,
+            event.state,
+        )
+        for box, event, _ in context.events
+    ]
+    context.new_events = await store_events(context.connection, rows, now=context.now)
+
+
+async def write_statuses(context: BatchContext) -> None:
+    """Write the latest status of each box."""
+    await store_statuses(context.connection, context.statuses, now=context.now)
+
+
+async def write_configs(context: BatchContext) -> None:
+    """Write the configurations that boxes report."""
+    await store_reported_configs(context.connection, context.configs, now=context.now)
+
+
+async def write_totals(context: BatchContext) -> None:
+    """Add the batch to the ingest totals, and the quota usage of each organisation."""
+    outcome = context.outcome
+    totals = BatchTotals(
+        outcome.stored, len(outcome.duplicates), len(outcome.conflicts), len(context.rejections), context.late
+    )
+    context.usage = count_quota_usage(context)
+    await add_totals(context.connection, totals, context.usage, door=context.intake.door, now=context.now)
