@@ -13,8 +13,8 @@ export PATH := $(PATH):/usr/local/bin:/usr/sbin:/sbin:$(HOME)/.local/bin
 # takes as long as the rest of a start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install install-tests run test faults fuzz check audit bench bench-acoustic sample-reports \
-	register-pictures clean
+.PHONY: help install install-tests run test faults fuzz check audit bench bench-acoustic docs-tables \
+	sample-reports register-pictures clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,7 +44,7 @@ check: install ## Lint, format, types, import contracts, AsyncAPI
 	uv run --frozen ruff format --check .
 	uv run --frozen mypy
 	uv run --frozen lint-imports
-	uv run --frozen python -m tests.asyncapi
+	uv run --frozen python -m tools.asyncapi
 
 # --strict: a package that the index does not know counts as a failure.
 audit: install ## Look for known vulnerabilities of the dependencies (needs the package index's JSON API)
@@ -55,11 +55,15 @@ audit: install ## Look for known vulnerabilities of the dependencies (needs the 
 bench: install ## Measure ingest beside others; writes docs/performance.md (ARGS="--repeat 3 …")
 	uv run --frozen --group bench python -m bench $(ARGS)
 
-sample-reports: install-tests ## Make the sample reports of the documentation (needs pdftoppm of poppler-utils)
-	uv run --frozen python -m tests.sample_report
+docs-tables: install ## Write the generated tables of the guides and of docs/asyncapi.yaml
+	uv run --frozen python -m tools.generate_docs
+	uv run --frozen python -m tools.asyncapi --write
 
-register-pictures: install-tests ## Make the pictures of the public register in the documentation
-	uv run --frozen pytest -n 0 tests/integration/public_register/pictures.py
+sample-reports: install-tests ## Write the sample reports of the documentation (needs pdftoppm of poppler-utils)
+	uv run --frozen python -m tools.sample_reports
+
+register-pictures: install-tests ## Take the pictures of the public register for the documentation
+	uv run --frozen python -m tools.screenshots
 
 # One thread: the arrays are small, and the figures are those of one core.
 bench-acoustic: install ## Measure the localisation of simulated shots; writes docs/acoustics.md (ARGS="--shots 100 …")

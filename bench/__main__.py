@@ -27,12 +27,12 @@ from bench import (
     sections,
     series,
 )
-from bench.measure import machine
+from bench.measure import describe_machine
 from bench.plot import draw
 from bench.process import FailedError
-from bench.report import Report, drains_table, ratios_table, render, replaced
-from bench.stack import Stack, stack
-from bench.suite import Plan, compare, kinds, line, scale
+from bench.report import BenchReport, drains_table, ratios_table, render_report, replace_section
+from bench.stack import BenchStack, stack
+from bench.suite import BenchPlan, compare_consumers, format_drain, measure_fleet_sizes, measure_rule_kinds
 from simulators.rest import ApiError, UnreachableError
 
 _DOCS: Final = Path(__file__).parent.parent / "docs"
@@ -46,7 +46,7 @@ def _say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-async def _versions(running: Stack) -> dict[str, str]:
+async def _versions(running: BenchStack) -> dict[str, str]:
     connection = await asyncpg.connect(running.postgres.url)
     try:
         server = await connection.fetchval("SHOW server_version")
@@ -67,14 +67,14 @@ async def _versions(running: Stack) -> dict[str, str]:
     }
 
 
-async def _further(running: Stack, plan: Plan, *, long: bool) -> list[str]:
-    """The parts after the comparison. One that fails is named in the report, and costs no other."""
+async def _further(running: BenchStack, plan: BenchPlan, *, long: bool) -> list[str]:
+    """Measure the sections after the comparison. The report names one that fails, and the others continue."""
 
     async def scaled() -> str:
-        return sections.scale_section(await scale(running, plan, _say))
+        return sections.scale_section(await measure_fleet_sizes(running, plan, _say))
 
     async def by_kind() -> str:
-        return sections.kinds_section(await kinds(running, plan, _say))
+        return sections.kinds_section(await measure_rule_kinds(running, plan, _say))
 
     async def delayed() -> str:
         delays = await delay.measure(running)
@@ -87,7 +87,7 @@ async def _further(running: Stack, plan: Plan, *, long: bool) -> list[str]:
 
     async def recovered() -> str:
         found = await recovery.measure(running, plan, messages=_LONG)
-        _say(line(found.drain))
+        _say(format_drain(found.drain))
         return sections.recovery_section(found)
 
     async def connected() -> str:
@@ -118,33 +118,35 @@ async def _further(running: Stack, plan: Plan, *, long: bool) -> list[str]:
     return texts
 
 
-async def _run(plan: Plan, *, only_drains: bool, long: bool) -> Report:
+async def _run(plan: BenchPlan, *, only_drains: bool, long: bool) -> BenchReport:
     async with stack() as running:
         versions = await _versions(running)
-        drains = await compare(running, plan, _say)
+        drains = await compare_consumers(running, plan, _say)
         print(f"\n{drains_table(drains)}\n{ratios_table(drains)}", flush=True)
         further = [] if only_drains else await _further(running, plan, long=long)
-    return Report(plan, datetime.now(UTC).date().isoformat(), machine(), versions, drains, further)
+    return BenchReport(
+        plan, datetime.now(UTC).date().isoformat(), describe_machine(), versions, drains, further
+    )
 
 
-async def _backtests(running: Stack, measured: str | None = None) -> str:
+async def _backtests(running: BenchStack, measured: str | None = None) -> str:
     tried = await backtests.measure(running)
     for each in tried:
         _say(each.line())
     return sections.backtests_section(tried, measured)
 
 
-async def _deliveries(running: Stack, measured: str | None = None) -> str:
-    sent = await deliveries.rates(running)
+async def _deliveries(running: BenchStack, measured: str | None = None) -> str:
+    sent = await deliveries.measure_delivery_rates(running)
     for each in sent:
         _say(each.line())
-    beside = await deliveries.isolation(running)
+    beside = await deliveries.compare_endpoint_delays(running)
     for other in beside:
         _say(f"beside {other.others}: p50 {other.at(0.5):.1f} ms, p99 {other.at(0.99):.1f} ms")
     return sections.deliveries_section(sent, beside, measured)
 
 
-async def _neighbour(running: Stack, measured: str | None = None) -> str:
+async def _neighbour(running: BenchStack, measured: str | None = None) -> str:
     # Among all the others there is no time for more.
     found = await neighbour.measure(running, rounds=2 if measured is None else 6)
     for case, watched in found.items():
@@ -152,14 +154,14 @@ async def _neighbour(running: Stack, measured: str | None = None) -> str:
     return sections.neighbour_section(found, measured)
 
 
-async def _series(running: Stack, measured: str | None = None) -> str:
+async def _series(running: BenchStack, measured: str | None = None) -> str:
     found = await series.measure(running)
     for each in found.reads:
         _say(f"{each.name}: p50 {each.at('whole', 0.5):.1f} ms, p99 {each.at('whole', 0.99):.1f} ms")
     return sections.series_section(found, measured)
 
 
-async def _exports(running: Stack, measured: str | None = None) -> str:
+async def _exports(running: BenchStack, measured: str | None = None) -> str:
     # Among all the others there is no time for more.
     found = await exports.measure(running, samples=100_000 if measured is None else exports.SAMPLES)
     for each in found.made:
@@ -167,14 +169,14 @@ async def _exports(running: Stack, measured: str | None = None) -> str:
     return sections.exports_section(found, measured)
 
 
-async def _fleet(boxes: int, running: Stack, measured: str) -> str:
+async def _fleet(boxes: int, running: BenchStack, measured: str) -> str:
     return sections.fleet_section(await fleet.measure(running, boxes=boxes), measured)
 
 
-async def _alone(part: Callable[[Stack, str], Awaitable[str]]) -> str:
-    """One section, measured by itself."""
+async def _alone(part: Callable[[BenchStack, str], Awaitable[str]]) -> str:
+    """Measure one section separately."""
     async with stack() as running:
-        return await part(running, f"{datetime.now(UTC).date().isoformat()}: {machine()}")
+        return await part(running, f"{datetime.now(UTC).date().isoformat()}: {describe_machine()}")
 
 
 def main(
@@ -205,7 +207,7 @@ def main(
     long: Annotated[bool, typer.Option("--long", help="A backlog of a million messages, too")] = False,
 ) -> None:
     """Measure Vigie's ingest beside others on services of its own; ends within ten minutes by default."""
-    alone: Callable[[Stack, str], Awaitable[str]] | None = None
+    alone: Callable[[BenchStack, str], Awaitable[str]] | None = None
     if only_fleet:
         alone = partial(_fleet, only_fleet)
     elif only_backtests:
@@ -221,12 +223,12 @@ def main(
     if alone is not None:
         section = uvloop.run(_alone(alone))
         path = docs / "performance.md"
-        path.write_text(replaced(path.read_text(encoding="utf-8"), section), encoding="utf-8")
+        path.write_text(replace_section(path.read_text(encoding="utf-8"), section), encoding="utf-8")
         print(f"\n{section}\nWritten: {path}")
         return
-    plan = Plan(messages, boxes, repeat, "".join(sorted(set(competitors) & set("abcdef"))), seed)
+    plan = BenchPlan(messages, boxes, repeat, "".join(sorted(set(competitors) & set("abcdef"))), seed)
     report = uvloop.run(_run(plan, only_drains=only_drains, long=long))
-    text = render(report)
+    text = render_report(report)
     docs.mkdir(parents=True, exist_ok=True)
     (docs / "performance.md").write_text(text, encoding="utf-8")
     draw(report.drains, docs / "img" / "performance.svg")

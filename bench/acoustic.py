@@ -1,6 +1,6 @@
-"""`python -m bench.acoustic`: simulated shots, found again; writes the figures into docs/acoustics.md.
+"""Locates simulated shots, and writes the figures into docs/acoustics.md: `python -m bench.acoustic`.
 
-Seeded: the same program on the same versions finds the same places; only the times differ.
+The simulation is seeded: the same program on the same versions finds the same places. Only times differ.
 """
 
 import math
@@ -18,9 +18,19 @@ from app.acoustics.classification_pooling import ClassCandidate
 from app.acoustics.event_association import associate_events
 from app.acoustics.localisation_inputs import AirConditions, BoxPosition, LocalisationSettings
 from app.acoustics.sound_events import SoundEvent, SoundIncident
-from bench.acoustic_world import FRAME, GRIDS, Faults, Floats, Heard, World, hear, place, world
-from bench.measure import machine
-from bench.report import paragraph, replaced, table
+from app.platform.kernel.array_types import FloatArray
+from bench.acoustic_world import (
+    FRAME,
+    GRIDS,
+    HeardEvent,
+    SimulatedFaults,
+    SimulatedFleet,
+    choose_source,
+    make_fleet,
+    simulate_shot,
+)
+from bench.measure import describe_machine
+from bench.report import render_table, replace_section, wrap_prose
 from bench.results import percentile
 
 _DOCS: Final = Path(__file__).parent.parent / "docs" / "acoustics.md"
@@ -31,22 +41,22 @@ _NONE: Final = "-"
 
 
 @dataclass(slots=True)
-class Cell:
-    """What was found in one setting.
+class LocalisationTally:
+    """The results of one setting.
 
     Attributes:
-        errors: of the position of each shot, m; infinite where there is none.
-        covered: whether the ellipse has the place, of each position.
-        plain: the same of shots with nothing but direct sound.
-        either: whether that ellipse or the alternative's has it.
+        errors: the error of the position of each shot, m; infinite without a position.
+        covered: whether the ellipse of each position contains the place.
+        plain: the same, of shots with nothing but direct sound.
+        either: whether that ellipse or the alternative's contains the place.
         axes: half the longer axis of each ellipse, m.
         split: shots whose direct sounds are in several incidents.
         merged: pairs of shots of which an incident has direct sounds of both.
-        taken_in: false detections that count as heard of a shot.
+        taken_in: false detections that count as part of a shot.
         rounds: incidents with the right number of rounds.
-        cpu_s: of all associations and localisations.
-        incidents: that came of them.
-        runs: how many times.
+        cpu_s: CPU time of all associations and localisations, s.
+        incidents: the number of incidents.
+        runs: the number of scenes.
     """
 
     errors: list[float] = field(default_factory=list)
@@ -65,46 +75,50 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scene:
-    """What is played, and where it truly was: of each shot the place, and how many rounds."""
+    """A simulated scene with its truth: the place of each shot, and the number of rounds."""
 
-    air: World
-    sources: Sequence[Floats]
-    heard: Sequence[Heard]
+    air: SimulatedFleet
+    sources: Sequence[FloatArray]
+    heard: Sequence[HeardEvent]
     rounds: int = 1
 
 
-type Play = Callable[[np.random.Generator, int, Faults], _Scene]
+type Play = Callable[[np.random.Generator, int, SimulatedFaults], _Scene]
 
 
-def one(rng: np.random.Generator, boxes: int, faults: Faults) -> _Scene:
-    """One shot."""
-    air, source = world(rng, boxes, faults), place(rng)
-    return _Scene(air, [source], hear(rng, air, source, at=_AT_S, shot=0, faults=faults))
+def simulate_one_shot(rng: np.random.Generator, boxes: int, faults: SimulatedFaults) -> _Scene:
+    """Simulate one shot."""
+    air, source = make_fleet(rng, boxes, faults), choose_source(rng)
+    return _Scene(air, [source], simulate_shot(rng, air, source, at=_AT_S, shot=0, faults=faults))
 
 
-def two(rng: np.random.Generator, boxes: int, faults: Faults) -> _Scene:
-    """Two shots in different places, up to three seconds apart."""
-    air, first, second = world(rng, boxes, faults), place(rng), place(rng)
-    heard = hear(rng, air, first, at=_AT_S, shot=0, faults=faults)
+def simulate_two_shots(rng: np.random.Generator, boxes: int, faults: SimulatedFaults) -> _Scene:
+    """Simulate two shots in different places, up to three seconds apart."""
+    air, first, second = make_fleet(rng, boxes, faults), choose_source(rng), choose_source(rng)
+    heard = simulate_shot(rng, air, first, at=_AT_S, shot=0, faults=faults)
     later = _AT_S + float(rng.uniform(0.0, 3.0))
-    return _Scene(air, [first, second], [*heard, *hear(rng, air, second, at=later, shot=1, faults=faults)])
+    return _Scene(
+        air, [first, second], [*heard, *simulate_shot(rng, air, second, at=later, shot=1, faults=faults)]
+    )
 
 
-def burst(rng: np.random.Generator, boxes: int, faults: Faults) -> _Scene:
-    """Three to eight rounds of automatic fire, 460 to 860 a minute; each round has its own faults."""
-    air, source = world(rng, boxes, faults), place(rng)
+def simulate_automatic_fire(rng: np.random.Generator, boxes: int, faults: SimulatedFaults) -> _Scene:
+    """Simulate three to eight rounds of automatic fire, 460 to 860 a minute, each with its own faults."""
+    air, source = make_fleet(rng, boxes, faults), choose_source(rng)
     rounds, step = int(rng.integers(3, 9)), float(rng.uniform(0.07, 0.13))
     every = replace(faults, false=faults.false / rounds, reflected=faults.reflected / rounds)
     heard = []
     for at in range(rounds):
-        heard += hear(rng, air, source, at=_AT_S + at * step, shot=0, faults=every)
+        heard += simulate_shot(rng, air, source, at=_AT_S + at * step, shot=0, faults=every)
     return _Scene(air, [source], heard, rounds)
 
 
-def measure(play: Play, boxes: int, faults: Faults, *, runs: int, seed: int, wind_sigma: float = 0.0) -> Cell:
-    """Play so many times, and see what comes of it."""
+def measure_localisation(
+    play: Play, boxes: int, faults: SimulatedFaults, *, runs: int, seed: int, wind_sigma: float = 0.0
+) -> LocalisationTally:
+    """Simulate a number of scenes, and compare the incidents found with the truth."""
     rng = np.random.default_rng([seed, boxes, round(faults.clock_ms * 10)])
-    cell = Cell(runs=runs)
+    cell = LocalisationTally(runs=runs)
     for _ in range(runs):
         scene = play(rng, boxes, faults)
         events = [_event(at, each, scene.air, faults) for at, each in enumerate(scene.heard)]
@@ -121,7 +135,7 @@ def measure(play: Play, boxes: int, faults: Faults, *, runs: int, seed: int, win
     return cell
 
 
-def _event(at: int, heard: Heard, air: World, faults: Faults) -> SoundEvent:
+def _event(at: int, heard: HeardEvent, air: SimulatedFleet, faults: SimulatedFaults) -> SoundEvent:
     kind = "door_slam" if heard.kind == "false" else "pistol"
     return SoundEvent(
         f"{at:04d}",
@@ -133,7 +147,7 @@ def _event(at: int, heard: Heard, air: World, faults: Faults) -> SoundEvent:
     )
 
 
-def _judge(cell: Cell, scene: _Scene, incidents: Sequence[SoundIncident]) -> None:
+def _judge(cell: LocalisationTally, scene: _Scene, incidents: Sequence[SoundIncident]) -> None:
     of = {event.id: at for at, each in enumerate(incidents) for event in each.events}
     counts: dict[int, dict[int, int]] = {shot: {} for shot in range(len(scene.sources))}
     for at, each in enumerate(scene.heard):
@@ -157,7 +171,7 @@ def _judge(cell: Cell, scene: _Scene, incidents: Sequence[SoundIncident]) -> Non
         cell.taken_in += each.shot is None and home in shots and f"{at:04d}" in fired
 
 
-def _locate(cell: Cell, incident: SoundIncident, source: Floats, *, plain: bool) -> None:
+def _locate(cell: LocalisationTally, incident: SoundIncident, source: FloatArray, *, plain: bool) -> None:
     location = incident.location
     if location.position is None:
         cell.errors.append(math.inf)
@@ -185,8 +199,8 @@ def _share(values: Sequence[bool]) -> str:
     return f"{sum(values) / len(values):.1%}" if values else _NONE
 
 
-def line(name: str, clock_ms: float, cell: Cell) -> list[str]:
-    """A row of the table of positions."""
+def render_position_row(name: str, clock_ms: float, cell: LocalisationTally) -> list[str]:
+    """Render a row of the table of positions."""
     return [
         name,
         f"{clock_ms:g}",
@@ -210,8 +224,8 @@ HEAD: Final = (
 )
 
 
-def association_line(boxes: int, pairs: Cell, bursts: Cell) -> list[str]:
-    """A row of the table of shots that overlap, and of automatic fire."""
+def render_association_row(boxes: int, pairs: LocalisationTally, bursts: LocalisationTally) -> list[str]:
+    """Render a row of the table of overlapping shots and automatic fire."""
     return [
         str(boxes),
         f"{pairs.merged / pairs.runs:.1%}",
@@ -231,66 +245,90 @@ ASSOCIATION_HEAD: Final = (
 TITLE: Final = "Figures"
 
 _TEXT: Final = """
-    {runs:,} simulated shots in each row, anywhere on a square kilometre with 12, 6, 4 or 3 boxes, all of
-    which hear it. Of every five shots one comes to one box as a reflection only; near one in ten a box
-    reports something else (and half of these boxes miss the shot); every seventh sound is followed by an
-    echo. Boxes stand 0.5 m from where they are said to be along each axis, the temperature told is wrong
-    by 2 °C (standard errors). All goes through association, in an order of chance. *In the ellipse* is of
-    those with a position (95 % is the aim); *in either* counts the alternative's ellipse too; *if all
-    direct* is of shots without reflection and false detection. A *split* shot has its direct sounds in
-    several incidents; *false taken in* are false detections that count as heard of a shot. Times are CPU
-    of one core.
+    Each row has {runs:,} simulated shots, anywhere on a square kilometre with 12, 6, 4 or 3 boxes, all of
+    which hear them. The simulation includes these faults:
+
+    - Of every five shots, one arrives at one box as a reflection only.
+    - Near one in ten shots, a box reports something else, and half of these boxes miss the shot.
+    - An echo follows every seventh sound.
+    - Boxes stand 0.5 m from their given position along each axis, and the given temperature is wrong by 2
+      °C (standard errors).
+
+    All events go through association, in random order. The columns mean:
+
+    - *In the ellipse* counts shots with a position (95 % is the aim); *in either* also counts the
+      alternative's ellipse.
+    - *If all direct* is for shots without reflection and false detection.
+    - A *split* shot has its direct sounds in several incidents.
+    - *False taken in* are false detections that count as part of a shot.
+    - Times are CPU of one core.
 """
 
 _HARSH: Final = """
-    The same with more against it than was asked for: every box by itself hears a reflection instead of one
-    sound in five; and a wind of 2 m/s along each axis (standard deviation) that nobody knows, with and
-    without saying so in `wind_sigma_m_s`. Clocks of 1 ms, {runs:,} shots.
+    These rows have harder conditions than required: every box by itself hears a reflection instead of one
+    sound in five; or an unknown wind of 2 m/s along each axis (standard deviation), with and without
+    `wind_sigma_m_s` set. Clocks of 1 ms, {runs:,} shots.
 """
 
 _OVERLAP: Final = """
-    Two shots in different places up to three seconds apart, and automatic fire of three to eight rounds,
-    with the same faults and clocks of 1 ms; {runs:,} of each. *Merged* is a pair of which one incident has
-    direct sounds of both.
+    These are two shots in different places up to three seconds apart, and automatic fire of three to eight
+    rounds. Faults are the same, and clocks have 1 ms; {runs:,} of each. A pair is *merged* if one incident
+    has direct sounds of both.
 """
 
 
-def report(shots: int, further: int, seed: int) -> str:
-    """Measure everything; gives the section."""
+def render_figures(shots: int, further: int, seed: int) -> str:
+    """Measure everything, and return the section."""
     rows = []
     for boxes in GRIDS:
         for clock in _CLOCKS:
-            rows.append(line(str(boxes), clock, measure(one, boxes, Faults(clock), runs=shots, seed=seed)))
+            rows.append(
+                render_position_row(
+                    str(boxes),
+                    clock,
+                    measure_localisation(
+                        simulate_one_shot, boxes, SimulatedFaults(clock), runs=shots, seed=seed
+                    ),
+                )
+            )
             print(" | ".join(rows[-1]), flush=True)
     harsh = []
-    reflecting, windy = Faults(1.0, reflected=0.0, each_reflected=0.2), Faults(1.0, wind_m_s=2.0)
+    reflecting, windy = (
+        SimulatedFaults(1.0, reflected=0.0, each_reflected=0.2),
+        SimulatedFaults(1.0, wind_m_s=2.0),
+    )
     for boxes in (12, 6):
         for name, faults, sigma in (
             (f"{boxes}, each reflected 1 in 5", reflecting, 0.0),
-            (f"{boxes}, wind, not told", windy, 0.0),
-            (f"{boxes}, wind, told", windy, 2.0),
+            (f"{boxes}, wind not set", windy, 0.0),
+            (f"{boxes}, wind set", windy, 2.0),
         ):
-            cell = measure(one, boxes, faults, runs=further, seed=seed, wind_sigma=sigma)
-            harsh.append(line(name, 1.0, cell))
+            cell = measure_localisation(
+                simulate_one_shot, boxes, faults, runs=further, seed=seed, wind_sigma=sigma
+            )
+            harsh.append(render_position_row(name, 1.0, cell))
             print(" | ".join(harsh[-1]), flush=True)
     overlaps = []
     for boxes in GRIDS:
         pairs, bursts = (
-            measure(play, boxes, Faults(1.0), runs=further // 2, seed=seed) for play in (two, burst)
+            measure_localisation(play, boxes, SimulatedFaults(1.0), runs=further // 2, seed=seed)
+            for play in (simulate_two_shots, simulate_automatic_fire)
         )
-        overlaps.append(association_line(boxes, pairs, bursts))
+        overlaps.append(render_association_row(boxes, pairs, bursts))
         print(" | ".join(overlaps[-1]), flush=True)
-    when = f"Written by `make bench-acoustic` on {datetime.now(UTC).date().isoformat()}: {machine()}."
+    when = (
+        f"Written by `make bench-acoustic` on {datetime.now(UTC).date().isoformat()}: {describe_machine()}."
+    )
     return "\n".join(
         [
             f"## {TITLE}\n",
-            paragraph(_TEXT.format(runs=shots)),
-            table(HEAD, rows),
-            paragraph(_HARSH.format(runs=further)),
-            table(HEAD, harsh),
-            paragraph(_OVERLAP.format(runs=further // 2)),
-            table(ASSOCIATION_HEAD, overlaps),
-            paragraph(when),
+            wrap_prose(_TEXT.format(runs=shots)),
+            render_table(HEAD, rows),
+            wrap_prose(_HARSH.format(runs=further)),
+            render_table(HEAD, harsh),
+            wrap_prose(_OVERLAP.format(runs=further // 2)),
+            render_table(ASSOCIATION_HEAD, overlaps),
+            wrap_prose(when),
         ]
     )
 
@@ -302,10 +340,10 @@ def main(
     seed: Annotated[int, typer.Option(help="Of everything that is chance")] = 1,
     docs: Annotated[Path, typer.Option(help="The document whose section is written")] = _DOCS,
 ) -> None:
-    """Simulate shots, find them, and write how well."""
+    """Locate simulated shots, and write the figures."""
     print(" | ".join(HEAD))
-    section = report(shots, further, seed)
-    docs.write_text(replaced(docs.read_text(encoding="utf-8"), section), encoding="utf-8")
+    section = render_figures(shots, further, seed)
+    docs.write_text(replace_section(docs.read_text(encoding="utf-8"), section), encoding="utf-8")
     print(f"\n{section}\nWritten: {docs}")
 
 

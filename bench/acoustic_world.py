@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.acoustics.localisation_inputs import BoxPosition
 from app.acoustics.tangent_plane import TangentPlane
-
-type Floats = NDArray[np.float64]
+from app.platform.kernel.array_types import FloatArray
 
 SIDE_M: Final = 1_000.0
 FRAME: Final = TangentPlane(2.35, 48.86)
@@ -37,8 +35,8 @@ _AIR_DB_PER_M: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Faults:
-    """What goes wrong.
+class SimulatedFaults:
+    """The simulated faults of boxes and air.
 
     Attributes:
         clock_ms: standard error of each clock, which the boxes know.
@@ -56,8 +54,8 @@ class Faults:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class World:
-    """A fleet on its square, and the air on a day.
+class SimulatedFleet:
+    """The boxes on the square, and the air of a day.
 
     Attributes:
         boxes: as they are said to be.
@@ -69,15 +67,15 @@ class World:
     """
 
     boxes: tuple[BoxPosition, ...]
-    truth: Floats
-    offsets: Floats
+    truth: FloatArray
+    offsets: FloatArray
     temperature_c: float
     speed: float
-    wind: Floats
+    wind: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class HeardEvent:
     """An event of a box.
 
     Attributes:
@@ -95,8 +93,8 @@ class Heard:
     kind: str
 
 
-def world(rng: np.random.Generator, count: int, faults: Faults) -> World:
-    """A fleet of 12, 6, 4 or 3 boxes."""
+def make_fleet(rng: np.random.Generator, count: int, faults: SimulatedFaults) -> SimulatedFleet:
+    """Make a fleet of 12, 6, 4 or 3 boxes."""
     said = np.array(GRIDS[count]) * SIDE_M + rng.uniform(-_OFF_M, _OFF_M, (count, 2))
     heights = rng.uniform(3.0, 9.0, count)
     truth = np.column_stack([said, heights]) + rng.normal(0.0, _SURVEY_M, (count, 3))
@@ -109,18 +107,24 @@ def world(rng: np.random.Generator, count: int, faults: Faults) -> World:
     speed = math.sqrt(1.4 * 8.314_462 * (temperature + 273.15) / 0.028_964_5)
     told = temperature + float(rng.normal(0.0, _TEMPERATURE_SIGMA))
     offsets = rng.normal(0.0, faults.clock_ms * 1e-3, count)
-    return World(boxes, truth, offsets, told, speed, rng.normal(0.0, faults.wind_m_s or 1e-12, 2))
+    return SimulatedFleet(boxes, truth, offsets, told, speed, rng.normal(0.0, faults.wind_m_s or 1e-12, 2))
 
 
-def place(rng: np.random.Generator) -> Floats:
-    """Anywhere on the square: east, north, height."""
+def choose_source(rng: np.random.Generator) -> FloatArray:
+    """Choose a random place on the square: east, north, height."""
     return np.array([*rng.uniform(0.0, SIDE_M, 2), rng.uniform(1.0, 2.0)])
 
 
-def hear(
-    rng: np.random.Generator, air: World, source: Floats, *, at: float, shot: int, faults: Faults
-) -> list[Heard]:
-    """What the boxes report of one shot, in no order."""
+def simulate_shot(
+    rng: np.random.Generator,
+    air: SimulatedFleet,
+    source: FloatArray,
+    *,
+    at: float,
+    shot: int,
+    faults: SimulatedFaults,
+) -> list[HeardEvent]:
+    """Simulate the events that boxes report of one shot, in no order."""
     count = len(air.boxes)
     reflected = rng.random(count) < faults.each_reflected
     if rng.random() < faults.reflected:
@@ -141,31 +145,33 @@ def hear(
         box = int(rng.integers(count))
         if rng.random() < 0.5:  # noqa: PLR2004 (half)
             heard = [each for each in heard if each.box != box]
-        wrong = Heard(box, at + float(rng.uniform(-1.0, 3.0)), float(rng.uniform(80, 110)), None, "false")
+        wrong = HeardEvent(
+            box, at + float(rng.uniform(-1.0, 3.0)), float(rng.uniform(80, 110)), None, "false"
+        )
         heard.append(wrong)
     return heard
 
 
 def _heard(  # noqa: PLR0917
     rng: np.random.Generator,
-    air: World,
+    air: SimulatedFleet,
     box: int,
     distance: float,
-    way: Floats,
+    way: FloatArray,
     at: float,
     strength: float,
     shot: int,
     kind: str,
-) -> Heard:
+) -> HeardEvent:
     along = float(air.wind @ way[:2]) / float(np.linalg.norm(way))
     jitter = 0.4e-3 * float(rng.standard_t(5)) + float(rng.exponential(0.4e-3 * distance / SIDE_M))
     seconds = at + distance / (air.speed + along) + jitter + float(air.offsets[box])
     level = strength - 20.0 * math.log10(distance) - _AIR_DB_PER_M * distance
-    return Heard(box, seconds, level + float(rng.normal(0.0, _LEVEL_SIGMA_DB)), shot, kind)
+    return HeardEvent(box, seconds, level + float(rng.normal(0.0, _LEVEL_SIGMA_DB)), shot, kind)
 
 
-def _detour(rng: np.random.Generator, way: Floats) -> float:
-    """How much longer the way over a wall near the box is: to the image of the source behind it, m."""
+def _detour(rng: np.random.Generator, way: FloatArray) -> float:
+    """Compute the additional path by a wall near the box, to the image of the source behind it, m."""
     turn = rng.uniform(0.0, 2.0 * math.pi)
     normal = np.array([math.cos(turn), math.sin(turn)])
     if float(way[:2] @ normal) < 0:

@@ -1,4 +1,4 @@
-"""How quickly a rule is tried on stored samples: a year of one box, a sample a minute."""
+"""Measures back-tests of rules on a year of one box, a sample a minute."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import asyncpg
 
 from bench.load import box_id
 from bench.process import FailedError
-from bench.stack import Stack
+from bench.stack import BenchStack
 
 MINUTES: Final = 525_600
 """Samples of a year."""
@@ -30,7 +30,7 @@ _DUST: Final = {"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20
 RULES: Final[Mapping[str, dict[str, Any]]] = {
     "a threshold, for ten minutes": {**_DUST, "for": "PT10M"},
     "a mean over an hour": {**_DUST, "threshold": 22, "function": "mean", "window": "PT1H"},
-    "a mean over 24 hours, three quarters of it there": {
+    "a mean over 24 hours, with three quarters of the samples": {
         **_DUST,
         "threshold": 20,
         "clear": 18,
@@ -39,11 +39,11 @@ RULES: Final[Mapping[str, dict[str, Any]]] = {
         "coverage": 75,
     },
 }
-"""What is tried, by what it is called."""
+"""The conditions, by their label in the report."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class BacktestRun:
     """One back-test.
 
     Attributes:
@@ -59,7 +59,7 @@ class Tried:
     alerts: int
 
     def row(self) -> list[str]:
-        """Cells of the report's table."""
+        """Return the cells of the report's table."""
         return [
             self.name,
             f"{self.samples:,}",
@@ -69,7 +69,7 @@ class Tried:
         ]
 
     def line(self) -> str:
-        """The same in one line, for whoever watches."""
+        """Format the run as a line of progress."""
         return (
             f"{self.name}: {self.samples:,} samples in {self.seconds:.1f} s, "
             f"{self.samples / self.seconds:,.0f} a second; {self.alerts:,} alerts"
@@ -79,7 +79,7 @@ class Tried:
 HEAD: Final = ["condition", "samples", "time", "samples/s", "alerts"]
 
 
-async def measure(stack: Stack, *, samples: int = MINUTES) -> list[Tried]:
+async def measure(stack: BenchStack, *, samples: int = MINUTES) -> list[BacktestRun]:
     """Fill a year, and try each rule on it.
 
     Raises:
@@ -107,6 +107,6 @@ async def measure(stack: Stack, *, samples: int = MINUTES) -> list[Tried]:
             if found["state"] != "done":
                 raise FailedError(f"{name}: {found['state']}, {found['error']}")
             summary = found["result"]["summary"]
-            tried.append(Tried(name, summary["samples"], summary["elapsed_s"], summary["alerts"]))
+            tried.append(BacktestRun(name, summary["samples"], summary["elapsed_s"], summary["alerts"]))
     await stack.drop("backtests")
     return tried

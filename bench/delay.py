@@ -1,4 +1,4 @@
-"""How long after a box publishes a sample the client's webhook has the alert, at a steady rate.
+"""Measures the latency from a published sample to the client's webhook, at a steady rate.
 
 Publisher and receiver are this process, so one clock measures both ends.
 """
@@ -15,11 +15,11 @@ from typing import Any, Final
 import asyncpg
 from aiohttp import web
 
-from bench.load import METRICS, RANGES, Load, Sample, box_id, topic, vigie_message
+from bench.load import METRICS, RANGES, LoadSample, MessageLoad, box_id, topic, vigie_message
 from bench.process import FailedError
-from bench.publisher import Account, drop_session, encode_connect, encode_publish
+from bench.publisher import BrokerAccount, drop_session, encode_connect, encode_publish
 from bench.results import percentile
-from bench.stack import Stack, free_port
+from bench.stack import BenchStack, free_port
 
 _BOXES: Final = 1_000  # each sends once a second
 _ALERTS_EVERY: Final = 20  # one box in so many fires, each second others
@@ -32,8 +32,8 @@ _PACKET_IDS: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True)
-class Delays:
-    """What was found.
+class AlertDelays:
+    """The latencies of alerts.
 
     Attributes:
         rate: messages a second that were published.
@@ -48,19 +48,19 @@ class Delays:
     delays_ms: tuple[float, ...]
 
     def line(self) -> str:
-        """In one line."""
+        """Format the result as a sentence."""
         if not self.delays_ms:
-            return f"{self.expected:,} alerts due, none came"
+            return f"None of {self.expected:,} alerts arrived"
         p50, p99 = percentile(self.delays_ms, 0.5), percentile(self.delays_ms, 0.99)
         return (
-            f"{self.rate:,.0f} messages/s for {self.seconds:.0f} s; {len(self.delays_ms):,} of "
-            f"{self.expected:,} alerts came; p50 {p50:.0f} ms, p99 {p99:.0f} ms,"
+            f"Load: {self.rate:,.0f} messages/s for {self.seconds:.0f} s. Result: {len(self.delays_ms):,} of "
+            f"{self.expected:,} alerts arrived; p50 {p50:.0f} ms, p99 {p99:.0f} ms,"
             f" longest {max(self.delays_ms):.0f} ms"
         )
 
 
 class _Receiver:
-    """The client's webhook: notes when each alert came, by box and measurement time."""
+    """Receives alerts as the client's webhook, and records their times by box and measurement time."""
 
     def __init__(self) -> None:
         self.came: dict[tuple[str, str], float] = {}
@@ -86,7 +86,7 @@ class _Receiver:
 
 
 @asynccontextmanager
-async def _connection(account: Account) -> AsyncIterator[asyncio.StreamWriter]:
+async def _connection(account: BrokerAccount) -> AsyncIterator[asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection(account.host, account.port)
 
     async def discard() -> None:
@@ -103,10 +103,10 @@ async def _connection(account: Account) -> AsyncIterator[asyncio.StreamWriter]:
         discarding.cancel()
 
 
-async def _publish(stack: Stack, seconds: int) -> tuple[dict[tuple[str, int], float], float]:
+async def _publish(stack: BenchStack, seconds: int) -> tuple[dict[tuple[str, int], float], float]:
     """Send each box's sample of each second in its turn; gives when alarming ones were sent, and the rate."""
     sent: dict[tuple[str, int], float] = {}
-    samples = list(Load(_BOXES, _BOXES, 0).samples())
+    samples = list(MessageLoad(_BOXES, _BOXES, 0).samples())
     per_tick = round(_BOXES * _TICK_S)
     async with _connection(stack.account("gateway")) as writer:
         began = time.monotonic()
@@ -127,7 +127,7 @@ async def _publish(stack: Stack, seconds: int) -> tuple[dict[tuple[str, int], fl
     return sent, rate
 
 
-def _calm(sample: Sample) -> Sample:
+def _calm(sample: LoadSample) -> LoadSample:
     return sample._replace(values=(RANGES[METRICS[0]][0], *sample.values[1:]))
 
 
@@ -141,7 +141,7 @@ async def _consuming(database: str) -> None:
         await connection.close()
 
 
-async def measure(stack: Stack, *, seconds: int = 20) -> Delays:
+async def measure(stack: BenchStack, *, seconds: int = 20) -> AlertDelays:
     """Run ingest and delivery, publish steadily, and see when alerts arrive.
 
     Raises:
@@ -167,7 +167,7 @@ async def measure(stack: Stack, *, seconds: int = 20) -> Delays:
     delays = tuple((came[key] - at) * 1000 for key, at in sent.items() if key in came)
     if not delays:
         raise FailedError("No alert came.")
-    return Delays(rate, float(seconds), len(sent), delays)
+    return AlertDelays(rate, float(seconds), len(sent), delays)
 
 
 def _milliseconds(text: str) -> int:

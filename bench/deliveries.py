@@ -1,4 +1,4 @@
-"""How many webhooks a second go out, what each costs, and whom a receiver that hangs holds up.
+"""Measures the rate and the cost of webhook deliveries, and the effect of a hanging receiver on others.
 
 The receiver is a process of its own (`bench.receiver`); the monotonic clock is the machine's, so this process
 and that one read the same.
@@ -21,17 +21,17 @@ from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.notifications.http.webhook_signatures import generate_secret
 from app.platform.kernel.ids import new_id
-from bench.measure import Reading, peak_rss
+from bench.measure import CpuReading, peak_rss
 from bench.process import FailedError, python
 from bench.results import percentile
-from bench.stack import Stack, free_port
+from bench.stack import BenchStack, free_port
 
 NAMES: Final[dict[str, str]] = {
     "g": "**Vigie deliver**",
-    "h": "the usual way: httpx, a row read and a row written for each, eight at once",
-    "i": "aiohttp from memory, eight at once, stores nothing",
+    "h": "the usual way: httpx, a row read and a row written for each, eight concurrent",
+    "i": "aiohttp from memory, eight concurrent, stores nothing",
 }
-"""Who delivers, by letter."""
+"""The senders, by letter."""
 
 MANY: Final = 20_000
 _DATABASE: Final = "deliveries"
@@ -40,14 +40,14 @@ _LOOK_EVERY_S: Final = 0.02
 _SETTLE_S: Final = 2.0
 _TICK_S: Final = 0.01
 RATE: Final = 100
-"""Events a second that endpoints get side by side."""
+"""Events a second for each endpoint while delays are measured."""
 _BATCH: Final = 1_000
 _DELIVERED: Final = "SELECT count(*) FROM deliveries WHERE state = 'delivered'"
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """One run of many deliveries.
+class DeliveryRun:
+    """A run of many deliveries by one sender.
 
     Attributes:
         letter: who delivered.
@@ -73,7 +73,7 @@ class Sent:
         return self.messages / self.seconds
 
     def row(self) -> list[str]:
-        """Cells of the report's table."""
+        """Return the cells of the report's table."""
         return [
             f"({self.letter}) {NAMES[self.letter]}",
             f"{self.rate:,.0f}",
@@ -84,7 +84,7 @@ class Sent:
         ]
 
     def line(self) -> str:
-        """The same in one line, for whoever watches."""
+        """Format the run as a line of progress."""
         cpu = ", ".join(f"{name} {seconds / self.messages * 1e6:,.0f}" for name, seconds in self.cpu.items())
         return (
             f"({self.letter}) {self.rate:,.0f} deliveries/s; CPU µs/delivery: {cpu}; lost {self.lost},"
@@ -92,12 +92,12 @@ class Sent:
         )
 
 
-HEAD: Final = ["who", "deliveries/s", "CPU deliver", "CPU PostgreSQL", "peak", "lost", "twice"]
+HEAD: Final = ["sender", "deliveries/s", "CPU deliver", "CPU PostgreSQL", "peak", "lost", "twice"]
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """Delays of one endpoint while others do something.
+class EndpointDelays:
+    """Delays of one endpoint, by the behaviour of the other endpoints.
 
     Attributes:
         others: what they do.
@@ -108,11 +108,11 @@ class Beside:
     delays_ms: tuple[float, ...]
 
     def at(self, share: float) -> float:
-        """A percentile (ms)."""
+        """Return a percentile (ms)."""
         return percentile(self.delays_ms, share)
 
     def row(self) -> list[str]:
-        """Cells of the report's table."""
+        """Return the cells of the report's table."""
         return [
             self.others,
             f"{len(self.delays_ms):,}",
@@ -122,29 +122,29 @@ class Beside:
         ]
 
 
-BESIDE_HEAD: Final = ["the others", "deliveries", "p50 (ms)", "p99 (ms)", "longest (ms)"]
+BESIDE_HEAD: Final = ["the other endpoints", "deliveries", "p50 (ms)", "p99 (ms)", "longest (ms)"]
 
 
-class Receiver:
-    """The client's receiver, as others see it."""
+class ReceiverProcess:
+    """A receiver in a separate process."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
 
     async def came(self) -> dict[str, dict[str, list[float]]]:
-        """What came, by path and id."""
+        """Return the received deliveries, by path and id."""
         async with aiohttp.ClientSession() as client, client.get(f"{self.url}/") as answer:
             found: dict[str, dict[str, list[float]]] = json.loads(await answer.read())
             return found
 
 
 @asynccontextmanager
-async def receiver(stack: Stack) -> AsyncIterator[Receiver]:
-    """Run a receiver for the length of a block."""
+async def receiver(stack: BenchStack) -> AsyncIterator[ReceiverProcess]:
+    """Run a receiver during a block."""
     port = free_port()
     log = stack.folder / "receiver.log"
     async with python("bench.receiver", str(port), environment=stack.environment(""), log=log):
-        found = Receiver(port)
+        found = ReceiverProcess(port)
         async with asyncio.timeout(_SETTLE_S * 5):
             while True:
                 try:
@@ -157,7 +157,7 @@ async def receiver(stack: Stack) -> AsyncIterator[Receiver]:
 
 
 def _record(organisation: UUID, number: int) -> OutboxRecord:
-    """An event as large as a real one."""
+    """Build an event of realistic size."""
     payload: dict[str, Any] = {
         "alert_id": uuid4(),
         "rule_id": uuid4(),
@@ -187,8 +187,8 @@ def _record(organisation: UUID, number: int) -> OutboxRecord:
     return OutboxRecord(new_id(), organisation, None, "alert.firing", payload, datetime.now(UTC))
 
 
-async def _organisation(stack: Stack, database: str, urls: list[str]) -> UUID:
-    """A client with these endpoints."""
+async def _organisation(stack: BenchStack, database: str, urls: list[str]) -> UUID:
+    """Create an organisation with these endpoints."""
     async with stack.api(database) as client:
         made = await client.call("POST", "/v1/organisations", {"name": "Bench"})
         for url in urls:
@@ -203,8 +203,8 @@ async def _delivered(connection: asyncpg.Connection, wanted: int) -> None:
             await asyncio.sleep(0.1)
 
 
-async def vigie(stack: Stack, many: int = MANY) -> Sent:
-    """Let a backlog of events go out to one endpoint."""
+async def vigie(stack: BenchStack, many: int = MANY) -> DeliveryRun:
+    """Deliver a backlog of events to one endpoint with Vigie."""
     database = await stack.database(_DATABASE)
     connection = await asyncpg.connect(database)
     try:
@@ -215,9 +215,9 @@ async def vigie(stack: Stack, many: int = MANY) -> Sent:
                 await enqueue_events(connection, records[start : start + _BATCH])
             async with stack.role("deliver", database) as running:
                 pids = {"deliver": running.pid, "postgres": stack.postgres.pid}
-                before = Reading.now(pids)
+                before = CpuReading.now(pids)
                 await _delivered(connection, many)
-                after = Reading.now(pids)
+                after = CpuReading.now(pids)
                 peak = peak_rss(running.pid)
             came = (await fast.came())["/fast"]
     finally:
@@ -225,7 +225,7 @@ async def vigie(stack: Stack, many: int = MANY) -> Sent:
     await stack.drop(_DATABASE)
     first = min(instants[0] for instants in came.values())
     wanted = {build_message_id(record.id) for record in records}
-    return Sent(
+    return DeliveryRun(
         "g",
         many,
         after.at - first,
@@ -236,8 +236,8 @@ async def vigie(stack: Stack, many: int = MANY) -> Sent:
     )
 
 
-async def other(stack: Stack, letter: str, many: int = MANY) -> Sent:
-    """The same with a competitor (h or i), from a table of its own."""
+async def other(stack: BenchStack, letter: str, many: int = MANY) -> DeliveryRun:
+    """Send the same backlog with a competitor (h or i), from a separate table."""
     database = await stack.database(_DATABASE)
     connection = await asyncpg.connect(database)
     module = {"h": "bench.competitors.post_each", "i": "bench.competitors.post_only"}[letter]
@@ -255,10 +255,10 @@ async def other(stack: Stack, letter: str, many: int = MANY) -> Sent:
             environment = stack.environment(database)
             async with python(module, *arguments, environment=environment, log=log, piped=True) as running:
                 pids = {"deliver": running.pid, "postgres": stack.postgres.pid}
-                before = Reading.now(pids)
+                before = CpuReading.now(pids)
                 async with asyncio.timeout(_WITHIN_S):
                     ended = await running.told("done")
-                after = Reading.now(pids)
+                after = CpuReading.now(pids)
                 peak = peak_rss(running.pid)
             came = (await fast.came())["/fast"]
     finally:
@@ -266,16 +266,18 @@ async def other(stack: Stack, letter: str, many: int = MANY) -> Sent:
     await stack.drop(_DATABASE)
     first = min(instants[0] for instants in came.values())
     twice = sum(len(instants) - 1 for instants in came.values())
-    return Sent(letter, many, ended - first, after.since(before), peak, many - len(came), twice)
+    return DeliveryRun(letter, many, ended - first, after.since(before), peak, many - len(came), twice)
 
 
-async def rates(stack: Stack, many: int = MANY) -> list[Sent]:
-    """All three, one after the other."""
+async def measure_delivery_rates(stack: BenchStack, many: int = MANY) -> list[DeliveryRun]:
+    """Measure the three senders in sequence."""
     return [await vigie(stack, many), await other(stack, "h", many), await other(stack, "i", many)]
 
 
-async def beside(stack: Stack, *, others: str, hanging: int, answering: int, seconds: int) -> Beside:
-    """Delays of one endpoint at a steady rate, while others get the same events and hang, or answer.
+async def measure_endpoint_delays(
+    stack: BenchStack, *, others: str, hanging: int, answering: int, seconds: int
+) -> EndpointDelays:
+    """Measure the delays of one endpoint at a steady rate, while others answer or hang.
 
     Raises:
         FailedError: something that was due did not arrive.
@@ -309,22 +311,26 @@ async def beside(stack: Stack, *, others: str, hanging: int, answering: int, sec
         raise FailedError(
             f"{missing} of {len(sent)} deliveries had not arrived {_SETTLE_S:.0f} s after the last"
         )
-    return Beside(others, tuple((came[key][0] - at) * 1000 for key, at in sent.items()))
+    return EndpointDelays(others, tuple((came[key][0] - at) * 1000 for key, at in sent.items()))
 
 
-async def isolation(stack: Stack, *, seconds: int = 10, rounds: int = 2) -> list[Beside]:
-    """The same endpoint beside one that answers or hangs, and beside twenty that do, by turns."""
+async def compare_endpoint_delays(
+    stack: BenchStack, *, seconds: int = 10, rounds: int = 2
+) -> list[EndpointDelays]:
+    """Compare one endpoint beside one or twenty others that answer or hang, in alternation."""
     cases = {
-        "one that answers": (0, 1),
-        "one that hangs": (1, 0),
-        "twenty that answer": (0, 20),
-        "twenty that hang": (20, 0),
+        "one answering endpoint": (0, 1),
+        "one hanging endpoint": (1, 0),
+        "twenty answering endpoints": (0, 20),
+        "twenty hanging endpoints": (20, 0),
     }
     found: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(rounds):
         order = list(cases) if number % 2 == 0 else list(reversed(cases))
         for name in order:
             hanging, answering = cases[name]
-            part = await beside(stack, others=name, hanging=hanging, answering=answering, seconds=seconds)
+            part = await measure_endpoint_delays(
+                stack, others=name, hanging=hanging, answering=answering, seconds=seconds
+            )
             found[name] += part.delays_ms
-    return [Beside(name, tuple(delays)) for name, delays in found.items()]
+    return [EndpointDelays(name, tuple(delays)) for name, delays in found.items()]

@@ -1,4 +1,4 @@
-"""One competitor against one backlog: session, backlog, process, clocks, and what is in the table afterwards.
+"""Runs one competitor on one backlog, with its clocks, and counts the rows afterwards.
 
 The clock runs from the competitor's connection to the broker to its last commit (to its last acknowledgement
 where it stores nothing). Each has a database of its own, and no other session exists at the broker.
@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import asyncpg
 
-from bench.competitors.task import Task
-from bench.load import Load, flat_message, topic, vigie_message
-from bench.measure import Reading, connected, peak_rss, reset_peak
-from bench.process import FailedError, Running, python
+from bench.competitors.task import CompetitorTask
+from bench.load import MessageLoad, flat_message, topic, vigie_message
+from bench.measure import CpuReading, connected, peak_rss, reset_peak
+from bench.process import FailedError, RunningProcess, python
 from bench.publisher import CONNECTIONS, drop_session, make_session, publish
-from bench.results import Drain
-from bench.stack import Stack, free_port
+from bench.results import DrainResult
+from bench.stack import BenchStack, free_port
 from bench.tables import all_stored, box_keys, steps, stored
 
 WITHIN_S: Final = 150.0
@@ -43,8 +43,8 @@ Watch = Callable[[float, Mapping[str, int]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """What is drained, and by whom.
+class DrainCourse:
+    """The backlog, and the consumer that drains it.
 
     Attributes:
         letter: the competitor.
@@ -55,23 +55,23 @@ class Course:
     """
 
     letter: str
-    load: Load
+    load: MessageLoad
     rules_per_site: int = 20
     sites: int = 10
     further: tuple[dict[str, Any], ...] = ()
 
     @property
     def client_id(self) -> str:
-        """Whose session holds the backlog."""
+        """The client id of the session that holds the backlog."""
         return _VIGIE_CLIENT if self.letter == "e" else f"bench-{self.letter}"
 
     @property
     def filters(self) -> tuple[str, ...]:
-        """What the session is subscribed to."""
+        """The topic filters of the session."""
         return _VIGIE_FILTERS if self.letter == "e" else (_TELEMETRY,)
 
 
-async def run(stack: Stack, course: Course, watch: Watch | None = None) -> Drain:
+async def run(stack: BenchStack, course: DrainCourse, watch: Watch | None = None) -> DrainResult:
     """Let one competitor drain its backlog; a failure is a result too.
 
     Args:
@@ -87,10 +87,10 @@ async def run(stack: Stack, course: Course, watch: Watch | None = None) -> Drain
         failure = f"It was not done within {within_s:.0f} s."
     except (FailedError, OSError, asyncpg.PostgresError) as error:
         failure = str(error)
-    return Drain(course.letter, course.load.messages, failure=failure)
+    return DrainResult(course.letter, course.load.messages, failure=failure)
 
 
-async def _run(stack: Stack, course: Course, watch: Watch | None) -> Drain:
+async def _run(stack: BenchStack, course: DrainCourse, watch: Watch | None) -> DrainResult:
     name = f"drain_{course.letter}"
     database = await stack.database_with_fleet(
         name,
@@ -114,7 +114,7 @@ async def _run(stack: Stack, course: Course, watch: Watch | None) -> Drain:
         await stack.drop(name)
 
 
-async def _messages(course: Course, database: str) -> Iterable[tuple[str, bytes]]:
+async def _messages(course: DrainCourse, database: str) -> Iterable[tuple[str, bytes]]:
     def of_vigie() -> Iterator[tuple[str, bytes]]:
         for sample in course.load.samples():
             yield topics[sample.box], vigie_message(sample)
@@ -131,8 +131,8 @@ async def _messages(course: Course, database: str) -> Iterable[tuple[str, bytes]
 
 
 def _started(
-    stack: Stack, course: Course, database: str, metrics_port: int
-) -> AbstractAsyncContextManager[Running]:
+    stack: BenchStack, course: DrainCourse, database: str, metrics_port: int
+) -> AbstractAsyncContextManager[RunningProcess]:
     if course.letter == "e":
         return stack.role(
             "ingest",
@@ -141,7 +141,7 @@ def _started(
             VIGIE_METRICS_PORT=str(metrics_port),
         )
     broker, load = stack.account("ingest"), course.load
-    task = Task(
+    task = CompetitorTask(
         messages=load.messages,
         host=broker.host,
         port=broker.port,
@@ -164,17 +164,17 @@ def _started(
 
 
 async def _measure(
-    stack: Stack, course: Course, database: str, running: Running, watch: Watch | None
-) -> Drain:
+    stack: BenchStack, course: DrainCourse, database: str, running: RunningProcess, watch: Watch | None
+) -> DrainResult:
     pids = {"consumer": running.pid, **stack.services}
     if course.letter == "d":
         await running.told("ready")
-        before = Reading.now(pids)
+        before = CpuReading.now(pids)
         await running.go()
     else:
         if not await connected(running.pid, stack.mosquitto.port):
             raise FailedError(f"It did not connect to the broker: {running.last_words()}")
-        before = Reading.now(pids)
+        before = CpuReading.now(pids)
     for pid in stack.services.values():
         reset_peak(pid)
     watching = None if watch is None else asyncio.create_task(_watch(watch, before.at, pids))
@@ -183,7 +183,7 @@ async def _measure(
             await all_stored(database, course.load.last_of(CONNECTIONS), running.check)
         else:
             await running.told("done")
-        after = Reading.now(pids)
+        after = CpuReading.now(pids)
     finally:
         if watching is not None:
             watching.cancel()
@@ -197,12 +197,12 @@ async def _watch(watch: Watch, began: float, pids: Mapping[str, int]) -> None:
 
 
 async def _result(
-    course: Course, database: str, before: Reading, after: Reading, pids: dict[str, int]
-) -> Drain:
+    course: DrainCourse, database: str, before: CpuReading, after: CpuReading, pids: dict[str, int]
+) -> DrainResult:
     # PostgreSQL's processes share most of what they hold; (d) knows no broker.
     measured = ("consumer",) if course.letter == "d" else ("consumer", "mosquitto")
     peak = {name: peak_rss(pids[name]) for name in measured}
-    drain = Drain(
+    drain = DrainResult(
         course.letter,
         course.load.messages,
         seconds=after.at - before.at,

@@ -1,4 +1,4 @@
-"""What an export costs: how quickly a million samples leave as each format, and how the API process grows.
+"""Measures exports of a million samples in each format: rate, CPU and memory of the API process.
 
 Meanwhile somebody else reads on, whose answers tell whether the process is held up.
 """
@@ -15,17 +15,17 @@ import asyncpg
 import psutil
 
 from bench.load import METRICS, RANGES
-from bench.measure import Reading, rss
+from bench.measure import CpuReading, rss
 from bench.process import FailedError
 from bench.results import percentile
-from bench.stack import Stack
+from bench.stack import BenchStack
 
 SAMPLES: Final = 1_000_000
-"""Of all boxes together."""
+"""Samples of all boxes."""
 BOXES: Final = 20
-"""That they are of."""
+"""Boxes that sent them."""
 ASK_EVERY_S: Final = 0.05
-"""Between an answer to somebody else and the next question."""
+"""The interval between requests of another client."""
 FORMATS: Final = ("csv", "ndjson", "geojson", "parquet")
 
 _DATABASE: Final = "exports"
@@ -47,8 +47,8 @@ FROM boxes b, generate_series(0, $2::int - 1) AS n
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
-    """One export.
+class ExportRun:
+    """An export in one format.
 
     Attributes:
         format: what the file is.
@@ -75,7 +75,7 @@ class Exported:
     others_ms: Sequence[float]
 
     def row(self) -> list[str]:
-        """Cells of the report's table."""
+        """Return the cells of the report's table."""
         return [
             self.format,
             f"{self.size / _MIB:.0f} MiB",
@@ -92,15 +92,15 @@ class Exported:
         ]
 
     def line(self) -> str:
-        """The same in one line, for whoever watches."""
+        """Format the export as a line of progress."""
         return f"{self.format}: " + ", ".join(
             f"{name} {cell}" for name, cell in zip(HEAD[1:], self.row()[1:], strict=True)
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Exports:
-    """All of them.
+class ExportResults:
+    """The exports in all formats.
 
     Attributes:
         fresh: memory of the API process before its first export (bytes).
@@ -110,7 +110,7 @@ class Exports:
 
     fresh: int
     quiet_ms: Sequence[float]
-    made: Sequence[Exported]
+    made: Sequence[ExportRun]
 
 
 HEAD: Final = [
@@ -120,7 +120,7 @@ HEAD: Final = [
 
 
 class _Watch:
-    """Looks at a process and its children, and asks something else of it, for the length of a block."""
+    """Samples the memory of a process and its children during a block, while another client reads."""
 
     def __init__(self, pid: int, session: aiohttp.ClientSession, address: str) -> None:
         self._process = psutil.Process(pid)
@@ -155,7 +155,7 @@ class _Watch:
             await asyncio.sleep(ASK_EVERY_S)
 
 
-async def measure(stack: Stack, *, samples: int = SAMPLES) -> Exports:
+async def measure(stack: BenchStack, *, samples: int = SAMPLES) -> ExportResults:
     """Fill a database, and export all of it in each format.
 
     Raises:
@@ -184,12 +184,12 @@ async def measure(stack: Stack, *, samples: int = SAMPLES) -> Exports:
                 pids = {"api": running.pid, **stack.services}
                 found.append(await _export(session, format_, pids, site=site, samples=samples))
     await stack.drop(_DATABASE)
-    return Exports(fresh, quiet.took_ms, found)
+    return ExportResults(fresh, quiet.took_ms, found)
 
 
 async def _export(
     session: aiohttp.ClientSession, format_: str, pids: Mapping[str, int], *, site: str, samples: int
-) -> Exported:
+) -> ExportRun:
     end = _START + timedelta(seconds=_STEP_S * samples)
     asked: dict[str, Any] = {"site": site, "format": format_, "metric": list(METRICS)}
     asked |= {"from": _START.isoformat(), "to": end.isoformat()}
@@ -198,7 +198,7 @@ async def _export(
     async with session.get(_PATH, params=soon) as answer:
         await answer.read()
     await asyncio.sleep(1)
-    before, begun = rss(pids["api"]), Reading.now(pids)
+    before, begun = rss(pids["api"]), CpuReading.now(pids)
     size = rows = 0
     first_s = 0.0
     async with (
@@ -211,11 +211,11 @@ async def _export(
             first_s = first_s or time.monotonic() - begun.at
             size += len(chunk)
             rows += chunk.count(b"\n")
-    ended = Reading.now(pids)
+    ended = CpuReading.now(pids)
     overhead = {"csv": 1, "ndjson": 0, "geojson": 2}.get(format_)
     if overhead is not None and rows - overhead != samples:
         raise FailedError(f"{rows - overhead} of {samples} samples are in the file.")
-    return Exported(
+    return ExportRun(
         format_,
         samples,
         size,

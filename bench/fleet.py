@@ -1,4 +1,4 @@
-"""A fleet of boxes connected at once, each with its own account, through a crash of the broker.
+"""Connects a fleet of boxes at once, each with its own account, and crashes the broker.
 
 The boxes are two processes of their own (`bench.fleet_client`). Each box was registered with `ack`, and keeps
 a sample until Vigie names it: what was made and what is stored are compared at the end.
@@ -21,11 +21,11 @@ from app.platform.broker.mosquitto_password_hash import (
 )
 from bench.load import box_id
 from bench.measure import cpu_seconds, rss
-from bench.process import FailedError, Running, python
+from bench.process import FailedError, RunningProcess, python
 from bench.publisher import drop_session
-from bench.stack import Stack
+from bench.stack import BenchStack
 from bench.tables import stored
-from simulators.rest import Api
+from simulators.rest import ApiClient
 
 BOXES: Final = 10_000
 PERIOD_S: Final = 60.0
@@ -43,8 +43,8 @@ _ROLES: Final = ("ingest", "deliver", "maintain")
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """How a fleet came to be connected.
+class FleetArrival:
+    """The time and cost of connecting a fleet.
 
     Attributes:
         half_s: seconds until half of the boxes were.
@@ -61,7 +61,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class FleetResult:
-    """What was found.
+    """The results of a fleet.
 
     Attributes:
         boxes: how many.
@@ -80,12 +80,12 @@ class FleetResult:
     """
 
     boxes: int
-    cold: Arrival
+    cold: FleetArrival
     seconds: float
     made: int
     memory: Mapping[str, int]
     broker_back_s: float
-    again: Arrival
+    again: FleetArrival
     total: int
     stored: int
     twice: int
@@ -97,9 +97,9 @@ class FleetResult:
 
 @dataclass(slots=True)
 class _Client:
-    """One process of boxes, and what it said last."""
+    """A process of boxes, with its last report."""
 
-    running: Running
+    running: RunningProcess
     said: dict[str, float] = field(default_factory=dict)
 
     async def listen(self) -> None:
@@ -114,13 +114,13 @@ class _Client:
 
 
 class _Clients:
-    """All boxes."""
+    """All processes of boxes."""
 
     def __init__(self, clients: Sequence[_Client]) -> None:
         self._clients = clients
 
     def begun(self) -> bool:
-        """Whether each has said something."""
+        """Whether each process has reported."""
         return all(client.said for client in self._clients)
 
     def total(self, name: str) -> int:
@@ -144,26 +144,26 @@ class _Clients:
     def _shown(self) -> str:
         return ", ".join(f"{self.total(name):,} {name}" for name in ("connected", "made", "named", "refused"))
 
-    async def arrive(self, boxes: int, began: "_Beginning", broker: Callable[[], int]) -> Arrival:
+    async def arrive(self, boxes: int, began: "_Beginning", broker: Callable[[], int]) -> FleetArrival:
         """Wait for all of them."""
         half = await self.until(
             lambda: self.total("connected") >= boxes / 2, _CONNECT_WITHIN_S, "half is due"
         )
         every = await self.until(lambda: self.total("connected") == boxes, _CONNECT_WITHIN_S, "all are due")
         attempts = self.total("attempts") - began.attempts
-        return Arrival(half - began.at, every - began.at, attempts, cpu_seconds(broker()) - began.cpu_s)
+        return FleetArrival(half - began.at, every - began.at, attempts, cpu_seconds(broker()) - began.cpu_s)
 
 
 @dataclass(frozen=True, slots=True)
 class _Beginning:
-    """What there was before boxes connected: the instant, connections begun, CPU seconds of the broker."""
+    """The state before boxes connect: time, connections begun, CPU seconds of the broker."""
 
     at: float
     attempts: int
     cpu_s: float
 
 
-async def _register(client: Api, boxes: int) -> list[tuple[int, str]]:
+async def _register(client: ApiClient, boxes: int) -> list[tuple[int, str]]:
     """Register the fleet, each box with `ack`; gives indexes and passwords."""
     place = {"type": "Point", "coordinates": [1.44, 43.6]}
     site = {"name": "Fleet", "kind": "street", "timezone": "Europe/Paris", "location": place}
@@ -183,7 +183,7 @@ async def _register(client: Api, boxes: int) -> list[tuple[int, str]]:
 
 @asynccontextmanager
 async def _clients(
-    stack: Stack, boxes: Sequence[tuple[int, str]], period_s: float
+    stack: BenchStack, boxes: Sequence[tuple[int, str]], period_s: float
 ) -> AsyncIterator[_Clients]:
     async with AsyncExitStack() as processes:
         found, listening = [], []
@@ -220,7 +220,7 @@ def _check_us() -> float:
     return (time.process_time() - began) / _HASHES * 1e6
 
 
-async def _crash(stack: Stack, clients: _Clients, boxes: int) -> tuple[float, Arrival]:
+async def _crash(stack: BenchStack, clients: _Clients, boxes: int) -> tuple[float, FleetArrival]:
     """Kill the broker, start it again, and wait for all boxes."""
     broker = stack.mosquitto
     began = _Beginning(time.monotonic(), clients.total("attempts"), 0.0)
@@ -233,7 +233,7 @@ async def _crash(stack: Stack, clients: _Clients, boxes: int) -> tuple[float, Ar
     return back, await clients.arrive(boxes, began, lambda: broker.pid)
 
 
-async def measure(stack: Stack, *, boxes: int = BOXES, period_s: float = PERIOD_S) -> FleetResult:
+async def measure(stack: BenchStack, *, boxes: int = BOXES, period_s: float = PERIOD_S) -> FleetResult:
     """Connect a fleet, have it send for one period, kill the broker, and see that nothing is missing.
 
     Raises:
@@ -265,9 +265,9 @@ async def measure(stack: Stack, *, boxes: int = BOXES, period_s: float = PERIOD_
 
 
 async def _observe(
-    stack: Stack, clients: _Clients, boxes: int, seconds: float, pids: Mapping[str, int]
+    stack: BenchStack, clients: _Clients, boxes: int, seconds: float, pids: Mapping[str, int]
 ) -> dict[str, Any]:
-    """The course itself; gives the parts of the result that it has seen."""
+    """Observe a fleet through cold start and crash, and return the measured parts of the result."""
     empty = rss(stack.mosquitto.pid)
     await clients.until(clients.begun, _CONNECT_WITHIN_S, "they must begin")
     beginning = _Beginning(time.monotonic(), 0, cpu_seconds(stack.mosquitto.pid))

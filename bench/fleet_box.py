@@ -1,4 +1,4 @@
-"""One box as the guide for boxes has it: its own account, back-off with jitter, samples kept until named.
+"""Simulates a box by the guide: its own account, back-off with jitter, samples stored until acknowledged.
 
 Owns the box's side of MQTT 5 and what it must remember. Knows no other box, and no clock but its loop's.
 """
@@ -12,7 +12,7 @@ from typing import Final, cast
 
 import mqtt5
 
-from bench.load import METRICS, RANGES, Sample, box_id, topic, vigie_message
+from bench.load import METRICS, RANGES, LoadSample, box_id, topic, vigie_message
 
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 30.0
@@ -23,8 +23,8 @@ _SUBSCRIBE_ID: Final = 65_535
 
 
 @dataclass(slots=True)
-class Tally:
-    """What the boxes of a process have done so far.
+class FleetTally:
+    """The counters of the boxes of a process.
 
     Attributes:
         connected: boxes that may publish now.
@@ -46,9 +46,9 @@ class Tally:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection of a box: from CONNECT to its end, whoever causes that."""
+    """A connection of a box, from CONNECT to its end."""
 
-    def __init__(self, box: "Box") -> None:
+    def __init__(self, box: "FleetBox") -> None:
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
@@ -104,7 +104,7 @@ class _Connection(asyncio.Protocol):
             self._box.named(bytes(packet.payload))
 
 
-class Box:
+class FleetBox:
     """A box that was registered with `ack`.
 
     Args:
@@ -116,7 +116,7 @@ class Box:
     """
 
     def __init__(
-        self, index: int, password: str, address: tuple[str, int], tally: Tally, chance: random.Random
+        self, index: int, password: str, address: tuple[str, int], tally: FleetTally, chance: random.Random
     ) -> None:
         name = box_id(index)
         self.tally = tally
@@ -167,7 +167,7 @@ class Box:
         """Make a sample, keep it, and send it where there is a connection."""
         self._seq += 1
         values = tuple(round(self._chance.uniform(*RANGES[name]), 1) for name in METRICS)
-        sample = Sample(self._index, self._seq, round(time.time() * 1000), values)
+        sample = LoadSample(self._index, self._seq, round(time.time() * 1000), values)
         self._kept[self._seq] = vigie_message(sample)
         self.tally.made += 1
         self._send(self._seq)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import uvloop
 
-from bench.fleet_box import Box, Tally
+from bench.fleet_box import FleetBox, FleetTally
 
 _SAY_EVERY_S: Final = 0.1
 _REPEAT_EVERY_S: Final = 2.0
@@ -39,11 +39,11 @@ class _Fleet:
     """The boxes of this process."""
 
     def __init__(self, task: dict[str, Any]) -> None:
-        self.tally = Tally()
+        self.tally = FleetTally()
         self._chance = random.Random(task["seed"])
         address = (task["host"], task["port"])
         self._boxes = [
-            Box(index, password, address, self.tally, self._chance) for index, password in task["boxes"]
+            FleetBox(index, password, address, self.tally, self._chance) for index, password in task["boxes"]
         ]
         self._running: set[asyncio.Task[None]] = set()
         self._sending: asyncio.Task[None] | None = None

@@ -1,4 +1,4 @@
-"""How much the HTTP door takes in: whole samples, each committed before it is answered."""
+"""Measures ingest by HTTP: each call is answered after its commit."""
 
 import asyncio
 import time
@@ -9,10 +9,10 @@ from typing import Final
 
 import aiohttp
 
-from bench.load import Load, Sample, http_body
-from bench.measure import Reading
+from bench.load import LoadSample, MessageLoad, http_body
+from bench.measure import CpuReading
 from bench.process import FailedError
-from bench.stack import Stack, free_port
+from bench.stack import BenchStack, free_port
 
 _BOXES: Final = 1_000
 _CALLERS: Final = 8
@@ -21,7 +21,7 @@ _DAY_MS: Final = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class HttpRate:
-    """One series of calls.
+    """A series of calls.
 
     Attributes:
         per_call: samples in each call.
@@ -36,7 +36,7 @@ class HttpRate:
     cpu: dict[str, float]
 
     def row(self) -> list[str]:
-        """Cells of the report's table."""
+        """Return the cells of the report's table."""
         return [
             f"{self.per_call}",
             f"{self.samples / self.per_call / self.seconds:,.0f}",
@@ -49,8 +49,8 @@ class HttpRate:
 HEAD: Final = ["samples a call", "calls/s", "samples/s", "CPU API", "CPU PostgreSQL"]
 
 
-def _bodies(load: Load, per_call: int) -> list[bytes]:
-    by_box: dict[int, list[Sample]] = {}
+def _bodies(load: MessageLoad, per_call: int) -> list[bytes]:
+    by_box: dict[int, list[LoadSample]] = {}
     for sample in load.samples():
         by_box.setdefault(sample.box, []).append(sample)
     calls = [
@@ -76,7 +76,7 @@ async def _calls(session: aiohttp.ClientSession, address: str, bodies: Sequence[
     return sum(await asyncio.gather(*(_call(session, address, todo) for _ in range(_CALLERS))))
 
 
-async def measure(stack: Stack, *, per_call: int, calls: int) -> HttpRate:
+async def measure(stack: BenchStack, *, per_call: int, calls: int) -> HttpRate:
     """Send so many calls of so many samples each, from eight callers at once.
 
     Raises:
@@ -86,9 +86,9 @@ async def measure(stack: Stack, *, per_call: int, calls: int) -> HttpRate:
     await stack.fleet(database, boxes=_BOXES, rules_per_site=20)
     start_ms = int(time.time()) * 1000 - _DAY_MS
     boxes = min(_BOXES, calls)
-    bodies = _bodies(Load(per_call * calls, boxes, start_ms), per_call)
+    bodies = _bodies(MessageLoad(per_call * calls, boxes, start_ms), per_call)
     # The first call of a box on a day tells the ingest role of it.
-    first = _bodies(Load(boxes, boxes, start_ms - _DAY_MS), 1)
+    first = _bodies(MessageLoad(boxes, boxes, start_ms - _DAY_MS), 1)
     port = free_port()
     headers = {"Authorization": f"Bearer {stack.admin_key}", "Content-Type": "application/json"}
     async with (
@@ -99,9 +99,9 @@ async def measure(stack: Stack, *, per_call: int, calls: int) -> HttpRate:
         address = f"http://127.0.0.1:{port}/v1/telemetry"
         await _calls(session, address, first)
         pids = {"api": api.pid, **stack.services}
-        before = Reading.now(pids)
+        before = CpuReading.now(pids)
         stored = await _calls(session, address, bodies)
-        after = Reading.now(pids)
+        after = CpuReading.now(pids)
     await stack.drop("http")
     if stored != per_call * calls:
         raise FailedError(f"{stored} of {per_call * calls} samples were stored.")

@@ -1,4 +1,4 @@
-"""The load: boxes, values, times, messages. Pure: no clock, no socket; chance comes from a seed.
+"""Generates the load from a seed: boxes, values, times, messages. Pure.
 
 Every competitor gets the same samples. Values stay between the bounds of `RULES`, but for a few on purpose.
 """
@@ -30,7 +30,7 @@ _SPIKE: Final = 2.0
 _BEYOND: Final = 1.0  # a rule's threshold lies so far outside the range
 
 
-class Sample(NamedTuple):
+class LoadSample(NamedTuple):
     """One sample: the box's index, its number, ms since the epoch, and a value for each of METRICS."""
 
     box: int
@@ -40,8 +40,8 @@ class Sample(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """So many messages of so many boxes, one sample each, box by box in turn.
+class MessageLoad:
+    """A number of messages of a number of boxes, one sample each, in rotation.
 
     Attributes:
         messages: how many.
@@ -55,8 +55,8 @@ class Load:
     start_ms: int
     seed: int = 1
 
-    def samples(self) -> Iterator[Sample]:
-        """All samples, in the order in which they are published."""
+    def samples(self) -> Iterator[LoadSample]:
+        """Generate all samples, in the order of publishing."""
         chance = random.Random(self.seed).random
         spans = [(low, high - low) for low, high in (RANGES[name] for name in METRICS)]
         for index in range(self.messages):
@@ -64,7 +64,7 @@ class Load:
             if index % _SPIKE_EVERY == _SPIKE_EVERY - 1:
                 values[0] = RANGES[METRICS[0]][1] + _SPIKE
             seq, box = divmod(index, self.boxes)
-            yield Sample(box, seq, self.start_ms + seq * STEP_MS, tuple(values))
+            yield LoadSample(box, seq, self.start_ms + seq * STEP_MS, tuple(values))
 
     def last_of(self, connections: int) -> list[tuple[int, int]]:
         """(box, ms) of the last message of each connection, where messages are dealt out in turn.
@@ -76,23 +76,23 @@ class Load:
 
 
 def box_id(index: int) -> str:
-    """The id of the load's box of this index."""
+    """Return the id of a box of the load."""
     return f"bench-{index:05d}"
 
 
 def topic(index: int) -> str:
-    """Where that box's samples are published."""
+    """Return the topic of a box's samples."""
     return f"vigie/v1/{box_id(index)}/telemetry"
 
 
-def vigie_message(sample: Sample) -> bytes:
-    """The sample as Vigie's contract has it."""
+def vigie_message(sample: LoadSample) -> bytes:
+    """Encode a sample in Vigie's format."""
     values = ",".join(f'"{name}":{value}' for name, value in zip(METRICS, sample.values, strict=True))
     return f'{{"seq":{sample.seq},"time":{sample.time_ms},"values":{{{values}}}}}'.encode()
 
 
-def flat_message(sample: Sample, keys: dict[str, int]) -> bytes:
-    """The sample as one flat object of the table's columns: for who can neither look up nor unfold.
+def flat_message(sample: LoadSample, keys: dict[str, int]) -> bytes:
+    """Encode a sample as a flat object of the table's columns, for mq-bridge.
 
     Args:
         sample: the sample.
@@ -114,8 +114,8 @@ def rules() -> list[dict[str, Any]]:
     return found
 
 
-def http_body(index: int, samples: list[Sample]) -> bytes:
-    """The body of a call of HTTP ingest: samples of one box."""
+def http_body(index: int, samples: list[LoadSample]) -> bytes:
+    """Encode samples of one box as the body of a call of HTTP ingest."""
     listed = [
         {"seq": sample.seq, "time": sample.time_ms, "values": dict(zip(METRICS, sample.values, strict=True))}
         for sample in samples

@@ -1,4 +1,4 @@
-"""What processes cost: CPU seconds, memory. Reads the operating system; starts and ends nothing."""
+"""Reads CPU seconds and memory of processes from the operating system."""
 
 import asyncio
 import time
@@ -33,24 +33,24 @@ def cpu_seconds(pid: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """An instant: the monotonic clock, and the CPU seconds of each process by its name."""
+class CpuReading:
+    """The monotonic clock and the CPU seconds of each process, at one instant."""
 
     at: float
     cpu: Mapping[str, float]
 
     @classmethod
-    def now(cls, pids: Mapping[str, int]) -> "Reading":
+    def now(cls, pids: Mapping[str, int]) -> "CpuReading":
         """Read the clock, then the processes."""
         return cls(time.monotonic(), {name: cpu_seconds(pid) for name, pid in pids.items()})
 
-    def since(self, earlier: "Reading") -> dict[str, float]:
+    def since(self, earlier: "CpuReading") -> dict[str, float]:
         """CPU seconds of each process since an earlier reading."""
         return {name: self.cpu[name] - earlier.cpu[name] for name in self.cpu}
 
 
 def peak_rss(pid: int) -> int:
-    """The most memory that a process has held since it began, or since `reset_peak` (bytes)."""
+    """Return the peak memory of a process since its start or `reset_peak` (bytes)."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * _KIB
@@ -66,7 +66,7 @@ def reset_peak(pid: int) -> None:
 
 
 def rss(pid: int) -> int:
-    """Memory that a process holds now (bytes); 0 once it has ended."""
+    """Return the present memory of a process (bytes); 0 once it has ended."""
     try:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.NoSuchProcess:
@@ -88,8 +88,8 @@ async def connected(pid: int, port: int) -> bool:
     return False
 
 
-def machine() -> str:
-    """The machine in one line."""
+def describe_machine() -> str:
+    """Describe the machine in one line."""
     model = "unknown processor"
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("model name"):

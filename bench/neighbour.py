@@ -1,4 +1,4 @@
-"""Whether a tenant notices that another one is at its rate limit: one API process, two tenants, by turns.
+"""Measures a tenant's latency beside another one at its rate limit: one API process, two tenants.
 
 The watched tenant sends steadily, and well within its limits; the other one is quiet, or asks for all that
 its limits let through and more. The clients are processes of their own (`bench.neighbour_client`); the
@@ -16,11 +16,11 @@ import asyncpg
 import psutil
 
 from app.platform.config.api_settings import ApiSettings
-from bench.measure import Reading
-from bench.process import FailedError, Running, python
+from bench.measure import CpuReading
+from bench.process import FailedError, RunningProcess, python
 from bench.results import percentile
-from bench.stack import LIMITS, Stack
-from simulators.rest import Api
+from bench.stack import LIMITS, BenchStack
+from simulators.rest import ApiClient
 
 READS_PER_S: Final = 8
 SAMPLES_PER_S: Final = 16
@@ -45,8 +45,8 @@ FROM boxes b, generate_series(1, $1::int) AS n
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """What the two tenants are.
+class NeighbourCase:
+    """The behaviour of the other tenant.
 
     Attributes:
         keys: of how many each asks.
@@ -58,13 +58,13 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The label in the report."""
         return f"{'one key' if self.keys == 1 else f'{self.keys} keys'}, {self.manner}"
 
 
 @dataclass(slots=True)
-class Watched:
-    """What the watched tenant saw in a case.
+class MeasuredTenant:
+    """The requests of the measured tenant in a case.
 
     Attributes:
         took_ms: of each answer, from when it was due.
@@ -82,7 +82,7 @@ class Watched:
     cpu_s: dict[str, float] = field(default_factory=dict)
     idle: list[float] = field(default_factory=list)
 
-    def add(self, other: "Watched") -> None:
+    def add(self, other: "MeasuredTenant") -> None:
         """Put another part to this one."""
         self.took_ms += other.took_ms
         self.seconds += other.seconds
@@ -93,11 +93,11 @@ class Watched:
             self.cpu_s[name] = self.cpu_s.get(name, 0.0) + seconds
 
     def at(self, share: float) -> float:
-        """A percentile (ms)."""
+        """Return a percentile (ms)."""
         return percentile(self.took_ms, share)
 
-    def row(self, case: Case, quiet: "Watched") -> list[str]:
-        """Cells of the report's table."""
+    def row(self, case: NeighbourCase, quiet: "MeasuredTenant") -> list[str]:
+        """Return the cells of the report's table."""
         return [
             case.name,
             f"{self.passed / self.seconds:.0f}",
@@ -113,14 +113,14 @@ class Watched:
 
 
 HEAD: Final = [
-    *("the neighbour", "answered/s", "refused/s", "requests", "p50 (ms)", "p99 (ms)", "p99 ÷ quiet"),
+    *("the other tenant", "answered/s", "refused/s", "requests", "p50 (ms)", "p99 (ms)", "p99 ÷ quiet"),
     *("CPU API", "CPU clients", "CPU left"),
 ]
-type Found = dict[Case, Watched]
+type Found = dict[NeighbourCase, MeasuredTenant]
 
 
-def defaults() -> dict[str, str]:
-    """The limits as they are unless somebody sets them."""
+def list_default_limits() -> dict[str, str]:
+    """List the default limits as environment variables."""
     names = [name.removeprefix("VIGIE_API__").lower() for name in LIMITS]
     return {
         variable: str(ApiSettings.model_fields[name].default)
@@ -129,7 +129,7 @@ def defaults() -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Tenant:
+class TenantKeys:
     """A tenant with boxes that have sent for half a day.
 
     Attributes:
@@ -143,7 +143,7 @@ class Tenant:
     paths: Sequence[str]
 
 
-async def new_tenant(admin: Api, name: str, keys: int = SEVERAL) -> Tenant:
+async def new_tenant(admin: ApiClient, name: str, keys: int = SEVERAL) -> TenantKeys:
     """Make one, without samples."""
     owner = (await admin.post("/v1/organisations", {"name": name}))["id"]
     wanted = {"organisation_id": owner, "name": "bench", "scopes": ["*"]}
@@ -159,19 +159,19 @@ async def new_tenant(admin: Api, name: str, keys: int = SEVERAL) -> Tenant:
         boxes += names
         paths += [f"/v1/sites/{site_id}/latest", f"/v1/boxes/{names[0]}/latest"]
         paths.append(f"/v1/boxes/{names[1]}/readings?metric=pm2_5&bucket=1h")
-    return Tenant(made, boxes, paths)
+    return TenantKeys(made, boxes, paths)
 
 
-class Client:
-    """A process of clients."""
+class ClientProcess:
+    """A process that sends the requests of one tenant."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: RunningProcess) -> None:
         self._running = running
         self.answers: list[tuple[float, float, str]] = []
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
         return self._running.pid
 
     def last_words(self) -> str:
@@ -200,14 +200,14 @@ class Client:
 
 
 @asynccontextmanager
-async def client(stack: Stack, name: str, **task: object) -> AsyncIterator[Client]:
+async def client(stack: BenchStack, name: str, **task: object) -> AsyncIterator[ClientProcess]:
     """Run a process of clients for the length of a block."""
     path = stack.folder / f"{name}.json"
     path.write_text(json.dumps(task), encoding="utf-8")
     log = stack.folder / f"{name}.log"
     module = "bench.neighbour_client"
     async with python(module, str(path), environment=stack.environment(""), log=log, piped=True) as running:
-        yield Client(running)
+        yield ClientProcess(running)
 
 
 async def fill(database: str) -> None:
@@ -226,19 +226,19 @@ class _Scene:
 
     keys: int
     pids: Mapping[str, int]
-    watched: Client
-    other: Client
+    watched: ClientProcess
+    other: ClientProcess
 
-    async def part(self, manner: str, seconds: float) -> Watched:
+    async def part(self, manner: str, seconds: float) -> MeasuredTenant:
         """Watch for so long what becomes of the one while the other is quiet, polite or rude."""
         if manner != QUIET:
             await self.other.tell("drain")
             await self.other.tell(manner)
         await asyncio.sleep(_SETTLE_S)
         psutil.cpu_times_percent()
-        before = Reading.now(self.pids)
+        before = CpuReading.now(self.pids)
         await asyncio.sleep(seconds)
-        after = Reading.now(self.pids)
+        after = CpuReading.now(self.pids)
         idle = psutil.cpu_times_percent().idle / 100
         tally = await self.other.tell("hush")
         await asyncio.sleep(_SETTLE_S)
@@ -253,7 +253,7 @@ class _Scene:
             what = ", ".join(bad) or f"nothing ({self.watched.last_words()})"
             raise FailedError(f"The watched tenant was answered {what}.")
         share = seconds / (after.at - before.at + _SETTLE_S)
-        return Watched(
+        return MeasuredTenant(
             [took_ms for _, took_ms in took],
             after.at - before.at,
             round(tally.get("200", 0) * share),
@@ -264,7 +264,7 @@ class _Scene:
 
 
 async def measure(
-    stack: Stack,
+    stack: BenchStack,
     *,
     seconds: float = 10.0,
     rounds: int = 4,
@@ -285,7 +285,7 @@ async def measure(
     """
     database = await stack.database(_DATABASE)
     found: Found = {}
-    async with stack.api_role(database, **{**defaults(), **(limits or {})}) as (admin, api):
+    async with stack.api_role(database, **{**list_default_limits(), **(limits or {})}) as (admin, api):
         port = int(admin.address.rpartition(":")[2])
         watched, other = await new_tenant(admin, "watched"), await new_tenant(admin, "other")
         await fill(database)
@@ -303,7 +303,7 @@ async def measure(
                 for number in range(rounds):
                     for manner in _order(number):
                         part = await scene.part(manner, seconds)
-                        found.setdefault(Case(keys, manner), Watched()).add(part)
+                        found.setdefault(NeighbourCase(keys, manner), MeasuredTenant()).add(part)
                 listening.cancel()
     await stack.drop(_DATABASE)
     return found
@@ -315,5 +315,5 @@ def _order(number: int) -> Iterable[str]:
     return QUIET, first, QUIET, second
 
 
-def _task(tenant: Tenant, keys: int, port: int, **more: object) -> dict[str, Any]:
+def _task(tenant: TenantKeys, keys: int, port: int, **more: object) -> dict[str, Any]:
     return {"port": port, "keys": tenant.keys[:keys], "boxes": tenant.boxes, "paths": tenant.paths, **more}

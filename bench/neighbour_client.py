@@ -29,24 +29,24 @@ _RUDE_CONNECTIONS: Final = 8
 _DRAIN_WITHIN_S: Final = 15.0
 
 
-class Answer(NamedTuple):
-    """An answer: its status, after how long it says to come again (seconds), and the code of a problem."""
+class HttpAnswer(NamedTuple):
+    """A response: status, `Retry-After` (s), and the code of a problem."""
 
     status: int
     retry_after_s: float
     code: str
 
 
-class Connection(asyncio.Protocol):
-    """A connection on which one request is under way at a time."""
+class ClientConnection(asyncio.Protocol):
+    """A connection with one request at a time."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
-        self._answer: asyncio.Future[Answer] | None = None
+        self._answer: asyncio.Future[HttpAnswer] | None = None
 
     @classmethod
-    async def to(cls, port: int) -> "Connection":
+    async def to(cls, port: int) -> "ClientConnection":
         """Connect."""
         _, made = await asyncio.get_running_loop().create_connection(cls, "127.0.0.1", port)
         return made
@@ -71,10 +71,10 @@ class Connection(asyncio.Protocol):
             return
         code = self._buffer[end:].partition(b'"code":"')[2].partition(b'"')[0].decode()
         self._buffer.clear()
-        answer = Answer(int(head[9:12]), float(_number(head, b"\r\nretry-after: ")), code)
+        answer = HttpAnswer(int(head[9:12]), float(_number(head, b"\r\nretry-after: ")), code)
         self._answer.set_result(answer)
 
-    async def ask(self, request: bytes) -> Answer:
+    async def ask(self, request: bytes) -> HttpAnswer:
         """Send a request and wait for its answer."""
         if self._transport is None:
             raise ConnectionResetError("There is no connection.")
@@ -89,12 +89,12 @@ def _number(head: bytes, name: bytes) -> int:
 
 
 def read_of(path: str, key: str) -> bytes:
-    """A request that reads."""
+    """Build a request that reads."""
     return f"GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
 
 
 def samples_of(box: str, key: str, number: int) -> bytes:
-    """A request that brings a sample, measured now."""
+    """Build a request that sends a sample of now."""
     values = f'{{"pm2_5":{10 + number % 20},"temperature":{number % 30},"laeq":{50 + number % 9}}}'
     now_ms = time.time_ns() // 1_000_000
     body = f'{{"box":"{box}","samples":[{{"seq":{number},"time":{now_ms},"values":{values}}}]}}'
@@ -109,13 +109,13 @@ def say(**words: object) -> None:
     print(json.dumps(words), flush=True)
 
 
-class Steady:
-    """Asks at moments of chance, and tells of each answer."""
+class SteadyClient:
+    """Sends requests at random times, and reports each response."""
 
     def __init__(self, task: dict[str, Any]) -> None:
         self._task = task
         self._chance = random.Random(task["seed"])
-        self._free: list[Connection] = []
+        self._free: list[ClientConnection] = []
         self._found: list[tuple[float, float, str]] = []
         self._running: set[asyncio.Task[None]] = set()
 
@@ -140,7 +140,7 @@ class Steady:
         await telling
 
     async def _send(self, request: bytes, due: float, kind: str) -> None:
-        connection = self._free.pop() if self._free else await Connection.to(self._task["port"])
+        connection = self._free.pop() if self._free else await ClientConnection.to(self._task["port"])
         answer = await connection.ask(request)
         took_s = time.monotonic() - due
         self._found.append(
@@ -155,8 +155,8 @@ class Steady:
             say(found=found)
 
 
-class Greedy:
-    """Asks as much as it is let."""
+class GreedyClient:
+    """Sends as many requests as the limits admit."""
 
     def __init__(self, task: dict[str, Any]) -> None:
         self._port: int = task["port"]
@@ -185,7 +185,7 @@ class Greedy:
 
     async def _drain(self) -> None:
         """Use up what may be asked at once, with what costs least; but first the keys have to be known."""
-        known = await Connection.to(self._port)
+        known = await ClientConnection.to(self._port)
         for request in self._requests[: len(self._keys)]:
             await known.ask(request)
         nothing = cycle([read_of("/v1/nowhere", key) for key in self._keys])
@@ -195,7 +195,7 @@ class Greedy:
                 await asyncio.gather(*(self._ask(nothing, until_refused=True) for _ in range(self._rude)))
 
     def _each(self, connections: int) -> list[Iterator[bytes]]:
-        """What each connection asks: of one per key each has a key of its own."""
+        """List the requests of each connection; with one connection for each key, each has its own key."""
         return [
             cycle(self._requests[number % len(self._requests) :: connections])
             for number in range(connections)
@@ -209,7 +209,7 @@ class Greedy:
     async def _ask(
         self, requests: Iterator[bytes], *, polite: bool = False, until_refused: bool = False
     ) -> None:
-        connection = await Connection.to(self._port)
+        connection = await ClientConnection.to(self._port)
         for request in requests:
             answer = await connection.ask(request)
             self._tally[str(answer.status)] += 1
@@ -229,7 +229,7 @@ class Greedy:
 
 
 async def _run(task: dict[str, Any]) -> None:
-    await (Steady if task["steady"] else Greedy)(task).run()
+    await (SteadyClient if task["steady"] else GreedyClient)(task).run()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The comparison as a picture."""
+"""Draws the comparison as a picture."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import matplotlib as mpl
 mpl.use("svg")
 from matplotlib import pyplot as plt
 
-from bench.results import SUBJECT, Drain
+from bench.results import SUBJECT, DrainResult
 
 _SHORT = {
     "a": "aiomqtt loop, stores nothing",
@@ -22,7 +22,7 @@ _OTHERS, _OURS = "#9aa5b1", "#1f6feb"
 _PROCESSES = {"consumer": "#1f6feb", "postgres": "#57606a", "mosquitto": "#c9a227"}
 
 
-def draw(drains: Sequence[Drain], path: Path) -> None:
+def draw(drains: Sequence[DrainResult], path: Path) -> None:
     """Draw rates and CPU a message into an SVG file, with logarithmic axes for the rates."""
     shown = sorted((drain for drain in drains if drain.failure is None), key=lambda drain: drain.rate)
     labels = [f"({drain.letter}) {_SHORT[drain.letter]}" for drain in shown]

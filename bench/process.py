@@ -16,12 +16,12 @@ _END_WITHIN_S: Final = 15.0
 
 
 class FailedError(Exception):
-    """A competitor or a role did not do what was asked of it; the text is a sentence."""
+    """A competitor or a role failed; the text is a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
-    """A process under way.
+class RunningProcess:
+    """A running process.
 
     Attributes:
         process: the process; its standard input and output are pipes.
@@ -33,7 +33,7 @@ class Running:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
         return self.process.pid
 
     def check(self) -> None:
@@ -89,7 +89,7 @@ class Running:
 @asynccontextmanager
 async def python(
     module: str, *arguments: str, environment: Mapping[str, str], log: Path, piped: bool = False
-) -> AsyncIterator[Running]:
+) -> AsyncIterator[RunningProcess]:
     """Run `python -m module` for the length of a block.
 
     Args:
@@ -107,7 +107,7 @@ async def python(
             stdout=asyncio.subprocess.PIPE if piped else sink,
             stderr=sink,
         )
-    running = Running(process, log)
+    running = RunningProcess(process, log)
     try:
         yield running
     finally:

@@ -33,8 +33,8 @@ _SESSION_S: Final = 3_600
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """Where the broker is, and as whom to speak to it."""
+class BrokerAccount:
+    """The address of the broker, and an account."""
 
     host: str
     port: int
@@ -56,7 +56,7 @@ def _packet(header: int, body: bytes) -> bytes:
     return bytes((header, *size)) + body
 
 
-def encode_connect(client_id: str, account: Account) -> bytes:
+def encode_connect(client_id: str, account: BrokerAccount) -> bytes:
     """CONNECT of MQTT 5: a clean start, no keep-alive, an account."""
     variable = _text("MQTT") + bytes((5, 0b1100_0010, 0, 0, 0))
     return _packet(0x10, variable + _text(client_id) + _text(account.username) + _text(account.password))
@@ -70,7 +70,7 @@ def encode_publish(topic: str, payload: bytes, packet_id: int) -> bytes:
 class _Connection(asyncio.Protocol):
     """Sends its messages as its window allows, and counts the answers."""
 
-    def __init__(self, messages: Iterator[tuple[str, bytes]], client_id: str, account: Account) -> None:
+    def __init__(self, messages: Iterator[tuple[str, bytes]], client_id: str, account: BrokerAccount) -> None:
         self._messages = messages
         self._connect = encode_connect(client_id, account)
         self._ids = cycle(range(1, _PACKET_IDS + 1))
@@ -124,7 +124,7 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
 
-async def publish(messages: Iterable[tuple[str, bytes]], account: Account) -> int:
+async def publish(messages: Iterable[tuple[str, bytes]], account: BrokerAccount) -> int:
     """Publish (topic, payload) messages; returns how many, once the broker has acknowledged all of them.
 
     Raises:
@@ -147,7 +147,7 @@ async def publish(messages: Iterable[tuple[str, bytes]], account: Account) -> in
 
 
 def client(
-    account: Account, client_id: str, *, session_s: int = _SESSION_S, clean: bool = False
+    account: BrokerAccount, client_id: str, *, session_s: int = _SESSION_S, clean: bool = False
 ) -> aiomqtt.Client:
     """An aiomqtt client of MQTT 5 whose session outlives its connection by `session_s`."""
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho's is untyped
@@ -167,7 +167,7 @@ def client(
     )
 
 
-async def make_session(account: Account, client_id: str, filters: Iterable[str]) -> None:
+async def make_session(account: BrokerAccount, client_id: str, filters: Iterable[str]) -> None:
     """Leave a fresh, empty session under this client id, for the broker to queue in."""
     await drop_session(account, client_id)
     async with client(account, client_id) as connection:
@@ -175,7 +175,7 @@ async def make_session(account: Account, client_id: str, filters: Iterable[str])
             await connection.subscribe(name, qos=1)
 
 
-async def drop_session(account: Account, client_id: str) -> None:
+async def drop_session(account: BrokerAccount, client_id: str) -> None:
     """Have the broker forget a session and what it holds."""
     async with client(account, client_id, session_s=0, clean=True):
         pass

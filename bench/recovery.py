@@ -1,22 +1,22 @@
-"""A long absence: a large backlog, drained by Vigie, with the memory of each process over time."""
+"""Measures memory over time while Vigie drains a large backlog."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bench.drain import Course, run
+from bench.drain import DrainCourse, run
 from bench.measure import rss
-from bench.results import Drain
-from bench.stack import Stack
-from bench.suite import Plan
+from bench.results import DrainResult
+from bench.stack import BenchStack
+from bench.suite import BenchPlan
 
 _SHOWN: Final = 10
 _MIB: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """Memory at an instant: seconds since the drain began, bytes of consumer and broker."""
+class MemoryReading:
+    """Memory of consumer and broker (bytes), by time since the start of the drain (s)."""
 
     seconds: float
     consumer: int
@@ -24,14 +24,14 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Recovery:
-    """The drain, and memory over its time."""
+class RecoveryRun:
+    """A drain with the memory over its time."""
 
-    drain: Drain
-    moments: tuple[Moment, ...]
+    drain: DrainResult
+    moments: tuple[MemoryReading, ...]
 
     def rows(self) -> list[list[str]]:
-        """Some ten rows of the report's table, evenly spread."""
+        """Return about ten evenly spread rows of the report's table."""
         step = max(1, len(self.moments) // _SHOWN)
         return [
             [
@@ -43,15 +43,15 @@ class Recovery:
         ]
 
 
-HEAD: Final = ["since the consumer began", "ingest role", "Mosquitto"]
+HEAD: Final = ["since the consumer started", "ingest role", "Mosquitto"]
 
 
-async def measure(stack: Stack, plan: Plan, *, messages: int) -> Recovery:
+async def measure(stack: BenchStack, plan: BenchPlan, *, messages: int) -> RecoveryRun:
     """Drain a backlog of so many messages."""
-    moments: list[Moment] = []
+    moments: list[MemoryReading] = []
 
     def watch(seconds: float, pids: Mapping[str, int]) -> None:
-        moments.append(Moment(seconds, rss(pids["consumer"]), rss(pids["mosquitto"])))
+        moments.append(MemoryReading(seconds, rss(pids["consumer"]), rss(pids["mosquitto"])))
 
-    drain = await run(stack, Course("e", plan.load(messages)), watch)
-    return Recovery(drain, tuple(moments))
+    drain = await run(stack, DrainCourse("e", plan.load(messages)), watch)
+    return RecoveryRun(drain, tuple(moments))

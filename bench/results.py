@@ -1,4 +1,4 @@
-"""What a run found, as plain values, and what follows from them: medians, ratios. Pure."""
+"""Holds the results of a run, and computes medians, ratios and percentiles. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ SUBJECT: Final = "e"
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
-    """One competitor's drain of a backlog.
+class DrainResult:
+    """The drain of a backlog by one competitor.
 
     Attributes:
         letter: which competitor.
@@ -59,7 +59,7 @@ class Drain:
         return self.cpu.get(process, 0.0) / self.messages * 1e6
 
 
-def middle(drains: Sequence[Drain]) -> Drain:
+def middle(drains: Sequence[DrainResult]) -> DrainResult:
     """The drain of the median rate among several of one competitor; of failures the first, if all failed."""
     good = sorted((drain for drain in drains if drain.failure is None), key=lambda drain: drain.rate)
     if not good:
@@ -68,7 +68,7 @@ def middle(drains: Sequence[Drain]) -> Drain:
     return min(good, key=lambda drain: abs(drain.rate - wanted))
 
 
-def ratios(drains: Iterable[Drain], subject: str = SUBJECT) -> dict[str, float]:
+def ratios(drains: Iterable[DrainResult], subject: str = SUBJECT) -> dict[str, float]:
     """The subject's rate divided by each other's, by letter; without those that failed."""
     rates = {drain.letter: drain.rate for drain in drains if drain.failure is None and drain.rate}
     if subject not in rates:

@@ -1,25 +1,25 @@
-"""The report's further sections, each Markdown with its heading. Pure."""
+"""Renders the further sections of the report, each Markdown with its heading. Pure."""
 
 from collections.abc import Sequence
 from typing import Final
 
 from bench import backtests, deliveries, exports, http_door, neighbour, recovery, series
-from bench.backtests import Tried
-from bench.delay import Delays
-from bench.deliveries import Beside, Sent
-from bench.exports import Exports
-from bench.fleet import Arrival, FleetResult
+from bench.backtests import BacktestRun
+from bench.delay import AlertDelays
+from bench.deliveries import DeliveryRun, EndpointDelays
+from bench.exports import ExportResults
+from bench.fleet import FleetArrival, FleetResult
 from bench.fleet_box import LONGEST_WAIT_S
 from bench.http_door import HttpRate
-from bench.neighbour import Case, Found
-from bench.recovery import Recovery
-from bench.report import paragraph, table
-from bench.results import Drain, percentile
-from bench.suite import Size
+from bench.neighbour import Found, NeighbourCase
+from bench.recovery import RecoveryRun
+from bench.report import render_table, wrap_prose
+from bench.results import DrainResult, percentile
+from bench.suite import FleetSize
 
 
-def scale_section(found: Sequence[tuple[Size, Drain]]) -> str:
-    """How (e) changes with boxes and rules."""
+def scale_section(found: Sequence[tuple[FleetSize, DrainResult]]) -> str:
+    """Render the rate of (e) by numbers of boxes and rules."""
     rows = [
         [
             f"{size.boxes:,} boxes, {size.rules:,} rules ({size.rules_per_site:,} a site)",
@@ -31,11 +31,11 @@ def scale_section(found: Sequence[tuple[Size, Drain]]) -> str:
         for size, drain in found
     ]
     head = ["fleet", "messages/s", "CPU consumer", "CPU PostgreSQL", "lost"]
-    return "## Boxes and rules\n\nThe same backlog, drained by (e).\n\n" + table(head, rows)
+    return "## Boxes and rules\n\nThe same backlog, drained by (e).\n\n" + render_table(head, rows)
 
 
-def kinds_section(found: Sequence[tuple[str, Drain]]) -> str:
-    """How (e) changes with rules that have to see every sample."""
+def kinds_section(found: Sequence[tuple[str, DrainResult]]) -> str:
+    """Render the rate of (e) by additional rules that must evaluate every sample."""
     rows = [
         [
             name,
@@ -48,209 +48,218 @@ def kinds_section(found: Sequence[tuple[str, Drain]]) -> str:
     ]
     head = ["besides 20 thresholds", "messages/s", "CPU consumer", "peak consumer", "lost"]
     text = """
-        The same backlog, drained by (e), with one or two further rules on each site that have to see every
-        sample of each box (docs/decisions/0013).
+        The same backlog, drained by (e), with one or two additional rules on each site that must evaluate
+        every sample of each box (docs/decisions/0013).
     """
-    return f"## Kinds of rules\n\n{paragraph(text)}\n" + table(head, rows)
+    return f"## Kinds of rules\n\n{wrap_prose(text)}\n" + render_table(head, rows)
 
 
-def delay_section(delays: Delays) -> str:
-    """From publish to webhook."""
-    text = (
-        "From the instant at which a box's sample is written to the broker's socket to the instant at which"
-        f" the client's webhook has the alert that it fired: {delays.line()}."
-    )
-    return f"## From publish to webhook\n\n{paragraph(text)}"
+def delay_section(delays: AlertDelays) -> str:
+    """Render the latency from a published sample to the webhook."""
+    text = f"""
+        Latency from the write of a box's sample to the broker's socket until the client's webhook has the
+        alert. {delays.line()}.
+    """
+    return f"## From publish to webhook\n\n{wrap_prose(text)}"
 
 
 def http_section(rates: Sequence[HttpRate]) -> str:
-    """The HTTP door."""
-    text = (
-        "`POST /v1/telemetry`, eight callers at once, ten values a sample, 20 rules on each site. Each call"
-        " is answered after its commit; each box has sent before. CPU is in µs a sample; the callers use the"
-        " same cores."
+    """Render the rates of ingest by HTTP."""
+    text = """
+        `POST /v1/telemetry`, eight concurrent callers, ten values a sample, 20 rules on each site. The API
+        answers each call after its commit; each box has sent before. CPU is in µs a sample; the callers use
+        the same cores.
+    """
+    return f"## HTTP ingest\n\n{wrap_prose(text)}\n" + render_table(
+        http_door.HEAD, [rate.row() for rate in rates]
     )
-    return f"## HTTP ingest\n\n{paragraph(text)}\n" + table(http_door.HEAD, [rate.row() for rate in rates])
 
 
 DELIVERIES: Final = "Webhooks out"
-"""The heading of the deliveries' section."""
+"""The heading of the section on deliveries."""
 
 
-def deliveries_section(sent: Sequence[Sent], others: Sequence[Beside], measured: str | None = None) -> str:
-    """How many webhooks go out, and whom one that hangs holds up.
+def deliveries_section(
+    sent: Sequence[DeliveryRun], others: Sequence[EndpointDelays], measured: str | None = None
+) -> str:
+    """Render the rates of deliveries, and the effect of hanging endpoints on another one.
 
     Args:
-        sent: many deliveries to one endpoint, by each who delivers.
-        others: delays of an endpoint, by what its neighbours do: in pairs, first as many that answer, then as
-            many that hang.
-        measured: when and on what, where it was measured by itself.
+        sent: many deliveries to one endpoint, by sender.
+        others: delays of an endpoint, by the behaviour of the other ones: in pairs, first endpoints that
+            answer, then as many that hang.
+        measured: date and machine, if the section was measured separately.
     """
     subject = sent[0]
     text = f"""
-        {subject.messages:,} events wait, and go to one endpoint, whose receiver answers at once in a process
-        of its own; the clock runs from the first arrival to the last record. CPU is in µs a delivery;
-        receiver, database and sender share the same cores. Vigie (g) fans the events out, leases, signs,
-        records each attempt and the endpoint's state. What becomes of deliveries when it is killed is shown
-        by `make faults`.
+        {subject.messages:,} events are queued for one endpoint. Its receiver answers immediately, in a
+        separate process. Time is from the first arrival to the last record. CPU is in µs a delivery;
+        receiver, database and sender share the same cores. Vigie (g) fans out the events, leases and signs
+        deliveries, and records each attempt and the endpoint's state. `make faults` tests deliveries when
+        it is killed.
     """
-    rate = table(
+    rate = render_table(
         ["ratio of deliveries/s", *(f"(g) ÷ ({each.letter})" for each in sent[1:])],
         [
             [
-                "Vigie is so many times as fast as",
+                "Vigie's rate as a multiple",
                 *(f"**{subject.rate / each.rate:.2f}**" for each in sent[1:]),
             ]
         ],
     )
     beside = f"""
-        One endpoint gets {deliveries.RATE} events a second, each of which its neighbours get too. From an
-        event's commit to its arrival at that endpoint:
+        One endpoint receives {deliveries.RATE} events a second; the other endpoints receive the same events.
+        Latency from an event's commit to its arrival at that endpoint:
     """
-    change = "; ".join(
-        f"beside {hang.others} the 99th percentile differs by {hang.at(0.99) / answer.at(0.99) - 1:+.0%}"
-        f" from that beside {answer.others}"
+    changes = " ".join(
+        f"With {hang.others}, the 99th percentile differs by {hang.at(0.99) / answer.at(0.99) - 1:+.0%} from"
+        f" that with {answer.others}."
         for answer, hang in zip(others[::2], others[1::2], strict=True)
     )
     parts = [
         f"## {DELIVERIES}\n",
-        paragraph(text),
-        table(deliveries.HEAD, [each.row() for each in sent]),
+        wrap_prose(text),
+        render_table(deliveries.HEAD, [each.row() for each in sent]),
         rate,
-        paragraph(beside),
-        table(deliveries.BESIDE_HEAD, [each.row() for each in others]),
-        paragraph(f"{change[0].upper()}{change[1:]}."),
+        wrap_prose(beside),
+        render_table(deliveries.BESIDE_HEAD, [each.row() for each in others]),
+        wrap_prose(changes),
     ]
-    if measured is not None:
-        parts.append(paragraph(f"Measured by itself on {measured}."))
-    return "\n".join(parts)
+    return _join(parts, measured)
 
 
 BACKTESTS: Final = "Rules tried on a year"
-"""The heading of the back-tests' section."""
+"""The heading of the section on back-tests."""
 
 
-def backtests_section(tried: Sequence[Tried], measured: str | None = None) -> str:
-    """Back-tests of a year.
+def backtests_section(tried: Sequence[BacktestRun], measured: str | None = None) -> str:
+    """Render the back-tests of a year.
 
     Args:
-        tried: what was found.
-        measured: when and on what, where it was measured by itself.
+        tried: the back-tests.
+        measured: date and machine, if the section was measured separately.
     """
     text = """
-        `POST /v1/rules/backtest` on a year of one box that sends every minute, by the maintain role: the
-        samples are read in pages and judged by the evaluator that live ones pass.
+        `POST /v1/rules/backtest` on a year of one box that sends every minute. The maintain role reads the
+        samples in pages and evaluates them with the evaluator of live samples.
     """
-    parts = [f"## {BACKTESTS}\n", paragraph(text), table(backtests.HEAD, [each.row() for each in tried])]
-    if measured is not None:
-        parts.append(paragraph(f"Measured by itself on {measured}."))
-    return "\n".join(parts)
+    parts = [
+        f"## {BACKTESTS}\n",
+        wrap_prose(text),
+        render_table(backtests.HEAD, [each.row() for each in tried]),
+    ]
+    return _join(parts, measured)
 
 
 EXPORTS: Final = "Readings as a file"
-"""The heading of the exports' section."""
+"""The heading of the section on exports."""
 
 
-def exports_section(found: Exports, measured: str | None = None) -> str:
-    """What exports cost.
+def exports_section(found: ExportResults, measured: str | None = None) -> str:
+    """Render the cost of exports.
 
     Args:
-        found: what was found.
-        measured: when and on what, where it was measured by itself.
+        found: the exports.
+        measured: date and machine, if the section was measured separately.
     """
     text = f"""
         `GET /v1/readings/export` of {found.made[0].samples:,} samples of {exports.BOXES} boxes, ten values
-        each, with a key that is limited to their site; the slices and the rests in between are those of the
-        default. *API before* is the memory of the API process before an export
-        ({found.fresh / 2**20:.0f} MiB before its very first), and *API grew* the most that it had more
-        meanwhile; the child is the process that writes Parquet. CPU is in µs a sample. Somebody
-        else reads a site every {exports.ASK_EVERY_S * 1000:.0f} ms on: while nothing is exported that takes
-        {percentile(found.quiet_ms, 0.5):.1f} ms (p50) and {percentile(found.quiet_ms, 0.99):.1f} ms (p99).
-        The clients use the same cores.
+        each, with a key that is limited to their site. Slices and pauses have their default sizes.
+
+        - *API before*: memory of the API process before an export ({found.fresh / 2**20:.0f} MiB before its
+          first).
+        - *API grew*: its maximum growth during the export.
+        - *child*: memory of the process that writes Parquet.
+        - CPU is in µs a sample. The clients use the same cores.
+        - *others*: another client reads a site every {exports.ASK_EVERY_S * 1000:.0f} ms. Without an export
+          this takes {percentile(found.quiet_ms, 0.5):.1f} ms (p50) and
+          {percentile(found.quiet_ms, 0.99):.1f} ms (p99).
     """
-    parts = [f"## {EXPORTS}\n", paragraph(text), table(exports.HEAD, [each.row() for each in found.made])]
-    if measured is not None:
-        parts.append(paragraph(f"Measured by itself on {measured}."))
-    return "\n".join(parts)
+    parts = [
+        f"## {EXPORTS}\n",
+        wrap_prose(text),
+        render_table(exports.HEAD, [each.row() for each in found.made]),
+    ]
+    return _join(parts, measured)
 
 
 NEIGHBOUR: Final = "A tenant beside one at its limit"
-"""The heading of the neighbours' section."""
+"""The heading of the section on neighbours."""
 
 
 def neighbour_section(found: Found, measured: str | None = None) -> str:
-    """What one tenant sees of another that asks for all that its limits let through.
+    """Render the latency of one tenant beside another that uses all of its limits.
 
     Args:
-        found: what was found.
-        measured: when and on what, where it was measured by itself.
+        found: the measured tenant, by case.
+        measured: date and machine, if the section was measured separately.
     """
     text = f"""
-        Two tenants at one API process with the default limits. The watched one reads {neighbour.READS_PER_S}
-        times and sends {neighbour.SAMPLES_PER_S} samples a second, at moments of chance; each of its requests
-        is timed from the moment at which it was due. Its neighbour is quiet, or has used up what it may do at
-        once and goes on: *polite*, on a connection for each key, waiting as `Retry-After` says; or *rude*, on
-        eight, waiting for nothing. Quiet and busy parts took turns in one run. CPU is of one core, *left* of
-        the whole machine; clients, API and database share its cores.
+        Two tenants use one API process with the default limits. The measured tenant reads
+        {neighbour.READS_PER_S} times and sends {neighbour.SAMPLES_PER_S} samples a second, at random times.
+        Each of its requests is timed from its due time. The other tenant is quiet, or has used up its burst
+        and continues:
+
+        - *polite*: one connection for each key, which waits as `Retry-After` says;
+        - *rude*: eight connections, which never wait.
+
+        Quiet and busy parts alternated in one run. CPU is of one core, *left* of the whole machine;
+        clients, API and database share its cores.
     """
     order = sorted(found, key=lambda case: (case.keys, case.manner != neighbour.QUIET, case.manner))
-    rows = [found[case].row(case, found[Case(case.keys, neighbour.QUIET)]) for case in order]
-    parts = [f"## {NEIGHBOUR}\n", paragraph(text), table(neighbour.HEAD, rows)]
-    if measured is not None:
-        parts.append(paragraph(f"Measured by itself on {measured}."))
-    return "\n".join(parts)
+    rows = [found[case].row(case, found[NeighbourCase(case.keys, neighbour.QUIET)]) for case in order]
+    parts = [f"## {NEIGHBOUR}\n", wrap_prose(text), render_table(neighbour.HEAD, rows)]
+    return _join(parts, measured)
 
 
-def recovery_section(found: Recovery) -> str:
-    """Memory over the time of a long drain."""
+def recovery_section(found: RecoveryRun) -> str:
+    """Render the memory of the processes during a long drain."""
     drain = found.drain
     if drain.failure is not None:
         return f"## A long absence\n\n{drain.messages:,} messages: {drain.failure}\n"
     text = (
-        f"{drain.messages:,} messages were waiting: drained in {drain.seconds:.1f} s"
-        f" ({drain.rate:,.0f} messages/s), {drain.lost:,} lost, {drain.twice:,} twice. The ingest role held"
+        f"{drain.messages:,} messages were queued: ingest drained them in {drain.seconds:.1f} s"
+        f" ({drain.rate:,.0f} messages/s), {drain.lost:,} lost, {drain.twice:,} twice. The ingest role used"
         f" at most {drain.peak['consumer'] / 2**20:.0f} MiB."
     )
-    return f"## A long absence\n\n{paragraph(text)}\n" + table(recovery.HEAD, found.rows())
+    return f"## A long absence\n\n{wrap_prose(text)}\n" + render_table(recovery.HEAD, found.rows())
 
 
 FLEET: Final = "Boxes connected at once"
-"""The heading of the fleet's section."""
+"""The heading of the section on a fleet."""
 
 
 def fleet_section(found: FleetResult, measured: str | None = None) -> str:
-    """A fleet, connected at once.
+    """Render how a fleet connects, sends, and recovers from a crash of the broker.
 
     Args:
-        found: what was found.
-        measured: when and on what, where it was measured by itself.
+        found: the course of the fleet.
+        measured: date and machine, if the section was measured separately.
     """
     lost = found.total - (found.stored - found.twice)
     text = f"""
-        {found.boxes:,} boxes, each with its own account and its own connection, each sending ten values once
-        a minute. They were registered with `ack`, and keep a sample until Vigie names it. From cold they
-        connect within a second, by chance, and where that fails again with back-off up to
-        {LONGEST_WAIT_S:.0f} s and full jitter. Then the broker is killed (SIGKILL) and started again under
-        them. Broker, roles, database and boxes share the same cores.
+        {found.boxes:,} boxes, each with its own account and its own connection, each sending ten values
+        once a minute. They are registered with `ack`, and store a sample until Vigie acknowledges it. On a
+        cold start they connect at random times within a second, and retry with a back-off of up to
+        {LONGEST_WAIT_S:.0f} s and full jitter. Then the broker is killed (SIGKILL) and restarted. Broker,
+        roles, database and boxes share the same cores.
     """
     after = f"""
-        For {found.seconds:.0f} s all of them sent: {found.made / found.seconds:,.0f} messages/s. By the end,
-        crash included, they had made {found.total:,} samples: {lost:,} lost, {found.twice:,} twice,
+        All of them sent for {found.seconds:.0f} s: {found.made / found.seconds:,.0f} messages/s. By the end,
+        including the crash, they had made {found.total:,} samples: {lost:,} lost, {found.twice:,} twice,
         {found.rejected:,} refused; {found.sent - found.total:,} were sent again. The broker answered
-        {found.broker_back_s:.1f} s after it was killed. Checking a password costs it {found.check_us:.0f} µs
+        {found.broker_back_s:.1f} s after it was killed. A password check costs it {found.check_us:.0f} µs
         ({found.iterations} rounds of PBKDF2).
     """
     memory = [[_MEMORY.get(name, name), f"{size / 2**20:.0f} MiB"] for name, size in found.memory.items()]
     parts = [
         f"## {FLEET}\n",
-        paragraph(text),
-        table(_ARRIVAL, [_arrival("from cold", found.cold), _arrival("after the crash", found.again)]),
-        paragraph(after),
-        table(["process", "memory"], memory),
+        wrap_prose(text),
+        render_table(_ARRIVAL, [_arrival("from cold", found.cold), _arrival("after the crash", found.again)]),
+        wrap_prose(after),
+        render_table(["process", "memory"], memory),
     ]
-    if measured is not None:
-        parts.append(paragraph(f"Measured by itself on {measured}."))
-    return "\n".join(parts)
+    return _join(parts, measured)
 
 
 _ARRIVAL: Final = ["connecting", "half of them", "all of them", "connections begun", "CPU Mosquitto"]
@@ -260,7 +269,7 @@ _MEMORY: Final = {
 }
 
 
-def _arrival(what: str, found: Arrival) -> list[str]:
+def _arrival(what: str, found: FleetArrival) -> list[str]:
     return [
         what,
         f"{found.half_s:.1f} s",
@@ -271,25 +280,35 @@ def _arrival(what: str, found: Arrival) -> list[str]:
 
 
 def failed_section(title: str, error: Exception) -> str:
-    """A part that gave no result."""
+    """Render a section without a result."""
     return f"## {title}\n\nNot measured in this run: {error}\n"
 
 
 SERIES: Final = "Series over ten million samples"
 
 
-def series_section(found: series.Found, measured: str | None = None) -> str:
-    """How long reads take, over all and over a tenth."""
+def series_section(found: series.SeriesResults, measured: str | None = None) -> str:
+    """Render the latency of reads, of all samples and of a tenth."""
     whole, tenth = found.filled["whole"], found.filled["tenth"]
     calls = len(found.reads[0].took["whole"])
     text = f"""
-        {whole.samples:,} samples of {series.READINGS} readings each: of {series.BOXES:,} boxes of a site that
-        sent each minute, and of {series.YEARS["whole"]} boxes that sent for a year every four minutes; beside
-        them a tenth ({tenth.samples:,} samples). Each call {calls} times by one client, over HTTP on the same
-        machine, one after the other. A sixth of the boxes have a sample that their row of latest values does
-        not know yet. The API's process had {found.memory / 2**20:.0f} MiB at most. Roll-ups of all samples
-        were made in {whole.rolled_s:.0f} s ({whole.samples / whole.rolled_s:,.0f} samples/s), of a tenth in
-        {tenth.rolled_s:.0f} s.
+        {whole.samples:,} samples of {series.READINGS} readings each: of {series.BOXES:,} boxes of a site
+        that sent each minute, and of {series.YEARS["whole"]} boxes that sent for a year every four minutes.
+        A second database has a tenth of them ({tenth.samples:,} samples). One client makes each call
+        {calls} times in sequence, over HTTP on the same machine. A sixth of the boxes have a sample that
+        their row of latest values does not contain yet. The API process used {found.memory / 2**20:.0f} MiB
+        at most. Roll-ups of all samples took {whole.rolled_s:.0f} s ({whole.samples / whole.rolled_s:,.0f}
+        samples/s), of a tenth {tenth.rolled_s:.0f} s.
     """
-    head = f"## {SERIES}\n\n" + ("" if measured is None else f"Measured {measured}.\n\n")
-    return head + paragraph(text) + "\n" + table(series.HEAD, [read.row() for read in found.reads])
+    parts = [
+        f"## {SERIES}\n",
+        wrap_prose(text),
+        render_table(series.HEAD, [read.row() for read in found.reads]),
+    ]
+    return _join(parts, measured)
+
+
+def _join(parts: Sequence[str], measured: str | None) -> str:
+    """Join the parts of a section, with date and machine if it was measured separately."""
+    last = [] if measured is None else [wrap_prose(f"Measured separately on {measured}.")]
+    return "\n".join([*parts, *last])

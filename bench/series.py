@@ -1,4 +1,4 @@
-"""How long reads take over ten million samples, and over a tenth of them: p50 and p99, in one run.
+"""Measures the latency of reads over ten million samples, and over a tenth of them.
 
 Owns the filling of both databases, the roll-ups of what is in them, and the calls. What is called by turns is
 called by one client, one after the other, so that a figure is the time of an answer and not of a queue.
@@ -18,8 +18,8 @@ from app.timeseries.rollups.worker import RollupWorker
 from bench.measure import cpu_seconds, peak_rss
 from bench.process import FailedError
 from bench.results import percentile
-from bench.stack import Stack
-from simulators.rest import Api
+from bench.stack import BenchStack
+from simulators.rest import ApiClient
 
 BOXES: Final = 1_000
 MINUTES: Final = {"whole": 8_640, "tenth": 864}
@@ -59,8 +59,8 @@ ON CONFLICT (box_key) DO UPDATE SET backfill_from = excluded.backfill_from,
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
-    """A database with samples, and what summarising them took."""
+class FilledDatabase:
+    """A database with samples, and the time of their roll-ups."""
 
     url: str
     site: str
@@ -69,8 +69,8 @@ class Filled:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """One kind of call: how long its answers took (ms), by size of the database.
+class ReadTimes:
+    """The latencies of one kind of call (ms), by size of the database.
 
     Attributes:
         name: what was asked.
@@ -85,11 +85,11 @@ class Read:
     body: int
 
     def at(self, size: str, share: float) -> float:
-        """A percentile (ms)."""
+        """Return a percentile (ms)."""
         return percentile(list(self.took[size]), share)
 
     def row(self) -> list[str]:
-        """Cells of the report's table."""
+        """Return the cells of the report's table."""
         whole, tenth = self.at("whole", 0.99), self.at("tenth", 0.99)
         return [
             self.name,
@@ -105,7 +105,7 @@ class Read:
 
 HEAD: Final = [
     *(
-        "asked",
+        "request",
         "points",
         "answer",
         "p50 (ms)",
@@ -118,16 +118,16 @@ HEAD: Final = [
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What was measured."""
+class SeriesResults:
+    """The latencies of all calls, and the filled databases."""
 
-    filled: Mapping[str, Filled]
-    reads: Sequence[Read]
+    filled: Mapping[str, FilledDatabase]
+    reads: Sequence[ReadTimes]
     memory: int
     cpu_ms: float
 
 
-async def _fill(stack: Stack, size: str) -> Filled:
+async def _fill(stack: BenchStack, size: str) -> FilledDatabase:
     url = await stack.database(f"series_{size}")
     async with stack.api(url) as client:
         place = {"type": "Point", "coordinates": [1.44, 43.6]}
@@ -163,7 +163,7 @@ async def _fill(stack: Stack, size: str) -> Filled:
         samples = int(await connection.fetchval("SELECT count(*) FROM samples"))
     finally:
         await connection.close()
-    return Filled(url, site_id, samples, rolled_s)
+    return FilledDatabase(url, site_id, samples, rolled_s)
 
 
 def _calls(site: str, rng: random.Random) -> dict[str, str]:
@@ -189,7 +189,7 @@ def _calls(site: str, rng: random.Random) -> dict[str, str]:
     }
 
 
-async def measure(stack: Stack, *, rounds: int = 300) -> Found:
+async def measure(stack: BenchStack, *, rounds: int = 300) -> SeriesResults:
     """Fill both, then call each kind in turn, so many times."""
     filled = {size: await _fill(stack, size) for size in MINUTES}
     took: dict[str, dict[str, list[float]]] = {}
@@ -213,11 +213,11 @@ async def measure(stack: Stack, *, rounds: int = 300) -> Found:
             memory = peak_rss(api.pid)
     for size in filled:
         await stack.drop(f"series_{size}")
-    reads = [Read(name, by_size, *seen[name]) for name, by_size in took.items()]
-    return Found(filled, reads, memory, cpu)
+    reads = [ReadTimes(name, by_size, *seen[name]) for name, by_size in took.items()]
+    return SeriesResults(filled, reads, memory, cpu)
 
 
-async def _call(session: aiohttp.ClientSession, admin: Api, path: str) -> tuple[int, int]:
+async def _call(session: aiohttp.ClientSession, admin: ApiClient, path: str) -> tuple[int, int]:
     """Call once; gives how many points or boxes came, and in how many bytes."""
     headers = {"Authorization": f"Bearer {admin.key}"}
     async with session.get(admin.address + path, headers=headers) as answer:

@@ -1,4 +1,4 @@
-"""The stack that is measured: a PostgreSQL, a Mosquitto and databases of its own, in a temporary folder.
+"""Starts the measured stack in a temporary folder: PostgreSQL, Mosquitto and databases.
 
 Owns their life, the environment of Vigie's roles, and the fleets registered in them. All goes with it.
 """
@@ -24,9 +24,9 @@ from app.platform.secrets.sealing import generate_encryption_key
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.private_postgres import PrivatePostgres
 from bench.load import box_id, rules
-from bench.process import Running, python
-from bench.publisher import Account
-from simulators.rest import Api, ApiError, UnreachableError
+from bench.process import RunningProcess, python
+from bench.publisher import BrokerAccount
+from simulators.rest import ApiClient, ApiError, UnreachableError
 
 SITES: Final = 10
 """Boxes are dealt out to so many sites."""
@@ -47,7 +47,7 @@ _API_WITHIN_S: Final = 20.0
 
 
 def free_port() -> int:
-    """A port on loopback that nobody has now."""
+    """Find a free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -55,7 +55,7 @@ def free_port() -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class BenchStack:
     """Running services.
 
     Attributes:
@@ -74,9 +74,9 @@ class Stack:
     encryption_key: str
     patterns: dict[str, str] = field(default_factory=dict)
 
-    def account(self, name: str) -> Account:
-        """How to speak to the broker as `gateway` or `ingest`."""
-        return Account(self.mosquitto.host, self.mosquitto.port, name, _PASSWORDS[name])
+    def account(self, name: str) -> BrokerAccount:
+        """Return the account of `gateway` or `ingest` at the broker."""
+        return BrokerAccount(self.mosquitto.host, self.mosquitto.port, name, _PASSWORDS[name])
 
     @property
     def services(self) -> dict[str, int]:
@@ -103,25 +103,25 @@ class Stack:
         }
 
     @asynccontextmanager
-    async def role(self, name: str, database: str, **more: str) -> AsyncIterator[Running]:
+    async def role(self, name: str, database: str, **more: str) -> AsyncIterator[RunningProcess]:
         """Run a role of Vigie's for the length of a block."""
         environment = self.environment(database, **more)
         async with python("app", name, environment=environment, log=self.folder / f"{name}.log") as running:
             yield running
 
     @asynccontextmanager
-    async def api(self, database: str) -> AsyncIterator[Api]:
+    async def api(self, database: str) -> AsyncIterator[ApiClient]:
         """Run the API role for the length of a block; gives a client of its."""
         async with self.api_role(database) as (client, _):
             yield client
 
     @asynccontextmanager
-    async def api_role(self, database: str, **more: str) -> AsyncIterator[tuple[Api, Running]]:
+    async def api_role(self, database: str, **more: str) -> AsyncIterator[tuple[ApiClient, RunningProcess]]:
         """The same with further settings; gives the process too."""
         port = free_port()
         async with (
             self.role("api", database, VIGIE_API__PORT=str(port), **more) as running,
-            Api(f"http://127.0.0.1:{port}", self.admin_key, timeout_s=120.0) as client,
+            ApiClient(f"http://127.0.0.1:{port}", self.admin_key, timeout_s=120.0) as client,
         ):
             await _answers(client)
             yield client, running
@@ -236,7 +236,7 @@ async def _copy_rules(database: str, sites: Sequence[str], per_site: int) -> Non
         await connection.close()
 
 
-async def _answers(client: Api) -> None:
+async def _answers(client: ApiClient) -> None:
     async with asyncio.timeout(_API_WITHIN_S):
         while True:
             try:
@@ -254,7 +254,7 @@ def _folder() -> Path:
 
 
 @asynccontextmanager
-async def stack() -> AsyncIterator[Stack]:
+async def stack() -> AsyncIterator[BenchStack]:
     """Start everything; at the end stop it and remove the folder."""
     folder = _folder()
     try:
@@ -264,6 +264,6 @@ async def stack() -> AsyncIterator[Stack]:
         ):
             settings = VigieSettings.model_validate({"database": {"url": postgres.url}})
             await asyncio.to_thread(upgrade, settings.database)
-            yield Stack(folder, postgres, mosquitto, generate_key(), generate_encryption_key())
+            yield BenchStack(folder, postgres, mosquitto, generate_key(), generate_encryption_key())
     finally:
         shutil.rmtree(folder, ignore_errors=True)

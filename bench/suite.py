@@ -1,4 +1,4 @@
-"""The parts of a run, in order, with the competitors in an order of chance."""
+"""Runs the parts of a benchmark in order, with the competitors in random order."""
 
 import random
 import time
@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench.drain import Course, run
-from bench.load import Load
-from bench.results import Drain, middle
-from bench.stack import Stack
+from bench.drain import DrainCourse, run
+from bench.load import MessageLoad
+from bench.results import DrainResult, middle
+from bench.stack import BenchStack
 
 _DAY_MS: Final = 86_400_000
 # At a few hundred messages a second the rate is what counts.
@@ -19,8 +19,8 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What to measure.
+class BenchPlan:
+    """The options of a run.
 
     Attributes:
         messages: of the backlog.
@@ -36,35 +36,35 @@ class Plan:
     letters: str
     seed: int
 
-    def load(self, messages: int | None = None, boxes: int | None = None) -> Load:
+    def load(self, messages: int | None = None, boxes: int | None = None) -> MessageLoad:
         """A backlog of yesterday's samples."""
         start_ms = int(time.time()) * 1000 - _DAY_MS
-        return Load(messages or self.messages, boxes or self.boxes, start_ms, self.seed)
+        return MessageLoad(messages or self.messages, boxes or self.boxes, start_ms, self.seed)
 
 
-def line(drain: Drain) -> str:
-    """One drain in one line, for whoever watches."""
+def format_drain(drain: DrainResult) -> str:
+    """Format a drain as a line of progress."""
     if drain.failure is not None:
         return f"({drain.letter}) failed: {drain.failure}"
     cpu = ", ".join(f"{name} {drain.cpu_us(name):.1f}" for name in drain.cpu)
     return f"({drain.letter}) {drain.rate:,.0f} messages/s; CPU µs/message: {cpu}"
 
 
-async def compare(stack: Stack, plan: Plan, say: Say) -> list[Drain]:
+async def compare_consumers(stack: BenchStack, plan: BenchPlan, say: Say) -> list[DrainResult]:
     """Drain the backlog with each competitor; gives the medians, by letter."""
     order = list(plan.letters) * plan.repeat
     random.Random(plan.seed + time.time_ns()).shuffle(order)
-    found: dict[str, list[Drain]] = {letter: [] for letter in sorted(plan.letters)}
+    found: dict[str, list[DrainResult]] = {letter: [] for letter in sorted(plan.letters)}
     for letter in order:
         messages = min(plan.messages, _TUTORIAL_MESSAGES) if letter == "c" else plan.messages
-        drain = await run(stack, Course(letter, plan.load(messages)))
-        say(line(drain))
+        drain = await run(stack, DrainCourse(letter, plan.load(messages)))
+        say(format_drain(drain))
         found[letter].append(drain)
     return [middle(drains) for drains in found.values()]
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class FleetSize:
     """A fleet that (e) is measured with.
 
     Attributes:
@@ -79,34 +79,34 @@ class Size:
 
     @property
     def rules(self) -> int:
-        """All rules."""
+        """The number of all rules."""
         return self.sites * self.rules_per_site
 
 
 SIZES: Final = (
-    Size(100, 10, 20),
-    Size(1_000, 10, 20),
-    Size(10_000, 10, 20),
-    Size(1_000, 10, 0),
-    Size(1_000, 500, 20),
-    Size(1_000, 10, 1_000),
+    FleetSize(100, 10, 20),
+    FleetSize(1_000, 10, 20),
+    FleetSize(10_000, 10, 20),
+    FleetSize(1_000, 10, 0),
+    FleetSize(1_000, 500, 20),
+    FleetSize(1_000, 10, 1_000),
 )
 """From 100 to 10,000 boxes; from 0 to 10,000 rules, spread widely and densely."""
 
 
-async def scale(
-    stack: Stack, plan: Plan, say: Say, sizes: Iterable[Size] = SIZES
-) -> list[tuple[Size, Drain]]:
-    """How Vigie's rate changes with boxes and rules."""
+async def measure_fleet_sizes(
+    stack: BenchStack, plan: BenchPlan, say: Say, sizes: Iterable[FleetSize] = SIZES
+) -> list[tuple[FleetSize, DrainResult]]:
+    """Measure Vigie's rate by numbers of boxes and rules."""
     found = []
     for size in sizes:
         load = plan.load(boxes=size.boxes)
         drains = []
         for _ in range(plan.repeat):
-            course = Course("e", load, size.rules_per_site, size.sites)
+            course = DrainCourse("e", load, size.rules_per_site, size.sites)
             drains.append(await run(stack, course))
         drain = middle(drains)
-        say(f"{size.boxes} boxes, {size.rules} rules: {line(drain)}")
+        say(f"{size.boxes} boxes, {size.rules} rules: {format_drain(drain)}")
         found.append((size, drain))
     return found
 
@@ -122,15 +122,15 @@ KINDS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     ),
     "half of a site's boxes": ({"boxes": _HIGH, "share": 50},),
 }
-"""Further rules, by what they look at."""
+"""Additional rules, by label."""
 
 
-async def kinds(stack: Stack, plan: Plan, say: Say) -> list[tuple[str, Drain]]:
-    """How Vigie's rate changes with rules that have to see every sample."""
+async def measure_rule_kinds(stack: BenchStack, plan: BenchPlan, say: Say) -> list[tuple[str, DrainResult]]:
+    """Measure Vigie's rate with additional rules that must evaluate every sample."""
     found = []
     for name, further in KINDS.items():
-        course = Course("e", plan.load(), further=further)
+        course = DrainCourse("e", plan.load(), further=further)
         drain = middle([await run(stack, course) for _ in range(plan.repeat)])
-        say(f"{name}: {line(drain)}")
+        say(f"{name}: {format_drain(drain)}")
         found.append((name, drain))
     return found

@@ -1,4 +1,4 @@
-"""What is in the tables: whether all is stored, how much of it and how large; and the role's own figures."""
+"""Reads the tables after a run: stored, lost and duplicate rows, their size, and the role's metrics."""
 
 import asyncio
 import re

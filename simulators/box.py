@@ -1,4 +1,4 @@
-"""A reference box: does what docs/boxes.md asks of a box that must not lose a sample.
+"""Implements a reference box that loses no sample, by docs/boxes.md.
 
 Owns the queue, which survives the box, the resending with back-off, and what becomes of each entry of an
 acknowledgement. Must not know how messages get to the broker: `publish` is its caller's.

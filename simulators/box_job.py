@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from simulators.box import ReferenceBox, SampleQueue
-from simulators.enrol import BoxSpec, Passwords, SiteSpec, boxes, organisation, renew, site
-from simulators.mqtt import Link, linked, topic
-from simulators.rest import Api, persistently
-from simulators.target import Target
+from simulators.enrol import BoxPasswords, BoxSpec, SiteSpec, boxes, organisation, renew, site
+from simulators.mqtt import MqttLink, linked, topic
+from simulators.rest import ApiClient, persistently
+from simulators.target import StackTarget
 
 _API_PATIENCE_S = 30.0
 _SITE = SiteSpec("Reference box", "street", "Europe/Paris", 1.4442, 43.6047)
@@ -32,16 +32,16 @@ class BoxJob:
     organisation: str
 
 
-async def run(target: Target, job: BoxJob) -> int:
+async def run(target: StackTarget, job: BoxJob) -> int:
     """Measure and send until the count is reached and every sample is answered, or until Ctrl-C.
 
     Returns:
         The exit code, 0.
     """
-    passwords = Passwords.in_file(target.folder / "simulator-passwords.json")
+    passwords = BoxPasswords.in_file(target.folder / "simulator-passwords.json")
     queue = SampleQueue(target.folder / "boxes" / job.box)
     try:
-        async with Api(target.api, target.key) as api:
+        async with ApiClient(target.api, target.key) as api:
 
             async def register() -> None:
                 owner = await organisation(api, job.organisation)
@@ -71,7 +71,7 @@ def _given_up(queue: SampleQueue) -> str:
 
 @asynccontextmanager
 async def _connected(
-    target: Target, job: BoxJob, api: Api, passwords: Passwords, queue: SampleQueue
+    target: StackTarget, job: BoxJob, api: ApiClient, passwords: BoxPasswords, queue: SampleQueue
 ) -> AsyncIterator[ReferenceBox]:
     async def publish(payload: bytes) -> None:
         await link.publish(topic(job.box, "telemetry"), payload)
@@ -84,7 +84,7 @@ async def _connected(
         print(f"acknowledged: {stored} stored, {given_up} given up; {len(queue)} wait", flush=True)
 
     box = ReferenceBox(queue, publish, batch=job.batch, patience_s=job.patience_s)
-    link = Link(
+    link = MqttLink(
         replace(target.broker, username=job.box, password=passwords.known[job.box]),
         identifier=job.box,
         status_of=job.box,

@@ -1,4 +1,4 @@
-"""A synthetic city: any number of boxes that publish by MQTT, live or as fast as the broker takes it.
+"""Simulates a city: any number of boxes that publish by MQTT, live or as fast as the broker accepts.
 
 Owns the pace and which account publishes. What is measured is patterns.py's, what goes wrong is faults.py's.
 """
@@ -15,12 +15,12 @@ from zoneinfo import ZoneInfo
 from app.platform.kernel.instants import format_us
 from simulators import enrol
 from simulators.chance import key_of, uniform
-from simulators.enrol import BoxSpec, Passwords, SiteSpec
-from simulators.faults import Counts, Faults, FaultyBox, Reading
-from simulators.mqtt import Link, linked, topic
-from simulators.patterns import KINDS, Box, measure
-from simulators.rest import Api
-from simulators.target import Broker
+from simulators.enrol import BoxPasswords, BoxSpec, SiteSpec
+from simulators.faults import FaultCounts, FaultShares, FaultyBox, FaultyReading
+from simulators.mqtt import MqttLink, linked, topic
+from simulators.patterns import KINDS, SyntheticBox, measure
+from simulators.rest import ApiClient
+from simulators.target import BrokerTarget
 
 _US_PER_S: Final = 1_000_000
 _ZONE: Final = "Europe/Paris"
@@ -30,8 +30,8 @@ _CONNECT_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class City:
-    """What to simulate.
+class SimulatedCity:
+    """The options of a simulated city.
 
     Attributes:
         boxes: How many boxes.
@@ -47,21 +47,21 @@ class City:
     prefix: str = "city"
     seed: int = 1
     interval_s: float = 60.0
-    faults: Faults = field(default_factory=Faults)
+    faults: FaultShares = field(default_factory=FaultShares)
 
-    def members(self) -> list[Box]:
+    def members(self) -> list[SyntheticBox]:
         """The boxes, each at its own place."""
         zone = ZoneInfo(_ZONE)
         kinds = cycle(self.kinds)
         return [self._member(number, next(kinds), zone) for number in range(1, self.boxes + 1)]
 
-    def _member(self, number: int, kind: str, zone: ZoneInfo) -> Box:
+    def _member(self, number: int, kind: str, zone: ZoneInfo) -> SyntheticBox:
         name = f"{self.prefix}-{number:04d}"
         key = key_of(self.seed, name, "place")
         longitude, latitude = _CENTRES[kind]
         longitude += _SPREAD_DEG * (uniform(key, 1) - 0.5)
         latitude += _SPREAD_DEG * (uniform(key, 2) - 0.5)
-        return Box(name, kind, self.seed, round(longitude, 5), round(latitude, 5), zone)
+        return SyntheticBox(name, kind, self.seed, round(longitude, 5), round(latitude, 5), zone)
 
     def phase_us(self, box: str) -> int:
         """When in its interval a box measures, in whole milliseconds (as µs): not all at once."""
@@ -69,8 +69,8 @@ class City:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """When to send.
+class SendingPace:
+    """The times at which boxes send.
 
     Attributes:
         start_us: The instant of the first samples, µs since 1970.
@@ -89,8 +89,8 @@ class Pace:
     window: int = 20
 
 
-class Throttle:
-    """Lets callers through one by one, at most `rate` of them a second."""
+class RateThrottle:
+    """Limits callers to `rate` a second, one by one."""
 
     def __init__(self, rate: float | None) -> None:
         self._gap = 1 / rate if rate else 0.0
@@ -106,7 +106,7 @@ class Throttle:
             await asyncio.sleep(wait)
 
 
-def payload(readings: Sequence[Reading]) -> bytes:
+def payload(readings: Sequence[FaultyReading]) -> bytes:
     """One message: a sample as it is, or a batch of several."""
     entries = [
         {"seq": reading.seq, "time": format_us(reading.time_us), "values": reading.values}
@@ -115,13 +115,15 @@ def payload(readings: Sequence[Reading]) -> bytes:
     return json.dumps(entries[0] if len(entries) == 1 else {"samples": entries}).encode()
 
 
-def stream(city: City, box: Box, pace: Pace, faulty: FaultyBox) -> Iterator[tuple[int, list[Reading]]]:
+def stream(
+    city: SimulatedCity, box: SyntheticBox, pace: SendingPace, faulty: FaultyBox
+) -> Iterator[tuple[int, list[FaultyReading]]]:
     """Yield a box's messages, each with the instant (µs) at which it leaves.
 
     Without end where `pace.count` is None.
     """
     phase = city.phase_us(box.id)
-    waiting: list[Reading] = []
+    waiting: list[FaultyReading] = []
     seq = 0
     time_us = pace.start_us + phase
     while pace.count is None or seq < pace.count:
@@ -153,13 +155,13 @@ class CityRun:
         messages: Messages that the broker has taken.
     """
 
-    api: Api
-    broker: Broker
-    city: City
-    pace: Pace
-    passwords: Passwords | None = None
+    api: ApiClient
+    broker: BrokerTarget
+    city: SimulatedCity
+    pace: SendingPace
+    passwords: BoxPasswords | None = None
     progress: Callable[[int], None] = lambda _samples: None
-    counts: Counts = field(default_factory=Counts)
+    counts: FaultCounts = field(default_factory=FaultCounts)
     messages: int = 0
 
     async def register(self, organisation: str) -> int:
@@ -178,34 +180,36 @@ class CityRun:
             created += await enrol.boxes(self.api, site_id, organisation_id, specs, self.passwords)
         return created
 
-    def _spec(self, box: Box) -> BoxSpec:
+    def _spec(self, box: SyntheticBox) -> BoxSpec:
         interval_s = max(1, round(self.city.interval_s))
         return BoxSpec(box.id, f"Synthetic {box.kind} box", box.longitude, box.latitude, interval_s)
 
     async def run(self) -> None:
         """Publish until the count is reached, or until cancelled."""
         members = self.city.members()
-        shared = None if self.passwords is not None else Link(self.broker, window=self.pace.window)
+        shared = None if self.passwords is not None else MqttLink(self.broker, window=self.pace.window)
         links = [shared or self._own_link(box.id) for box in members]
-        throttle = Throttle(self.pace.rate)
+        throttle = RateThrottle(self.pace.rate)
         async with linked([shared] if shared else links, wait_s=_CONNECT_S):
             started = asyncio.get_running_loop().time()
             async with asyncio.TaskGroup() as group:
                 for box, link in zip(members, links, strict=True):
                     group.create_task(self._publish(box, link, throttle, started))
 
-    def _own_link(self, box: str) -> Link:
+    def _own_link(self, box: str) -> MqttLink:
         passwords = self.passwords
         if passwords is None:
             raise RuntimeError("the boxes' passwords are not known")
-        return Link(
+        return MqttLink(
             replace(self.broker, username=box, password=passwords.known[box]),
             window=self.pace.window,
             status_of=box,
             renew=lambda: enrol.renew(self.api, box, passwords),
         )
 
-    async def _publish(self, box: Box, link: Link, throttle: Throttle, started: float) -> None:
+    async def _publish(
+        self, box: SyntheticBox, link: MqttLink, throttle: RateThrottle, started: float
+    ) -> None:
         loop = asyncio.get_running_loop()
         faulty = FaultyBox(self.city.seed, box.id, self.city.faults, self.counts)
         under_way: set[asyncio.Task[None]] = set()

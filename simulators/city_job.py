@@ -4,12 +4,12 @@ import asyncio
 import time
 from dataclasses import asdict, dataclass
 
-from simulators.city import City, CityRun, Pace
-from simulators.enrol import Passwords
+from simulators.city import CityRun, SendingPace, SimulatedCity
+from simulators.enrol import BoxPasswords
 from simulators.progress import progress
 from simulators.replay_job import PASSWORDS
-from simulators.rest import Api, persistently
-from simulators.target import Target
+from simulators.rest import ApiClient, persistently
+from simulators.target import StackTarget
 
 _API_PATIENCE_S = 30.0
 _US_PER_S = 1_000_000
@@ -19,7 +19,7 @@ _US_PER_S = 1_000_000
 class CityJob:
     """The options of one run; the CLI says what each means. Without `start_us` it starts now, or ends now."""
 
-    city: City
+    city: SimulatedCity
     start_us: int | None
     speed: float
     count: int | None
@@ -42,16 +42,16 @@ def start_of(job: CityJob, now_us: int) -> int:
     return now_us - round((job.count + 1) * job.city.interval_s * _US_PER_S)
 
 
-async def run(target: Target, job: CityJob) -> int:
+async def run(target: StackTarget, job: CityJob) -> int:
     """Register the boxes and let them publish until the count is reached, or until Ctrl-C.
 
     Returns:
         The exit code, 0.
     """
     start_us = start_of(job, time.time_ns() // 1_000)
-    pace = Pace(start_us, job.speed, job.count, job.batch, job.rate, job.window)
-    passwords = None if job.gateway else Passwords.in_file(target.folder / PASSWORDS)
-    async with Api(target.api, target.key, timeout_s=120.0) as api:
+    pace = SendingPace(start_us, job.speed, job.count, job.batch, job.rate, job.window)
+    passwords = None if job.gateway else BoxPasswords.in_file(target.folder / PASSWORDS)
+    async with ApiClient(target.api, target.key, timeout_s=120.0) as api:
         it = CityRun(api, target.broker, job.city, pace, passwords)
         created = await persistently(lambda: it.register(job.organisation), give_up_after_s=_API_PATIENCE_S)
         print(f"boxes: {job.city.boxes}, created now: {created}", flush=True)

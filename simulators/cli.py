@@ -15,12 +15,12 @@ import typer
 from app.platform.kernel.instants import parse_rfc3339
 from app.platform.kernel.rejection_codes import RejectedError
 from simulators import box_job, city_job, events_job, replay_job, shots_job
-from simulators.city import City
+from simulators.city import SimulatedCity
 from simulators.demo import run as run_demo
 from simulators.demo_replay import SPEED
 from simulators.events import SOURCES
-from simulators.faults import Faults
-from simulators.listen import Wish, follow
+from simulators.faults import FaultShares
+from simulators.listen import StreamFilter, follow
 from simulators.options import (
     ApiAddress,
     ApiKey,
@@ -38,8 +38,8 @@ from simulators.options import (
     positive,
 )
 from simulators.patterns import KINDS
-from simulators.receiver import Manners, Receiver, serve
-from simulators.replay import Pace
+from simulators.receiver import ReceiverBehaviour, WebhookReceiver, serve
+from simulators.replay import ReplayPace
 from simulators.rest import ApiError, UnreachableError
 from simulators.target import DEFAULT_RUN, TargetError, find_api, find_target
 
@@ -96,7 +96,7 @@ def replay(
         raise typer.BadParameter("choose one of --shift-to-now and --on-day", param_hint="--on-day")
     job = replay_job.ReplayJob(
         data=data,
-        pace=Pace(speed, batch or (1 if speed > 0 else 100), window),
+        pace=ReplayPace(speed, batch or (1 if speed > 0 else 100), window),
         since_us=_instant(since),
         until_us=_instant(until),
         repeat=repeat,
@@ -139,8 +139,8 @@ def city(
     mqtt: MqttAddress = None,
 ) -> None:
     """Simulate a city: any number of boxes, and on demand what goes wrong in the field."""
-    faults = Faults(silence, spikes, duplicates, late, clock_skew)
-    plan = City(boxes, _kinds(kinds), prefix, seed, interval, faults)
+    faults = FaultShares(silence, spikes, duplicates, late, clock_skew)
+    plan = SimulatedCity(boxes, _kinds(kinds), prefix, seed, interval, faults)
     if count is None and duration is not None:
         count = max(1, round(duration / interval))
     job = city_job.CityJob(
@@ -234,7 +234,7 @@ def shots(
         place = None if at is None else _place(at)
     except ValueError:
         raise typer.BadParameter("longitude,latitude in degrees", param_hint="--at") from None
-    order = shots_job.Order(every, count, seed, place, source, rounds)
+    order = shots_job.ShotOrder(every, count, seed, place, source, rounds)
     _run(lambda: shots_job.run(find_target(run, api, key, mqtt, None), site, order))
 
 
@@ -257,9 +257,11 @@ def receiver(
     hang: Annotated[bool, typer.Option("--hang", help="Never answer")] = False,
 ) -> None:
     """Receive webhooks: verify the signature, know repetitions, print a line for each."""
-    manners = Manners(status, fail_first, delay, retry_after, hang)
+    manners = ReceiverBehaviour(status, fail_first, delay, retry_after, hang)
     try:
-        it = Receiver(host=host, port=port, secret=secret, unsigned=not secret, manners=manners, say=_say)
+        it = WebhookReceiver(
+            host=host, port=port, secret=secret, unsigned=not secret, manners=manners, say=_say
+        )
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--secret") from None
     _run(lambda: serve(it))
@@ -289,7 +291,7 @@ def listen(
     key: ApiKey = None,
 ) -> None:
     """Follow the event stream, and print a line for each event; goes on where it was after a break."""
-    wish = Wish(after, tuple(types or ()), site, min_severity, organisation, count)
+    wish = StreamFilter(after, tuple(types or ()), site, min_severity, organisation, count)
     _run(lambda: follow(*find_api(run, api, key), wish, _say))
 
 

@@ -1,4 +1,4 @@
-"""The demo city of `vigie up`: sets itself up by REST, then publishes by MQTT until it is stopped.
+"""Runs the demo city of `vigie up`: sets itself up by REST, then publishes by MQTT until it is stopped.
 
 Owns the order of the phases. Three sites in Toulouse live from now on. Beside them a site in Aberdeen gets
 one real day: the measurements of 2019-03-10 are replayed as yesterday's and today's (demo_replay.py); rules
@@ -18,11 +18,11 @@ from simulators.demo_places import EVENT_SITE, PLACES, PREFIX
 from simulators.demo_replay import SPEED, DayReplay
 from simulators.demo_state import FILE, DemoState
 from simulators.mqtt import linked
-from simulators.receiver import Receiver
-from simulators.replay import Pace, Replay
-from simulators.rest import Api, persistently
-from simulators.sensor_community import Station, load
-from simulators.target import Target
+from simulators.receiver import WebhookReceiver
+from simulators.replay import ReplayPace, StationReplay
+from simulators.rest import ApiClient, persistently
+from simulators.sensor_community import SensorStation, load
+from simulators.target import StackTarget
 
 SHIPPED = Path(__file__).parent / "data" / "aberdeen"
 _EVENT_EVERY_S = 120.0
@@ -34,7 +34,7 @@ def say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
-async def run(target: Target, *, replay_speed: float = SPEED) -> int:
+async def run(target: StackTarget, *, replay_speed: float = SPEED) -> int:
     """Run until cancelled.
 
     Args:
@@ -51,7 +51,7 @@ async def run(target: Target, *, replay_speed: float = SPEED) -> int:
 class _Demo:
     """One run of the demo."""
 
-    def __init__(self, target: Target, replay_speed: float) -> None:
+    def __init__(self, target: StackTarget, replay_speed: float) -> None:
         self._target = target
         self._replay_speed = replay_speed
         self._path = target.folder / FILE
@@ -60,10 +60,10 @@ class _Demo:
 
     async def run(self) -> None:
         stations, _ = load(SHIPPED)
-        async with Api(self._target.api, self._target.key) as admin:
+        async with ApiClient(self._target.api, self._target.key) as admin:
             await persistently(lambda: demo_setup.organisation_and_key(admin, self._state), say=say)
         self._save()
-        async with await self._receiver() as receiver, Api(self._target.api, self._state.key) as api:
+        async with await self._receiver() as receiver, ApiClient(self._target.api, self._state.key) as api:
             await persistently(lambda: self._set_up(api, receiver, stations), say=say)
             self._announce()
             try:
@@ -71,17 +71,17 @@ class _Demo:
             finally:
                 say("stopping")
 
-    async def _receiver(self) -> Receiver:
+    async def _receiver(self) -> WebhookReceiver:
         """A receiver on the port of last time, or on another if that is taken."""
         secret = self._state.secret or None
-        again = Receiver(port=self._state.receiver_port, secret=secret, say=say)
+        again = WebhookReceiver(port=self._state.receiver_port, secret=secret, say=say)
         try:
             await again.open()
         except OSError:
-            again = Receiver(secret=secret, say=say)
+            again = WebhookReceiver(secret=secret, say=say)
         return again
 
-    async def _set_up(self, api: Api, receiver: Receiver, stations: list[Station]) -> None:
+    async def _set_up(self, api: ApiClient, receiver: WebhookReceiver, stations: list[SensorStation]) -> None:
         state = self._state
         created = await demo_setup.sites_and_boxes(api, state, self._passwords, stations)
         say(f"sites: {len(state.site_ids)}, boxes: {len(state.boxes)}, created now: {created}")
@@ -106,7 +106,7 @@ class _Demo:
         ):
             say(f'  curl -H "Authorization: Bearer $KEY" "{self._target.api}/v1/{path}"')
 
-    async def _live(self, api: Api, stations: list[Station]) -> None:
+    async def _live(self, api: ApiClient, stations: list[SensorStation]) -> None:
         boxes = [LiveBox(api, self._target.broker, place, self._passwords) for place in PLACES]
         street = [box for box in boxes if box.place.site == EVENT_SITE]
         links = {box.place.id: box.link for box in street}
@@ -118,14 +118,14 @@ class _Demo:
             group.create_task(self._replay(api, stations))
             say(f"{len(boxes)} synthetic boxes are live")
 
-    async def _replay(self, api: Api, stations: list[Station]) -> None:
-        replay = Replay(
+    async def _replay(self, api: ApiClient, stations: list[SensorStation]) -> None:
+        replay = StationReplay(
             api,
             self._target.broker,
             stations,
             PREFIX,
             self._passwords,
-            Pace(batch=1),
+            ReplayPace(batch=1),
             connect_s=None,
             reached=self._state.replayed,
         )

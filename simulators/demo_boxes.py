@@ -1,4 +1,4 @@
-"""The demo's synthetic boxes, live: a sample every few seconds, and one that waits for acknowledgements."""
+"""Runs the demo's live boxes: a sample every few seconds, and one box that waits for acknowledgements."""
 
 import asyncio
 import json
@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from simulators import enrol
 from simulators.city import payload
-from simulators.demo_places import ACK_BOX, INTERVAL_S, Place
-from simulators.enrol import Passwords
-from simulators.faults import Reading
-from simulators.mqtt import Link, topic
+from simulators.demo_places import ACK_BOX, INTERVAL_S, DemoBox
+from simulators.enrol import BoxPasswords
+from simulators.faults import FaultyReading
+from simulators.mqtt import MqttLink, topic
 from simulators.patterns import measure
-from simulators.rest import Api
-from simulators.target import Broker
+from simulators.rest import ApiClient
+from simulators.target import BrokerTarget
 
 _SAY_EVERY_S = 60.0
 _RESEND_AFTER_S = 20.0
@@ -25,15 +25,15 @@ _BATCH = 200
 class LiveBox:
     """One box and its connection. `link` has to be kept up by somebody else."""
 
-    def __init__(self, api: Api, broker: Broker, place: Place, passwords: Passwords) -> None:
+    def __init__(self, api: ApiClient, broker: BrokerTarget, place: DemoBox, passwords: BoxPasswords) -> None:
         """Prepare the box; its password is known."""
         self.place = place
         self._box = place.box()
         self._acks = place.id == ACK_BOX
-        self._waiting: OrderedDict[int, tuple[float, Reading]] = OrderedDict()
+        self._waiting: OrderedDict[int, tuple[float, FaultyReading]] = OrderedDict()
         self._acknowledged = 0
         self._said = time.monotonic()
-        self.link = Link(
+        self.link = MqttLink(
             replace(broker, username=place.id, password=passwords.known[place.id]),
             identifier=place.id,
             status_of=place.id,
@@ -49,7 +49,7 @@ class LiveBox:
             due = (now // INTERVAL_S + 1) * INTERVAL_S
             await asyncio.sleep(due - now)
             # The number follows the time, so that it counts up over restarts too.
-            reading = Reading(int(due) // INTERVAL_S, int(due) * 1_000_000, measure(self._box, due))
+            reading = FaultyReading(int(due) // INTERVAL_S, int(due) * 1_000_000, measure(self._box, due))
             if self._acks:
                 self._keep(reading)
             # Not waited for: while the broker is away, up to a window's measurements pile up, as in a box.
@@ -57,7 +57,7 @@ class LiveBox:
             if self._acks:
                 await self._resend()
 
-    def _keep(self, reading: Reading) -> None:
+    def _keep(self, reading: FaultyReading) -> None:
         """The broker's acknowledgement says that the broker has it; only the ack topic that it is stored."""
         self._waiting[reading.seq] = (time.monotonic(), reading)
         while len(self._waiting) > _KEPT:

@@ -1,4 +1,4 @@
-"""The demo's city as data: sites, boxes, what happens there again and again, and the rules that notice it.
+"""Defines the demo's city: sites, boxes, recurring episodes, and the rules that detect them.
 
 Must not call anything. The rules of the synthetic sites fire and resolve within minutes, because each has an
 episode that goes past its threshold for longer than its `for`; those of Aberdeen fire on what was measured
@@ -11,7 +11,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from simulators.enrol import BoxSpec, SiteSpec
-from simulators.patterns import Box, Episode
+from simulators.patterns import RecurringEpisode, SyntheticBox
 
 ORGANISATION: Final = "Demo City / Ville démo"
 ENDPOINT: Final = "The demo's own receiver"
@@ -38,59 +38,72 @@ FORMER_NAMES: Final[dict[str, str]] = {"aberdeen": "Aberdeen, Sensor.Community, 
 """What an earlier version called a site: a data directory of then keeps its boxes."""
 
 
-def _dust(amount: float, every_s: float, lasts_s: float) -> tuple[Episode, ...]:
+def _dust(amount: float, every_s: float, lasts_s: float) -> tuple[RecurringEpisode, ...]:
     """Fine particles rise, and the coarser fractions, which contain them, with them."""
     shares = {"pm1": 0.7, "pm2_5": 1.0, "pm4": 1.2, "pm10": 1.4}
-    return tuple(Episode(metric, amount * share, every_s, lasts_s) for metric, share in shares.items())
+    return tuple(
+        RecurringEpisode(metric, amount * share, every_s, lasts_s) for metric, share in shares.items()
+    )
 
 
-def _loud(amount: float, every_s: float, lasts_s: float, after_s: float) -> tuple[Episode, ...]:
+def _loud(amount: float, every_s: float, lasts_s: float, after_s: float) -> tuple[RecurringEpisode, ...]:
     """A passing source: the mean rises, and so do the peaks."""
     metrics = ("laeq", "la10", "lamax", "lcpeak")
-    return tuple(Episode(metric, amount, every_s, lasts_s, after_s) for metric in metrics)
+    return tuple(RecurringEpisode(metric, amount, every_s, lasts_s, after_s) for metric in metrics)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A synthetic box: its site's key in `SITES`, its name, and what happens there."""
+class DemoBox:
+    """A synthetic box: its site's key in `SITES`, its name, and its recurring episodes."""
 
     id: str
     site: str
     name: str
     longitude: float
     latitude: float
-    episodes: tuple[Episode, ...] = ()
+    episodes: tuple[RecurringEpisode, ...] = ()
 
     def spec(self) -> BoxSpec:
         """As it is registered."""
         return BoxSpec(self.id, self.name, self.longitude, self.latitude, INTERVAL_S, ack=self.id == ACK_BOX)
 
-    def box(self) -> Box:
+    def box(self) -> SyntheticBox:
         """As it is simulated."""
-        return Box(self.id, self.site, SEED, self.longitude, self.latitude, ZoneInfo(ZONE), self.episodes)
+        return SyntheticBox(
+            self.id, self.site, SEED, self.longitude, self.latitude, ZoneInfo(ZONE), self.episodes
+        )
 
 
-PLACES: Final[tuple[Place, ...]] = (
+PLACES: Final[tuple[DemoBox, ...]] = (
     # A delivery lorry stands with its engine running.
-    Place(ACK_BOX, "street", "Place Esquirol", 1.4447, 43.6002, _dust(48, 240, 110)),
-    Place("demo-street-2", "street", "Rue de la Pomme", 1.4463, 43.6035),
+    DemoBox(ACK_BOX, "street", "Place Esquirol", 1.4447, 43.6002, _dust(48, 240, 110)),
+    DemoBox("demo-street-2", "street", "Rue de la Pomme", 1.4463, 43.6035),
     # A siren.
-    Place("demo-street-3", "street", "Place du Capitole", 1.4440, 43.6044, _loud(24, 300, 45, 90)),
-    Place("demo-street-4", "street", "Square Wilson", 1.4480, 43.6050),
+    DemoBox("demo-street-3", "street", "Place du Capitole", 1.4440, 43.6044, _loud(24, 300, 45, 90)),
+    DemoBox("demo-street-4", "street", "Square Wilson", 1.4480, 43.6050),
     # A meeting with the windows shut.
-    Place("demo-office-1", "office", "Salle Garonne", 1.4345, 43.6117, (Episode("co2", 900, 360, 200),)),
-    Place("demo-office-2", "office", "Plateau nord", 1.4347, 43.6118),
-    Place("demo-office-3", "office", "Cafétéria", 1.4348, 43.6115),
+    DemoBox(
+        "demo-office-1", "office", "Salle Garonne", 1.4345, 43.6117, (RecurringEpisode("co2", 900, 360, 200),)
+    ),
+    DemoBox("demo-office-2", "office", "Plateau nord", 1.4347, 43.6118),
+    DemoBox("demo-office-3", "office", "Cafétéria", 1.4348, 43.6115),
     # A take-off right overhead.
-    Place("demo-airport-1", "airport", "Seuil 14R", 1.3571, 43.6371, _loud(32, 180, 45, 30)),
+    DemoBox("demo-airport-1", "airport", "Seuil 14R", 1.3571, 43.6371, _loud(32, 180, 45, 30)),
     # Kerosene on the wind.
-    Place("demo-airport-2", "airport", "Clôture est", 1.3762, 43.6267, (Episode("odour", 22, 420, 180, 60),)),
-    Place("demo-airport-3", "airport", "Rue de Blagnac", 1.3801, 43.6312),
+    DemoBox(
+        "demo-airport-2",
+        "airport",
+        "Clôture est",
+        1.3762,
+        43.6267,
+        (RecurringEpisode("odour", 22, 420, 180, 60),),
+    ),
+    DemoBox("demo-airport-3", "airport", "Rue de Blagnac", 1.3801, 43.6312),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class DemoRule:
     """A rule: its site's key in `SITES`, and the fields of `POST /v1/rules`."""
 
     site: str
@@ -118,15 +131,15 @@ class Rule:
         }
 
 
-RULES: Final[tuple[Rule, ...]] = (
-    Rule("street", "Fine particles", "warning", "pm2_5", ">", 40, 30, "PT30S"),
-    Rule("street", "Noise in the street", "critical", "laeq", ">", 78, 74, "PT10S"),
-    Rule("office", "Stale air", "warning", "co2", ">", 1200, 1050, "PT30S"),
-    Rule("airport", "Overflight", "info", "laeq", ">", 76, 73, "PT10S"),
-    Rule("airport", "Kerosene smell", "warning", "odour", ">", 18, 14, "PT1M"),
-    Rule("aberdeen", "Fine particles, ten minutes", "critical", "pm2_5", ">", 25, 20, "PT10M"),
-    Rule("aberdeen", "PM10 above 45 µg/m³, ten minutes", "warning", "pm10", ">", 45, 40, "PT10M"),
-    Rule("aberdeen", "Frost", "info", "temperature", "<", 0, 1, "PT30M"),
+RULES: Final[tuple[DemoRule, ...]] = (
+    DemoRule("street", "Fine particles", "warning", "pm2_5", ">", 40, 30, "PT30S"),
+    DemoRule("street", "Noise in the street", "critical", "laeq", ">", 78, 74, "PT10S"),
+    DemoRule("office", "Stale air", "warning", "co2", ">", 1200, 1050, "PT30S"),
+    DemoRule("airport", "Overflight", "info", "laeq", ">", 76, 73, "PT10S"),
+    DemoRule("airport", "Kerosene smell", "warning", "odour", ">", 18, 14, "PT1M"),
+    DemoRule("aberdeen", "Fine particles, ten minutes", "critical", "pm2_5", ">", 25, 20, "PT10M"),
+    DemoRule("aberdeen", "PM10 above 45 µg/m³, ten minutes", "warning", "pm10", ">", 45, 40, "PT10M"),
+    DemoRule("aberdeen", "Frost", "info", "temperature", "<", 0, 1, "PT30M"),
 )
 
 _FIVE_MINUTES: Final = {"metric": "pm2_5", "function": "mean", "window": "PT5M", "operator": ">"}

@@ -1,4 +1,4 @@
-"""What the demo's sites declare that they measure for: as a city would, by two people who sign in.
+"""Declares the purposes of the demo's sites, as two people of a city who sign in.
 
 Each function may be repeated at any time and does nothing twice. Whom it invites are invented people; they
 keep no password, for nobody is to sign in as one of them again: the next start invites anew where it has to.
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from simulators.demo_state import DemoState
-from simulators.rest import Api, Json
+from simulators.rest import ApiClient, Json
 
 _LASTS: Final = timedelta(days=730)
 _KEPT_DAYS: Final = 30
@@ -84,7 +84,7 @@ _ACOUSTIC: Final = {
 }
 
 
-async def environmental(api: Api, state: DemoState) -> int:
+async def environmental(api: ApiClient, state: DemoState) -> int:
     """Say of each site what its measurements are for, where nobody has said so.
 
     Returns:
@@ -112,7 +112,7 @@ async def environmental(api: Api, state: DemoState) -> int:
     return completed
 
 
-async def acoustic_safety(api: Api, state: DemoState) -> bool:
+async def acoustic_safety(api: ApiClient, state: DemoState) -> bool:
     """Have one person declare that a site recognises gunshots, and another approve it.
 
     Returns:
@@ -131,7 +131,7 @@ async def acoustic_safety(api: Api, state: DemoState) -> bool:
     return True
 
 
-async def _keep_shortly(api: Api, site_id: str) -> None:
+async def _keep_shortly(api: ApiClient, site_id: str) -> None:
     """Have the site remove gunshots after a month, and keep all else as it does."""
     path = f"/v1/sites/{site_id}/retention"
     kept: Json = await api.get(path)
@@ -140,10 +140,10 @@ async def _keep_shortly(api: Api, site_id: str) -> None:
     await api.call("PUT", path, {**same, "purposes": purposes, "removes": True})
 
 
-async def _person(api: Api, name: str, email: str) -> Api:
+async def _person(api: ApiClient, name: str, email: str) -> ApiClient:
     """Somebody who was invited, and has signed in."""
     invitation = await api.post("/v1/invitations", {"email": email, "role": "operator"})
-    async with Api(api.address, "") as anybody:
+    async with ApiClient(api.address, "") as anybody:
         body = {"token": invitation["token"], "name": name, "password": secrets.token_urlsafe(24)}
         signed_in = await anybody.post("/v1/invitations/accept", body)
-    return Api(api.address, str(signed_in["token"]))
+    return ApiClient(api.address, str(signed_in["token"]))

@@ -14,8 +14,8 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from simulators.demo_places import RECORDED, SITES
-from simulators.replay import Replay, box_id
-from simulators.sensor_community import Station, on_day
+from simulators.replay import StationReplay, box_id
+from simulators.sensor_community import SensorStation, on_day
 
 SPEED: Final = 720.0
 """Yesterday and today take four minutes at most."""
@@ -24,7 +24,7 @@ _US_PER_S: Final = 1_000_000
 
 @dataclass(slots=True)
 class DayReplay:
-    """The replay of one recorded day, again and again.
+    """Replays one recorded day repeatedly.
 
     Attributes:
         replay: How samples are sent. Its stations are the recorded day; what it reached is not sent again.
@@ -33,7 +33,7 @@ class DayReplay:
         clock: Seconds since 1970.
     """
 
-    replay: Replay
+    replay: StationReplay
     speed: float
     say: Callable[[str], None]
     clock: Callable[[], float] = time.time
@@ -51,7 +51,7 @@ class DayReplay:
                 await replace(self.replay, stations=stations, delay_s=begin).run()
             day += timedelta(days=1)
 
-    def _remaining(self, stations: list[Station]) -> list[Station]:
+    def _remaining(self, stations: list[SensorStation]) -> list[SensorStation]:
         """The samples that an earlier start has not sent."""
         rest = []
         for station in stations:
@@ -71,7 +71,7 @@ class DayReplay:
 
         return delay_s
 
-    def _announce(self, day: date, stations: list[Station]) -> None:
+    def _announce(self, day: date, stations: list[SensorStation]) -> None:
         total = sum(len(station.samples) for station in stations)
         self.say(
             f"Aberdeen: {total} samples of {len(stations)} stations, measured on {RECORDED}, are replayed as "

@@ -18,10 +18,10 @@ from simulators.demo_places import (
     TREES,
 )
 from simulators.demo_state import DemoState
-from simulators.enrol import Passwords
+from simulators.enrol import BoxPasswords
 from simulators.replay import box_specs
-from simulators.rest import Api, ApiError
-from simulators.sensor_community import Station
+from simulators.rest import ApiClient, ApiError
+from simulators.sensor_community import SensorStation
 
 _EVENTS = [
     *("alert.firing", "alert.resolved", "alert.acknowledged"),
@@ -31,7 +31,7 @@ _UNAUTHORISED = 401
 _NOT_FOUND = 404
 
 
-async def organisation_and_key(admin: Api, state: DemoState) -> None:
+async def organisation_and_key(admin: ApiClient, state: DemoState) -> None:
     """Find or create the organisation, and make sure that the key in the state is one of its keys."""
     found = await enrol.organisation(admin, ORGANISATION)
     if found is None:
@@ -44,7 +44,7 @@ async def organisation_and_key(admin: Api, state: DemoState) -> None:
 
 
 async def _works(address: str, key: str) -> bool:
-    async with Api(address, key) as api:
+    async with ApiClient(address, key) as api:
         try:
             await api.get("/v1/sites", limit="1")
         except ApiError as error:
@@ -55,7 +55,7 @@ async def _works(address: str, key: str) -> bool:
 
 
 async def sites_and_boxes(
-    api: Api, state: DemoState, passwords: Passwords, stations: Sequence[Station]
+    api: ApiClient, state: DemoState, passwords: BoxPasswords, stations: Sequence[SensorStation]
 ) -> int:
     """Find or create the sites and their boxes.
 
@@ -75,14 +75,14 @@ async def sites_and_boxes(
     return created
 
 
-async def _rename(api: Api, former: str | None, name: str) -> None:
+async def _rename(api: ApiClient, former: str | None, name: str) -> None:
     """Give a site that still has its former name the one of now."""
     found = None if former is None else await enrol.find_by(api, "/v1/sites", "name", str(former))
     if found is not None:
         await api.patch(f"/v1/sites/{found['id']}", {"name": name})
 
 
-async def rules(api: Api, state: DemoState) -> int:
+async def rules(api: ApiClient, state: DemoState) -> int:
     """Create the rules that are not there, by their site and name.
 
     Returns:
@@ -97,7 +97,7 @@ async def rules(api: Api, state: DemoState) -> int:
     return len(missing)
 
 
-async def endpoint(api: Api, state: DemoState, url: str) -> None:
+async def endpoint(api: ApiClient, state: DemoState, url: str) -> None:
     """Lead the endpoint to the receiver's address of now; create it when it is not there."""
     if state.endpoint_id and state.secret:
         try:

@@ -1,4 +1,4 @@
-"""What the demo remembers from one start to the next: `<data-dir>/demo.json`, mode 0600.
+"""Stores the demo's state between starts: `<data-dir>/demo.json`, mode 0600.
 
 Others read from it: `organisation_id`, `site_ids` (by place), `boxes`, `endpoint_id` and `key`, an API key of
 the demo's organisation. The rest is the demo's own.
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Self
 
 from app.platform.kernel.atomic_files import replace_file_text
-from simulators.enrol import Passwords
+from simulators.enrol import BoxPasswords
 
 FILE = "demo.json"
 
 
 @dataclass(slots=True)
 class DemoState:
-    """The demo's memory.
+    """The demo's state between starts.
 
     Attributes:
         organisation_id: Its organisation.
@@ -61,6 +61,6 @@ class DemoState:
         """Write the file."""
         replace_file_text(path, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", mode=0o600)
 
-    def keyring(self, path: Path) -> Passwords:
+    def keyring(self, path: Path) -> BoxPasswords:
         """The boxes' passwords, saved with all else."""
-        return Passwords(self.passwords, lambda _known: self.save(path))
+        return BoxPasswords(self.passwords, lambda _known: self.save(path))

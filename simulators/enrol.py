@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from app.platform.kernel.atomic_files import replace_file_text
-from simulators.rest import Api, ApiError, Json, persistently
+from simulators.rest import ApiClient, ApiError, Json, persistently
 
 _BULK = 500
 _ROTATIONS_AT_ONCE = 8
@@ -44,7 +44,7 @@ class BoxSpec:
 
 
 @dataclass(slots=True)
-class Passwords:
+class BoxPasswords:
     """The boxes' MQTT passwords. The API shows each of them once only, so they have to be kept.
 
     Attributes:
@@ -83,7 +83,7 @@ def point(longitude: float, latitude: float) -> Json:
     return {"type": "Point", "coordinates": [longitude, latitude]}
 
 
-async def organisation(api: Api, name: str) -> str | None:
+async def organisation(api: ApiClient, name: str) -> str | None:
     """Find or create an organisation by its name.
 
     Returns:
@@ -101,7 +101,7 @@ async def organisation(api: Api, name: str) -> str | None:
         raise
 
 
-async def find_by(api: Api, path: str, name: str, value: str, **same: str | None) -> Json | None:
+async def find_by(api: ApiClient, path: str, name: str, value: str, **same: str | None) -> Json | None:
     """Return the first entry of a list whose field `name` is `value`, and whose other fields are as given."""
     wanted = {key: text for key, text in same.items() if text is not None}
     async for entry in api.list(path):
@@ -110,7 +110,7 @@ async def find_by(api: Api, path: str, name: str, value: str, **same: str | None
     return None
 
 
-async def site(api: Api, spec: SiteSpec, organisation_id: str | None) -> str:
+async def site(api: ApiClient, spec: SiteSpec, organisation_id: str | None) -> str:
     """Find a site by its name, or create it. Returns its id."""
     found = await find_by(api, "/v1/sites", "name", spec.name, organisation_id=organisation_id)
     if found is not None:
@@ -127,7 +127,11 @@ async def site(api: Api, spec: SiteSpec, organisation_id: str | None) -> str:
 
 
 async def boxes(
-    api: Api, site_id: str, organisation_id: str | None, specs: Sequence[BoxSpec], passwords: Passwords | None
+    api: ApiClient,
+    site_id: str,
+    organisation_id: str | None,
+    specs: Sequence[BoxSpec],
+    passwords: BoxPasswords | None,
 ) -> int:
     """Create the boxes that a site lacks, and learn every box's password.
 
@@ -172,14 +176,14 @@ def _body(spec: BoxSpec, site_id: str, organisation_id: str | None) -> Json:
     }
 
 
-async def renew(api: Api, box: str, passwords: Passwords) -> str:
+async def renew(api: ApiClient, box: str, passwords: BoxPasswords) -> str:
     """Give a box a new password, remember and return it; waits for an API that is not there."""
     answer = await persistently(lambda: api.post(f"/v1/boxes/{box}/credentials"))
     passwords.learn({box: str(answer["credentials"]["password"])})
     return passwords.known[box]
 
 
-async def renew_all(api: Api, ids: Iterable[str], passwords: Passwords) -> None:
+async def renew_all(api: ApiClient, ids: Iterable[str], passwords: BoxPasswords) -> None:
     """Give each of the boxes a new password, a few at once."""
     limit = asyncio.Semaphore(_ROTATIONS_AT_ONCE)
 

@@ -1,4 +1,4 @@
-"""Events that an acoustic box could report: gunshots, and what sounds like one. Pure but for `run`.
+"""Simulates events of acoustic boxes: gunshots and similar sounds. Pure but for `run`.
 
 Owns the shape of an event and what its candidates look like. The confidences are invented: they say nothing
 about a real detector.
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from app.platform.kernel.instants import format_us
-from simulators.mqtt import Link, topic
+from simulators.mqtt import MqttLink, topic
 
 Event = dict[str, Any]
 
@@ -84,7 +84,7 @@ def describe(event: Event) -> str:
 
 
 async def run(
-    link: Link, boxes: Sequence[str], *, every_s: float, count: int | None, seed: int | None
+    link: MqttLink, boxes: Sequence[str], *, every_s: float, count: int | None, seed: int | None
 ) -> int:
     """Publish events of the boxes, at random instants.
 

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 
 from simulators import events
-from simulators.mqtt import Link, linked
-from simulators.rest import Api, persistently
-from simulators.target import Target, TargetError
+from simulators.mqtt import MqttLink, linked
+from simulators.rest import ApiClient, persistently
+from simulators.target import StackTarget, TargetError
 
 _API_PATIENCE_S = 30.0
 
 
 async def run(
-    target: Target, boxes: Sequence[str], *, every_s: float, count: int | None, seed: int | None
+    target: StackTarget, boxes: Sequence[str], *, every_s: float, count: int | None, seed: int | None
 ) -> int:
     """Publish events through the gateway's account.
 
@@ -28,7 +28,7 @@ async def run(
     Raises:
         TargetError: There is no box.
     """
-    async with Api(target.api, target.key) as api:
+    async with ApiClient(target.api, target.key) as api:
 
         async def every_box() -> list[str]:
             return [str(box["id"]) async for box in api.list("/v1/boxes")]
@@ -36,7 +36,7 @@ async def run(
         names = list(boxes) or await persistently(every_box, give_up_after_s=_API_PATIENCE_S)
     if not names:
         raise TargetError("there is no box: create one, or run `vigie simulate city` first")
-    link = Link(target.broker)
+    link = MqttLink(target.broker)
     async with linked([link]):
         sent = await events.run(link, names, every_s=every_s, count=count, seed=seed)
     print(f"events: {sent}")

@@ -1,4 +1,4 @@
-"""What goes wrong in the field, on demand: silence, spikes, repetitions, late batches, wrong clocks. Pure.
+"""Simulates faults of the field: silence, spikes, repetitions, late batches, wrong clocks. Pure.
 
 Owns which samples are touched: always the same ones for the same seed and box. Must not send anything.
 """
@@ -21,8 +21,8 @@ _US_PER_S: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Faults:
-    """How much goes wrong. Shares are of a box's samples, 0 to 1.
+class FaultShares:
+    """The shares of a box's samples with faults, 0 to 1.
 
     Attributes:
         silence: Never measured nor sent, in runs of twenty.
@@ -40,7 +40,7 @@ class Faults:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class FaultyReading:
     """One sample on its way: `time_us` as the box's clock says."""
 
     seq: int
@@ -49,8 +49,8 @@ class Reading:
 
 
 @dataclass(slots=True)
-class Counts:
-    """What was done to the samples; `measured` counts those that were sent, each once."""
+class FaultCounts:
+    """The counters of faults; `measured` counts the samples that were sent, each once."""
 
     measured: int = 0
     silent: int = 0
@@ -65,9 +65,9 @@ class FaultyBox:
 
     seed: int
     box: str
-    faults: Faults
-    counts: Counts = field(default_factory=Counts)
-    _held: list[Reading] = field(default_factory=list)
+    faults: FaultShares
+    counts: FaultCounts = field(default_factory=FaultCounts)
+    _held: list[FaultyReading] = field(default_factory=list)
     _run_held: int = -1
 
     def skew_us(self) -> int:
@@ -79,7 +79,7 @@ class FaultyBox:
         """Whether nothing is measured at this place in the sequence."""
         return self._in("silence", seq // _RUN, self.faults.silence)
 
-    def passed(self, seq: int, time_us: int, values: Values) -> Iterator[list[Reading]]:
+    def passed(self, seq: int, time_us: int, values: Values) -> Iterator[list[FaultyReading]]:
         """Take a sample that the box measured, and yield the messages that are to leave now.
 
         Args:
@@ -91,7 +91,7 @@ class FaultyBox:
             self.counts.silent += 1
             return
         self.counts.measured += 1
-        reading = Reading(seq, time_us + self.skew_us(), self._spiked(seq, values))
+        reading = FaultyReading(seq, time_us + self.skew_us(), self._spiked(seq, values))
         run = seq // _RUN
         if self._in("late", run, self.faults.late):
             self.counts.late += 1
@@ -107,7 +107,7 @@ class FaultyBox:
             yield [reading]
         yield from self.released()
 
-    def released(self) -> Iterator[list[Reading]]:
+    def released(self) -> Iterator[list[FaultyReading]]:
         """Yield what is held back, as one batch; call it at the end."""
         if self._held:
             held, self._held = self._held, []

@@ -1,4 +1,4 @@
-"""A client of the event stream: follows it, goes on by itself after a break, prints one line for each event.
+"""Follows the event stream, resumes after a break, and prints one line for each event.
 
 Shows how a client does it: read blocks, remember the id of the last whole one, connect again with it as
 `Last-Event-ID`. Must not use the server's code: it is there to check it.
@@ -17,7 +17,7 @@ import aiohttp
 
 from simulators.enrol import find_by
 from simulators.messages import describe
-from simulators.rest import Api, ApiError, UnreachableError
+from simulators.rest import ApiClient, ApiError, UnreachableError
 from simulators.target import TargetError
 
 PATH: Final = "/v1/events/stream"
@@ -35,8 +35,8 @@ _KEEP_ALIVE: Final = ": keep-alive "
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What to listen to; None and empty mean everything.
+class StreamFilter:
+    """The filter of a stream; None and empty mean everything.
 
     Attributes:
         after: The id to go on from; None: from now on.
@@ -56,7 +56,7 @@ class Wish:
 
 
 @dataclass(slots=True)
-class Event:
+class StreamEvent:
     """One event of the stream; `data` is what a webhook's body would be."""
 
     id: str
@@ -64,7 +64,7 @@ class Event:
     data: dict[str, Any]
 
 
-class Stream:
+class EventStream:
     """A stream that outlives its connections.
 
     Attributes:
@@ -87,7 +87,7 @@ class Stream:
         self._say = say
         self._wait_s = 3.0
 
-    async def events(self) -> AsyncGenerator[Event]:
+    async def events(self) -> AsyncGenerator[StreamEvent]:
         """Yield events, without end.
 
         Raises:
@@ -109,7 +109,7 @@ class Stream:
                 await asyncio.sleep(min(self._wait_s * 2**failures, _LONGEST_WAIT_S) * random.uniform(0.5, 1))
                 failures += 1
 
-    async def _connected(self, session: aiohttp.ClientSession) -> AsyncGenerator[Event]:
+    async def _connected(self, session: aiohttp.ClientSession) -> AsyncGenerator[StreamEvent]:
         headers = {"Authorization": f"Bearer {self._key}"}
         if self.last_id is not None:
             headers["Last-Event-ID"] = self.last_id
@@ -132,7 +132,7 @@ class Stream:
                 if event is not None:
                     yield event
 
-    def _take(self, block: dict[str, str]) -> Event | None:
+    def _take(self, block: dict[str, str]) -> StreamEvent | None:
         """Read a block that came whole; one without data only says where the stream is, or that it lives."""
         if "retry" in block:
             # Sent before the first block, without an empty line of its own.
@@ -140,7 +140,7 @@ class Stream:
         self.last_id = block.get("id", self.last_id)
         if "data" not in block:
             return None
-        return Event(self.last_id or "", block.get("event", "message"), json.loads(block["data"]))
+        return StreamEvent(self.last_id or "", block.get("event", "message"), json.loads(block["data"]))
 
 
 async def _check(answer: aiohttp.ClientResponse) -> None:
@@ -151,7 +151,7 @@ async def _check(answer: aiohttp.ClientResponse) -> None:
         raise ApiError(answer.status, str(problem.get("code", "?")), str(problem.get("detail", "")))
 
 
-async def follow(address: str, key: str, wish: Wish, say: Callable[[str], None] = print) -> int:
+async def follow(address: str, key: str, wish: StreamFilter, say: Callable[[str], None] = print) -> int:
     """Print what happens, until there were enough events or the caller cancels it.
 
     Args:
@@ -164,7 +164,7 @@ async def follow(address: str, key: str, wish: Wish, say: Callable[[str], None] 
         ApiError: The API refuses the key, the id or a filter.
         TargetError: There is no organisation of the name given.
     """
-    stream = Stream(address, key, await _params(address, key, wish), after=wish.after, say=say)
+    stream = EventStream(address, key, await _params(address, key, wish), after=wish.after, say=say)
     say(f"listening to {address}{PATH}")
     left = wish.count
     try:
@@ -185,7 +185,7 @@ async def follow(address: str, key: str, wish: Wish, say: Callable[[str], None] 
     return 0
 
 
-async def _params(address: str, key: str, wish: Wish) -> dict[str, str]:
+async def _params(address: str, key: str, wish: StreamFilter) -> dict[str, str]:
     params = {"types": ",".join(wish.types), "site": wish.site, "min_severity": wish.min_severity}
     if wish.organisation is not None:
         params["organisation"] = await _organisation(address, key, wish.organisation)
@@ -197,7 +197,7 @@ async def _organisation(address: str, key: str, named: str) -> str:
         return str(UUID(named))
     except ValueError:
         pass
-    async with Api(address, key) as api:
+    async with ApiClient(address, key) as api:
         found = await find_by(api, "/v1/organisations", "name", named)
     if found is None:
         raise TargetError(f"there is no organisation {named!r} that this key sees")

@@ -1,4 +1,4 @@
-"""What a message of Vigie's says, in one line for a person: its own body, CloudEvents, Alertmanager. Pure."""
+"""Describes a message of Vigie in one line: native body, CloudEvents, Alertmanager. Pure."""
 
 import json
 from collections.abc import Mapping

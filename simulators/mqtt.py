@@ -1,4 +1,4 @@
-"""A connection to the broker that is kept up, and messages that are sent until the broker has taken them.
+"""Keeps a connection to the broker up, and sends messages until the broker acknowledges them.
 
 Owns reconnecting with back-off, the window of messages under way, the status topic with its Last Will. Must
 not know what the messages say.
@@ -17,7 +17,7 @@ from functools import cache
 import aiomqtt
 from paho.mqtt.reasoncodes import ReasonCode
 
-from simulators.target import Broker
+from simulators.target import BrokerTarget
 
 Receive = Callable[[str, bytes], None]
 Renew = Callable[[], Awaitable[str]]
@@ -43,7 +43,7 @@ def topic(box: str, kind: str) -> str:
     return f"vigie/v1/{box}/{kind}"
 
 
-class Link:
+class MqttLink:
     """One account's connection. Use it by `linked`.
 
     Messages of one link leave in the order in which `publish` is called. What was under way when a connection
@@ -52,7 +52,7 @@ class Link:
 
     def __init__(
         self,
-        broker: Broker,
+        broker: BrokerTarget,
         *,
         identifier: str | None = None,
         window: int = 32,
@@ -250,7 +250,7 @@ def _status(state: str) -> bytes:
 
 
 @asynccontextmanager
-async def linked(links: Sequence[Link], *, wait_s: float | None = 30.0) -> AsyncIterator[None]:
+async def linked(links: Sequence[MqttLink], *, wait_s: float | None = 30.0) -> AsyncIterator[None]:
     """Keep links connected while the body runs.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a synthetic box measures: all metrics of its kind of site, as a pure function of seed, box and time.
+"""Computes the values of a synthetic box, for all metrics of its kind of site, from seed, box and time. Pure.
 
 Metrics hang together as they do outside: nitrogen oxides and noise follow the traffic, ozone follows the sun
 and is eaten by fresh exhaust, carbon dioxide follows the people in a room and lags behind them, finer
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from simulators import rhythm
 from simulators.chance import drift, key_of, uniform
-from simulators.rhythm import Moment, Weather
+from simulators.rhythm import LocalMoment, OutdoorWeather
 
 Values = dict[str, float]
 
@@ -26,8 +26,8 @@ _DECIMALS: Final[Mapping[str, int]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Episode:
-    """Something that comes again and again at one box: a lorry with its engine on, a meeting, a siren.
+class RecurringEpisode:
+    """A recurring episode at one box: a lorry with its engine on, a meeting, a siren.
 
     Attributes:
         metric: What it raises.
@@ -53,7 +53,7 @@ class Episode:
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
+class SyntheticBox:
     """A synthetic box.
 
     Attributes:
@@ -72,16 +72,16 @@ class Box:
     longitude: float
     latitude: float
     zone: ZoneInfo
-    episodes: Sequence[Episode] = ()
+    episodes: Sequence[RecurringEpisode] = ()
 
 
-class Sources:
-    """What a kind's formulas draw on at one instant, at one box."""
+class PatternInputs:
+    """The inputs of a kind's formulas at one instant, at one box."""
 
-    def __init__(self, box: Box, at_s: float) -> None:
-        self.now: Moment = rhythm.moment(at_s, box.zone)
+    def __init__(self, box: SyntheticBox, at_s: float) -> None:
+        self.now: LocalMoment = rhythm.moment(at_s, box.zone)
         self.sun = rhythm.sunlight(self.now, box.longitude, box.latitude)
-        self.weather: Weather = rhythm.weather(self.now, key_of(box.seed, "weather"), self.sun)
+        self.weather: OutdoorWeather = rhythm.weather(self.now, key_of(box.seed, "weather"), self.sun)
         self._key = key_of(box.seed, box.id)
         # No two corners are alike: more or less of everything, for good.
         self.size = 0.75 + 0.5 * uniform(self._key)
@@ -94,22 +94,22 @@ class Sources:
         """A number of 0 to 1 that is thrown anew every `period_s` seconds."""
         return uniform(self._key + name * 7_919, math.floor(self.now.at_s / period_s))
 
-    def lagged(self, curve: Callable[[Moment], float], hours: float) -> float:
+    def lagged(self, curve: Callable[[LocalMoment], float], hours: float) -> float:
         """A curve of the last few hours, the newest weighing most."""
         weights = total = 0.0
         for step in range(6):
             back = step * hours / 3
             weight = math.exp(-back / hours)
             hour = self.now.hour - back
-            past = Moment(self.now.at_s - back * _HOUR_S, hour % 24, self.now.weekend, self.now.day, 0.0)
+            past = LocalMoment(self.now.at_s - back * _HOUR_S, hour % 24, self.now.weekend, self.now.day, 0.0)
             total += weight * (curve(past) if hour >= 0 else 0.0)
             weights += weight
         return total / weights
 
 
-def measure(box: Box, at_s: float) -> Values:
-    """What the box measures at an instant (seconds since 1970), in the catalogue's units."""
-    sources = Sources(box, at_s)
+def measure(box: SyntheticBox, at_s: float) -> Values:
+    """Compute a box's values at an instant (seconds since 1970), in the catalogue's units."""
+    sources = PatternInputs(box, at_s)
     values = KINDS[box.kind](sources)
     for episode in box.episodes:
         values[episode.metric] += episode.at(at_s)
@@ -117,8 +117,8 @@ def measure(box: Box, at_s: float) -> Values:
 
 
 def metrics(kind: str) -> frozenset[str]:
-    """What boxes of a kind measure."""
-    return frozenset(KINDS[kind](Sources(Box("any", kind, 0, 0.0, 0.0, ZoneInfo("UTC")), 0.0)))
+    """List the metrics of a kind of site."""
+    return frozenset(KINDS[kind](PatternInputs(SyntheticBox("any", kind, 0, 0.0, 0.0, ZoneInfo("UTC")), 0.0)))
 
 
 def _particles(pm10: float, fine: float) -> Values:
@@ -146,7 +146,7 @@ def _sum_levels(*levels: float) -> float:
     return 10 * math.log10(sum(10 ** (level / 10) for level in levels))
 
 
-def _outside(s: Sources, shade: float) -> Values:
+def _outside(s: PatternInputs, shade: float) -> Values:
     """Climate and light outside, and the box's own state."""
     light = 1_500 * s.sun + 98_000 * s.sun * (1 - 0.8 * s.weather.cloud) * shade
     lamps = 18.0 if s.sun <= 0 else 0.0
@@ -160,7 +160,7 @@ def _outside(s: Sources, shade: float) -> Values:
     }
 
 
-def street(s: Sources) -> Values:
+def street(s: PatternInputs) -> Values:
     """A street: traffic in everything, the sun in ozone."""
     cars = max(0.0, rhythm.traffic(s.now) * s.size * (1 + 0.25 * s.noise(10, 5 * _MINUTE_S)))
     still = s.weather.stillness
@@ -183,7 +183,7 @@ def street(s: Sources) -> Values:
     }
 
 
-def office(s: Sources) -> Values:
+def office(s: PatternInputs) -> Values:
     """A room with people: what they breathe out, what the furniture gives off, a little of the street."""
     people = rhythm.occupancy(s.now) * s.size
     lately = s.lagged(rhythm.occupancy, 0.8) * s.size
@@ -207,7 +207,7 @@ def office(s: Sources) -> Values:
     }
 
 
-def airport(s: Sources) -> Values:
+def airport(s: PatternInputs) -> Values:
     """The edge of a runway: aircraft one by one, kerosene, an open field."""
     busy = rhythm.flights(s.now)
     # One aircraft or none in each minute and a half; it is heard for a part of that.
@@ -233,7 +233,7 @@ def airport(s: Sources) -> Values:
     }
 
 
-KINDS: Final[Mapping[str, Callable[[Sources], Values]]] = MappingProxyType(
+KINDS: Final[Mapping[str, Callable[[PatternInputs], Values]]] = MappingProxyType(
     {"street": street, "office": office, "airport": airport}
 )
 """The kinds of site, and what is measured at each."""

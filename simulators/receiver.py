@@ -1,4 +1,4 @@
-"""A client's webhook receiver: verifies, knows repetitions, answers, prints one line for each message.
+"""Receives webhooks as a client: verifies, detects repetitions, answers, prints one line for each message.
 
 It does in this order what the guide advises (docs/webhooks.md): read the raw body, verify it, look whether
 its `webhook-id` was handled before, handle it, answer. Owns the HTTP side and the deliberate faults (another
@@ -28,8 +28,8 @@ _MAX_IDS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
-    """How the receiver answers.
+class ReceiverBehaviour:
+    """The behaviour of the receiver.
 
     Attributes:
         status: The status of an answer to a verified message.
@@ -48,8 +48,8 @@ class Manners:
 
 
 @dataclass(slots=True)
-class Tally:
-    """What came in.
+class ReceiverTally:
+    """The counters of received messages.
 
     Attributes:
         requests: All of them.
@@ -68,7 +68,7 @@ class Tally:
     by_type: Counter[str] = field(default_factory=Counter)
 
 
-class Receiver:
+class WebhookReceiver:
     """An async context manager: listens while it is open.
 
     `secret` may be set later: until then everything is refused, unless `unsigned` allows it.
@@ -81,7 +81,7 @@ class Receiver:
         port: int = 0,
         secret: str | Sequence[str] | None = None,
         unsigned: bool = False,
-        manners: Manners | None = None,
+        manners: ReceiverBehaviour | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         """Prepare a receiver.
@@ -99,13 +99,13 @@ class Receiver:
         given = [secret] if isinstance(secret, str) else list(secret or [])
         self._keys = [secret_key(each) for each in given if each]
         self._unsigned = unsigned
-        self._manners = manners or Manners()
+        self._manners = manners or ReceiverBehaviour()
         self._say = say
         # In a program of your own these ids belong into the database, beside what handling them changed.
         self._handled: dict[str, None] = {}
         self._attempts: Counter[str] = Counter()
         self._runner: web.AppRunner | None = None
-        self.tally = Tally()
+        self.tally = ReceiverTally()
 
     def use_secret(self, secret: str) -> None:
         """Check with another secret from now on."""
@@ -228,7 +228,7 @@ def _is_success(status: int) -> bool:
     return 200 <= status < 300  # noqa: PLR2004 - what HTTP calls a success
 
 
-async def serve(receiver: Receiver) -> None:
+async def serve(receiver: WebhookReceiver) -> None:
     """Run a receiver until cancelled."""
     try:
         await receiver.open()

@@ -13,11 +13,11 @@ from statistics import fmean
 
 from app.platform.kernel.instants import format_us
 from simulators import enrol
-from simulators.enrol import BoxSpec, Passwords, SiteSpec
-from simulators.mqtt import Link, linked, topic
-from simulators.rest import Api
-from simulators.sensor_community import Sample, Station
-from simulators.target import Broker
+from simulators.enrol import BoxPasswords, BoxSpec, SiteSpec
+from simulators.mqtt import MqttLink, linked, topic
+from simulators.rest import ApiClient
+from simulators.sensor_community import SensorStation, StationSample
+from simulators.target import BrokerTarget
 
 ZONE = "Europe/London"
 """Where the replayed stations' days begin."""
@@ -28,8 +28,8 @@ _US_PER_S = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast to send.
+class ReplayPace:
+    """The speed of a replay.
 
     Attributes:
         speed: Seconds of measurement per second; 0 sends as fast as the broker takes it.
@@ -42,12 +42,12 @@ class Pace:
     window: int = 20
 
 
-def box_id(prefix: str, station: Station) -> str:
+def box_id(prefix: str, station: SensorStation) -> str:
     """The id of a station's box."""
     return f"{prefix}-{station.location}"
 
 
-def box_specs(stations: Sequence[Station], prefix: str) -> list[BoxSpec]:
+def box_specs(stations: Sequence[SensorStation], prefix: str) -> list[BoxSpec]:
     """The stations as boxes to be registered."""
     return [
         BoxSpec(
@@ -61,7 +61,7 @@ def box_specs(stations: Sequence[Station], prefix: str) -> list[BoxSpec]:
     ]
 
 
-def payload(samples: Sequence[Sample]) -> bytes:
+def payload(samples: Sequence[StationSample]) -> bytes:
     """One message: a sample as it is, or a batch of several."""
     entries = [
         {"seq": sample.seq, "time": format_us(sample.time_us), "values": sample.values} for sample in samples
@@ -70,8 +70,8 @@ def payload(samples: Sequence[Sample]) -> bytes:
 
 
 @dataclass(slots=True)
-class Replay:
-    """One replay.
+class StationReplay:
+    """A replay of stations by their boxes.
 
     Attributes:
         api: Where boxes are registered, and get new passwords.
@@ -86,12 +86,12 @@ class Replay:
         delay_s: Seconds from now until a sample of an instant (µs) is sent; None: as the pace says.
     """
 
-    api: Api
-    broker: Broker
-    stations: Sequence[Station]
+    api: ApiClient
+    broker: BrokerTarget
+    stations: Sequence[SensorStation]
     prefix: str
-    passwords: Passwords
-    pace: Pace
+    passwords: BoxPasswords
+    pace: ReplayPace
     progress: Callable[[int], None] = lambda _samples: None
     connect_s: float | None = 60.0
     reached: dict[str, int] = field(default_factory=dict)
@@ -125,8 +125,8 @@ class Replay:
                     group.create_task(self._send(link, station, delay_s))
         return sum(link.published for link in links)
 
-    def _link(self, box: str) -> Link:
-        return Link(
+    def _link(self, box: str) -> MqttLink:
+        return MqttLink(
             replace(self.broker, username=box, password=self.passwords.known[box]),
             window=self.pace.window,
             renew=lambda: enrol.renew(self.api, box, self.passwords),
@@ -141,7 +141,7 @@ class Replay:
         started = loop.time()
         return lambda time_us: started + (time_us - first_us) / _US_PER_S / speed - loop.time()
 
-    async def _send(self, link: Link, station: Station, delay_s: Callable[[int], float]) -> None:
+    async def _send(self, link: MqttLink, station: SensorStation, delay_s: Callable[[int], float]) -> None:
         """Send one station's samples, each message when its last sample is due."""
         box = box_id(self.prefix, station)
         for samples in batched(station.samples, self.pace.batch):
@@ -152,7 +152,7 @@ class Replay:
             task.add_done_callback(partial(self._taken, box, samples))
         await link.drain()
 
-    def _taken(self, box: str, samples: Sequence[Sample], task: asyncio.Task[None]) -> None:
+    def _taken(self, box: str, samples: Sequence[StationSample], task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             self.reached[box] = max(self.reached.get(box, 0), samples[-1].time_us)
             self.progress(len(samples))

@@ -13,13 +13,13 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from app.platform.kernel.instants import format_us
-from simulators.enrol import Passwords
+from simulators.enrol import BoxPasswords
 from simulators.progress import progress
-from simulators.replay import ZONE, Pace, Replay, box_id
-from simulators.rest import Api, persistently
-from simulators.sensor_community import Found, Station, between, load, on_day, shifted
-from simulators.target import Target, TargetError
-from simulators.verify import Comparison, Series, verify, wait_until_stored
+from simulators.replay import ZONE, ReplayPace, StationReplay, box_id
+from simulators.rest import ApiClient, persistently
+from simulators.sensor_community import ArchiveFigures, SensorStation, between, load, on_day, shifted
+from simulators.target import StackTarget, TargetError
+from simulators.verify import Series, SeriesComparison, verify, wait_until_stored
 
 PASSWORDS = "simulator-passwords.json"
 _API_PATIENCE_S = 30.0
@@ -31,7 +31,7 @@ class ReplayJob:
     """The options of one replay; the CLI says what each means."""
 
     data: Path
-    pace: Pace
+    pace: ReplayPace
     since_us: int | None
     until_us: int | None
     repeat: int
@@ -44,7 +44,7 @@ class ReplayJob:
     site: str
 
 
-async def run(target: Target, job: ReplayJob) -> int:
+async def run(target: StackTarget, job: ReplayJob) -> int:
     """Replay, and verify where that is wished.
 
     Returns:
@@ -65,9 +65,9 @@ async def run(target: Target, job: ReplayJob) -> int:
     elif job.day is not None:
         stations = on_day(stations, job.day, ZoneInfo(ZONE))
     _print_found(found, stations)
-    passwords = Passwords.in_file(target.folder / PASSWORDS)
-    async with Api(target.api, target.key) as api:
-        replay = Replay(api, target.broker, stations, job.prefix, passwords, job.pace)
+    passwords = BoxPasswords.in_file(target.folder / PASSWORDS)
+    async with ApiClient(target.api, target.key) as api:
+        replay = StationReplay(api, target.broker, stations, job.prefix, passwords, job.pace)
         created = await persistently(
             lambda: replay.register(job.organisation, job.site), give_up_after_s=_API_PATIENCE_S
         )
@@ -78,7 +78,7 @@ async def run(target: Target, job: ReplayJob) -> int:
     return await _verify(target.database, stations, job)
 
 
-async def _send(replay: Replay, job: ReplayJob) -> None:
+async def _send(replay: StationReplay, job: ReplayJob) -> None:
     total = sum(len(station.samples) for station in replay.stations) * job.repeat
     messages, started = 0, time.monotonic()
     with progress("samples taken by the broker", total) as advance:
@@ -92,7 +92,7 @@ async def _send(replay: Replay, job: ReplayJob) -> None:
     )
 
 
-async def _verify(database: str, stations: list[Station], job: ReplayJob) -> int:
+async def _verify(database: str, stations: list[SensorStation], job: ReplayJob) -> int:
     sent: dict[str, Series] = {
         box_id(job.prefix, station): {sample.time_us: sample.values for sample in station.samples}
         for station in stations
@@ -118,7 +118,7 @@ async def _verify(database: str, stations: list[Station], job: ReplayJob) -> int
     return 1 if wrong or (not result.clean and not job.shift_to_now) else 0
 
 
-def _print_found(found: Found, stations: list[Station]) -> None:
+def _print_found(found: ArchiveFigures, stations: list[SensorStation]) -> None:
     print(
         f"files: {found.files} ({found.other_files} in another format left alone), rows: {found.rows}, "
         f"values: {found.values}"
@@ -139,7 +139,7 @@ def _print_found(found: Found, stations: list[Station]) -> None:
     )
 
 
-def _print_comparison(result: Comparison) -> None:
+def _print_comparison(result: SeriesComparison) -> None:
     for name, count in result.figures().items():
         print(f"{name.replace('_', ' ')}: {count}")
     for text in result.shown:

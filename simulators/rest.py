@@ -1,4 +1,4 @@
-"""A small client of the REST interface: calls, errors as codes, lists page by page, tries with back-off.
+"""Calls the REST API: errors as codes, lists page by page, retries with back-off.
 
 Knows `Authorization`, `application/problem+json` and cursors; must not know what is created or read.
 """
@@ -41,8 +41,8 @@ class ApiError(Exception):
         return f"{self.status} {self.code}: {self.detail}"
 
 
-class Api:
-    """An async context manager around one API and one key, or the token of a sign-in; empty: nobody."""
+class ApiClient:
+    """An async context manager: a client with an API key, or the token of a sign-in; empty: anonymous."""
 
     def __init__(self, address: str, key: str, *, timeout_s: float = 30.0) -> None:
         self.address = address

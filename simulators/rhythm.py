@@ -1,4 +1,4 @@
-"""What drives a city: traffic, people at work, flights, the sun, the weather. Pure functions of the time.
+"""Computes the rhythms of a city: traffic, people at work, flights, the sun, the weather. Pure.
 
 Owns the day and the week. Must not know metrics: patterns.py makes measurements of these.
 """
@@ -17,7 +17,7 @@ _TILT_DEG = 23.44
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class LocalMoment:
     """An instant as people at a place see it.
 
     Attributes:
@@ -35,13 +35,13 @@ class Moment:
     utc_hour: float
 
 
-def moment(at_s: float, zone: ZoneInfo) -> Moment:
+def moment(at_s: float, zone: ZoneInfo) -> LocalMoment:
     """Look at an instant (seconds since 1970) from a time zone."""
     local = datetime.fromtimestamp(at_s, zone)
     hour = local.hour + local.minute / 60 + (local.second + local.microsecond / 1e6) / _HOUR_S
     offset = (local.utcoffset() or timedelta()).total_seconds() / _HOUR_S
     day = local.timetuple().tm_yday
-    return Moment(at_s, hour, local.weekday() >= _SATURDAY, day, (hour - offset) % 24)
+    return LocalMoment(at_s, hour, local.weekday() >= _SATURDAY, day, (hour - offset) % 24)
 
 
 def bump(hour: float, centre: float, width: float) -> float:
@@ -57,7 +57,7 @@ def plateau(hour: float, begin: float, end: float, slope: float) -> float:
     return rise * fall
 
 
-def traffic(now: Moment) -> float:
+def traffic(now: LocalMoment) -> float:
     """Cars in the street, about 0.05 at night to 1 in the evening rush."""
     if now.weekend:
         return 0.06 + 0.5 * bump(now.hour, 14, 4.5) + 0.25 * bump(now.hour, 21, 2.5)
@@ -65,20 +65,20 @@ def traffic(now: Moment) -> float:
     return 0.05 + rush + 0.35 * plateau(now.hour, 7, 20, 1.5)
 
 
-def occupancy(now: Moment) -> float:
+def occupancy(now: LocalMoment) -> float:
     """Share of an office's people who are in: 0 to 1, lower at lunch."""
     if now.weekend:
         return 0.03 * plateau(now.hour, 9, 18, 2)
     return plateau(now.hour, 8.75, 17.75, 1.2) * (1 - 0.55 * bump(now.hour, 12.75, 0.6))
 
 
-def flights(now: Moment) -> float:
+def flights(now: LocalMoment) -> float:
     """How busy a runway is: about 0 in the closed hours of the night, 1 at most."""
     busy = 0.45 + 0.45 * bump(now.hour, 7.5, 1.2) + 0.25 * bump(now.hour, 13, 2) + 0.5 * bump(now.hour, 19, 2)
     return busy * plateau(now.hour, 6, 23, 0.6) * (0.85 if now.weekend else 1.0)
 
 
-def sunlight(now: Moment, longitude: float, latitude: float) -> float:
+def sunlight(now: LocalMoment, longitude: float, latitude: float) -> float:
     """Sine of the sun's height over the horizon, 0 by night: degrees east and north."""
     declination = -math.radians(_TILT_DEG) * math.cos(2 * math.pi * (now.day + 10) / 365)
     angle = math.radians(15 * (now.utc_hour + longitude / 15 - 12))
@@ -90,7 +90,7 @@ def sunlight(now: Moment, longitude: float, latitude: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class OutdoorWeather:
     """The air outside: the same for all boxes of a place.
 
     Attributes:
@@ -108,7 +108,7 @@ class Weather:
     stillness: float
 
 
-def weather(now: Moment, key: int, sun: float) -> Weather:
+def weather(now: LocalMoment, key: int, sun: float) -> OutdoorWeather:
     """The weather of an instant: seasons, the day's course, and fronts that pass in days."""
     season = -math.cos(2 * math.pi * (now.day - 20) / 365)
     front = drift(key, now.at_s, 2.5 * _DAY_S)
@@ -119,4 +119,4 @@ def weather(now: Moment, key: int, sun: float) -> Weather:
     humidity = 72 - 2.4 * swing - 6 * season + 10 * drift(key + 3, now.at_s, 1.2 * _DAY_S) - 3 * sun
     pressure = 998 - 9 * front + 4 * drift(key + 4, now.at_s, 4 * _DAY_S)
     stillness = 2 ** drift(key + 5, now.at_s, 8 * _HOUR_S)
-    return Weather(temperature, min(99.5, max(18.0, humidity)), pressure, cloud, stillness)
+    return OutdoorWeather(temperature, min(99.5, max(18.0, humidity)), pressure, cloud, stillness)

@@ -46,8 +46,8 @@ _PROBLEMS_SHOWN: Final = 20
 _US_PER_S: Final = 1_000_000
 
 
-class Sample(NamedTuple):
-    """What a station measured in one second.
+class StationSample(NamedTuple):
+    """The values of a station in one second.
 
     Attributes:
         time_us: Microseconds since 1970, UTC.
@@ -61,19 +61,19 @@ class Sample(NamedTuple):
 
 
 @dataclass(slots=True)
-class Station:
+class SensorStation:
     """A location with its sensors, and its samples in ascending order of time."""
 
     location: str
     longitude: float
     latitude: float
     sensors: list[str] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[StationSample] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class Found:
-    """What was in the files: figures for a person to judge the replay by."""
+class ArchiveFigures:
+    """Figures of the archive's files, from which a person can check the replay."""
 
     files: int = 0
     other_files: int = 0
@@ -94,7 +94,7 @@ class Found:
             self.problems.append(f"{where}: {what}")
 
 
-def load(folder: Path) -> tuple[list[Station], Found]:
+def load(folder: Path) -> tuple[list[SensorStation], ArchiveFigures]:
     """Read every archive file of a folder (`*.csv`, `*.csv.gz`), in the order of their names.
 
     Files in another format, such as a box's own log, are counted and left alone.
@@ -105,8 +105,8 @@ def load(folder: Path) -> tuple[list[Station], Found]:
     Raises:
         FileNotFoundError: The folder has no archive file.
     """
-    found = Found()
-    stations: dict[str, Station] = {}
+    found = ArchiveFigures()
+    stations: dict[str, SensorStation] = {}
     merged: dict[str, dict[int, dict[str, float]]] = {}
     for path in sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")]):
         with _open(path) as file:
@@ -121,7 +121,7 @@ def load(folder: Path) -> tuple[list[Station], Found]:
         raise FileNotFoundError(f"{folder} has no Sensor.Community archive file (*_sensor_*.csv)")
     for location, station in stations.items():
         station.samples = [
-            Sample(time_us, values, seq)
+            StationSample(time_us, values, seq)
             for seq, (time_us, values) in enumerate(sorted(merged[location].items()))
         ]
     return sorted(stations.values(), key=lambda station: (len(station.location), station.location)), found
@@ -136,9 +136,9 @@ def _open(path: Path) -> TextIO:
 def _take(
     row: Mapping[str, str | None],
     where: str,
-    stations: dict[str, Station],
+    stations: dict[str, SensorStation],
     merged: dict[str, dict[int, dict[str, float]]],
-    found: Found,
+    found: ArchiveFigures,
 ) -> None:
     """Put one row where it belongs."""
     found.rows += 1
@@ -152,7 +152,7 @@ def _take(
     values = dict(_values(row, where, found))
     if not values:
         return
-    station = stations.setdefault(location, Station(location, *position))
+    station = stations.setdefault(location, SensorStation(location, *position))
     sensor = f"{row.get('sensor_type') or 'sensor'} {row['sensor_id']}"
     if sensor not in station.sensors:
         station.sensors.append(sensor)
@@ -174,7 +174,7 @@ def _take(
             found.repeated_different += 1
 
 
-def _values(row: Mapping[str, str | None], where: str, found: Found) -> Iterator[tuple[str, float]]:
+def _values(row: Mapping[str, str | None], where: str, found: ArchiveFigures) -> Iterator[tuple[str, float]]:
     for column, metric in METRICS.items():
         text = row.get(column)
         if text is None:
@@ -218,7 +218,9 @@ def to_unit(metric: str, text: str) -> float:
     return value
 
 
-def between(stations: Iterable[Station], first_us: int | None, end_us: int | None) -> list[Station]:
+def between(
+    stations: Iterable[SensorStation], first_us: int | None, end_us: int | None
+) -> list[SensorStation]:
     """Keep the samples from `first_us` (included) to `end_us` (excluded); stations left empty are dropped."""
     kept = []
     for station in stations:
@@ -230,15 +232,15 @@ def between(stations: Iterable[Station], first_us: int | None, end_us: int | Non
         ]
         if samples:
             kept.append(
-                Station(station.location, station.longitude, station.latitude, station.sensors, samples)
+                SensorStation(station.location, station.longitude, station.latitude, station.sensors, samples)
             )
     return kept
 
 
-def shifted(stations: Iterable[Station], by_us: int) -> list[Station]:
+def shifted(stations: Iterable[SensorStation], by_us: int) -> list[SensorStation]:
     """Move every sample in time by `by_us` microseconds."""
     return [
-        Station(
+        SensorStation(
             station.location,
             station.longitude,
             station.latitude,
@@ -249,7 +251,7 @@ def shifted(stations: Iterable[Station], by_us: int) -> list[Station]:
     ]
 
 
-def on_day(stations: Iterable[Station], day: date, zone: ZoneInfo) -> list[Station]:
+def on_day(stations: Iterable[SensorStation], day: date, zone: ZoneInfo) -> list[SensorStation]:
     """Move every sample by whole local days, so that the first day of the recording becomes `day`.
 
     A sample keeps its local time of day; its number follows the new time, so that it counts up from day to
@@ -278,7 +280,7 @@ def on_day(stations: Iterable[Station], day: date, zone: ZoneInfo) -> list[Stati
         )
         if samples:
             moved.append(
-                Station(station.location, station.longitude, station.latitude, station.sensors, samples)
+                SensorStation(station.location, station.longitude, station.latitude, station.sensors, samples)
             )
     return moved
 

@@ -1,4 +1,4 @@
-"""A shot at a place, as the boxes of a site report it: each at its own time, with its own clock.
+"""Simulates a shot as the boxes of a site report it: each at its own time, with its own clock.
 
 Pure, but for `fire` and `run`.
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from simulators.events import GUNS, SOURCES, Event, make_event
-from simulators.mqtt import Link, topic
+from simulators.mqtt import MqttLink, topic
 
 type Place = tuple[float, float]
 """Longitude and latitude, degrees."""
@@ -32,8 +32,8 @@ _RANGE_M: Final = 2_000.0
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
-    """What happens.
+class ShotScenario:
+    """The scenario of one shot.
 
     Attributes:
         place: where.
@@ -56,8 +56,8 @@ class Shot:
     echo: float = 0.15
 
 
-def heard(chance: random.Random, shot: Shot, boxes: Mapping[str, Place]) -> list[tuple[str, Event]]:
-    """What each box reports of a shot, in the order in which the sound comes to them.
+def heard(chance: random.Random, shot: ShotScenario, boxes: Mapping[str, Place]) -> list[tuple[str, Event]]:
+    """List the events that boxes report of a shot, in the order of arrival.
 
     Args:
         chance: where the choices come from.
@@ -82,7 +82,7 @@ def heard(chance: random.Random, shot: Shot, boxes: Mapping[str, Place]) -> list
     return [(box, _report(chance, shot, time_us, level)) for time_us, box, level in sorted(told)]
 
 
-def _report(chance: random.Random, shot: Shot, time_us: int, level: float) -> Event:
+def _report(chance: random.Random, shot: ShotScenario, time_us: int, level: float) -> Event:
     event = make_event(chance, time_us // 1_000, time_us, shot.source)
     event["level_db"] = round(min(max(level, 60.0), 160.0), 1)
     event["clock_error_ms"] = round(shot.clock_ms, 2)
@@ -90,14 +90,14 @@ def _report(chance: random.Random, shot: Shot, time_us: int, level: float) -> Ev
 
 
 def apart_m(one: Place, other: Place) -> float:
-    """How far two places of a town are apart, m: on a plane that touches the earth there."""
+    """Compute the distance of two places of a town on a tangent plane, m."""
     middle = math.radians((one[1] + other[1]) / 2.0)
     east = (one[0] - other[0]) * _METRES_PER_DEGREE * math.cos(middle)
     return math.hypot(east, (one[1] - other[1]) * _METRES_PER_DEGREE)
 
 
 async def fire(
-    links: Mapping[str, Link], chance: random.Random, shot: Shot, boxes: Mapping[str, Place]
+    links: Mapping[str, MqttLink], chance: random.Random, shot: ShotScenario, boxes: Mapping[str, Place]
 ) -> int:
     """Have boxes report a shot, each when the sound has come to it; returns how many reports that makes.
 
@@ -117,7 +117,7 @@ async def fire(
 
 
 def somewhere(chance: random.Random, boxes: Mapping[str, Place]) -> Place:
-    """A place between boxes: their mean, with weights of chance."""
+    """Choose a place between boxes: their mean with random weights."""
     weights = {box: chance.random() for box in sorted(boxes)}
     total = sum(weights.values())
     longitude = sum(boxes[box][0] * weight for box, weight in weights.items()) / total
@@ -125,7 +125,7 @@ def somewhere(chance: random.Random, boxes: Mapping[str, Place]) -> Place:
 
 
 async def run(
-    links: Mapping[str, Link],
+    links: Mapping[str, MqttLink],
     boxes: Mapping[str, Place],
     *,
     every_s: float,
@@ -156,7 +156,7 @@ async def run(
         if done:
             await asyncio.sleep(chance.expovariate(1 / every_s) if every_s > 0 else 0.0)
         what = source or chance.choice(list(SOURCES))
-        shot = Shot(
+        shot = ShotScenario(
             place or somewhere(chance, boxes),
             time.time_ns() // 1_000,
             what,

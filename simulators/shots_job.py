@@ -3,17 +3,17 @@
 from dataclasses import dataclass
 
 from simulators import shots
-from simulators.mqtt import Link, linked
-from simulators.rest import Api, persistently
+from simulators.mqtt import MqttLink, linked
+from simulators.rest import ApiClient, persistently
 from simulators.shots import Place
-from simulators.target import Target, TargetError
+from simulators.target import StackTarget, TargetError
 
 _API_PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What is to bang; the attributes are the arguments of `shots.run`."""
+class ShotOrder:
+    """The shots to simulate; the attributes are the arguments of `shots.run`."""
 
     every_s: float
     count: int | None
@@ -23,7 +23,7 @@ class Order:
     rounds: int | None
 
 
-async def run(target: Target, site: str, order: Order) -> int:
+async def run(target: StackTarget, site: str, order: ShotOrder) -> int:
     """Fire at a site, and have its boxes report it through the gateway's account.
 
     Args:
@@ -37,7 +37,7 @@ async def run(target: Target, site: str, order: Order) -> int:
     Raises:
         TargetError: No box of the site says where it stands.
     """
-    async with Api(target.api, target.key) as api:
+    async with ApiClient(target.api, target.key) as api:
 
         async def placed() -> dict[str, Place]:
             boxes = [box async for box in api.list("/v1/boxes", site=site)]
@@ -47,7 +47,7 @@ async def run(target: Target, site: str, order: Order) -> int:
         boxes = await persistently(placed, give_up_after_s=_API_PATIENCE_S)
     if not boxes:
         raise TargetError("no box of the site has a location: a sound has no way to it")
-    link = Link(target.broker)
+    link = MqttLink(target.broker)
     async with linked([link]):
         done = await shots.run(
             dict.fromkeys(boxes, link),

@@ -1,4 +1,4 @@
-"""Where the stack is that a simulator speaks to: addresses and keys, from `run.json` or from options.
+"""Finds the stack of a simulator: addresses and keys, from `run.json` or from options.
 
 Must not connect to anything.
 """
@@ -18,7 +18,7 @@ class TargetError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Broker:
+class BrokerTarget:
     """An MQTT broker, and the account that may publish for every box (where there is one).
 
     With `tls` its certificate must be one that this machine trusts, or the authorities in `SSL_CERT_FILE`.
@@ -32,7 +32,7 @@ class Broker:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class StackTarget:
     """A running stack.
 
     Attributes:
@@ -45,7 +45,7 @@ class Target:
 
     api: str
     key: str = field(repr=False)
-    broker: Broker
+    broker: BrokerTarget
     database: str | None = field(default=None, repr=False)
     folder: Path = Path(".vigie")
 
@@ -61,7 +61,7 @@ class Target:
             mqtt = run["mqtt"]
             if run["api"] is None:
                 raise TargetError(f"{path}: the stack runs without the role `api`")
-            broker = Broker(mqtt["host"], int(mqtt["port"]), mqtt["username"], mqtt["password"])
+            broker = BrokerTarget(mqtt["host"], int(mqtt["port"]), mqtt["username"], mqtt["password"])
             return cls(run["api"].rstrip("/"), run["admin_key"], broker, run.get("database"), path.parent)
         except FileNotFoundError:
             raise TargetError(
@@ -72,7 +72,7 @@ class Target:
             raise TargetError(f"{path} is not a run file of `vigie up`: {error!r}") from error
 
 
-def parse_broker(text: str) -> Broker:
+def parse_broker(text: str) -> BrokerTarget:
     """Read `mqtt://user:password@host:port`; the scheme, the account and the port may be left out.
 
     `mqtts` speaks TLS.
@@ -89,7 +89,7 @@ def parse_broker(text: str) -> Broker:
         raise TargetError("--mqtt must look like mqtt://user:password@host:port (or mqtts://)")
     username = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None
-    return Broker(parts.hostname, port, username, password, parts.scheme == "mqtts")
+    return BrokerTarget(parts.hostname, port, username, password, parts.scheme == "mqtts")
 
 
 def find_api(run: Path, api: str | None, key: str | None) -> tuple[str, str]:
@@ -100,22 +100,22 @@ def find_api(run: Path, api: str | None, key: str | None) -> tuple[str, str]:
     """
     if api and key:
         return api.rstrip("/"), key
-    base = Target.from_run_file(run)
+    base = StackTarget.from_run_file(run)
     return (api or base.api).rstrip("/"), key or base.key
 
 
 def find_target(
     run: Path, api: str | None, key: str | None, mqtt: str | None, database: str | None
-) -> Target:
+) -> StackTarget:
     """Join the run file and the options; what an option names wins, and with all three no file is needed.
 
     Raises:
         TargetError: Something is missing.
     """
     if api and key and mqtt:
-        return Target(api.rstrip("/"), key, parse_broker(mqtt), database)
-    base = Target.from_run_file(run)
-    return Target(
+        return StackTarget(api.rstrip("/"), key, parse_broker(mqtt), database)
+    base = StackTarget.from_run_file(run)
+    return StackTarget(
         (api or base.api).rstrip("/"),
         key or base.key,
         parse_broker(mqtt) if mqtt else base.broker,

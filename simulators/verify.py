@@ -25,7 +25,7 @@ _POLL_S = 0.5
 
 
 @dataclass(slots=True)
-class Comparison:
+class SeriesComparison:
     """Figures of one comparison; values are counted one by one, rows by (box, time).
 
     Attributes:
@@ -79,7 +79,7 @@ def compare(
     sent: Series,
     stored: Mapping[int, Mapping[str, float | None]],
     reals: frozenset[str],
-    into: Comparison,
+    into: SeriesComparison,
 ) -> None:
     """Add one box's comparison to the figures.
 
@@ -116,7 +116,7 @@ def compare(
 
 
 def _extras(
-    box: str, sent: Series, stored: Mapping[int, Mapping[str, float | None]], into: Comparison
+    box: str, sent: Series, stored: Mapping[int, Mapping[str, float | None]], into: SeriesComparison
 ) -> None:
     for time_us, row in stored.items():
         known = sent.get(time_us)
@@ -186,13 +186,13 @@ async def wait_until_stored(
         await asyncio.sleep(_POLL_S)
 
 
-async def verify(connection: asyncpg.Connection, sent: Mapping[str, Series]) -> Comparison:
+async def verify(connection: asyncpg.Connection, sent: Mapping[str, Series]) -> SeriesComparison:
     """Read every row of the boxes in the span of time that was sent, and compare."""
     columns: Sequence[asyncpg.Record] = await connection.fetch(_COLUMNS)
     metrics: list[str] = [column["column_name"] for column in columns]
     reals = frozenset(column["column_name"] for column in columns if column["is_real"])
     first, last = map(to_datetime, span(sent))
-    result = Comparison()
+    result = SeriesComparison()
     for box, series in sent.items():
         rows: Iterable[asyncpg.Record] = await connection.fetch(_ROWS, box, first, last)
         stored = {row["time_us"]: {metric: row[metric] for metric in metrics} for row in rows}

@@ -17,7 +17,6 @@ from itertools import combinations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.acoustics.least_squares import (
     UNKNOWN_COUNT,
@@ -29,10 +28,9 @@ from app.acoustics.least_squares import (
     refine_chosen_arrivals,
     refine_states_robustly,
 )
-from app.acoustics.localisation_inputs import FloatArray, LocalisationProblem
+from app.acoustics.localisation_inputs import LocalisationProblem
 from app.acoustics.starting_positions import make_grid_seeds, make_triple_seeds
-
-type BoolMask = NDArray[np.bool_]
+from app.platform.kernel.array_types import BoolArray, FloatArray
 
 _REFINED_STATES: Final = 24
 _STATES: Final = 4
@@ -58,7 +56,7 @@ class ArrivalExplanations:
     """
 
     theta: FloatArray
-    used: BoolMask
+    used: BoolArray
     weight: FloatArray
     worth: FitStatistics
 
@@ -141,7 +139,7 @@ def _select_distinct(thetas: FloatArray, costs: FloatArray) -> FloatArray:
     return thetas[found]
 
 
-def _find_fitting(problem: LocalisationProblem, thetas: FloatArray) -> BoolMask:
+def _find_fitting(problem: LocalisationProblem, thetas: FloatArray) -> BoolArray:
     """Find the arrivals that are likelier the sound itself than a fault; at least three."""
     single = compute_misfits(problem, thetas)[:, : len(problem.times)]
     beyond = single**2 - _fault_costs(problem, single)
@@ -150,8 +148,8 @@ def _find_fitting(problem: LocalisationProblem, thetas: FloatArray) -> BoolMask:
 
 
 def _try_patterns(
-    problem: LocalisationProblem, starts: FloatArray, used: BoolMask
-) -> tuple[FloatArray, BoolMask, FloatArray] | None:
+    problem: LocalisationProblem, starts: FloatArray, used: BoolArray
+) -> tuple[FloatArray, BoolArray, FloatArray] | None:
     """Try each start with its pattern and with one or two arrivals flipped; return those within range."""
     patterns, owners = [], []
     for at, mask in enumerate(used):
@@ -177,14 +175,14 @@ def _flips(count: int) -> list[list[int]]:
 
 
 def _merge(
-    one: tuple[FloatArray, BoolMask, FloatArray], other: tuple[FloatArray, BoolMask, FloatArray]
-) -> tuple[FloatArray, BoolMask, FloatArray]:
+    one: tuple[FloatArray, BoolArray, FloatArray], other: tuple[FloatArray, BoolArray, FloatArray]
+) -> tuple[FloatArray, BoolArray, FloatArray]:
     thetas, used, costs = (np.concatenate([a, b]) for a, b in zip(one, other, strict=True))
     order = np.lexsort((thetas[:, 1], thetas[:, 0], np.round(costs, 6)))
     return thetas[order], used[order], costs[order]
 
 
-def _pattern_costs(problem: LocalisationProblem, thetas: FloatArray, used: BoolMask) -> FloatArray:
+def _pattern_costs(problem: LocalisationProblem, thetas: FloatArray, used: BoolArray) -> FloatArray:
     """Compute -2·ln of the probability of patterns with their states, up to a constant."""
     count = len(problem.times)
     misfits = compute_misfits(problem, thetas)
@@ -209,7 +207,7 @@ def _usual_m(problem: LocalisationProblem) -> float:
 
 
 def _weigh(
-    problem: LocalisationProblem, found: tuple[FloatArray, BoolMask, FloatArray]
+    problem: LocalisationProblem, found: tuple[FloatArray, BoolArray, FloatArray]
 ) -> ArrivalExplanations:
     """Select the relevant explanations without duplicates, and compute their probabilities."""
     thetas, used, costs = found

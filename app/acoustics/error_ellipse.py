@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy.special import fdtri
 
 from app.acoustics.arrival_explanations import ArrivalExplanations, compute_fault_costs
-from app.acoustics.localisation_inputs import FloatArray, LocalisationProblem
+from app.acoustics.localisation_inputs import LocalisationProblem
 from app.acoustics.localisation_results import CONFIDENCE
+from app.platform.kernel.array_types import FloatArray
 
 PLANE_DIMENSIONS: Final = 2
 CHI2_QUANTILE: Final = -2.0 * math.log(1.0 - CONFIDENCE)

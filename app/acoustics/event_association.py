@@ -23,12 +23,13 @@ from app.acoustics.linked_events import (
     may_share_sound,
 )
 from app.acoustics.localisation import locate_sound
-from app.acoustics.localisation_inputs import US_PER_SECOND, BoxPosition, LocalisationSettings, build_problem
+from app.acoustics.localisation_inputs import BoxPosition, LocalisationSettings, build_problem
 from app.acoustics.localisation_results import LocalisationResult
 from app.acoustics.shots_and_echoes import ECHO_S, find_further_rounds, split_rounds_and_echoes
 from app.acoustics.sound_events import IncidentRound, SoundEvent, SoundIncident
 from app.acoustics.source_consensus import SourceHypothesis, find_best_sources
 from app.acoustics.tangent_plane import TangentPlane
+from app.platform.kernel.instants import US_PER_S
 
 _OWN: Final = 3
 _MANY: Final = 5
@@ -65,7 +66,7 @@ class _Source:
         ]
         if event.id in self.delays:
             lags.append(self.delays[event.id])
-        return min((lag for lag in lags if 0 < lag <= ECHO_S * US_PER_SECOND), default=None)
+        return min((lag for lag in lags if 0 < lag <= ECHO_S * US_PER_S), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class _Scene:
         for box in boxes:
             east, north = self.frame.to_plane(self.boxes[box].lon, self.boxes[box].lat)
             distance = math.hypot(east - position.east_m, north - position.north_m)
-            out[box] = position.time_us + round(distance / speed * US_PER_SECOND)
+            out[box] = position.time_us + round(distance / speed * US_PER_S)
         return out
 
 
@@ -257,7 +258,7 @@ def _make_single_box_source(left: Sequence[SoundEvent], location: LocalisationRe
     """Make a source of the events that one box alone heard in quick succession."""
     train = [left[0]]
     for event in left[1:]:
-        if event.box == train[0].box and event.time_us - train[-1].time_us <= ROUND_GAP_S * US_PER_SECOND:
+        if event.box == train[0].box and event.time_us - train[-1].time_us <= ROUND_GAP_S * US_PER_S:
             train.append(event)
     rounds, echoes = split_rounds_and_echoes(train)
     start = rounds[0].time_us

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from app.acoustics.localisation_inputs import FloatArray, LocalisationProblem
+from app.acoustics.localisation_inputs import LocalisationProblem
+from app.platform.kernel.array_types import FloatArray
 
 UNKNOWN_COUNT: Final = 3
 """East, north and time of emission."""

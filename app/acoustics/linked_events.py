@@ -9,27 +9,22 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from app.acoustics.localisation_inputs import US_PER_SECOND, BoxPosition, LocalisationSettings
+from app.acoustics.localisation_inputs import BoxPosition, LocalisationSettings
 from app.acoustics.sound_events import SoundEvent
+from app.platform.kernel.great_circles import compute_distance_m
+from app.platform.kernel.instants import US_PER_S
 
 ROUND_GAP_S: Final = 2.0
 """The largest interval between rounds of one incident (s)."""
 
 _BEYOND: Final = 4.0
 _LEEWAY_S: Final = 0.01
-_EARTH_M: Final = 6_371_009.0
 _FLATTENING: Final = 1.006
 
 
 def compute_max_distance_m(one: BoxPosition, other: BoxPosition) -> float:
     """Compute an upper bound of the distance of two boxes (m): haversine, enlarged for the ellipsoid."""
-    lat, lat_other = math.radians(one.lat), math.radians(other.lat)
-    lon_difference = math.radians(other.lon - one.lon)
-    chord = (
-        math.sin((lat_other - lat) / 2) ** 2
-        + math.cos(lat) * math.cos(lat_other) * math.sin(lon_difference / 2) ** 2
-    )
-    return 2.0 * _EARTH_M * _FLATTENING * math.asin(math.sqrt(min(1.0, chord)))
+    return _FLATTENING * compute_distance_m(one.lat, one.lon, other.lat, other.lon)
 
 
 def compute_min_sound_speed(settings: LocalisationSettings) -> float:
@@ -54,7 +49,7 @@ def may_share_sound(
         return False
     own = math.hypot(settings.sigma_s(one.clock_error_ms), settings.sigma_s(other.clock_error_ms))
     longest = min(apart, settings.range_m) / compute_min_sound_speed(settings) + _BEYOND * own + _LEEWAY_S
-    return abs(one.time_us - other.time_us) <= longest * US_PER_SECOND
+    return abs(one.time_us - other.time_us) <= longest * US_PER_S
 
 
 def compute_horizon_us(settings: LocalisationSettings, clock_error_ms: float | None = None) -> int:
@@ -63,7 +58,7 @@ def compute_horizon_us(settings: LocalisationSettings, clock_error_ms: float | N
     longest = (
         settings.range_m / compute_min_sound_speed(settings) + _BEYOND * math.sqrt(2.0) * sigma + _LEEWAY_S
     )
-    return math.ceil(max(longest, ROUND_GAP_S) * US_PER_SECOND)
+    return math.ceil(max(longest, ROUND_GAP_S) * US_PER_S)
 
 
 def group_linked_events(
@@ -103,5 +98,5 @@ def _linked(
     one: SoundEvent, other: SoundEvent, boxes: Mapping[str, BoxPosition], settings: LocalisationSettings
 ) -> bool:
     if one.box == other.box:
-        return other.time_us - one.time_us <= ROUND_GAP_S * US_PER_SECOND
+        return other.time_us - one.time_us <= ROUND_GAP_S * US_PER_S
     return may_share_sound(one, other, boxes, settings)

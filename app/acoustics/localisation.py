@@ -21,9 +21,7 @@ from app.acoustics.arrival_explanations import ArrivalExplanations, explain_arri
 from app.acoustics.error_ellipse import CHI2_QUANTILE, compute_ellipse_matrix, sample_source_points
 from app.acoustics.least_squares import UNKNOWN_COUNT, compute_misfits, solve_least_squares
 from app.acoustics.localisation_inputs import (
-    US_PER_SECOND,
     BoxPosition,
-    FloatArray,
     LocalisationProblem,
     LocalisationSettings,
     SoundArrival,
@@ -38,6 +36,8 @@ from app.acoustics.localisation_results import (
     SourcePosition,
 )
 from app.acoustics.tangent_plane import TangentPlane
+from app.platform.kernel.array_types import FloatArray
+from app.platform.kernel.instants import US_PER_S
 
 _POINTS: Final = 41
 _BEYOND: Final = 4.0
@@ -230,7 +230,7 @@ def _make_position(case: _Case, at: int, theta: FloatArray, members: NDArray[np.
         lat,
         east,
         north,
-        case.ordered[0].time_us + round(float(theta[2]) * US_PER_SECOND),
+        case.ordered[0].time_us + round(float(theta[2]) * US_PER_S),
         math.sqrt(float(explanations.worth.covariance[at, 2, 2]) * scale) * 1e3,
         (float(normal[0, 0]), float(normal[0, 1]), float(normal[1, 1])),
         ErrorEllipse.of(matrix),

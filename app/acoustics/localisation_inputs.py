@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.acoustics.tangent_plane import TangentPlane
+from app.platform.kernel.array_types import FloatArray
+from app.platform.kernel.instants import US_PER_S
 
 ABSOLUTE_ZERO_C: Final = -273.15
 _SPEED_AT_0_C: Final = 331.3
@@ -53,9 +55,6 @@ class AirConditions:
         return self.temperature_sigma_c / (2.0 * (self.temperature_c - ABSOLUTE_ZERO_C))
 
 
-type FloatArray = NDArray[np.float64]
-
-US_PER_SECOND: Final = 1_000_000
 _MS: Final = 1e-3
 
 
@@ -191,7 +190,7 @@ def build_problem(
     return LocalisationProblem(
         np.array([frame.to_plane(box.lon, box.lat) for box in found]),
         np.array(heights),
-        np.array([(arrival.time_us - start) / US_PER_SECOND for arrival in arrivals]),
+        np.array([(arrival.time_us - start) / US_PER_S for arrival in arrivals]),
         np.array([settings.sigma_s(arrival.clock_error_ms) for arrival in arrivals]),
         np.array(levels),
         settings,

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from app.acoustics.localisation_inputs import FloatArray
+from app.platform.kernel.array_types import FloatArray
 
 type LocationEvidence = Literal["unlocated", "branch", "position"]
 type ArrivalVerdict = Literal["used", "late", "early", "inconsistent"]

@@ -11,8 +11,9 @@ from itertools import pairwise
 from typing import Final
 
 from app.acoustics.linked_events import ROUND_GAP_S
-from app.acoustics.localisation_inputs import US_PER_SECOND, LocalisationSettings
+from app.acoustics.localisation_inputs import LocalisationSettings
 from app.acoustics.sound_events import SoundEvent
+from app.platform.kernel.instants import US_PER_S
 
 ECHO_S: Final = 0.4
 """The largest delay of an echo after its sound (s)."""
@@ -67,7 +68,7 @@ def _width_us(event: SoundEvent, heard: Mapping[str, SoundEvent], settings: Loca
     """Compute the tolerance of an interval of a box (µs)."""
     sigma = settings.sigma_s(event.clock_error_ms)
     leeway = _LEEWAY_S if event.box in heard else _EXPECTED_S
-    return (_BEYOND * math.sqrt(2.0) * sigma + leeway) * US_PER_SECOND
+    return (_BEYOND * math.sqrt(2.0) * sigma + leeway) * US_PER_S
 
 
 def _best(
@@ -79,7 +80,7 @@ def _best(
     widest = max((mark[3] for mark in marks), default=0.0)
     for after in intervals:
         nearest = min(abs(after - other) for other in known)
-        if not _SHORTEST_S * US_PER_SECOND <= nearest <= ROUND_GAP_S * US_PER_SECOND:
+        if not _SHORTEST_S * US_PER_S <= nearest <= ROUND_GAP_S * US_PER_S:
             continue
         members: dict[str, _Mark] = {}
         for mark in marks[bisect_left(intervals, after - widest) : bisect_right(intervals, after + widest)]:
@@ -104,11 +105,9 @@ def split_rounds_and_echoes(events: Sequence[SoundEvent]) -> tuple[list[SoundEve
     steps = [b.time_us - a.time_us for a, b in pairwise(events)]
     if len(events) >= _SEVERAL:
         middle = sorted(steps)[len(steps) // 2]
-        if middle >= _SHORTEST_S * US_PER_SECOND and all(
-            abs(step - middle) <= _LIKE * middle for step in steps
-        ):
+        if middle >= _SHORTEST_S * US_PER_S and all(abs(step - middle) <= _LIKE * middle for step in steps):
             return list(events), []
     rounds, echoes = [events[0]], list[SoundEvent]()
     for event in events[1:]:
-        (echoes if event.time_us - rounds[-1].time_us <= ECHO_S * US_PER_SECOND else rounds).append(event)
+        (echoes if event.time_us - rounds[-1].time_us <= ECHO_S * US_PER_S else rounds).append(event)
     return rounds, echoes

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.acoustics.least_squares import compute_distances, make_initial_states, refine_states_robustly
-from app.acoustics.localisation_inputs import FloatArray, LocalisationProblem
+from app.acoustics.localisation_inputs import LocalisationProblem
 from app.acoustics.starting_positions import list_triples, solve_triples
+from app.platform.kernel.array_types import FloatArray
 
 _BOXES: Final = 9
 _FEWER: Final = 6

@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.acoustics.localisation_inputs import FloatArray, LocalisationProblem
+from app.acoustics.localisation_inputs import LocalisationProblem
+from app.platform.kernel.array_types import FloatArray
 
 MOST_IN_TRIPLES: Final = 12
 """The number of arrivals in triples: 12 arrivals have 220 triples."""

@@ -19,7 +19,7 @@ from app.alerts.schemas import AlertOut
 from app.notifications.events.event_details import build_alert_link, get_cause_unit
 from app.notifications.sentences import condition_node, event_sentence
 from app.platform.identity.principals import Principal, current_principal
-from app.platform.kernel.instants import from_datetime, to_datetime
+from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
 from app.registry.models import Box, Site
 from app.rules.definitions.models import Rule
 from app.timeseries.series.latest_value_queries import LatestByMetric, read_latest_values
@@ -28,7 +28,6 @@ MEASUREMENTS_SCOPE: Final = "telemetry:read"
 """The scope that is required to read measurements, including the current values of alerts."""
 
 _NO_DATA: Final = "no_data"
-_US_PER_S: Final = 1_000_000
 
 
 class AlertNames(NamedTuple):
@@ -177,6 +176,6 @@ def find_current_value(
         times = [at for metric, (_, at) in latest.items() if alert.metric in (None, metric)]
         if not times:
             return None, None
-        return max(0.0, (from_datetime(now) - max(times)) / _US_PER_S), now
+        return max(0.0, (from_datetime(now) - max(times)) / US_PER_S), now
     found = latest.get(alert.metric or "")
     return (None, None) if found is None else (found[0], to_datetime(found[1]))

@@ -27,6 +27,7 @@ from app.alerts.silence_windows import find_next_window
 from app.alerts.timeline_writer import NewTimelineEntry, TimelineKind, write_timeline
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.platform.db.database import RawConnection
+from app.platform.kernel.instants import US_PER_S
 from app.platform.observability.metrics_and_logs import SWEEP_FAILURES, SWEEP_SECONDS, get_logger
 from app.rules.definitions.severity import find_highest_severity, rank_severity
 
@@ -258,7 +259,7 @@ class _TimerChanges:
         row["highest_severity"] = find_highest_severity((row["severity"], row["highest_severity"]))
         row["escalated_at"] = self.clock
         cause = {"reason": REASON_UNACKNOWLEDGED, "previous_severity": before}
-        self._add_entry(row, "escalated", {**cause, "after_s": after / 1_000_000})
+        self._add_entry(row, "escalated", {**cause, "after_s": after / US_PER_S})
         self._add_event(row, "alert.escalated", cause)
 
     def _remind(self, row: AlertRow) -> None:

@@ -6,8 +6,8 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.alerts.explanation_schemas import LISTED_POINTS, PointAround, RuleExplained, SamplesAround
 from app.alerts.models import Alert
+from app.alerts.schemas import LISTED_POINTS, PointAround, RuleExplained, SamplesAround
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.indicators.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
 from app.notifications.sentences import condition_node, rule_sentence

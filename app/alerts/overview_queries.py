@@ -20,7 +20,7 @@ from app.alerts.overview_schemas import (
 )
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.box_repository import BoxCounts, InactiveRow
-from app.registry.models import Site
+from app.registry.repository import read_site_names
 from app.rules.definitions.severity import SEVERITIES, Severity
 
 
@@ -130,11 +130,3 @@ async def describe_inactive(
         SilentBoxes(total=sum(each.silent for each in counts), of=total, listed=silent),
         RefusedBoxes(total=sum(each.refused for each in counts), of=total, listed=refused),
     )
-
-
-async def read_site_names(session: AsyncSession, sites: Sequence[UUID]) -> dict[UUID, str]:
-    """Read the names of some sites."""
-    if not sites:
-        return {}
-    rows = await session.execute(select(Site.id, Site.name).where(Site.id.in_(set(sites))))
-    return {row.id: row.name for row in rows}

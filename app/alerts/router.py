@@ -1,4 +1,4 @@
-"""Serves `/v1/alerts`: lists, details and timelines of alerts, acknowledgements, assignments and comments."""
+"""Serves `/v1/alerts`: lists, details, explanations, acknowledgements, assignments and comments of alerts."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -6,20 +6,27 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query
 
 from app.alerts import repository, service
-from app.alerts.alert_presentation import AlertPresenter, Presenter
+from app.alerts.alert_presentation import MEASUREMENTS_SCOPE, AlertPresenter, Presenter
+from app.alerts.explanation_queries import read_rule_at_firing, read_samples_around
+from app.alerts.models import Alert
 from app.alerts.repository import AlertFilter
 from app.alerts.schemas import (
     EXAMPLE_COMMENT,
+    LISTED_DELIVERIES,
+    LISTED_ENTRIES,
     AlertOut,
     AlertState,
     Assignment,
     CommentCreate,
+    ExplanationOut,
     ManyAcknowledgedOut,
     ManyToAcknowledge,
     Remark,
     TimelineOut,
 )
 from app.alerts.service import AlertActionResult
+from app.notifications.api.delivery_queries import find_last_attempts, list_alert_deliveries
+from app.notifications.api.delivery_schemas import LISTED_ATTEMPTS, DeliveryOut
 from app.notifications.events.outbox import wake_dispatcher_after
 from app.platform.db.database import WriteSession
 from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep
@@ -269,3 +276,45 @@ def _comment(body: Remark | None) -> str | None:
 
 async def _present(session: WriteSession, presenter: AlertPresenter, result: AlertActionResult) -> AlertOut:
     return await presenter.show_one(session, (result.alert, result.rule_name))
+
+
+@router.get(
+    "/{alert_id}/explanation",
+    summary="Explain an alert",
+    operation_id="get_alert_explanation",
+    responses=document_problems(401, 403, 404),
+)
+async def get_alert_explanation(
+    principal: Reader, session: ReadSessionDep, presenter: Presenter, alert_id: str
+) -> ExplanationOut:
+    """Read why an alert fires, or fired: its rule in words, measurements, timeline and deliveries."""
+    visible = principal.visible()
+    found = await repository.find_alert(session, parse_id(alert_id, "alert"), visible)
+    alert, rule_name = found
+    rule, definition = await read_rule_at_firing(session, alert, rule_name)
+    samples = None
+    if principal.may(MEASUREMENTS_SCOPE):
+        samples = await read_samples_around(session, alert, definition, visible, datetime.now(UTC))
+    entries = await repository.list_timeline_entries(
+        session, alert.id, PageRequest("recorded_at", LISTED_ENTRIES)
+    )
+    return ExplanationOut(
+        alert=await presenter.show_one(session, found),
+        rule=rule,
+        samples=samples,
+        timeline=[TimelineOut.of(row) for row in entries[:LISTED_ENTRIES]],
+        deliveries=await _deliveries(session, alert) if principal.may("webhooks:read") else None,
+    )
+
+
+async def _deliveries(session: ReadSessionDep, alert: Alert) -> list[DeliveryOut]:
+    found = await list_alert_deliveries(
+        session,
+        alert.organisation_id,
+        alert.id,
+        since=alert.created_at,
+        until=alert.updated_at,
+        most=LISTED_DELIVERIES,
+    )
+    attempts = await find_last_attempts(session, [delivery.id for delivery, _ in found], LISTED_ATTEMPTS)
+    return [DeliveryOut.of(delivery, kind, attempts.get(delivery.id, ())) for delivery, kind in found]

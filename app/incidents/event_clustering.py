@@ -12,10 +12,11 @@ from typing import Final, Literal
 from app.acoustics.classification_pooling import ClassCandidate, PooledClassification, pool_classes
 from app.acoustics.event_association import associate_events
 from app.acoustics.linked_events import compute_horizon_us
-from app.acoustics.localisation_inputs import US_PER_SECOND, BoxPosition, LocalisationSettings
+from app.acoustics.localisation_inputs import BoxPosition, LocalisationSettings
 from app.acoustics.localisation_results import LocalisationResult
 from app.acoustics.shots_and_echoes import split_rounds_and_echoes
 from app.acoustics.sound_events import SoundEvent, SoundIncident
+from app.platform.kernel.instants import US_PER_S
 
 type EventRole = Literal["round", "echo"]
 type Verdict = Literal["used", "late", "early", "inconsistent", "unplaced"]
@@ -222,7 +223,7 @@ def _find_audible_cluster(
     distances = []
     for at, each in enumerate(clusters):
         first = each.occurred_us if each.location.position is not None else each.first_us - horizon_us
-        if first - US_PER_SECOND // 2 <= event.time_us <= each.last_us + horizon_us:
+        if first - US_PER_S // 2 <= event.time_us <= each.last_us + horizon_us:
             distances.append((min(abs(event.time_us - part.heard.time_us) for part in each.parts), at))
     return min(distances)[1] if distances else None
 

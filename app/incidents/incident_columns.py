@@ -1,6 +1,5 @@
 """Computes an incident's columns from a cluster of sound events, and finds changes to notify. Pure."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -8,6 +7,7 @@ from app.acoustics.localisation_inputs import LocalisationSettings
 from app.acoustics.localisation_results import CONFIDENCE, ErrorEllipse, LocalisationResult, SourcePosition
 from app.incidents.event_clustering import AirTemperature, EventCluster
 from app.incidents.localisation_assumptions import describe_methods
+from app.platform.kernel.great_circles import compute_distance_m
 from app.platform.kernel.instants import to_datetime
 
 _SHOWN: Final = 10
@@ -15,7 +15,6 @@ _LEAST: Final = 0.005
 _PROBABILITY: Final = 0.1
 _DEGREES: Final = 7
 _METRES: Final = 2
-_EARTH_M: Final = 6_371_009.0
 
 COMPUTED_COLUMNS: Final = (
     *("evidence", "verified", "occurred_at", "occurred_sigma_ms", "first_heard_at", "last_heard_at"),
@@ -123,17 +122,10 @@ def find_changes(before: Mapping[str, Any] | None, now: Mapping[str, Any], moved
     found = [name for name in ("evidence", "verified", "class", "rounds") if before[name] != now[name]]
     if abs((before["probability"] or 0.0) - (now["probability"] or 0.0)) >= _PROBABILITY:
         found.append("probability")
-    if None not in (before["longitude"], now["longitude"]) and distance_m(before, now) > moved_m:
+    if None not in (before["longitude"], now["longitude"]) and _distance_m(before, now) > moved_m:
         found.append("position")
     return found
 
 
-def distance_m(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """Compute the great-circle distance of two positions (haversine), m."""
-    lat, lat_other = math.radians(one["latitude"]), math.radians(other["latitude"])
-    delta_lon = math.radians(other["longitude"] - one["longitude"])
-    chord = (
-        math.sin((lat_other - lat) / 2) ** 2
-        + math.cos(lat) * math.cos(lat_other) * math.sin(delta_lon / 2) ** 2
-    )
-    return 2.0 * _EARTH_M * math.asin(math.sqrt(min(1.0, chord)))
+def _distance_m(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    return compute_distance_m(one["latitude"], one["longitude"], other["latitude"], other["longitude"])

@@ -20,9 +20,9 @@ from app.platform.http.contract.sorting import (
     uuid_sort_key,
 )
 from app.platform.kernel.errors import NotFoundError
+from app.platform.kernel.great_circles import EARTH_RADIUS_M
 from app.platform.kernel.tenant_scope import EMPTY_SCOPE, TenantScope
 
-_EARTH_M: Final = 6_371_009.0
 _MOST_EVENTS: Final = 1_000
 _MOST_ENTRIES: Final = 500
 
@@ -88,7 +88,7 @@ def _conditions(filter_: IncidentFilter) -> Iterator[ColumnElement[bool]]:
 
 def _within(near: GeoCircle) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions of a circle: a latitude band, for the index, and the great-circle distance."""
-    degrees = math.degrees(near.radius_m / _EARTH_M)
+    degrees = math.degrees(near.radius_m / EARTH_RADIUS_M)
     yield Incident.latitude.between(near.latitude - degrees, near.latitude + degrees)
     latitude = func.radians(Incident.latitude)
     chord = func.power(func.sin((latitude - math.radians(near.latitude)) / 2), 2) + func.cos(
@@ -96,7 +96,7 @@ def _within(near: GeoCircle) -> Iterator[ColumnElement[bool]]:
     ) * math.cos(math.radians(near.latitude)) * func.power(
         func.sin(func.radians(Incident.longitude - near.longitude) / 2), 2
     )
-    yield 2 * _EARTH_M * func.asin(func.sqrt(func.least(1.0, chord))) <= near.radius_m
+    yield 2 * EARTH_RADIUS_M * func.asin(func.sqrt(func.least(1.0, chord))) <= near.radius_m
 
 
 async def list_incidents(

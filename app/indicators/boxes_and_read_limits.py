@@ -13,9 +13,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.indicators.index_definitions import IndexDefinition, InputSource
-from app.indicators.period_selection import HOUR_US, TimePeriod
+from app.indicators.period_selection import TimePeriod
 from app.platform.kernel.errors import InvalidError, NotFoundError
-from app.platform.kernel.instants import EARLIEST_US, LATEST_US
+from app.platform.kernel.instants import EARLIEST_US, HOUR_US, LATEST_US
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.box_repository import parse_box_id
 from app.registry.models import Box

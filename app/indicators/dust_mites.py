@@ -18,15 +18,9 @@ from app.indicators.index_results import (
     ResultComponent,
     build_result,
 )
-from app.indicators.input_types import (
-    BoolArray,
-    HourlySeries,
-    ValueArray,
-    compute_percent,
-    daily_means,
-    find_no_value_reason,
-)
+from app.indicators.input_types import HourlySeries, compute_percent, daily_means, find_no_value_reason
 from app.indicators.period_selection import list_dates, local_day_range
+from app.platform.kernel.array_types import BoolArray, FloatArray
 from app.presentation.translation import translated
 
 COVERAGE: Final = 75.0
@@ -115,12 +109,12 @@ def compute_mite_risk(
     return build_result(MITES, period, share, covered, band=MITE_BANDS[level - 1], components=components)
 
 
-def _farinae(warm: ValueArray, damp: ValueArray) -> BoolArray:
+def _farinae(warm: FloatArray, damp: FloatArray) -> BoolArray:
     # The sources say: thrives above 45 %RH, declines below 50 %RH. Between them, the decline counts.
     return (warm >= FARINAE_FROM) & (warm <= WARMEST) & (damp > FARINAE_ABOVE) & (damp >= DRY_BELOW)
 
 
-def _pteronyssinus(warm: ValueArray, damp: ValueArray) -> BoolArray:
+def _pteronyssinus(warm: FloatArray, damp: FloatArray) -> BoolArray:
     return (warm >= PTERONYSSINUS_FROM) & (warm <= WARMEST) & (damp > PTERONYSSINUS_ABOVE)
 
 

@@ -17,14 +17,10 @@ from app.indicators.index_results import (
     ResultComponent,
     build_result,
 )
-from app.indicators.input_types import (
-    HourlySeries,
-    PeriodMean,
-    ValueArray,
-    compute_percent,
-    compute_period_mean,
-)
-from app.indicators.period_selection import DAY_US, TimePeriod
+from app.indicators.input_types import HourlySeries, PeriodMean, compute_percent, compute_period_mean
+from app.indicators.period_selection import TimePeriod
+from app.platform.kernel.array_types import FloatArray
+from app.platform.kernel.instants import DAY_US
 from app.presentation.translation import translated
 
 COVERAGE: Final = 75.0
@@ -132,8 +128,8 @@ BENZENE: Final = IndexMethod(
 
 
 def convert_formaldehyde_ug_m3(
-    ppb: ValueArray, temperature_c: ValueArray, pressure_hpa: float = STANDARD_HPA
-) -> ValueArray:
+    ppb: FloatArray, temperature_c: FloatArray, pressure_hpa: float = STANDARD_HPA
+) -> FloatArray:
     """Convert formaldehyde from ppb to µg/m³ by the ideal gas law: ppb · M · p / (R · T).
 
     Args:

@@ -22,7 +22,8 @@ from app.indicators.boxes_and_read_limits import (
 )
 from app.indicators.index_definitions import BoxMeasurements
 from app.indicators.input_types import HourlySeries, SampleSeries, SoundLevels
-from app.indicators.period_selection import DAY_US, TimePeriod
+from app.indicators.period_selection import TimePeriod
+from app.platform.kernel.instants import DAY_US
 from app.timeseries.rollups.hourly_means import HourlyMeansQuery, HourMeans, read_hourly_means
 from app.timeseries.rollups.rollup_columns import round_to_stored_precision
 from app.timeseries.series.bulk_values import BoxTimeRange, TimedValues, read_bulk_values

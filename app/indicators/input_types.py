@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from app.indicators.index_results import NoValueReason
-from app.indicators.period_selection import HOUR_US, TimePeriod, local_day
-from app.platform.kernel.instants import US_PER_S
+from app.indicators.period_selection import TimePeriod, local_day
+from app.platform.kernel.array_types import BoolArray, FloatArray, IntArray
+from app.platform.kernel.instants import HOUR_US, US_PER_S
 
 HOUR_COVERAGE: Final = 75.0
 """The coverage that an hourly mean needs, percent: 45 minutes.
@@ -27,10 +28,6 @@ HOUR_COVERAGE: Final = 75.0
 Directive 2008/50/EC, Annex VII and XI. Directive (EU) 2024/2881 replaces it from 12 December 2026; we assume
 the same share and did not read its text on it.
 """
-
-type ValueArray = NDArray[np.float64]
-type TimeArray = NDArray[np.int64]
-type BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,9 +40,9 @@ class HourlySeries:
         coverage: the measured share of each hour, percent, shape (n,).
     """
 
-    times: TimeArray
-    values: ValueArray
-    coverage: ValueArray
+    times: IntArray
+    values: FloatArray
+    coverage: FloatArray
 
     def __post_init__(self) -> None:
         _check_times(self.times, self.values, self.coverage)
@@ -82,7 +79,7 @@ class HourlySeries:
         low, high = self.times.searchsorted((period.start_us, period.end_us))
         return max(0, int(high - low))
 
-    def on(self, hours: range) -> ValueArray:
+    def on(self, hours: range) -> FloatArray:
         """Return the valid means of the given hours, NaN for missing ones, shape (len(hours),)."""
         grid = np.full(len(hours), np.nan)
         if hours:
@@ -152,8 +149,8 @@ class SampleSeries:
         interval_s: the longest interval of a sample, s; it is shorter if the next sample is earlier.
     """
 
-    times: TimeArray
-    values: ValueArray
+    times: IntArray
+    values: FloatArray
     interval_s: float
 
     def __post_init__(self) -> None:
@@ -169,7 +166,7 @@ class SampleSeries:
         return cls(begins[finite], found[finite], interval_s)
 
     @property
-    def ends(self) -> TimeArray:
+    def ends(self) -> IntArray:
         """The end of each sample's interval, shape (n,)."""
         ends = self.times + round(self.interval_s * US_PER_S)
         ends[:-1] = np.minimum(ends[:-1], self.times[1:])
@@ -187,10 +184,10 @@ class SoundLevels:
         seconds: the measured time of each interval, s, shape (n,): the weight of the level.
     """
 
-    starts: TimeArray
-    ends: TimeArray
-    values: ValueArray
-    seconds: ValueArray
+    starts: IntArray
+    ends: IntArray
+    values: FloatArray
+    seconds: FloatArray
 
     def __post_init__(self) -> None:
         _check_times(self.starts, self.ends, self.values, self.seconds)
@@ -219,7 +216,7 @@ class SoundLevels:
         measured = np.isfinite(found) & (seconds > 0)
         return cls(begins[measured], begins[measured] + HOUR_US, found[measured], seconds[measured])
 
-    def weights(self, period: TimePeriod) -> tuple[slice, ValueArray]:
+    def weights(self, period: TimePeriod) -> tuple[slice, FloatArray]:
         """Compute the measured time of each interval within a period.
 
         Returns:
@@ -233,14 +230,14 @@ class SoundLevels:
         return part, self.seconds[part] * (inside / (ends - starts))
 
 
-def _check_times(times: TimeArray, *columns: NDArray[np.generic]) -> None:
+def _check_times(times: IntArray, *columns: NDArray[np.generic]) -> None:
     if times.ndim != 1 or any(column.shape != times.shape for column in columns):
         raise ValueError("the columns of a series have one dimension and the same length")
     if len(times) > 1 and not (np.diff(times) > 0).all():
         raise ValueError("times ascend, and none occurs twice")
 
 
-def _check_percent(coverage: ValueArray) -> None:
+def _check_percent(coverage: FloatArray) -> None:
     if len(coverage) and not ((coverage >= 0) & (coverage <= 100)).all():  # noqa: PLR2004 (percent)
         raise ValueError("a coverage is 0 to 100 percent")
 
@@ -260,7 +257,7 @@ def daily_highest_runs(hourly: HourlySeries, days: Sequence[date], zone: ZoneInf
     return [_highest_run(hourly, local_day(day, zone)) for day in days]
 
 
-def running_means(found: ValueArray) -> ValueArray:
+def running_means(found: FloatArray) -> FloatArray:
     """Compute the mean of each eight consecutive hours, NaN if fewer than six have a value.
 
     Args:

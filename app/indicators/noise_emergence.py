@@ -18,9 +18,10 @@ from app.indicators.index_results import (
     ResultComponent,
     build_result,
 )
-from app.indicators.input_types import SoundLevels, ValueArray, compute_percent, find_no_value_reason
+from app.indicators.input_types import SoundLevels, compute_percent, find_no_value_reason
 from app.indicators.noise_levels import UNIT, energy_mean
 from app.indicators.period_selection import TimePeriod, local_date, resolve_local_time
+from app.platform.kernel.array_types import FloatArray
 from app.presentation.translation import translated
 
 DAY_LIMIT: Final = 5.0
@@ -141,7 +142,7 @@ def _mixed(period: TimePeriod, zone: ZoneInfo, *, night: bool) -> NoValueReason 
     return "period_mixed" if inside else None
 
 
-def _level(key: str, values: ValueArray, weights: ValueArray, seconds: float) -> ResultComponent:
+def _level(key: str, values: FloatArray, weights: FloatArray, seconds: float) -> ResultComponent:
     weights = np.maximum(weights, 0.0)
     covered = compute_percent(float(weights.sum()), seconds)
     # After subtracting the whole of an interval, a rounding error may remain.

@@ -25,8 +25,9 @@ from app.indicators.index_results import (
     common_reason,
     lowest_coverage,
 )
-from app.indicators.input_types import SoundLevels, ValueArray, compute_percent, find_no_value_reason
+from app.indicators.input_types import SoundLevels, compute_percent, find_no_value_reason
 from app.indicators.period_selection import TimePeriod, local_date, resolve_local_time
+from app.platform.kernel.array_types import FloatArray
 from app.presentation.translation import translated
 
 UNIT: Final = "dB"
@@ -122,7 +123,7 @@ LDEN_YEAR: Final = IndexMethod(
 )
 
 
-def energy_mean(values: ValueArray, weights: ValueArray | None = None) -> float:
+def energy_mean(values: FloatArray, weights: FloatArray | None = None) -> float:
     """Compute the energy mean of levels: 10·lg(Σ w·10^(L/10) / Σ w).
 
     Args:

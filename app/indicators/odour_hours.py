@@ -13,15 +13,10 @@ from app.indicators.index_results import (
     ResultComponent,
     build_result,
 )
-from app.indicators.input_types import (
-    HOUR_COVERAGE,
-    SampleSeries,
-    ValueArray,
-    compute_percent,
-    find_no_value_reason,
-)
-from app.indicators.period_selection import HOUR_US, TimePeriod
-from app.platform.kernel.instants import US_PER_S
+from app.indicators.input_types import HOUR_COVERAGE, SampleSeries, compute_percent, find_no_value_reason
+from app.indicators.period_selection import TimePeriod
+from app.platform.kernel.array_types import FloatArray
+from app.platform.kernel.instants import HOUR_US, US_PER_S
 from app.presentation.translation import translated
 
 COVERAGE: Final = 75.0
@@ -261,7 +256,7 @@ def _within(samples: SampleSeries, period: TimePeriod) -> SampleSeries:
     return SampleSeries(samples.times[low:high], samples.values[low:high], samples.interval_s)
 
 
-def _seconds(samples: SampleSeries, period: TimePeriod) -> ValueArray:
+def _seconds(samples: SampleSeries, period: TimePeriod) -> FloatArray:
     """Return the length of each sample's interval within a period, s, shape (n,)."""
     return (np.minimum(samples.ends, period.end_us) - samples.times) / US_PER_S
 

@@ -12,10 +12,8 @@ from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
+from app.platform.kernel.instants import DAY_US, HOUR_US, US_PER_S, from_datetime, to_datetime
 
-HOUR_US: Final = 3_600 * US_PER_S
-DAY_US: Final = 24 * HOUR_US
 _DECEMBER: Final = 12
 
 

@@ -1,7 +1,7 @@
 """Runs the ingest process: takes batches from the source, commits them, and then acknowledges them.
 
 One consumer at a time works on a database, chosen by an advisory lock. Another one stands by, and takes over
-when the connection of the first one ends.
+when the connection of the first one ends. The settings name the client of the source.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 import asyncpg
+from aiomqtt.client import ProtocolVersion
 
 from app.ingest.ack_publisher import AckPublisher
 from app.ingest.codec.batch_decoder import decode_batch
@@ -24,15 +25,52 @@ from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_splitter import CommitProgress
 from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.registry_snapshot import RegistryCache
+from app.ingest.sources.aiomqtt_source import AiomqttSource
 from app.ingest.sources.message_source import MessageBatch, MessageSource
-from app.ingest.sources.source_factory import make_source
+from app.ingest.sources.mqtt5_source import Mqtt5Source
+from app.ingest.sources.reconnecting_mqtt_source import MqttOptions
 from app.notifications.events.outbox import wake_dispatcher
+from app.platform.broker.broker_client import make_tls_context
+from app.platform.config.settings import VigieSettings
 from app.platform.db.advisory_locks import CONSUMER
 from app.platform.db.database import DATABASE_ERRORS, is_transient
+from app.platform.kernel.instants import US_PER_S, from_datetime
 from app.platform.observability import metrics_and_logs as metrics
 from app.platform.observability.metrics_and_logs import find_root_cause, get_logger, redact_error
 from app.platform.runtime.heartbeat import WAITING
 from app.platform.runtime.process_runner import ProcessContext
+
+
+def build_mqtt_options(settings: VigieSettings) -> MqttOptions:
+    """Convert the settings to the options of an MQTT source."""
+    broker, ingest = settings.broker, settings.ingest
+    return MqttOptions(
+        host=broker.host,
+        port=broker.port,
+        client_id=ingest.client_id,
+        username=broker.username or None,
+        password=broker.password.get_secret_value() if broker.username else None,
+        session_expiry_s=ingest.session_expiry_s,
+        receive_maximum=ingest.receive_maximum,
+        keepalive_s=ingest.keepalive_s,
+        reconnect_min_s=ingest.reconnect_min_s,
+        reconnect_max_s=ingest.reconnect_max_s,
+        batch_messages=ingest.batch_messages,
+        batch_bytes=ingest.batch_bytes,
+        batch_delay_s=ingest.batch_delay_ms / 1000,
+        pending_limit_bytes=ingest.buffer_bytes,
+        tls=make_tls_context(broker),
+    )
+
+
+def make_source(settings: VigieSettings) -> MessageSource:
+    """Make the source that the settings name; it connects on `start`."""
+    options = build_mqtt_options(settings)
+    if settings.ingest.source == "aiomqtt":
+        version = ProtocolVersion.V5 if settings.ingest.protocol == "5" else ProtocolVersion.V311
+        return AiomqttSource(options, protocol=version)
+    return Mqtt5Source(options)
+
 
 _log = get_logger(__name__)
 _STANDBY_S = 1.0
@@ -255,8 +293,8 @@ class IngestConsumer:
             batch.payloads,
             retained=batch.retained,
             poison=batch.poison,
-            now_us=round(now.timestamp() * 1_000_000),
-            max_future_us=round(self._settings.ingest.max_future_s * 1_000_000),
+            now_us=from_datetime(now),
+            max_future_us=round(self._settings.ingest.max_future_s * US_PER_S),
         )
         intake.correlations = batch.correlations
         metrics.INGEST_MESSAGES.labels("telemetry").inc(

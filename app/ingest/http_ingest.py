@@ -27,6 +27,7 @@ from app.platform.http.contract.problems import make_problem_response
 from app.platform.http.contract.strict_body import read_body, read_content_encoding
 from app.platform.kernel.bounded_gzip import decompress_gzip
 from app.platform.kernel.errors import TooManyRequestsError, UnavailableError, VigieError
+from app.platform.kernel.instants import US_PER_S, from_datetime
 from app.platform.kernel.rejection_codes import InputRejection, RejectedError, get_rejection_status
 from app.platform.observability.metrics_and_logs import (
     INGEST_RETRIES,
@@ -132,8 +133,8 @@ def make_decode_context(settings: VigieSettings, now: datetime, box: str | None 
     """Return the decode context of a request that arrived now, from the account of a box if one is given."""
     return DecodeContext(
         box,
-        round(now.timestamp() * 1_000_000),
-        round(settings.ingest.max_future_s * 1_000_000),
+        from_datetime(now),
+        round(settings.ingest.max_future_s * US_PER_S),
         settings.api.max_body_bytes,
     )
 

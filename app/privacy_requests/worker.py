@@ -8,6 +8,7 @@ import asyncpg
 from app.notifications.events.event_types import RIGHTS_OVERDUE
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.platform.config.privacy_request_settings import RightsSettings
+from app.platform.db.database import parse_row_count
 from app.platform.kernel.ids import new_id
 from app.platform.observability.metrics_and_logs import get_logger
 
@@ -44,4 +45,4 @@ async def process_overdue_requests(connection: asyncpg.Connection, settings: Rig
         await wake_dispatcher(connection)
     removed = await connection.execute(_DELETE_EXPIRED, settings.keep_days)
     if removed != "DELETE 0":
-        _log.info("rights_requests_forgotten", number=int(removed.rpartition(" ")[2]))
+        _log.info("rights_requests_forgotten", number=parse_row_count(removed))

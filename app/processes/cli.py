@@ -113,8 +113,11 @@ def doctor(*, data_dir: _DataDir = Path(".vigie")) -> None:
         check_security,
         run_doctor,
     )
-    from app.standalone.doctor_database import check_database_roles, check_stored_mail  # noqa: PLC0415
-    from app.standalone.doctor_timescaledb import check_chunks  # noqa: PLC0415
+    from app.standalone.doctor_database import (  # noqa: PLC0415
+        check_chunks,
+        check_database_roles,
+        check_stored_mail,
+    )
 
     raise typer.Exit(
         run_doctor(

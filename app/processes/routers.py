@@ -4,7 +4,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from app.alerts import explanation_router, inhibitions_router, overview_router, silences_router
+from app.alerts import inhibitions_router, overview_router, silences_router
 from app.alerts import router as alerts_router
 from app.audit import router as audit_router
 from app.catalogue import acoustic_sources_router, metrics_router
@@ -99,7 +99,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     rules_router.router,
     overview_router.router,
     alerts_router.router,
-    explanation_router.router,
     silences_router.router,
     inhibitions_router.router,
     incidents_router.router,

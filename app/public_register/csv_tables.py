@@ -19,6 +19,7 @@ from app.public_register.register_model import (
     RecentMeasurements,
     RegisterSnapshot,
 )
+from app.registry.spreadsheet_csv import escape_formula
 
 REGISTER_COLUMNS: Final = (
     *("site_id", "site", "operator", "kind", "longitude", "latitude", "precision_m", "boxes"),
@@ -31,13 +32,7 @@ REGISTER_COLUMNS: Final = (
 DATA_COLUMNS: Final = ("time", "span", "metric", "unit", "mean", "values")
 """The columns of figures: a row for each mean."""
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 type CsvValue = str | float | bool | datetime | None
-
-
-def escape_formula(text: str) -> str:
-    """Prefix a text that a spreadsheet would evaluate as a formula with an apostrophe."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _cell(value: CsvValue) -> str:

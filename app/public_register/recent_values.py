@@ -16,10 +16,11 @@ import numpy as np
 from app.catalogue.metrics import METRICS_BY_NAME, Metric
 from app.indicators.index_definitions import INDEX_DEFINITIONS, BoxMeasurements, MethodOptions, worst_sort_key
 from app.indicators.index_results import NO_VALUE_REASONS, IndexMethod, IndexResult, ResultComponent
-from app.indicators.input_types import HourlySeries, SoundLevels, TimeArray, ValueArray
+from app.indicators.input_types import HourlySeries, SoundLevels
 from app.indicators.period_selection import DatedPeriod, find_last_complete_period
 from app.indicators.site_setting import country_of_timezone, is_computed_by_default, season_of
-from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
+from app.platform.kernel.array_types import FloatArray, IntArray
+from app.platform.kernel.instants import DAY_US, HOUR_US, US_PER_S, from_datetime, to_datetime
 from app.presentation.translation import BilingualText
 from app.public_register import line_charts
 from app.public_register.page_texts import WORDS
@@ -36,9 +37,7 @@ from app.timeseries.quality.quality_flags import Flag, FlagEvaluator, MetricSamp
 DAY_S: Final = 86_400
 QUARTER_S: Final = 900
 _HOUR_S: Final = 3_600
-_DAY_US: Final = DAY_S * US_PER_S
 _QUARTER_US: Final = QUARTER_S * US_PER_S
-_HOUR_US: Final = _HOUR_S * US_PER_S
 _DIGITS: Final = 7
 EXCLUDED_FLAGS: Final[tuple[Flag, ...]] = ("out_of_range", "spike", "flat_line", "warm_up")
 """Quality flags that exclude a value."""
@@ -57,8 +56,8 @@ class BoxSamples:
 
     kind: str | None
     interval_s: int
-    times: TimeArray
-    values: Mapping[str, ValueArray]
+    times: IntArray
+    values: Mapping[str, FloatArray]
 
 
 @dataclass(slots=True)
@@ -107,7 +106,7 @@ class RecentAggregator:
             times, valid = self._add_metric(metric, box, values)
             if not len(times):
                 continue
-            starts, means, counts = _average_by_interval(metric, times, valid, _HOUR_US)
+            starts, means, counts = _average_by_interval(metric, times, valid, HOUR_US)
             if metric.kind == "level":
                 levels[name] = SoundLevels.of_hours(starts, means, counts, box.interval_s)
             else:
@@ -115,14 +114,12 @@ class RecentAggregator:
                 hourly[name] = HourlySeries.of(starts, means, covered)
         self._compute(box.kind, BoxMeasurements(hourly, levels, {}))
 
-    def _add_metric(
-        self, metric: Metric, box: BoxSamples, values: ValueArray
-    ) -> tuple[TimeArray, ValueArray]:
+    def _add_metric(self, metric: Metric, box: BoxSamples, values: FloatArray) -> tuple[IntArray, FloatArray]:
         """Add the unflagged values of a metric to the sums, and return them with their times."""
         evaluator = FlagEvaluator.of(metric, box.interval_s, EXCLUDED_FLAGS)
         samples = MetricSamples(box.times, values, np.zeros(len(values), np.bool_))
         flagged = combine_flags(evaluator.flags(samples), len(values))
-        since = max(self._now_us - _DAY_US, self._starts.get(metric.name, 0))
+        since = max(self._now_us - DAY_US, self._starts.get(metric.name, 0))
         within = ~np.isnan(values) & (box.times > since)
         valid = within & ~flagged
         times, found = box.times[valid], values[valid]
@@ -201,8 +198,8 @@ def _mean(metric: Metric, total: float, count: float) -> float:
 
 
 def _average_by_interval(
-    metric: Metric, times: TimeArray, values: ValueArray, width_us: int
-) -> tuple[TimeArray, ValueArray, ValueArray]:
+    metric: Metric, times: IntArray, values: FloatArray, width_us: int
+) -> tuple[IntArray, FloatArray, FloatArray]:
     """Average values by time intervals. Returns the starts, means and counts of intervals with values."""
     starts, positions = np.unique(times // width_us * width_us, return_inverse=True)
     level = metric.kind == "level"

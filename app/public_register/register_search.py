@@ -1,6 +1,5 @@
 """Searches the register by words, by a purpose, or by coordinates. Pure."""
 
-import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from app.catalogue.purposes import PURPOSES_BY_NAME
+from app.platform.kernel.great_circles import compute_distance_m
 from app.public_register.register_model import PublishedSite, RegisterSnapshot
 from app.reports.render.report_texts import SITE_KINDS
 
@@ -21,7 +21,6 @@ MAX_QUERY_CHARS: Final = 100
 NEAREST_COUNT: Final = 5
 """Number of nearest sites that are returned if none is within `NEARBY_RADIUS_M`."""
 
-_EARTH_M: Final = 6_371_008.8
 _NUMBER: Final = r"([-+]?\d{1,3}(?:[.,]\d{1,12})?)\s*°?\s*"
 _PLACE: Final = re.compile(
     rf"\s*{_NUMBER}([NS]?)\s*(?:[,;]\s*|(?<=[\s°NS]))\s*{_NUMBER}([EWO]?)\s*", re.IGNORECASE
@@ -102,7 +101,8 @@ def _has_purpose(site: PublishedSite, name: str) -> bool:
 
 def _near(sites: Sequence[PublishedSite], place: GeoPoint) -> SiteSearchResult:
     distances = {
-        site.id: compute_distance_m(place, GeoPoint(site.latitude, site.longitude)) for site in sites
+        site.id: compute_distance_m(place.latitude, place.longitude, site.latitude, site.longitude)
+        for site in sites
     }
     ordered = sorted(sites, key=lambda site: distances[site.id])
     near = [site for site in ordered if distances[site.id] <= NEARBY_RADIUS_M]
@@ -119,15 +119,6 @@ def parse_coordinates(text: str) -> GeoPoint | None:
     y = -y if south.upper() == "S" else y
     x = -x if west.upper() in {"W", "O"} else x
     return GeoPoint(y, x) if abs(y) <= _LATITUDE and abs(x) <= _LONGITUDE else None
-
-
-def compute_distance_m(one: GeoPoint, other: GeoPoint) -> float:
-    """Compute the distance of two points on a sphere (m) by the haversine formula."""
-    up = math.radians(other.latitude - one.latitude)
-    across = math.radians(other.longitude - one.longitude)
-    lower, upper = math.radians(one.latitude), math.radians(other.latitude)
-    share = math.sin(up / 2) ** 2 + math.cos(lower) * math.cos(upper) * math.sin(across / 2) ** 2
-    return 2 * _EARTH_M * math.asin(min(1.0, math.sqrt(share)))
 
 
 def fold_accents(text: str) -> str:

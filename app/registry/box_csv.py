@@ -23,6 +23,7 @@ from app.registry.spreadsheet_csv import (
     TableRows,
     check_no_thousands_separator,
     decode_text,
+    escape_formula,
 )
 
 COLUMNS: Final = ("id", "site_id", "name", "longitude", "latitude", "interval_s", "ack", "kind", "tags")
@@ -45,8 +46,6 @@ _NUMBERS: Final = (*_COORDINATES, "interval_s")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,15})?")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?")
-# Spreadsheets read a cell that begins with one of these as a formula (CSV injection).
-_FORMULA: Final = frozenset("=+-@\t\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +226,5 @@ def write_credentials_table(boxes: Iterable[BoxCreated]) -> str:
     writer.writerow(ANSWER_COLUMNS)
     for box in boxes:
         cells = (box.id, str(box.site_id), box.name or "", box.credentials.username)
-        writer.writerow((*map(_escape_formula, cells), box.credentials.password))
+        writer.writerow((*map(escape_formula, cells), box.credentials.password))
     return out.getvalue()
-
-
-def _escape_formula(cell: str) -> str:
-    return f"'{cell}" if cell[:1] in _FORMULA else cell

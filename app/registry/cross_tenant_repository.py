@@ -90,7 +90,9 @@ async def find_platform_organisation(connection: RawConnection) -> UUID | None:
     return found
 
 
-async def read_site_names(connection: RawConnection, site_ids: Collection[UUID]) -> list[asyncpg.Record]:
+async def read_site_names_and_zones(
+    connection: RawConnection, site_ids: Collection[UUID]
+) -> list[asyncpg.Record]:
     """Read names and time zones of sites."""
     return await connection.fetch(_SITE_NAMES, list(site_ids))
 

@@ -390,3 +390,11 @@ def make_not_empty_error(remaining: Mapping[str, int]) -> ConflictError:
             "clients, boxes, sites, webhooks and channels, then try again."
         )
     return ConflictError(detail, code="organisation_not_empty", extra={"remaining": dict(remaining)})
+
+
+async def read_site_names(session: AsyncSession, sites: Sequence[UUID]) -> dict[UUID, str]:
+    """Read the names of some sites."""
+    if not sites:
+        return {}
+    rows = await session.execute(select(Site.id, Site.name).where(Site.id.in_(set(sites))))
+    return {row.id: row.name for row in rows}

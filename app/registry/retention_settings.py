@@ -6,12 +6,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from app.catalogue.metrics import COLUMNS
 from app.catalogue.purposes import EVENT_PURPOSES, PURPOSE_BY_METRIC, SAMPLE_PURPOSES
-
-DAY_US: Final = 86_400_000_000
+from app.platform.kernel.instants import DAY_US
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ TRUTH: Final = {
 
 SEPARATORS: Final = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
+# Spreadsheets evaluate a cell that begins with one of these (CSV injection).
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 # Five times the longest row of a box: splitting a row of five megabytes would block other requests.
 _LINE_MAX: Final = 65_536
 _BOMS: Final = (
@@ -229,3 +231,8 @@ def check_no_thousands_separator(cell: str) -> None:
     """Refuse a number with thousands separators (CodedValueError `ambiguous_number`)."""
     if _GROUPED.fullmatch(cell):
         raise CodedValueError("ambiguous_number", f"{cell}: write the number without thousands separators")
+
+
+def escape_formula(text: str) -> str:
+    """Prefix a text that a spreadsheet would evaluate as a formula with an apostrophe."""
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -17,7 +17,7 @@ from app.platform.kernel.tenant_scope import TenantScope
 from app.reports.report_input import AlertStatistics, ReportAlert, ReportLanguage
 from app.rules.definitions.models import Rule
 from app.rules.definitions.severity import SEVERITIES
-from app.rules.presets.preset_differences import translate_rule_name
+from app.rules.presets.preset_list import translate_rule_name
 
 MAX_LISTED_ALERTS: Final = 10
 """Number of alerts that a report lists one by one."""

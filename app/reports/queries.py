@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.indicators.boxes_and_read_limits import IndexedBox
-from app.indicators.period_selection import HOUR_US, TimePeriod
+from app.indicators.period_selection import TimePeriod
 from app.platform.kernel.errors import InvalidError
-from app.platform.kernel.instants import EARLIEST_US, LATEST_US
+from app.platform.kernel.instants import EARLIEST_US, HOUR_US, LATEST_US
 from app.registry.models import Box
 from app.reports.report_input import REPORTED_METRICS, FlagCounts, HourlySummaries
 from app.timeseries.quality.neighbouring_samples import (

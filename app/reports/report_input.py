@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from app.indicators.index_results import IndexResult
+from app.platform.kernel.instants import HOUR_US
 from app.timeseries.quality.quality_flags import Flag
 from app.timeseries.rollups.rollup_columns import RollupColumns
 
@@ -22,8 +23,6 @@ REPORTED_METRICS: Final = (
     *("laeq", "co2", "tvoc", "hcho", "benzene", "odour", "temperature", "humidity", "illuminance"),
 )
 """The metrics in reports, in their order."""
-
-_HOUR_US: Final = 3_600_000_000
 
 
 class HourlySummaries(msgspec.Struct, frozen=True):
@@ -49,7 +48,7 @@ class HourlySummaries(msgspec.Struct, frozen=True):
         """Pack summaries of whole hours."""
         return cls(
             metric,
-            (found.times // _HOUR_US).astype(np.int32).tobytes(),
+            (found.times // HOUR_US).astype(np.int32).tobytes(),
             found.counts.astype(np.int32).tobytes(),
             *(each.astype(np.float64).tobytes() for each in (found.means, found.lows, found.highs)),
         )
@@ -59,7 +58,7 @@ class HourlySummaries(msgspec.Struct, frozen=True):
         means, lows, highs = (np.frombuffer(each, np.float64) for each in (self.means, self.lows, self.highs))
         hours = np.frombuffer(self.hours, np.int32).astype(np.int64)
         counts = np.frombuffer(self.counts, np.int32).astype(np.int64)
-        return RollupColumns(hours * _HOUR_US, counts, means, lows, highs)
+        return RollupColumns(hours * HOUR_US, counts, means, lows, highs)
 
 
 class ReportBoxInput(msgspec.Struct, frozen=True):

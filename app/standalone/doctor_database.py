@@ -1,9 +1,13 @@
-"""Checks database roles, and the mail settings stored in the database, for `vigie doctor`."""
+"""Checks the database for `vigie doctor`: roles, stored mail settings, edition and chunks of TimescaleDB.
+
+Vigie compresses no chunks (docs/decisions/0024-no-compressed-chunks.md). The Apache edition reads a
+compressed chunk of another edition as empty, without an error.
+"""
 
 import asyncio
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import asyncpg
 
@@ -14,7 +18,8 @@ if TYPE_CHECKING:
     from app.platform.config.settings import DatabaseSettings
     from app.standalone.insecure_settings import LoginPrivileges
 
-_WHAT: Final = "database roles"
+_ROLES_CHECK: Final = "database roles"
+_CHUNKS_CHECK: Final = "TimescaleDB"
 
 
 def check_database_roles() -> Iterator[DoctorFinding]:
@@ -74,18 +79,20 @@ def examine_roles(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
         login, missing = asyncio.run(_read_login_and_roles(settings.url))
     except CONNECTION_ERRORS as error:
         # Not the error's text, which may contain the address with its password.
-        yield DoctorFinding("note", _WHAT, f"the database does not answer ({type(error).__name__})")
+        yield DoctorFinding("note", _ROLES_CHECK, f"the database does not answer ({type(error).__name__})")
         return
     mend = f"psql -v owner={login.name} -f deploy/roles.sql, as an administrator of the server"
     refused = [name for name in LOGINS if name not in login.holds]
     if missing:
-        yield DoctorFinding("missing", _WHAT, f"there is no {', '.join(missing)}", mend)
+        yield DoctorFinding("missing", _ROLES_CHECK, f"there is no {', '.join(missing)}", mend)
     elif login.name in LOGINS:
-        yield DoctorFinding("ok", _WHAT, f"{login.name} is the login of one process")
+        yield DoctorFinding("ok", _ROLES_CHECK, f"{login.name} is the login of one process")
     elif refused:
-        yield DoctorFinding("missing", _WHAT, f"{login.name} may not SET ROLE {', '.join(refused)}", mend)
+        yield DoctorFinding(
+            "missing", _ROLES_CHECK, f"{login.name} may not SET ROLE {', '.join(refused)}", mend
+        )
     else:
-        yield DoctorFinding("ok", _WHAT, f"{login.name} may work as each")
+        yield DoctorFinding("ok", _ROLES_CHECK, f"{login.name} may work as each")
         yield from _check_excess_privileges(login)
 
 
@@ -95,14 +102,17 @@ def _check_excess_privileges(login: "LoginPrivileges") -> Iterator[DoctorFinding
     no_start = "api, ingest, deliver and maintain do not start with it"
     if login.superuser:
         yield DoctorFinding(
-            "missing", _WHAT, f"{login.name} bypasses all access rules of the database: {no_start}", mend
+            "missing",
+            _ROLES_CHECK,
+            f"{login.name} bypasses all access rules of the database: {no_start}",
+            mend,
         )
     elif login.owner:
         owns = f"{login.name} owns the tables, which only `vigie migrate` needs: {no_start}"
-        yield DoctorFinding("note", _WHAT, owns, mend)
+        yield DoctorFinding("note", _ROLES_CHECK, owns, mend)
     else:
         several = f"{login.name} holds several roles: an attacker of one process can act as any of them"
-        yield DoctorFinding("note", _WHAT, several, mend)
+        yield DoctorFinding("note", _ROLES_CHECK, several, mend)
 
 
 async def _read_login_and_roles(url: str) -> "tuple[LoginPrivileges, list[str]]":
@@ -113,3 +123,67 @@ async def _read_login_and_roles(url: str) -> "tuple[LoginPrivileges, list[str]]"
         rows = await connection.fetch("SELECT rolname FROM pg_roles WHERE rolname = ANY ($1)", LOGINS)
         known = {row["rolname"] for row in rows}
         return await read_login(connection), [name for name in LOGINS if name not in known]
+
+
+_EDITION: Final = """
+SELECT extversion, current_setting('timescaledb.license', true) FROM pg_extension
+WHERE extname = 'timescaledb'
+"""
+_COMPRESSED: Final = """
+SELECT count(*) FROM timescaledb_information.chunks
+WHERE is_compressed AND hypertable_name IN ('samples', 'hourly', 'daily')
+"""
+
+
+class TimescaleEdition(NamedTuple):
+    """The installed TimescaleDB.
+
+    Attributes:
+        version: for example 2.19.3.
+        license: `apache`, or `timescale`, which can compress.
+        compressed: number of compressed chunks of Vigie's tables.
+    """
+
+    version: str
+    license: str
+    compressed: int
+
+
+def check_chunks() -> Iterator[DoctorFinding]:
+    """Yield the edition and compressed chunks; nothing if no database is named."""
+    if (settings := find_named_database()) is not None:
+        yield from examine_chunks(settings)
+
+
+def examine_chunks(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
+    """Check the chunks of one database. Blocks for seconds."""
+    from app.standalone.login_privileges import CONNECTION_ERRORS  # noqa: PLC0415 (its dependencies may be missing)
+
+    try:
+        edition = asyncio.run(_read_edition(settings.url))
+    except CONNECTION_ERRORS:
+        return  # reported with the database roles
+    if edition is None:
+        return  # reported by `vigie migrate`
+    said = f"{edition.version}, edition {edition.license}: chunks are not compressed"
+    if not edition.compressed:
+        yield DoctorFinding("ok", _CHUNKS_CHECK, said)
+        return
+    yield DoctorFinding(
+        "missing",
+        _CHUNKS_CHECK,
+        f"{edition.compressed} chunks are compressed: the Apache edition reads them as empty, and answers, "
+        "roll-ups and erasures are wrong without an error",
+        "SELECT decompress_chunk(…) of each, with the edition that compressed them (docs/operations.md, "
+        "Limits today)",
+    )
+
+
+async def _read_edition(url: str) -> TimescaleEdition | None:
+    from app.standalone.login_privileges import connect_with_timeout  # noqa: PLC0415 (as above)
+
+    async with connect_with_timeout(url) as connection:
+        row = await connection.fetchrow(_EDITION)
+        if row is None:
+            return None
+        return TimescaleEdition(row[0], row[1] or "unknown", int(await connection.fetchval(_COMPRESSED)))

@@ -4,7 +4,6 @@
 start.
 """
 
-import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from app.platform.config.security_findings import SECURITY_FINDING_TYPES, ProcessRoleName, SecurityFindingCode
 from app.platform.config.settings import IngestSettings, VigieSettings
 from app.platform.kernel.api_keys import API_KEY_PREFIX, is_well_formed_key
+from app.platform.kernel.ip_addresses import is_loopback
 
 _SHORT: Final = 8
 _FEW: Final = 4
@@ -124,12 +124,7 @@ class _Address:
 
 def is_local_host(host: str) -> bool:
     """Return whether a host is this machine: a loopback address, `localhost`, a Unix socket."""
-    if host.startswith("/") or host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host.startswith("/") or host.endswith(".localhost") or is_loopback(host)
 
 
 def _host(text: str) -> str:

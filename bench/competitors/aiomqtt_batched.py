@@ -5,7 +5,7 @@ from itertools import chain
 
 from paho.mqtt.client import Client, MQTTMessage
 
-from bench.competitors.task import Task, say
+from bench.competitors.task import CompetitorTask, say
 from bench.publisher import client
 
 _PUBACK = 0x40
@@ -16,7 +16,7 @@ def _pubacks(ids: list[int]) -> bytes:
     return bytes(chain.from_iterable((_PUBACK, 2, number >> 8, number & 0xFF) for number in ids))
 
 
-async def drain(task: Task) -> None:
+async def drain(task: CompetitorTask) -> None:
     """Let messages gather for a moment, then acknowledge all of them in one write."""
     connection = client(task.account, task.client_id)
     inner = connection._client  # noqa: SLF001 - aiomqtt has no other door to the callback
@@ -41,4 +41,4 @@ async def drain(task: Task) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(drain(Task.given()))
+    asyncio.run(drain(CompetitorTask.given()))

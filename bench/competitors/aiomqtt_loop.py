@@ -2,11 +2,11 @@
 
 import asyncio
 
-from bench.competitors.task import Task, say
+from bench.competitors.task import CompetitorTask, say
 from bench.publisher import client
 
 
-async def drain(task: Task) -> None:
+async def drain(task: CompetitorTask) -> None:
     """Take each message out of aiomqtt's queue and acknowledge it."""
     connection = client(task.account, task.client_id)
     inner = connection._client  # noqa: SLF001 - aiomqtt has no other door to manual acknowledgement
@@ -22,4 +22,4 @@ async def drain(task: Task) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(drain(Task.given()))
+    asyncio.run(drain(CompetitorTask.given()))

@@ -7,17 +7,17 @@ from itertools import batched
 import asyncpg
 import uvloop
 
-from bench.competitors.task import Task, say, wait_for_go
-from bench.load import METRICS, Load, box_id
+from bench.competitors.task import CompetitorTask, say, wait_for_go
+from bench.load import METRICS, MessageLoad, box_id
 
 _BATCH = 10_000
 
 
-async def drain(task: Task) -> None:
+async def drain(task: CompetitorTask) -> None:
     """Prepare all rows, then write them."""
     database = await asyncpg.connect(task.database)
     keys = {row["id"]: row["key"] for row in await database.fetch("SELECT id, key FROM boxes")}
-    load = Load(task.messages, task.boxes, task.start_ms, task.seed)
+    load = MessageLoad(task.messages, task.boxes, task.start_ms, task.seed)
     rows = [
         (keys[box_id(box)], datetime.fromtimestamp(time_ms / 1000, UTC), seq, *values)
         for box, seq, time_ms, values in load.samples()
@@ -32,4 +32,4 @@ async def drain(task: Task) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(drain(Task.given()))
+    uvloop.run(drain(CompetitorTask.given()))

@@ -11,15 +11,15 @@ from urllib.parse import urlsplit
 import mq_bridge
 from mq_bridge import Route
 
-from bench.competitors.task import Task
+from bench.competitors.task import CompetitorTask
 from bench.load import METRICS
 
 _BATCH = 4_096
 _COLUMNS = ("box_key", "time", "seq", *METRICS)
 
 
-def configuration(task: Task) -> dict[str, object]:
-    """The route, as mq-bridge's schema has it."""
+def configuration(task: CompetitorTask) -> dict[str, object]:
+    """Build the route in the schema of mq-bridge."""
     listed = ", ".join(f'"{name}"' for name in _COLUMNS)
     tokens = ", ".join(f"${{payload:{name}}}" for name in _COLUMNS)
     database = urlsplit(task.database)
@@ -50,7 +50,7 @@ def configuration(task: Task) -> dict[str, object]:
     }
 
 
-def drain(task: Task) -> None:
+def drain(task: CompetitorTask) -> None:
     """Run the route until SIGTERM."""
     logging.basicConfig(level=logging.WARNING)
     mq_bridge.init_logging("warn")
@@ -61,4 +61,4 @@ def drain(task: Task) -> None:
 
 
 if __name__ == "__main__":
-    drain(Task.given())
+    drain(CompetitorTask.given())

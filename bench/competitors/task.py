@@ -1,4 +1,4 @@
-"""What a competitor is told, and how it says that it is done."""
+"""Passes the task to a competitor's process, and its completion back."""
 
 import json
 import sys
@@ -6,12 +6,12 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from bench.publisher import Account
+from bench.publisher import BrokerAccount
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One drain.
+class CompetitorTask:
+    """The task of one drain.
 
     Attributes:
         messages: how many there are.
@@ -40,17 +40,17 @@ class Task:
     seed: int
 
     @property
-    def account(self) -> Account:
-        """Where the broker is."""
-        return Account(self.host, self.port, self.username, self.password)
+    def account(self) -> BrokerAccount:
+        """The address and account of the broker."""
+        return BrokerAccount(self.host, self.port, self.username, self.password)
 
     def text(self) -> str:
-        """As an argument."""
+        """Encode the task as a command-line argument."""
         return json.dumps(asdict(self))
 
     @classmethod
     def given(cls) -> Self:
-        """The task of this process."""
+        """Return the task of this process."""
         return cls(**json.loads(sys.argv[1]))
 
 

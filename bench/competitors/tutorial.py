@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from bench.competitors.task import Task, say
+from bench.competitors.task import CompetitorTask, say
 from bench.publisher import client
 
 _TABLE = (
@@ -18,7 +18,7 @@ _TABLE = (
 _INSERT = "INSERT INTO readings (time, box, metric, value) VALUES ($1, $2, $3, $4)"
 
 
-async def drain(task: Task) -> None:
+async def drain(task: CompetitorTask) -> None:
     """Store each reading as it comes."""
     database = await asyncpg.connect(task.database)
     await database.execute(_TABLE)
@@ -40,4 +40,4 @@ async def drain(task: Task) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(drain(Task.given()))
+    asyncio.run(drain(CompetitorTask.given()))

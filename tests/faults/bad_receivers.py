@@ -45,7 +45,7 @@ EXPECTED: Final = {
 """Receiver → the reasons that its attempts may have."""
 
 
-class Names(AbstractResolver):
+class FakeResolver(AbstractResolver):
     """Names of receivers, and of attackers: these answer harmlessly at first.
 
     The guard is the real one; loopback is allowed to the receivers' names alone, for that is where they are.
@@ -85,7 +85,7 @@ class Names(AbstractResolver):
 
 
 @dataclass
-class Bad:
+class BadReceiver:
     """What goes on in the bad receivers. Those that hang do so until it is `over`."""
 
     over: asyncio.Event = field(default_factory=asyncio.Event)

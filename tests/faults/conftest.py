@@ -7,14 +7,16 @@ import pytest
 from app.platform.config.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
-from tests.faults.fleet import Fleet
-from tests.faults.harness import Report, Size
+from tests.faults.fleet import FaultFleet
+from tests.faults.harness import FaultReport, FaultSize
 
-_REPORT = pytest.StashKey[Report]()
+_REPORT = pytest.StashKey[FaultReport]()
 _LONG_TIMEOUT_S = 600
 SIZES = (
-    pytest.param(Size(long=False), id="short"),
-    pytest.param(Size(long=True), id="long", marks=[pytest.mark.slow, pytest.mark.timeout(_LONG_TIMEOUT_S)]),
+    pytest.param(FaultSize(long=False), id="short"),
+    pytest.param(
+        FaultSize(long=True), id="long", marks=[pytest.mark.slow, pytest.mark.timeout(_LONG_TIMEOUT_S)]
+    ),
 )
 
 
@@ -32,18 +34,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture
-def report(pytestconfig: pytest.Config, size: Size) -> Report:
+def report(pytestconfig: pytest.Config, size: FaultSize) -> FaultReport:
     """Where a fault's outcome goes; the short form's is checked, and not shown."""
     if not size.long:
-        return Report()
-    return pytestconfig.stash.setdefault(_REPORT, Report())
+        return FaultReport()
+    return pytestconfig.stash.setdefault(_REPORT, FaultReport())
 
 
 @pytest.fixture
 async def fleet(
     tenant: Tenant, site_id: str, mosquitto: PrivateMosquitto, settings: VigieSettings, tmp_path: Path
-) -> Fleet:
+) -> FaultFleet:
     boxes = [f"box-{number:02}" for number in range(20)]
-    made = Fleet(tenant.client, mosquitto, settings.database.url, boxes, tmp_path / "ledger")
+    made = FaultFleet(tenant.client, mosquitto, settings.database.url, boxes, tmp_path / "ledger")
     await made.register(site_id)
     return made

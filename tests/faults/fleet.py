@@ -15,10 +15,10 @@ import httpx
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from app.ingest.sources.source_options import TOPICS
+from app.ingest.sources.reconnecting_mqtt_source import TOPICS
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import ACCOUNTS
-from tests.faults.harness import Outcome
+from tests.faults.harness import FaultOutcome
 from tests.scenarios.processes import until
 
 START_MS = round(time.time() * 1000) - 86_400_000
@@ -69,7 +69,7 @@ class BrokerAddress:
 
 
 @dataclass
-class Fleet:
+class FaultFleet:
     """Boxes, the broker that they publish to, and the ledger of what they sent."""
 
     client: httpx.AsyncClient
@@ -218,7 +218,7 @@ class Fleet:
         assert events == sum(row["sequence"] for row in rows), "an event for each change of an alert"
         return [(row["box"], round((row["started_at"].timestamp() * 1000 - START_MS) / 100)) for row in rows]
 
-    async def outcome(self, *, but: int = 0, patience_s: float = 30.0, ordered: bool = False) -> Outcome:
+    async def outcome(self, *, but: int = 0, patience_s: float = 30.0, ordered: bool = False) -> FaultOutcome:
         """Wait until all but so many samples are stored, and compare them with the ledger.
 
         Args:
@@ -250,14 +250,14 @@ class Fleet:
             wanted = {(box, seq) for box, seq in written if alarms(seq)}
             lost += len(wanted - set(fired))
             twice += len(fired) - len(wanted & set(fired))
-        return Outcome(len(written), len(there), lost, twice, recovery)
+        return FaultOutcome(len(written), len(there), lost, twice, recovery)
 
 
 @dataclass
-class Keeping:
+class StoringBox:
     """Boxes with `ack`: each keeps a sample until it is named, and sends it again after a while."""
 
-    fleet: Fleet
+    fleet: FaultFleet
     kept: dict[tuple[str, int], float] = field(default_factory=dict)
     again_s: float = 0.5
 

@@ -7,7 +7,7 @@ HEADER = ("fault", "published", "stored", "lost", "twice", "recovery s")
 
 
 @dataclass(frozen=True)
-class Size:
+class FaultSize:
     """How much of a fault is injected: the short form for every run of the tests, or the long one."""
 
     long: bool
@@ -17,7 +17,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FaultOutcome:
     """What came of a fault.
 
     `lost` is what was promised and is not there; `twice` what is there, or was counted, more often than once.
@@ -31,18 +31,18 @@ class Outcome:
     recovery_s: float
 
 
-class Report:
+class FaultReport:
     """The rows of the table: each is checked as it is added."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, Outcome] = {}
+        self.rows: dict[str, FaultOutcome] = {}
         self.notes: list[str] = []
 
     def note(self, text: str) -> None:
         """A line below the table."""
         self.notes.append(text)
 
-    def add(self, fault: str, outcome: Outcome) -> None:
+    def add(self, fault: str, outcome: FaultOutcome) -> None:
         self.rows[fault] = outcome
         assert (outcome.lost, outcome.twice) == (0, 0), (fault, outcome)
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 
-class Proxy:
+class FaultyProxy:
     """Stands before one address.
 
     Attributes:
@@ -99,9 +99,9 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxied(host: str, port: int) -> AsyncIterator[Proxy]:
+async def proxied(host: str, port: int) -> AsyncIterator[FaultyProxy]:
     """A proxy before an address, for the length of a block."""
-    proxy = Proxy(host, port)
+    proxy = FaultyProxy(host, port)
     server = await proxy.start()
     try:
         yield proxy

@@ -13,8 +13,8 @@ from app.notifications.http.http_transport import HttpTransport
 from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.secrets.sealing import SecretSealer
-from tests.faults.bad_receivers import EXPECTED, Bad, Names
-from tests.faults.harness import Outcome, Report, Size
+from tests.faults.bad_receivers import EXPECTED, BadReceiver, FakeResolver
+from tests.faults.harness import FaultOutcome, FaultReport, FaultSize
 from tests.integration.notifications.helpers import (
     add_endpoint,
     add_organisation,
@@ -39,7 +39,11 @@ async def connection(database: Database) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def test_17_bad_receivers(
-    settings: VigieSettings, database: Database, connection: asyncpg.Connection, size: Size, report: Report
+    settings: VigieSettings,
+    database: Database,
+    connection: asyncpg.Connection,
+    size: FaultSize,
+    report: FaultReport,
 ) -> None:
     """While every bad receiver has attempts under way, a good one gets all of its events as soon as alone."""
     chosen = with_webhooks(
@@ -50,7 +54,12 @@ async def test_17_bad_receivers(
         breaker_max_s=0.1,
     )
     good, each = size.of(40, 1000), size.of(3, 8)
-    organisation, bad, names, stop = await add_organisation(connection), Bad(), Names(), asyncio.Event()
+    organisation, bad, names, stop = (
+        await add_organisation(connection),
+        BadReceiver(),
+        FakeResolver(),
+        asyncio.Event(),
+    )
     await names.register()
     async with bad.receivers() as urls, receiving(status(204)) as receiver:
         endpoints = {
@@ -85,7 +94,7 @@ async def test_17_bad_receivers(
     got = {entry.headers["webhook-id"] for entry in receiver.got}
     report.add(
         f"17 {len(urls)} bad receivers, others undisturbed",
-        Outcome(2 * good, len(got), 2 * good - len(got), len(receiver.got) - len(got), recovery),
+        FaultOutcome(2 * good, len(got), 2 * good - len(got), len(receiver.got) - len(got), recovery),
     )
     report.note(
         f"17: good one's delay to the attempt, median / 95 % / longest: alone {_shown(alone)}, "
@@ -123,7 +132,7 @@ def _shown(delays: list[float]) -> str:
 
 
 async def _check_reasons(
-    connection: asyncpg.Connection, endpoints: Mapping[str, UUID], limit_s: float, report: Report
+    connection: asyncpg.Connection, endpoints: Mapping[str, UUID], limit_s: float, report: FaultReport
 ) -> None:
     query = """
         SELECT reason, status, count(*) AS count, max(duration_ms) AS longest,

@@ -13,8 +13,8 @@ from app.platform.config.settings import VigieSettings
 from app.platform.kernel.atomic_files import replace_file_text
 from tests import shifted_clock
 from tests.conftest import Tenant
-from tests.faults.fleet import Fleet
-from tests.faults.harness import Outcome, Report, Size
+from tests.faults.fleet import FaultFleet
+from tests.faults.harness import FaultOutcome, FaultReport, FaultSize
 from tests.integration.notifications.receivers import Receiver, receiving, status
 from tests.scenarios.processes import role
 
@@ -49,7 +49,7 @@ class Clock:
 _DELIVER = {"VIGIE_WEBHOOKS__POLL_S": "0.3", "VIGIE_LOG__LEVEL": "debug"}
 
 
-async def _alarm(fleet: Fleet, round_: int) -> None:
+async def _alarm(fleet: FaultFleet, round_: int) -> None:
     """Every box fires, and resolves: samples of the past, whatever the clocks say."""
     async with fleet.gateway() as client:
         for step, value in enumerate((40.0, 5.0)):
@@ -78,11 +78,11 @@ async def _deliver(receiver: Receiver, secret: str, number: int) -> None:
 
 async def test_14_clock_jumps(
     *,
-    fleet: Fleet,
+    fleet: FaultFleet,
     tenant: Tenant,
     settings: VigieSettings,
-    size: Size,
-    report: Report,
+    size: FaultSize,
+    report: FaultReport,
     tmp_path: Path,
 ) -> None:
     """Each event once, signed with the time that is, whatever the roles' clock says; no lease is lost."""
@@ -109,7 +109,7 @@ async def test_14_clock_jumps(
         ]
         report.add(
             "14 clock jumps by an hour",
-            Outcome(
+            FaultOutcome(
                 outcome.published,
                 outcome.stored,
                 outcome.lost,

@@ -10,8 +10,8 @@ import pytest
 
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.private_postgres import PrivatePostgres
-from tests.faults.fleet import Fleet, Keeping
-from tests.faults.harness import Report, Size
+from tests.faults.fleet import FaultFleet, StoringBox
+from tests.faults.harness import FaultReport, FaultSize
 from tests.scenarios.processes import RoleProcess, role, until
 
 pytestmark = pytest.mark.fault
@@ -20,7 +20,9 @@ pytestmark = pytest.mark.fault
 SMALL = {"VIGIE_INGEST__BATCH_MESSAGES": "50", "VIGIE_INGEST__RECEIVE_MAXIMUM": "200"}
 
 
-async def test_01_ingest_killed(fleet: Fleet, size: Size, report: Report, tmp_path: Path) -> None:
+async def test_01_ingest_killed(
+    fleet: FaultFleet, size: FaultSize, report: FaultReport, tmp_path: Path
+) -> None:
     ingest = RoleProcess("ingest", tmp_path / "ingest.log")
     await ingest.start(**SMALL)
     try:
@@ -36,7 +38,9 @@ async def test_01_ingest_killed(fleet: Fleet, size: Size, report: Report, tmp_pa
         assert await ingest.terminate() == 0
 
 
-async def test_02_ingest_hangs(fleet: Fleet, size: Size, report: Report, tmp_path: Path) -> None:
+async def test_02_ingest_hangs(
+    fleet: FaultFleet, size: FaultSize, report: FaultReport, tmp_path: Path
+) -> None:
     async with role("ingest", tmp_path, **SMALL) as ingest:
         await fleet.consuming()
         async with fleet.load():
@@ -52,12 +56,12 @@ async def test_02_ingest_hangs(fleet: Fleet, size: Size, report: Report, tmp_pat
 
 
 async def test_03_broker_killed(
-    fleet: Fleet, mosquitto: PrivateMosquitto, size: Size, report: Report, tmp_path: Path
+    fleet: FaultFleet, mosquitto: PrivateMosquitto, size: FaultSize, report: FaultReport, tmp_path: Path
 ) -> None:
     """The broker loses what it had acknowledged, and what it had queued: the boxes have it still."""
     for box in fleet.boxes:
         (await fleet.client.patch(f"/v1/boxes/{box}", json={"ack": True})).raise_for_status()
-    keeping = Keeping(fleet)
+    keeping = StoringBox(fleet)
     async with role("ingest", tmp_path, **SMALL):
         await fleet.consuming()
         living = asyncio.create_task(keeping.live())
@@ -85,7 +89,7 @@ async def test_03_broker_killed(
 
 
 async def test_04_broker_stopped(
-    fleet: Fleet, mosquitto: PrivateMosquitto, size: Size, report: Report, tmp_path: Path
+    fleet: FaultFleet, mosquitto: PrivateMosquitto, size: FaultSize, report: FaultReport, tmp_path: Path
 ) -> None:
     async with role("ingest", tmp_path, **SMALL):
         await fleet.consuming()
@@ -100,7 +104,7 @@ async def test_04_broker_stopped(
 
 
 async def test_05_postgres_killed(
-    fleet: Fleet, postgres: PrivatePostgres, size: Size, report: Report, tmp_path: Path
+    fleet: FaultFleet, postgres: PrivatePostgres, size: FaultSize, report: FaultReport, tmp_path: Path
 ) -> None:
     owner = await asyncpg.connect(fleet.database_url)
     # The tests' server is a fast one: what it says is committed is not yet written.
@@ -122,7 +126,7 @@ async def test_05_postgres_killed(
 
 
 async def test_06_backends_killed(
-    fleet: Fleet, postgres: PrivatePostgres, size: Size, report: Report, tmp_path: Path
+    fleet: FaultFleet, postgres: PrivatePostgres, size: FaultSize, report: FaultReport, tmp_path: Path
 ) -> None:
     async with role("ingest", tmp_path, **SMALL):
         await fleet.consuming()
@@ -140,7 +144,7 @@ async def test_06_backends_killed(
 
 
 async def test_20_a_second_ingest_takes_over(
-    fleet: Fleet, size: Size, report: Report, tmp_path: Path
+    fleet: FaultFleet, size: FaultSize, report: FaultReport, tmp_path: Path
 ) -> None:
     """One works and the other stands by; each in its turn is killed, and the other takes over."""
     working, other = (RoleProcess("ingest", tmp_path / f"{name}.log") for name in ("one", "two"))

@@ -12,14 +12,16 @@ import asyncpg
 import pytest
 
 from tests.conftest import Tenant
-from tests.faults.fleet import Fleet, body
-from tests.faults.harness import Report, Size
+from tests.faults.fleet import FaultFleet, body
+from tests.faults.harness import FaultReport, FaultSize
 from tests.scenarios.processes import role, until
 
 pytestmark = pytest.mark.fault
 
 
-async def test_11_everything_twice(fleet: Fleet, size: Size, report: Report, tmp_path: Path) -> None:
+async def test_11_everything_twice(
+    fleet: FaultFleet, size: FaultSize, report: FaultReport, tmp_path: Path
+) -> None:
     async with role("ingest", tmp_path, VIGIE_INGEST__BATCH_MESSAGES="50"):
         await fleet.consuming()
         await fleet.publish(range(size.of(30, 1000)), times=2)
@@ -34,7 +36,9 @@ async def test_11_everything_twice(fleet: Fleet, size: Size, report: Report, tmp
     assert await fleet.total("duplicate") == len(fleet.sent), "the counter is exact"
 
 
-async def test_15_poison_rows(fleet: Fleet, size: Size, report: Report, tmp_path: Path) -> None:
+async def test_15_poison_rows(
+    fleet: FaultFleet, size: FaultSize, report: FaultReport, tmp_path: Path
+) -> None:
     """One row in a thousand that the database refuses, though every check before it has let it through."""
     owner = await asyncpg.connect(fleet.database_url)
     await owner.execute("ALTER TABLE samples ADD CONSTRAINT poison CHECK (pm2_5 <> 666)")
@@ -53,7 +57,7 @@ async def test_15_poison_rows(fleet: Fleet, size: Size, report: Report, tmp_path
 
 
 async def test_18_two_writers_in_reverse_order(
-    fleet: Fleet, size: Size, report: Report, tmp_path: Path
+    fleet: FaultFleet, size: FaultSize, report: FaultReport, tmp_path: Path
 ) -> None:
     """The consumer's batches hold the boxes in one order, calls by HTTP come in the reverse one."""
 
@@ -91,7 +95,7 @@ def minute(number: int) -> dict[str, Any]:
     }
 
 
-async def _send(fleet: Fleet, box: str, numbers: Sequence[int]) -> None:
+async def _send(fleet: FaultFleet, box: str, numbers: Sequence[int]) -> None:
     async with fleet.gateway() as client:
         for start in range(0, len(numbers), 20):
             part = numbers[start : start + 20]
@@ -114,7 +118,7 @@ async def _roll_ups(tenant: Tenant, box: str, metric: str) -> list[dict[str, Any
 
 
 async def test_13_a_day_shuffled(
-    *, fleet: Fleet, tenant: Tenant, site_id: str, size: Size, report: Report, tmp_path: Path
+    *, fleet: FaultFleet, tenant: Tenant, site_id: str, size: FaultSize, report: FaultReport, tmp_path: Path
 ) -> None:
     """A day that a box had kept comes in any order, after its present: the same roll-ups, and rules stay out.
 

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from tests import shifted_clock
-from tests.faults.harness import Report, Size
+from tests.faults.harness import FaultReport, FaultSize
 
 pytestmark = pytest.mark.fault
 
@@ -76,7 +76,7 @@ async def _run(paths: tuple[str, ...], date: str, workers: int, patience_s: int)
 
 
 @pytest.mark.parametrize("date", _DATES)
-async def test_24_another_date(*, date: str, size: Size, report: Report) -> None:
+async def test_24_another_date(*, date: str, size: FaultSize, report: FaultReport) -> None:
     """What is tested of days, weeks and months holds on any of them."""
     if not size.long and date != _NASTIEST:
         pytest.skip("in `make faults`")

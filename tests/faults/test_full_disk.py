@@ -16,8 +16,8 @@ import pytest
 
 from tests.conftest import STREET
 from tests.faults.disks import fill, small_disk
-from tests.faults.fleet import BrokerAddress, Fleet, Keeping
-from tests.faults.harness import Report, Size
+from tests.faults.fleet import BrokerAddress, FaultFleet, StoringBox
+from tests.faults.harness import FaultReport, FaultSize
 from tests.integration.standalone.stack import Stack, alive, started
 from tests.scenarios.processes import until
 
@@ -70,7 +70,7 @@ class Visitor:
 
 
 @asynccontextmanager
-async def _measuring(keeping: Keeping) -> AsyncIterator[None]:
+async def _measuring(keeping: StoringBox) -> AsyncIterator[None]:
     """Boxes measure ten times a second and send, for the length of a block."""
 
     async def measure() -> None:
@@ -94,12 +94,12 @@ async def _measuring(keeping: Keeping) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _fleet_of(stack: Stack, client: httpx.AsyncClient, ledger: Path) -> tuple[Fleet, str]:
+async def _fleet_of(stack: Stack, client: httpx.AsyncClient, ledger: Path) -> tuple[FaultFleet, str]:
     run = stack.run
     site = (await client.post("/v1/sites", json=STREET)).raise_for_status().json()["id"]
     mqtt = run["mqtt"]
     broker = BrokerAddress(mqtt["host"], mqtt["port"])
-    fleet = Fleet(client, broker, run["database"], _BOXES, ledger, password=mqtt["password"])
+    fleet = FaultFleet(client, broker, run["database"], _BOXES, ledger, password=mqtt["password"])
     await fleet.register(site, ack=True)
     return fleet, site
 
@@ -110,7 +110,9 @@ def _kill(pids: dict[str, int], *names: str) -> None:
             os.kill(pids[name], signal.SIGKILL)
 
 
-async def test_22_disk_full_while_everything_is_asked(size: Size, report: Report, tmp_path: Path) -> None:
+async def test_22_disk_full_while_everything_is_asked(
+    size: FaultSize, report: FaultReport, tmp_path: Path
+) -> None:
     """Nothing that runs, watches or shows may end for good with its disk; all of it comes back by itself."""
     with small_disk(600) as disk, started(disk / "data", "--no-demo") as stack:
         await asyncio.to_thread(stack.wait_ready)
@@ -121,7 +123,7 @@ async def test_22_disk_full_while_everything_is_asked(size: Size, report: Report
             fleet, site = await _fleet_of(stack, client, tmp_path / "ledger")
             visitor = await Visitor.meet(client, site)
             await visitor.ask_all()
-            async with _measuring(Keeping(fleet)):
+            async with _measuring(StoringBox(fleet)):
                 await fleet.more(100)
                 visiting = asyncio.create_task(visitor.ask_until(over))
                 ballast = fill(disk)

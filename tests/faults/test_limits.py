@@ -29,8 +29,8 @@ from app.standalone.private_postgres import PrivatePostgres
 from app.standalone.service_accounts import SystemAccount, build_run_as_command
 from tests.conftest import ACCOUNTS, Tenant, client_of, new_application, new_tenant, running
 from tests.faults.disks import fill, small_disk
-from tests.faults.fleet import Fleet, body, leave_session
-from tests.faults.harness import Report, Size
+from tests.faults.fleet import FaultFleet, body, leave_session
+from tests.faults.harness import FaultReport, FaultSize
 from tests.integration.notifications.helpers import dispatching, with_webhooks
 from tests.integration.notifications.receivers import receiving, status
 from tests.scenarios.processes import RoleProcess, role, until
@@ -71,11 +71,11 @@ def _hanging(pids: list[int]) -> Iterator[None]:
 
 async def test_07_postgres_hangs(
     *,
-    fleet: Fleet,
+    fleet: FaultFleet,
     postgres: PrivatePostgres,
     settings: VigieSettings,
-    size: Size,
-    report: Report,
+    size: FaultSize,
+    report: FaultReport,
     tmp_path: Path,
 ) -> None:
     """The backends stop; the postmaster goes on making new ones, which answer."""
@@ -106,7 +106,7 @@ async def test_07_postgres_hangs(
 class Cramped:
     """A fleet whose database has a small disk."""
 
-    fleet: Fleet
+    fleet: FaultFleet
     server: PrivatePostgres
     disk: Path
     settings: VigieSettings
@@ -126,7 +126,7 @@ async def cramped(
         admin = await stack.enter_async_context(client_of(application, admin_key))
         tenant = await stack.enter_async_context(new_tenant(application, admin, "Tenant"))
         boxes = [f"box-{number:02}" for number in range(20)]
-        fleet = Fleet(tenant.client, mosquitto, server.url, boxes, tmp_path / "ledger")
+        fleet = FaultFleet(tenant.client, mosquitto, server.url, boxes, tmp_path / "ledger")
         site = {
             "name": "Street",
             "kind": "street",
@@ -138,7 +138,7 @@ async def cramped(
         yield Cramped(fleet, server, disk, mine)
 
 
-async def test_08_disk_full(cramped: Cramped, size: Size, report: Report, tmp_path: Path) -> None:
+async def test_08_disk_full(cramped: Cramped, size: FaultSize, report: FaultReport, tmp_path: Path) -> None:
     fleet, server = cramped.fleet, cramped.server
     async with (
         role(
@@ -179,7 +179,7 @@ async def test_08_disk_full(cramped: Cramped, size: Size, report: Report, tmp_pa
         report.add("08 disk full", await fleet.outcome(patience_s=60))
 
 
-async def _refused_at_the_other_door(fleet: Fleet) -> list[dict[str, object]]:
+async def _refused_at_the_other_door(fleet: FaultFleet) -> list[dict[str, object]]:
     """Calls that are told 503, which are to be sent again: nothing that does not fit is said to be stored."""
     calls: list[dict[str, object]] = [{"box": box, "samples": [body(100_000)]} for box in fleet.boxes[:2]]
     for box in fleet.boxes[:2]:
@@ -198,12 +198,12 @@ async def _figure(url: str, name: str) -> float:
 
 async def test_12_queue_overflow(
     *,
-    fleet: Fleet,
+    fleet: FaultFleet,
     api: httpx.AsyncClient,
     settings: VigieSettings,
     database: Database,
-    size: Size,
-    report: Report,
+    size: FaultSize,
+    report: FaultReport,
     tmp_path: Path,
 ) -> None:
     """Twice the queue while no consumer is there: what does not fit is seen, counted, and told."""
@@ -266,7 +266,13 @@ async def _occupied(port: int, number: int) -> AsyncIterator[None]:
 
 
 async def test_19_descriptors_exhausted(
-    *, fleet: Fleet, postgres: PrivatePostgres, tenant: Tenant, size: Size, report: Report, tmp_path: Path
+    *,
+    fleet: FaultFleet,
+    postgres: PrivatePostgres,
+    tenant: Tenant,
+    size: FaultSize,
+    report: FaultReport,
+    tmp_path: Path,
 ) -> None:
     """With 64 descriptors each, broker and API are occupied, and ingest has none for a new connection."""
     port = find_free_port()
@@ -304,7 +310,7 @@ async def test_19_descriptors_exhausted(
 
 
 async def _occupy_all(
-    fleet: Fleet, postgres: PrivatePostgres, ingest: RoleProcess, port: int, size: Size
+    fleet: FaultFleet, postgres: PrivatePostgres, ingest: RoleProcess, port: int, size: FaultSize
 ) -> None:
     async with fleet.load(), _occupied(port, 100), _occupied(fleet.broker.port, 100):
         # Both refuse, or close what they took: nobody waits for an answer that will not come.

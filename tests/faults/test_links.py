@@ -15,20 +15,20 @@ import pytest
 from app.standalone.free_ports import find_free_port
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
-from tests.faults.fleet import Fleet, body
-from tests.faults.harness import Report, Size
-from tests.faults.proxy import Proxy, proxied
+from tests.faults.fleet import FaultFleet, body
+from tests.faults.harness import FaultReport, FaultSize
+from tests.faults.proxy import FaultyProxy, proxied
 from tests.scenarios.processes import role, until
 
 pytestmark = pytest.mark.fault
 
 
-def _behind(url: str, proxy: Proxy) -> str:
+def _behind(url: str, proxy: FaultyProxy) -> str:
     return url.replace(f":{urlsplit(url).port}/", f":{proxy.port}/")
 
 
 async def test_09_partition(
-    fleet: Fleet, mosquitto: PrivateMosquitto, size: Size, report: Report, tmp_path: Path
+    fleet: FaultFleet, mosquitto: PrivateMosquitto, size: FaultSize, report: FaultReport, tmp_path: Path
 ) -> None:
     """First the broker cannot be reached, then the database: connections stay open, and carry nothing."""
     async with (
@@ -58,7 +58,13 @@ async def test_09_partition(
 
 
 async def test_10_slow_clients(
-    *, fleet: Fleet, tenant: Tenant, mosquitto: PrivateMosquitto, size: Size, report: Report, tmp_path: Path
+    *,
+    fleet: FaultFleet,
+    tenant: Tenant,
+    mosquitto: PrivateMosquitto,
+    size: FaultSize,
+    report: FaultReport,
+    tmp_path: Path,
 ) -> None:
     """At a byte a second: a box at the broker, and three clients of the API. All others are served."""
     port = find_free_port()
@@ -105,7 +111,7 @@ async def test_10_slow_clients(
         report.add("10 slow and half-open clients", await fleet.outcome())
 
 
-async def _slow_box(proxy: Proxy) -> None:
+async def _slow_box(proxy: FaultyProxy) -> None:
     async with aiomqtt.Client(
         "127.0.0.1", proxy.port, username="gateway", password="gateway-password", timeout=300
     ):

@@ -15,8 +15,8 @@ import pytest
 from app.platform.db.database import Database
 from app.standalone.free_ports import find_free_port
 from tests.conftest import Tenant
-from tests.faults.harness import Outcome, Report, Size
-from tests.faults.proxy import Proxy, proxied
+from tests.faults.harness import FaultOutcome, FaultReport, FaultSize
+from tests.faults.proxy import FaultyProxy, proxied
 from tests.integration.notifications.helpers import emit, event
 from tests.integration.notifications.streams import PATH, parse
 from tests.scenarios.processes import RoleProcess, role, until
@@ -108,7 +108,7 @@ async def _all(told: Iterable[bool]) -> bool:
     return all(told)
 
 
-async def _cut(proxy: Proxy, fate: random.Random) -> None:
+async def _cut(proxy: FaultyProxy, fate: random.Random) -> None:
     """Reset every connection, now and then."""
     while True:
         await asyncio.sleep(0.05 + fate.random() * 0.4)
@@ -121,8 +121,8 @@ async def test_21_streams_cut(
     tenant: Tenant,
     database: Database,
     connection: asyncpg.Connection,
-    size: Size,
-    report: Report,
+    size: FaultSize,
+    report: FaultReport,
     tmp_path: Path,
 ) -> None:
     """Each client gets each event once, in the same order, though the API is killed meanwhile as well."""
@@ -166,4 +166,4 @@ async def test_21_streams_cut(
     got = sum(len(set(follower.got)) for follower in followers)
     twice = sum(len(follower.got) for follower in followers) - got
     sent = many * len(followers)
-    report.add("21 event streams cut", Outcome(sent, got, sent - got, twice, recovery))
+    report.add("21 event streams cut", FaultOutcome(sent, got, sent - got, twice, recovery))

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from app.notifications.delivery.transport_types import build_message_id
 from app.platform.db.database import Database
-from tests.faults.harness import Outcome, Report, Size
+from tests.faults.harness import FaultOutcome, FaultReport, FaultSize
 from tests.integration.notifications.helpers import add_endpoint, add_organisation, emit, event
 from tests.integration.notifications.receivers import counting, receiving
 from tests.scenarios.processes import RoleProcess, until
@@ -28,7 +28,7 @@ async def connection(database: Database) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def test_16_dispatcher_killed_after_the_post(
-    connection: asyncpg.Connection, size: Size, report: Report, tmp_path: Path
+    connection: asyncpg.Connection, size: FaultSize, report: FaultReport, tmp_path: Path
 ) -> None:
     """Killed again and again while receivers answer: each event arrives, always under the same id."""
     leases = {
@@ -81,7 +81,7 @@ async def test_16_dispatcher_killed_after_the_post(
     bodies = {(got.headers["webhook-id"], got.body) for got in receiver.got}
     report.add(
         "16 dispatcher killed after a POST",
-        Outcome(
+        FaultOutcome(
             many,
             len(ids & sent.keys()),
             many - len(ids & sent.keys()),
@@ -112,7 +112,7 @@ async def _thousands(connection: asyncpg.Connection, url: str, count: int) -> se
 
 @pytest.mark.timeout(300)
 async def test_16_twenty_thousand(
-    connection: asyncpg.Connection, size: Size, report: Report, tmp_path: Path
+    connection: asyncpg.Connection, size: FaultSize, report: FaultReport, tmp_path: Path
 ) -> None:
     """Killed with -9 while thousands go out: none is lost, and none comes more than twice."""
     many, kills = size.of(1500, 20_000), size.of(1, 10)
@@ -148,7 +148,7 @@ async def test_16_twenty_thousand(
     twice = sum(count == 2 for count in got.values())
     report.add(
         f"16 killed {kills} times, {many:,} deliveries",
-        Outcome(many, len(got.keys() & sent), len(sent - got.keys()), len(often), recovery),
+        FaultOutcome(many, len(got.keys() & sent), len(sent - got.keys()), len(often), recovery),
     )
     report.note(
         f"16: {many:,} deliveries, {kills} kills, {len(sent - got.keys())} lost, {twice} came twice, "
@@ -161,7 +161,7 @@ async def test_16_twenty_thousand(
 
 @pytest.mark.timeout(300)
 async def test_16_two_dispatchers(
-    connection: asyncpg.Connection, size: Size, report: Report, tmp_path: Path
+    connection: asyncpg.Connection, size: FaultSize, report: FaultReport, tmp_path: Path
 ) -> None:
     """Two at once share the work: nothing goes out twice."""
     many = size.of(1500, 20_000)
@@ -178,5 +178,5 @@ async def test_16_two_dispatchers(
             assert [await one.terminate() for one in both] == [0, 0]
     report.add(
         "16 two dispatchers at once",
-        Outcome(many, len(got.keys() & sent), len(sent - got.keys()), got.total() - len(got), took),
+        FaultOutcome(many, len(got.keys() & sent), len(sent - got.keys()), got.total() - len(got), took),
     )

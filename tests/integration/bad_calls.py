@@ -6,7 +6,7 @@ import zlib
 from typing import Any, NamedTuple
 
 
-class Call(NamedTuple):
+class BadCall(NamedTuple):
     """A REST call that must be refused; `{site}` and `{box}` stand for the caller's own.
 
     A `code` of None stands for one of several.
@@ -28,20 +28,20 @@ _SITE: dict[str, Any] = {
 }
 
 
-def _site(what: str, status: int, code: str | None, **change: object) -> Call:
-    return Call(what, "POST", "/v1/sites", status, code, {**_SITE, **change})
+def _site(what: str, status: int, code: str | None, **change: object) -> BadCall:
+    return BadCall(what, "POST", "/v1/sites", status, code, {**_SITE, **change})
 
 
-def _place(what: str, *coordinates: object, code: str | None = "location_out_of_range") -> Call:
+def _place(what: str, *coordinates: object, code: str | None = "location_out_of_range") -> BadCall:
     return _site(what, 422, code, location={"type": "Point", "coordinates": list(coordinates)})
 
 
-def _box(what: str, identifier: object, code: str = "invalid_box_id") -> Call:
-    return Call(what, "POST", "/v1/boxes", 422, code, {"id": identifier, "site_id": "{site}"})
+def _box(what: str, identifier: object, code: str = "invalid_box_id") -> BadCall:
+    return BadCall(what, "POST", "/v1/boxes", 422, code, {"id": identifier, "site_id": "{site}"})
 
 
-def _read(what: str, query: str, code: str) -> Call:
-    return Call(what, "GET", f"/v1/boxes/{{box}}/readings?metric=pm1&{query}", 422, code)
+def _read(what: str, query: str, code: str) -> BadCall:
+    return BadCall(what, "GET", f"/v1/boxes/{{box}}/readings?metric=pm1&{query}", 422, code)
 
 
 def forged(kind: str, *key: object) -> str:
@@ -75,28 +75,28 @@ _LISTS = {
 _FORGED_KEYS: tuple[Any, ...] = ("a\0b", "\ud800", 10**30, [1], None, {}, 1.5e308, "x" * 200)
 
 
-def lists() -> list[Call]:
+def lists() -> list[BadCall]:
     """Cursors and limits that no list gave or takes."""
     return [
         *(
-            Call("a forged cursor", "GET", f"{path}cursor={cursor}", 422, "invalid_cursor")
+            BadCall("a forged cursor", "GET", f"{path}cursor={cursor}", 422, "invalid_cursor")
             for path, kind in _LISTS.items()
             for cursor in ("AAAA", "%00", "%C3%A9", *(forged(kind, key) for key in _FORGED_KEYS))
         ),
         *(
-            Call("a limit of -1, of 0, too large, or no number", "GET", f"{path}limit={limit}", 422, None)
+            BadCall("a limit of -1, of 0, too large, or no number", "GET", f"{path}limit={limit}", 422, None)
             for path in _LISTS
             for limit in ("-1", "0", "10001", "9" * 30, "1.5", "x", "", "%00")
         ),
     ]
 
 
-def calls() -> list[Call]:
+def calls() -> list[BadCall]:
     """Every other call."""
     return [*_names(), *_places_and_ids(), *_ranges(), *_others()]
 
 
-def _names() -> list[Call]:
+def _names() -> list[BadCall]:
     return [
         _site("a name that is not NFC", 422, "name_not_normalised", name="Cafe\N{COMBINING ACUTE ACCENT}"),
         _site("NUL in a name", 422, "nul_in_text", name="a\0"),
@@ -124,7 +124,7 @@ def _names() -> list[Call]:
     ]
 
 
-def _places_and_ids() -> list[Call]:
+def _places_and_ids() -> list[BadCall]:
     identifiers = ("", "a+b", "a#", "a/b", "$SYS", "a\0", "a\u202e", "é", "a" * 65, "a b")
     return [
         _place("a longitude of 180.01", 180.01, 0),
@@ -137,11 +137,11 @@ def _places_and_ids() -> list[Call]:
         ),
         _box("a number as a box's id", 1, code="wrong_type"),
         *(
-            Call("such an id in a path", "GET", f"/v1/boxes/{name}", 404, "not_found")
+            BadCall("such an id in a path", "GET", f"/v1/boxes/{name}", 404, "not_found")
             for name in ("%00", "a%2Fb", "..%2F..", "%23", "+", "'%20OR%201=1--", "%E2%80%AE", "a" * 3_000)
         ),
         *(
-            Call("such an id in a path", "GET", f"/v1/{room}/{name}", 404, "not_found")
+            BadCall("such an id in a path", "GET", f"/v1/{room}/{name}", 404, "not_found")
             for room in (
                 "sites",
                 "rules",
@@ -159,7 +159,7 @@ def _places_and_ids() -> list[Call]:
     ]
 
 
-def _ranges() -> list[Call]:
+def _ranges() -> list[BadCall]:
     return [
         _read("from after to", "from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "range_reversed"),
         _read(
@@ -176,24 +176,26 @@ def _ranges() -> list[Call]:
         _read("a bucket that is none", "bucket=0s", "invalid_bucket"),
         _read("a bucket that is none", "bucket=1y", "invalid_bucket"),
         _read("a bucket that is none", "bucket=999999w", "invalid_bucket"),
-        Call("an unknown metric", "GET", "/v1/boxes/{box}/readings?metric=pm1'--", 422, "unknown_metric"),
-        Call("no metric", "GET", "/v1/boxes/{box}/readings", 422, "missing_field"),
+        BadCall("an unknown metric", "GET", "/v1/boxes/{box}/readings?metric=pm1'--", 422, "unknown_metric"),
+        BadCall("no metric", "GET", "/v1/boxes/{box}/readings", 422, "missing_field"),
     ]
 
 
-def _others() -> list[Call]:
+def _others() -> list[BadCall]:
     return [
-        Call("NUL in a search", "GET", "/v1/boxes?q=%00", 422, "nul_in_text"),
-        Call("NUL in a filter", "GET", "/v1/quarantine?box=%00", 422, "nul_in_text"),
-        Call("a slash too many", "GET", "/v1/sites/", 404, "not_found"),
-        Call("a method that a path does not have", "PUT", "/v1/sites", 405, "method_not_allowed"),
-        Call("null for what must be there", "PATCH", "/v1/sites/{site}", 422, "wrong_type", {"name": None}),
-        Call("an interval of 0", "PATCH", "/v1/boxes/{box}", 422, None, {"interval_s": 0}),
+        BadCall("NUL in a search", "GET", "/v1/boxes?q=%00", 422, "nul_in_text"),
+        BadCall("NUL in a filter", "GET", "/v1/quarantine?box=%00", 422, "nul_in_text"),
+        BadCall("a slash too many", "GET", "/v1/sites/", 404, "not_found"),
+        BadCall("a method that a path does not have", "PUT", "/v1/sites", 405, "method_not_allowed"),
+        BadCall(
+            "null for what must be there", "PATCH", "/v1/sites/{site}", 422, "wrong_type", {"name": None}
+        ),
+        BadCall("an interval of 0", "PATCH", "/v1/boxes/{box}", 422, None, {"interval_s": 0}),
         *(
-            Call("NUL in a configuration", "PUT", "/v1/boxes/{box}/config", 422, "nul_in_text", body)
+            BadCall("NUL in a configuration", "PUT", "/v1/boxes/{box}/config", 422, "nul_in_text", body)
             for body in ({"config": {"a": ["b\0"]}}, {"config": {"a\0": 1}})
         ),
-        Call(
+        BadCall(
             "a scope that there is not",
             "POST",
             "/v1/api-keys",

@@ -13,7 +13,7 @@ import cbor2
 RETENTION_DAYS = 30
 
 
-class Bad(NamedTuple):
+class BadInput(NamedTuple):
     """Something that must be refused: its name, itself, the REST status and the code at both doors."""
 
     name: str
@@ -22,16 +22,16 @@ class Bad(NamedTuple):
     code: str
 
 
-class Format(NamedTuple):
+class InputFormat(NamedTuple):
     """How a format is declared: the topic below a box's, and the headers of HTTP."""
 
     topic: str
     headers: dict[str, str]
 
 
-JSON: Final = Format("telemetry", {"content-type": "application/json"})
-CBOR: Final = Format("telemetry/cbor", {"content-type": "application/cbor"})
-GZIP: Final = Format("telemetry/gzip", {"content-type": "application/json", "content-encoding": "gzip"})
+JSON: Final = InputFormat("telemetry", {"content-type": "application/json"})
+CBOR: Final = InputFormat("telemetry/cbor", {"content-type": "application/cbor"})
+GZIP: Final = InputFormat("telemetry/gzip", {"content-type": "application/json", "content-encoding": "gzip"})
 
 
 def at(**ago: float) -> str:
@@ -39,59 +39,61 @@ def at(**ago: float) -> str:
     return (datetime.now(UTC) - timedelta(**ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def documents() -> list[Bad]:
+def documents() -> list[BadInput]:
     """Samples in JSON of which nothing can be read, whatever stands around them."""
     begin = f'{{"time": "{at(minutes=1)}", "values": {{"pm1": '.encode()
     plain = begin + b"1}}"
     return [
-        Bad("NaN", begin + b"NaN}}", 400, "invalid_json"),
-        Bad("Infinity", begin + b"Infinity}}", 400, "invalid_json"),
-        Bad("-Infinity", begin + b"-Infinity}}", 400, "invalid_json"),
-        Bad("1e400", begin + b"1e400}}", 400, "number_out_of_range"),
-        Bad("an integer of 5,000 digits", begin + b"9" * 5_000 + b"}}", 400, "number_out_of_range"),
-        Bad("cut short", begin + b"1", 400, "invalid_json"),
-        Bad("two documents", plain + plain, 400, "invalid_json"),
-        Bad("a leading zero", begin + b"01}}", 400, "invalid_json"),
-        Bad("a trailing comma", begin + b"1,}}", 400, "invalid_json"),
-        Bad("nesting deeper than 8", begin + b"[" * 9 + b"]" * 9 + b"}}", 400, "nesting_too_deep"),
-        Bad("nesting without an end", begin + b"[" * 100_000, 400, "nesting_too_deep"),
-        Bad("invalid UTF-8", b'{"time": "\xff", "values": {"pm1": 1}}', 400, "invalid_encoding"),
-        Bad("half of a surrogate pair", rb'{"time": "\ud800", "values": {"pm1": 1}}', 400, "lone_surrogate"),
-        Bad("a key twice", begin + b'1, "pm1": 1}}', 400, "duplicate_key"),
-        Bad("a key twice, once escaped", begin + rb'1, "pm\u0031": 1}}', 400, "duplicate_key"),
+        BadInput("NaN", begin + b"NaN}}", 400, "invalid_json"),
+        BadInput("Infinity", begin + b"Infinity}}", 400, "invalid_json"),
+        BadInput("-Infinity", begin + b"-Infinity}}", 400, "invalid_json"),
+        BadInput("1e400", begin + b"1e400}}", 400, "number_out_of_range"),
+        BadInput("an integer of 5,000 digits", begin + b"9" * 5_000 + b"}}", 400, "number_out_of_range"),
+        BadInput("cut short", begin + b"1", 400, "invalid_json"),
+        BadInput("two documents", plain + plain, 400, "invalid_json"),
+        BadInput("a leading zero", begin + b"01}}", 400, "invalid_json"),
+        BadInput("a trailing comma", begin + b"1,}}", 400, "invalid_json"),
+        BadInput("nesting deeper than 8", begin + b"[" * 9 + b"]" * 9 + b"}}", 400, "nesting_too_deep"),
+        BadInput("nesting without an end", begin + b"[" * 100_000, 400, "nesting_too_deep"),
+        BadInput("invalid UTF-8", b'{"time": "\xff", "values": {"pm1": 1}}', 400, "invalid_encoding"),
+        BadInput(
+            "half of a surrogate pair", rb'{"time": "\ud800", "values": {"pm1": 1}}', 400, "lone_surrogate"
+        ),
+        BadInput("a key twice", begin + b'1, "pm1": 1}}', 400, "duplicate_key"),
+        BadInput("a key twice, once escaped", begin + rb'1, "pm\u0031": 1}}', 400, "duplicate_key"),
     ]
 
 
-def messages() -> list[Bad]:
+def messages() -> list[BadInput]:
     """Messages in JSON that are bad as a whole: they can stand in nothing."""
     plain = f'{{"time": "{at(minutes=1)}", "values": {{"pm1": 1}}}}'
     bomb = gzip.compress(b"0" * 10_000_000)
     return [
-        Bad("empty", b"", 400, "empty_body"),
-        Bad("white space", b" \n\t", 400, "empty_body"),
-        Bad("UTF-16", plain.encode("utf-16"), 400, "invalid_encoding"),
-        Bad("UTF-16 without a mark", plain.encode("utf-16-be"), 400, "invalid_encoding"),
-        Bad("a byte-order mark", b"\xef\xbb\xbf" + plain.encode(), 400, "invalid_encoding"),
-        Bad("gzip that was not declared, even a bomb", bomb, 415, "unsupported_encoding"),
-        Bad("CBOR that was not declared", cbor2.dumps(json.loads(plain)), 415, "unsupported_media_type"),
-        Bad("a text", b'"x"', 422, "wrong_type"),
-        Bad("null", b"null", 422, "wrong_type"),
-        Bad("an array", b"[1]", 422, "wrong_type"),
+        BadInput("empty", b"", 400, "empty_body"),
+        BadInput("white space", b" \n\t", 400, "empty_body"),
+        BadInput("UTF-16", plain.encode("utf-16"), 400, "invalid_encoding"),
+        BadInput("UTF-16 without a mark", plain.encode("utf-16-be"), 400, "invalid_encoding"),
+        BadInput("a byte-order mark", b"\xef\xbb\xbf" + plain.encode(), 400, "invalid_encoding"),
+        BadInput("gzip that was not declared, even a bomb", bomb, 415, "unsupported_encoding"),
+        BadInput("CBOR that was not declared", cbor2.dumps(json.loads(plain)), 415, "unsupported_media_type"),
+        BadInput("a text", b'"x"', 422, "wrong_type"),
+        BadInput("null", b"null", 422, "wrong_type"),
+        BadInput("an array", b"[1]", 422, "wrong_type"),
     ]
 
 
-def samples() -> list[Bad]:
+def samples() -> list[BadInput]:
     """Samples in JSON that can be read, and not be taken."""
     time = f'"time": "{at(minutes=1)}"'
 
-    def value(name: str, text: str, code: str) -> Bad:
-        return Bad(f"{name} as a value", f'{{{time}, "values": {{"pm1": {text}}}}}'.encode(), 422, code)
+    def value(name: str, text: str, code: str) -> BadInput:
+        return BadInput(f"{name} as a value", f'{{{time}, "values": {{"pm1": {text}}}}}'.encode(), 422, code)
 
-    def when(name: str, text: str, code: str) -> Bad:
-        return Bad(name, f'{{"time": {text}, "values": {{"pm1": 1}}}}'.encode(), 422, code)
+    def when(name: str, text: str, code: str) -> BadInput:
+        return BadInput(name, f'{{"time": {text}, "values": {{"pm1": 1}}}}'.encode(), 422, code)
 
-    def whole(name: str, text: str, code: str) -> Bad:
-        return Bad(name, f"{{{text}}}".encode(), 422, code)
+    def whole(name: str, text: str, code: str) -> BadInput:
+        return BadInput(name, f"{{{text}}}".encode(), 422, code)
 
     return [
         value("a boolean", "true", "wrong_type"),
@@ -152,21 +154,21 @@ def samples() -> list[Bad]:
     ]
 
 
-def batches() -> list[Bad]:
+def batches() -> list[BadInput]:
     """What is bad in `samples`; without the braces around it and what a door puts before it."""
     many = ", ".join(
         f'{{"time": {1_795_514_400_000 + index}, "values": {{"pm1": 1}}}}' for index in range(1_001)
     )
     return [
-        Bad("an empty batch", b'"samples": []', 422, "empty_batch"),
-        Bad("1,001 samples", f'"samples": [{many}]'.encode(), 413, "too_many_samples"),
-        Bad("`samples` as an object", b'"samples": {}', 422, "wrong_type"),
-        Bad("`samples` as null", b'"samples": null', 422, "wrong_type"),
-        Bad("an unknown field beside `samples`", b'"samples": [], "more": 1', 422, "unknown_field"),
+        BadInput("an empty batch", b'"samples": []', 422, "empty_batch"),
+        BadInput("1,001 samples", f'"samples": [{many}]'.encode(), 413, "too_many_samples"),
+        BadInput("`samples` as an object", b'"samples": {}', 422, "wrong_type"),
+        BadInput("`samples` as null", b'"samples": null', 422, "wrong_type"),
+        BadInput("an unknown field beside `samples`", b'"samples": [], "more": 1', 422, "unknown_field"),
     ]
 
 
-def cbor_documents() -> list[Bad]:
+def cbor_documents() -> list[BadInput]:
     """Messages in CBOR of which nothing can be read, at either door."""
 
     def value(number: Any) -> bytes:  # noqa: ANN401 (numbers, good and bad)
@@ -174,41 +176,41 @@ def cbor_documents() -> list[Bad]:
 
     plain = value(1)
     return [
-        Bad("NaN", value(float("nan")), 400, "invalid_cbor"),
-        Bad("Infinity", value(float("inf")), 400, "invalid_cbor"),
-        Bad("-Infinity", value(float("-inf")), 400, "invalid_cbor"),
-        Bad("an integer of 5,000 digits", value(10**5_000), 400, "number_out_of_range"),
-        Bad("empty", b"", 400, "empty_body"),
-        Bad("cut short", plain[:-1], 400, "invalid_cbor"),
-        Bad("two documents", plain + plain, 400, "invalid_cbor"),
-        Bad("nesting deeper than 8", b"\x81" * 9 + b"\x01", 400, "nesting_too_deep"),
-        Bad("nesting without an end", b"\x9f" * 100_000, 400, "nesting_too_deep"),
-        Bad("tags without an end", b"\xc6" * 100_000, 400, "nesting_too_deep"),
-        Bad("an array without an end", b"\x9f" + b"\x01" * 1_000, 400, "invalid_cbor"),
-        Bad("an array that claims 2^63 items", b"\x9b\x7f" + b"\xff" * 7, 400, "invalid_cbor"),
-        Bad("a text that claims 4 GiB", b"\xa1\x7a\xff\xff\xff\xffx", 400, "invalid_cbor"),
-        Bad("invalid UTF-8", b"\xa1dtime\x61\xff", 400, "invalid_encoding"),
-        Bad("half of a surrogate pair", b"\xa1dtime\x63\xed\xa0\x80", 400, "invalid_encoding"),
-        Bad("a key twice", b"\xa2dtime\x01dtime\x01", 400, "duplicate_key"),
-        Bad("a number as a key", cbor2.dumps({1: 2}), 400, "invalid_cbor"),
-        Bad("bytes as a key", cbor2.dumps({b"time": 2}), 400, "invalid_cbor"),
-        Bad("a million items", b"\x9a\x00\x0f\x42\x40" + b"\xf6" * 10**6, 413, "too_many_samples"),
-        Bad("a text", cbor2.dumps("x"), 422, "wrong_type"),
-        Bad("null", b"\xf6", 422, "wrong_type"),
-        Bad("an array", b"\x81\x01", 422, "wrong_type"),
-        Bad("gzip that was not declared", gzip.compress(plain), 415, "unsupported_encoding"),
+        BadInput("NaN", value(float("nan")), 400, "invalid_cbor"),
+        BadInput("Infinity", value(float("inf")), 400, "invalid_cbor"),
+        BadInput("-Infinity", value(float("-inf")), 400, "invalid_cbor"),
+        BadInput("an integer of 5,000 digits", value(10**5_000), 400, "number_out_of_range"),
+        BadInput("empty", b"", 400, "empty_body"),
+        BadInput("cut short", plain[:-1], 400, "invalid_cbor"),
+        BadInput("two documents", plain + plain, 400, "invalid_cbor"),
+        BadInput("nesting deeper than 8", b"\x81" * 9 + b"\x01", 400, "nesting_too_deep"),
+        BadInput("nesting without an end", b"\x9f" * 100_000, 400, "nesting_too_deep"),
+        BadInput("tags without an end", b"\xc6" * 100_000, 400, "nesting_too_deep"),
+        BadInput("an array without an end", b"\x9f" + b"\x01" * 1_000, 400, "invalid_cbor"),
+        BadInput("an array that claims 2^63 items", b"\x9b\x7f" + b"\xff" * 7, 400, "invalid_cbor"),
+        BadInput("a text that claims 4 GiB", b"\xa1\x7a\xff\xff\xff\xffx", 400, "invalid_cbor"),
+        BadInput("invalid UTF-8", b"\xa1dtime\x61\xff", 400, "invalid_encoding"),
+        BadInput("half of a surrogate pair", b"\xa1dtime\x63\xed\xa0\x80", 400, "invalid_encoding"),
+        BadInput("a key twice", b"\xa2dtime\x01dtime\x01", 400, "duplicate_key"),
+        BadInput("a number as a key", cbor2.dumps({1: 2}), 400, "invalid_cbor"),
+        BadInput("bytes as a key", cbor2.dumps({b"time": 2}), 400, "invalid_cbor"),
+        BadInput("a million items", b"\x9a\x00\x0f\x42\x40" + b"\xf6" * 10**6, 413, "too_many_samples"),
+        BadInput("a text", cbor2.dumps("x"), 422, "wrong_type"),
+        BadInput("null", b"\xf6", 422, "wrong_type"),
+        BadInput("an array", b"\x81\x01", 422, "wrong_type"),
+        BadInput("gzip that was not declared", gzip.compress(plain), 415, "unsupported_encoding"),
     ]
 
 
-def cbor_samples() -> list[Bad]:
+def cbor_samples() -> list[BadInput]:
     """Samples in CBOR that can be read, and not be taken: those of JSON, and what JSON cannot say."""
 
-    def value(name: str, found: Any) -> Bad:  # noqa: ANN401 (values of many types)
+    def value(name: str, found: Any) -> BadInput:  # noqa: ANN401 (values of many types)
         payload = cbor2.dumps({"time": at(minutes=1), "values": {"pm1": found}})
-        return Bad(f"{name} as a value", payload, 422, "wrong_type")
+        return BadInput(f"{name} as a value", payload, 422, "wrong_type")
 
-    def when(name: str, found: Any, code: str) -> Bad:  # noqa: ANN401 (as above)
-        return Bad(name, cbor2.dumps({"time": found, "values": {"pm1": 1}}), 422, code)
+    def when(name: str, found: Any, code: str) -> BadInput:  # noqa: ANN401 (as above)
+        return BadInput(name, cbor2.dumps({"time": found, "values": {"pm1": 1}}), 422, code)
 
     return [
         *(case._replace(payload=cbor2.dumps(json.loads(case.payload))) for case in samples()),
@@ -226,26 +228,26 @@ def cbor_samples() -> list[Bad]:
     ]
 
 
-def cbor_batches() -> list[Bad]:
+def cbor_batches() -> list[BadInput]:
     """What is bad in `samples`, as `batches` has it."""
     return [case._replace(payload=cbor2.dumps(json.loads(b"{" + case.payload + b"}"))) for case in batches()]
 
 
-def gzip_messages() -> list[Bad]:
+def gzip_messages() -> list[BadInput]:
     """Messages declared to be gzip, bad as a whole."""
     plain = f'{{"time": "{at(minutes=1)}", "values": {{"pm1": 1}}}}'.encode()
     packed = gzip.compress(plain)
     return [
-        Bad("a bomb: 10 MB of zeros", gzip.compress(b"0" * 10_000_000), 413, "body_too_large"),
-        Bad("cut short", packed[:-1], 400, "invalid_gzip"),
-        Bad("a wrong checksum", packed[:-8] + bytes(4) + packed[-4:], 400, "invalid_gzip"),
-        Bad("two members", packed + packed, 400, "invalid_gzip"),
-        Bad("something behind it", packed + b"x", 400, "invalid_gzip"),
-        Bad("nothing in it", gzip.compress(b""), 400, "empty_body"),
-        Bad("gzip in gzip", gzip.compress(packed), 415, "unsupported_encoding"),
-        Bad("CBOR in it, not declared", gzip.compress(cbor2.dumps({})), 415, "unsupported_media_type"),
+        BadInput("a bomb: 10 MB of zeros", gzip.compress(b"0" * 10_000_000), 413, "body_too_large"),
+        BadInput("cut short", packed[:-1], 400, "invalid_gzip"),
+        BadInput("a wrong checksum", packed[:-8] + bytes(4) + packed[-4:], 400, "invalid_gzip"),
+        BadInput("two members", packed + packed, 400, "invalid_gzip"),
+        BadInput("something behind it", packed + b"x", 400, "invalid_gzip"),
+        BadInput("nothing in it", gzip.compress(b""), 400, "empty_body"),
+        BadInput("gzip in gzip", gzip.compress(packed), 415, "unsupported_encoding"),
+        BadInput("CBOR in it, not declared", gzip.compress(cbor2.dumps({})), 415, "unsupported_media_type"),
         *(
-            Bad(f"{case.name}, compressed", gzip.compress(case.payload), case.status, case.code)
+            BadInput(f"{case.name}, compressed", gzip.compress(case.payload), case.status, case.code)
             for case in documents()[:1] + messages()[2:5]
         ),
     ]

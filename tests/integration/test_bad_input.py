@@ -22,7 +22,7 @@ from app.platform.kernel.api_keys import generate_key
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import ACCOUNTS, Tenant, client_of
 from tests.integration import bad_calls, bad_input
-from tests.integration.bad_input import CBOR, GZIP, JSON, Bad, Format
+from tests.integration.bad_input import CBOR, GZIP, JSON, BadInput, InputFormat
 from tests.integration.consuming import consuming
 from tests.scenarios.processes import until
 
@@ -83,7 +83,7 @@ async def quarantined(client: httpx.AsyncClient) -> list[tuple[str | None, str, 
     return [(entry["box"], entry["code"], entry["door"]) for entry in reversed(entries)]
 
 
-def by_mqtt() -> list[tuple[Format, Bad]]:
+def by_mqtt() -> list[tuple[InputFormat, BadInput]]:
     return [
         *((JSON, case) for case in (*bad_input.documents(), *bad_input.messages(), *bad_input.samples())),
         *((JSON, case._replace(payload=b"{" + case.payload + b"}")) for case in bad_input.batches()),
@@ -116,7 +116,7 @@ async def test_by_mqtt_each_is_quarantined_and_blocks_nothing(
     assert sizes == Counter(len(_kept(case)) for how, case in cases if how is JSON)
 
 
-def _kept(case: Bad) -> bytes:
+def _kept(case: BadInput) -> bytes:
     """What stays in quarantine of a message: of too large a batch only the sample that is too many."""
     if case.code != "too_many_samples":
         return case.payload
@@ -132,7 +132,7 @@ def _in_cbor(payload: bytes) -> bytes:
     return b"\xa2" + cbor2.dumps("box") + cbor2.dumps(BOX) + cbor2.dumps("samples") + b"\x81" + payload
 
 
-def by_http() -> list[tuple[Format, Bad]]:
+def by_http() -> list[tuple[InputFormat, BadInput]]:
     readable = bad_input.samples()
     return [
         *((JSON, case._replace(payload=_in_json(case.payload))) for case in bad_input.documents()),
@@ -143,20 +143,20 @@ def by_http() -> list[tuple[Format, Bad]]:
             for case in bad_input.batches()
         ),
         *(
-            (JSON, Bad(name, json.dumps({"box": box, "samples": [good(0)]}).encode(), status, code))
+            (JSON, BadInput(name, json.dumps({"box": box, "samples": [good(0)]}).encode(), status, code))
             for name, box, status, code in bad_input.BOXES
         ),
-        (JSON, Bad("10 MB", b" " * 10_000_000, 413, "body_too_large")),
+        (JSON, BadInput("10 MB", b" " * 10_000_000, 413, "body_too_large")),
         *((CBOR, case) for case in bad_input.cbor_documents()),
         *((CBOR, case._replace(payload=_in_cbor(case.payload))) for case in bad_input.cbor_samples()),
         *(
             (CBOR, case._replace(payload=cbor2.dumps({"box": BOX, **cbor2.loads(case.payload)})))
             for case in bad_input.cbor_batches()
         ),
-        (CBOR, Bad("10 MB", b"\x80" * 10_000_000, 413, "body_too_large")),
+        (CBOR, BadInput("10 MB", b"\x80" * 10_000_000, 413, "body_too_large")),
         *((GZIP, case) for case in bad_input.gzip_messages()),
         *((GZIP, case._replace(payload=gzip.compress(_in_json(case.payload)))) for case in readable),
-        (GZIP, Bad("no gzip at all", _in_json(json.dumps(good(0)).encode()), 400, "invalid_gzip")),
+        (GZIP, BadInput("no gzip at all", _in_json(json.dumps(good(0)).encode()), 400, "invalid_gzip")),
     ]
 
 

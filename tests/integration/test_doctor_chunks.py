@@ -5,14 +5,14 @@ import asyncio
 import asyncpg
 
 from app.platform.config.settings import DatabaseSettings
-from app.standalone import doctor_timescaledb
+from app.standalone import doctor_database
 from app.standalone.doctor import DoctorFinding
 from app.standalone.private_postgres import PrivatePostgres
 
 
 async def found(url: str) -> list[DoctorFinding]:
     settings = DatabaseSettings.model_validate({"url": url})
-    return await asyncio.to_thread(lambda: list(doctor_timescaledb.examine_chunks(settings)))
+    return await asyncio.to_thread(lambda: list(doctor_database.examine_chunks(settings)))
 
 
 async def test_chunks_that_are_compressed_are_told(postgres: PrivatePostgres, database_url: str) -> None:

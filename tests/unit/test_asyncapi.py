@@ -16,17 +16,17 @@ from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.codec.decoded_batch import DecodedBatch
 from app.ingest.codec.telemetry_codec import MAX_FUTURE_US
 from app.ingest.pipeline.batch_receipt import BoxAck, identify_message
-from app.ingest.sources.source_options import TOPICS
+from app.ingest.sources.reconnecting_mqtt_source import TOPICS
 from app.notifications.events.event_examples import EXAMPLES as EVENT_EXAMPLES
 from app.notifications.events.event_examples import ORGANISATION, SITE
 from app.notifications.formats import RenderContext, render_event
 from app.notifications.mqtt.mqtt_transport import build_delivery_topic
 from app.platform.kernel.instants import parse_rfc3339
-from tests import asyncapi
 from tests.integration.notifications.helpers import claim_of
+from tools import asyncapi
 
 NOW = parse_rfc3339("2026-11-24T23:00:00Z")
-DOCUMENT = asyncapi.load()
+DOCUMENT = asyncapi.load_document()
 CHANNELS: dict[str, Any] = DOCUMENT["channels"]
 # What Vigie itself publishes.
 SENT = {"ack", "config", "alerts"}
@@ -49,7 +49,7 @@ def examples() -> list[tuple[str, str, bytes]]:
     found = []
     for name, channel in CHANNELS.items():
         topic = re.sub(r"\{[a-z]+\}", "box-0001", channel["address"])
-        for message in asyncapi.resolved(DOCUMENT, channel["messages"]).values():
+        for message in asyncapi.resolve_references(DOCUMENT, channel["messages"]).values():
             encode = ENCODE[message.get("contentType", DOCUMENT["defaultContentType"])]
             found += [(name, topic, encode(example["payload"])) for example in message["examples"]]
     return found
@@ -60,7 +60,7 @@ def sort(topic: str, payload: bytes) -> DecodedBatch:
 
 
 def test_it_is_valid_and_up_to_date() -> None:
-    assert asyncapi.faults() == []
+    assert asyncapi.find_faults() == []
 
 
 def test_the_schema_would_find_a_fault() -> None:
@@ -104,7 +104,7 @@ def test_every_topic_that_the_program_takes_has_an_example() -> None:
 
 
 def test_an_acknowledgement_is_what_the_program_writes() -> None:
-    schema = asyncapi.resolved(DOCUMENT, DOCUMENT["components"]["schemas"]["ack"])
+    schema = asyncapi.resolve_references(DOCUMENT, DOCUMENT["components"]["schemas"]["ack"])
     left_out = {"seq": 2, "code": "purpose_ended", "purpose": "noise"}
     rejected = [{"seq": 4, "code": "conflict"}, {"seq": 5, "code": "wrong_type", "kind": "event"}]
     refused = [{"code": "empty_body", **identify_message(b"", b"17"), "indexes": [0]}]
@@ -119,7 +119,7 @@ def test_alerts_are_what_the_program_writes(type_: str, format_: str, schema: st
     body = json.dumps(EVENT_EXAMPLES[type_]).encode()
     event = RenderContext(body, uuid4(), UUID(ORGANISATION), UUID(SITE), "https://vigie.example.com")
     written = json.loads(render_event("mqtt", format_, event))
-    wanted = asyncapi.resolved(DOCUMENT, DOCUMENT["components"]["schemas"][schema])
+    wanted = asyncapi.resolve_references(DOCUMENT, DOCUMENT["components"]["schemas"][schema])
     assert list(Draft7Validator(wanted).iter_errors(written)) == []
     assert set(written) <= set(wanted["properties"])
 
@@ -144,6 +144,6 @@ def test_alerts_have_the_topic_of_the_program() -> None:
     ],
 )
 def test_what_the_codec_refuses_the_schema_does_too(payload: dict[str, Any]) -> None:
-    schema = asyncapi.resolved(DOCUMENT, DOCUMENT["components"]["schemas"]["sample"])
+    schema = asyncapi.resolve_references(DOCUMENT, DOCUMENT["components"]["schemas"]["sample"])
     assert list(Draft7Validator(schema).iter_errors(payload))
     assert sort("vigie/v1/box-0001/telemetry", as_json(payload)).rejections

@@ -9,6 +9,7 @@ from typing import Final
 
 from app.platform.kernel.instants import (
     MAX_INTEGER,
+    US_PER_S,
     check_range,
     format_us,
     parse_epoch_ms,
@@ -161,6 +162,6 @@ def require_not_future(time_us: int, now_us: int, max_future_us: int) -> int:
     if time_us > now_us + max_future_us:
         raise RejectedError(
             "time_in_future",
-            f"time {format_us(time_us)} is {(time_us - now_us) // 1_000_000} s in the future",
+            f"time {format_us(time_us)} is {(time_us - now_us) // US_PER_S} s in the future",
         )
     return time_us

@@ -28,7 +28,7 @@ from app.ingest.codec.exact_telemetry_decoder import (
     decode_http_exact,
     is_box_id,
 )
-from app.platform.kernel.instants import EARLIEST_US, LATEST_US, MAX_INTEGER, US_PER_MS, format_us
+from app.platform.kernel.instants import EARLIEST_US, LATEST_US, MAX_INTEGER, US_PER_MS, US_PER_S, format_us
 
 __all__ = [
     "MAX_FUTURE_US",
@@ -42,7 +42,7 @@ __all__ = [
     "parse_topic",
 ]
 
-MAX_FUTURE_US: Final = 600 * 1_000_000
+MAX_FUTURE_US: Final = 600 * US_PER_S
 """How far a sample may lie in the future by default: ten minutes, for inaccurate clocks."""
 
 Kind = Literal["telemetry", "event", "status", "config/reported"]

@@ -16,9 +16,9 @@ from app.ingest.codec.telemetry_codec import Row, encode_sample
 from app.ingest.pipeline.batch_receipt import BatchReceipt, BoxAck, identify_message
 from app.ingest.pipeline.quota_cache import UNLIMITED, DailyQuotas
 from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistrySnapshot
-from app.ingest.pipeline.rule_context import RuleContext
-from app.ingest.pipeline.rule_history_cache import HistoryCache
+from app.ingest.pipeline.rule_context import HistoryCache, RuleContext
 from app.platform.db.database import RawConnection
+from app.platform.kernel.instants import from_datetime
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection
 from app.registry.box_status import StatusRow
 from app.registry.refusal_counts import RefusalCountKey
@@ -137,7 +137,7 @@ class BatchContext:
 
     def __post_init__(self) -> None:
         self.organisation_id = self.intake.organisation_id
-        self.now_us = self.policy_time_us = round(self.now.timestamp() * 1_000_000)
+        self.now_us = self.policy_time_us = from_datetime(self.now)
         self.rejections = list(self.intake.rejections)
 
     def find(self, box_id: str) -> RegisteredBox | None:

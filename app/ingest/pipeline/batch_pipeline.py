@@ -10,7 +10,7 @@
            quota      refuses samples above the daily quota of their organisation
            statuses   writes online, offline, firmware, battery, signal
            configs    writes the configurations that boxes report
-           recall     loads the boxes' states that are not cached (app.ingest.pipeline.sample_steps)
+           recall     loads the boxes' states that are not cached (app.ingest.pipeline.storage_steps)
            store      writes samples into the hypertable; finds duplicates and conflicts
            events     writes the events that boxes recognised
            evaluate   evaluates rules on new data (pure; app.ingest.pipeline.evaluate_step)
@@ -50,17 +50,14 @@ from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.quota_step import enforce_quotas
 from app.ingest.pipeline.registry_snapshot import RegistryCache, RegistrySnapshot
 from app.ingest.pipeline.resolve_step import resolve_boxes
-from app.ingest.pipeline.rule_context import cache_histories, trim_histories
-from app.ingest.pipeline.rule_history_cache import HistoryCache
+from app.ingest.pipeline.rule_context import HistoryCache, cache_histories, trim_histories
 from app.ingest.pipeline.rule_timers import process_due_timers
-from app.ingest.pipeline.sample_steps import (
+from app.ingest.pipeline.storage_steps import (
     load_batch_state,
     mark_stale_hours,
+    record_alerts,
     store_samples,
     update_box_states,
-)
-from app.ingest.pipeline.write_steps import (
-    record_alerts,
     write_configs,
     write_events,
     write_statuses,

@@ -15,11 +15,11 @@ from app.ingest.codec.event_and_status_decoder import UNKNOWN_TYPE, BoxStatus, D
 from app.ingest.codec.telemetry_codec import Row
 from app.ingest.pipeline.batch_context import BatchContext
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
+from app.platform.kernel.instants import DAY_US
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection
 from app.registry.box_status import StatusRow
 from app.registry.purpose_policy import describe_purpose_refusal
 from app.registry.refusal_counts import RefusalCountKey
-from app.registry.retention_settings import DAY_US
 
 _site_of: Final = attrgetter("site_id")
 _UNKNOWN_BOX: Final = "No box with this id is registered. Register it (POST /v1/boxes), then send again."

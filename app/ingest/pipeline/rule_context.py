@@ -1,22 +1,25 @@
 """Loads the boxes, sites and histories that stateful rules need, before a batch is stored.
 
-It reads the histories that rules look back on, and caches them within limits. Evaluation starts from the
-state before the batch, so everything here happens before its samples and events are written.
+It reads the histories that rules look back on. Evaluation starts from the state before the batch, so
+everything here happens before its samples and events are written.
+
+The recent values and events of boxes with windowed rules are cached between HTTP requests. Each request locks
+the row of its box. If the row has counted other samples since, another process has written and the history is
+read again. A request takes its history out of the cache and puts it back after the commit.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from app.catalogue.metrics import COLUMNS
 from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistrySnapshot
-from app.ingest.pipeline.rule_history_cache import HistoryCache
 from app.platform.db.database import RawConnection
 from app.rules.engine.box_and_site_views import BoxView, SiteView
 from app.rules.engine.stateful_evaluator import BoxEvaluation, SiteEvaluation, find_next_due_us
 from app.rules.engine.threshold_evaluator import BoxRuleSet
-from app.rules.engine.value_windows import BoxEvent, BoxHistory
+from app.rules.engine.value_windows import BoxEvent, BoxHistory, RuleLookback
 from app.timeseries.storage.box_states import BoxStates
 from app.timeseries.storage.latest_values import LatestValues
 from app.timeseries.storage.rule_lookback import (
@@ -27,8 +30,75 @@ from app.timeseries.storage.rule_lookback import (
 )
 from app.timeseries.storage.site_states import SiteStateRow, lock_site_states, write_site_states
 
+# 16 bytes each.
+_CACHE_CAPACITY_VALUES: Final = 1_000_000
+
+
+class _CachedHistory(NamedTuple):
+    total: int
+    needs: RuleLookback
+    history: BoxHistory
+    size: int
+
+
+class HistoryCache:
+    """Histories by box key, evicted by least recent use."""
+
+    def __init__(self, limit: int = _CACHE_CAPACITY_VALUES) -> None:
+        self._limit = limit
+        self._histories: dict[int, _CachedHistory] = {}
+        self._size = 0
+
+    def __len__(self) -> int:
+        """Return the number of cached boxes."""
+        return len(self._histories)
+
+    def take(self, key: int, total: int | None, needs: RuleLookback) -> BoxHistory | None:
+        """Remove and return the history of a box, if it is current.
+
+        Args:
+            key: the key of the box.
+            total: the number of samples that the row of the box has counted.
+            needs: the windows and events that the rules look back on.
+        """
+        cached = self._pop(key)
+        if cached is None or cached.total != total or cached.needs != needs:
+            return None
+        return cached.history
+
+    def put(self, key: int, total: int | None, needs: RuleLookback, history: BoxHistory) -> None:
+        """Cache a history that is current at a number of counted samples.
+
+        Histories with events are not cached, because the row does not count events.
+
+        Args:
+            key: the key of the box.
+            total: the number of samples that the row of the box has counted.
+            needs: the windows and events that the rules look back on.
+            history: the history after those samples.
+        """
+        if total is None or needs.events or not needs.spans:
+            return
+        self._pop(key)
+        self._histories[key] = _CachedHistory(total, needs, history, len(history))
+        self._size += len(history)
+        while self._size > self._limit:
+            self._pop(next(iter(self._histories)))
+
+    def forget(self, keys: Iterable[int]) -> None:
+        """Remove the histories of these boxes, since their samples may have been erased."""
+        for key in keys:
+            self._pop(key)
+
+    def _pop(self, key: int) -> _CachedHistory | None:
+        cached = self._histories.pop(key, None)
+        if cached is not None:
+            self._size -= cached.size
+        return cached
+
+
 # Cached values and events, 16 bytes each: 256 MB. Evicted histories are read again.
-_CAPACITY_VALUES: Final = 16_000_000
+_STATE_CAPACITY_VALUES: Final = 16_000_000
 _BOXES_PER_QUERY: Final = 200
 
 
@@ -226,12 +296,12 @@ async def save_rule_context(connection: RawConnection, rule_context: RuleContext
 def trim_histories(states: BoxStates, used: RuleContext) -> None:
     """Evict cached histories above the limit, except those in use."""
     total = sum(map(len, states.extras.values()))
-    if total <= _CAPACITY_VALUES:
+    if total <= _STATE_CAPACITY_VALUES:
         return
     keep = frozenset(used.slots.values())
     for slot in [slot for slot in states.extras if slot not in keep]:
         total -= len(states.extras.pop(slot))
-        if total <= _CAPACITY_VALUES:
+        if total <= _STATE_CAPACITY_VALUES:
             return
 
 

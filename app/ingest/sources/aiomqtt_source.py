@@ -16,8 +16,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from app.ingest.sources.aiomqtt_connection import REFUSED, AiomqttConnection
-from app.ingest.sources.reconnecting_mqtt_source import MqttSource, SessionEndedError
-from app.ingest.sources.source_options import MqttOptions
+from app.ingest.sources.reconnecting_mqtt_source import MqttOptions, MqttSource, SessionEndedError
 
 _CLOSE_TIMEOUT_S = 1.0
 

@@ -8,8 +8,7 @@ import asyncio
 import mqtt5
 
 from app.ingest.sources.mqtt5_connection import Mqtt5Connection, MqttHandshake
-from app.ingest.sources.reconnecting_mqtt_source import MqttSource, SessionEndedError
-from app.ingest.sources.source_options import MqttOptions
+from app.ingest.sources.reconnecting_mqtt_source import MqttOptions, MqttSource, SessionEndedError
 
 _CLOSE_TIMEOUT_S = 1.0
 _SUBSCRIBE_ID = 1

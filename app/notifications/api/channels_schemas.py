@@ -15,7 +15,6 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from app.notifications.api.channel_fields import ChannelCreateBase, ChannelOutBase, Language
 from app.notifications.api.endpoint_fields import (
     EVENTS_DESCRIPTION,
     GROUPING,
@@ -32,9 +31,12 @@ from app.notifications.api.service_channel_schemas import (
     OUT_BY_KIND,
     AlertmanagerCreate,
     AlertmanagerOut,
+    ChannelCreateBase,
+    ChannelOutBase,
     ChatCreate,
     ChatOut,
     HttpChannelOut,
+    Language,
     NtfyCreate,
     NtfyOut,
     PagerDutyCreate,

@@ -1,27 +1,75 @@
-"""Defines the request and response bodies of channels to chats, PagerDuty, ntfy and Alertmanager."""
+"""Defines the request and response bodies of channels to chats, PagerDuty, ntfy and Alertmanager.
+
+The base classes have the fields that channels of every kind share.
+"""
 
 import re
+from datetime import datetime
 from typing import Annotated, Final, Literal
+from uuid import UUID
 
 from fastapi.openapi.models import Example
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from app.notifications.api.channel_fields import (
-    ChannelCreateBase,
-    ChannelOutBase,
-    Language,
-    build_chat_grouping,
-)
 from app.notifications.api.endpoint_fields import (
     EVENTS_DESCRIPTION,
     GROUPING,
+    RECIPIENT,
     SEVERE_EVENTS,
     Events,
     Grouping,
+    MinSeverity,
+    Recipient,
+    Sites,
 )
+from app.notifications.api.webhook_schemas import Enabled, Rate
 from app.notifications.http.service_channel_requests import HTTP_CHANNELS
 from app.notifications.http.ssrf_guard import MAX_LENGTH
+from app.platform.http.contract.etags import ResourceModel
+from app.platform.http.contract.fields import Description, RequestBody, TenantId
 from app.platform.http.contract.problems import CodedValueError
+
+Language = Annotated[Literal["en", "fr"], Field(description="The language of messages")]
+
+
+def build_chat_grouping() -> Grouping:
+    """Return the default grouping of alerts in chats."""
+    return Grouping(by=["site", "rule"], wait="PT10S", interval="PT5M")
+
+
+class ChannelCreateBase(RequestBody):
+    """Fields of a new channel of any kind."""
+
+    organisation_id: TenantId = None
+    site_ids: Sites | None = None
+    min_severity: MinSeverity = None
+    rate_per_s: Rate | None = None
+    description: Description | None = None
+    recipient: Recipient = None
+    enabled: Enabled = True
+
+
+class ChannelOutBase(ResourceModel):
+    """Fields of a channel of any kind."""
+
+    id: UUID
+    organisation_id: UUID
+    events: list[str] = Field(examples=[list(SEVERE_EVENTS)])
+    site_ids: list[UUID] | None = Field(description="Null: events of every site")
+    min_severity: MinSeverity
+    grouping: Annotated[Grouping | None, GROUPING]
+    rate_per_s: float | None = Field(description="Null: no limit")
+    description: str | None
+    recipient: Annotated[str | None, RECIPIENT]
+    enabled: bool = Field(description="False: new events are not sent here, and pending deliveries wait")
+    disabled_reason: str | None = Field(
+        description="Why Vigie disabled it: `gone` (it answered 410), or `failing` (it failed for too long)",
+        examples=[None],
+    )
+    disabled_at: datetime | None = Field(description="When Vigie disabled it", examples=[None])
+    created_at: datetime
+    updated_at: datetime
+
 
 PAGED_EVENTS: Final = (
     "alert.firing",

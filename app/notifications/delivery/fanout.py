@@ -19,7 +19,7 @@ from app.notifications.delivery.alert_grouping import AlertRoutingData, Grouping
 from app.notifications.delivery.new_deliveries import NewDelivery, add_deliveries
 from app.notifications.delivery.waiting_groups import EventBodyCache, GroupedEvent, add_to_groups
 from app.notifications.email.mail_rendering import SiteName
-from app.notifications.events.event_details import read_site_names
+from app.notifications.events.event_details import read_event_site_names
 from app.notifications.events.outbox import wake_streams
 from app.notifications.events.subscriptions import (
     BEGINNING,
@@ -211,7 +211,7 @@ async def _fan_out_batch(
 ) -> tuple[int, int]:
     """Fan out as many events as fit; return the number of events and of those added to groups."""
     matched, taken = _take_fitting(_match_subscriptions(waiting.events, waiting.endpoints))
-    sites = await read_site_names(connection, _sites_to_name(matched))
+    sites = await read_event_site_names(connection, _sites_to_name(matched))
     single, grouped = _build_entries(matched, sites, settings, public_url)
     await add_deliveries(connection, single)
     await add_to_groups(connection, grouped)

@@ -32,7 +32,7 @@ from app.notifications.delivery.alert_grouping import (
 from app.notifications.delivery.muted_group_events import apply_group_mutes
 from app.notifications.delivery.new_deliveries import BodyDeduplicator, NewDelivery, add_deliveries
 from app.notifications.email.mail_rendering import SiteName
-from app.notifications.events.event_details import read_site_names
+from app.notifications.events.event_details import read_event_site_names
 from app.notifications.events.subscriptions import EndpointSubscription
 from app.notifications.formats import NATIVE, TEXT_KINDS, RenderContext, render_event
 from app.platform.config.api_settings import ApiSettings
@@ -359,7 +359,7 @@ async def _delivery(
 async def _sites(connection: RawConnection, events: Sequence[Any]) -> dict[str, SiteName]:
     """Read the names of the sites of a group's events."""
     sites = {_site(event["body"]) for event in events}
-    return await read_site_names(connection, {site for site in sites if site is not None})
+    return await read_event_site_names(connection, {site for site in sites if site is not None})
 
 
 def _site(body: bytes) -> UUID | None:

@@ -171,9 +171,9 @@ def add_event_link(payload: str, base_url: str) -> str:
     return f'{payload[:-1]},"link":{msgspec.json.encode(link).decode()}}}'
 
 
-async def read_site_names(connection: RawConnection, site_ids: Collection[UUID]) -> dict[str, SiteName]:
+async def read_event_site_names(connection: RawConnection, site_ids: Collection[UUID]) -> dict[str, SiteName]:
     """Read the names and time zones of sites, by id as text; deleted sites are missing."""
     if not site_ids:
         return {}
-    rows = await cross_tenant_repository.read_site_names(connection, site_ids)
+    rows = await cross_tenant_repository.read_site_names_and_zones(connection, site_ids)
     return {str(row["id"]): SiteName(row["name"], row["timezone"]) for row in rows}

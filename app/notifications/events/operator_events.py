@@ -11,7 +11,7 @@ import msgspec
 from app.notifications.events.event_types import MESSAGES_DROPPED
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.platform.broker.sys_metrics import AnnouncedDrops
-from app.platform.db.database import RawConnection
+from app.platform.db.database import RawConnection, parse_row_count
 from app.platform.kernel.ids import new_id
 from app.registry.cross_tenant_repository import find_platform_organisation
 
@@ -87,4 +87,4 @@ async def prune_outbox(connection: RawConnection, *, keep_days: int) -> None:
     removed = 1
     while removed:
         tag = await connection.execute(_PRUNE, MESSAGES_DROPPED, keep_days, _SLICE)
-        removed = int(tag.rpartition(" ")[2])
+        removed = parse_row_count(tag)

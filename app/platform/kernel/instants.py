@@ -17,9 +17,14 @@ from app.platform.kernel.rejection_codes import RejectedError, format_rejected_v
 
 US_PER_S: Final = 1_000_000
 US_PER_MS: Final = 1_000
+HOUR_US: Final = 3_600 * US_PER_S
+DAY_US: Final = 24 * HOUR_US
 
 EARLIEST_US: Final = 946_684_800 * US_PER_S
 """2000-01-01T00:00:00Z: no measurement is older. A clock that was never set starts at 1970 or 1980."""
+
+POSTGRES_EPOCH_US: Final = EARLIEST_US
+"""The epoch of PostgreSQL\'s timestamps."""
 
 LATEST_US: Final = 253_370_764_800 * US_PER_S
 """9999-01-01T00:00:00Z, excluded: many systems use the year 9999 for "never"."""

@@ -13,12 +13,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from app.platform.kernel.instants import US_PER_S, to_datetime
+from app.platform.kernel.instants import DAY_US, US_PER_S, to_datetime
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY_MIN: Final = 24 * 60
 _WEEK_MIN: Final = 7 * _DAY_MIN
-_DAY_US: Final = 86_400 * US_PER_S
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 _EPOCH_DAY: Final = _EPOCH.toordinal()
 _SECOND: Final = timedelta(seconds=1)
@@ -68,7 +67,7 @@ class WeeklyHours:
         return marks[index - 1] - 1 if index % 2 else at_us
 
     def _marks(self, at_us: int) -> tuple[int, ...]:
-        day = at_us // _DAY_US
+        day = at_us // DAY_US
         marks = self._days.get(day)
         if marks is None:
             if len(self._days) >= _CACHED_DAYS:
@@ -78,8 +77,8 @@ class WeeklyHours:
 
     def _around(self, day: int) -> Iterator[int]:
         """Yield the instants of change from a day or two before a UTC day to the first one after it."""
-        local = to_datetime(day * _DAY_US).astimezone(self._zone).toordinal()
-        end_us = (day + 1) * _DAY_US
+        local = to_datetime(day * DAY_US).astimezone(self._zone).toordinal()
+        end_us = (day + 1) * DAY_US
         held: int | None = None
         # A span that began three days ago has ended, whatever the clock changes were.
         for begin, end in self._intervals(local - 2):

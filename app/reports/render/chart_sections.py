@@ -11,8 +11,9 @@ from app.catalogue.metrics import METRICS_BY_NAME
 from app.indicators.index_definitions import INDEX_DEFINITIONS
 from app.indicators.indoor_air import CO2_SCALE
 from app.indicators.noise_levels import DAY_PARTS, DayPart
-from app.indicators.period_selection import DAY_US, HOUR_US, resolve_local_time
+from app.indicators.period_selection import resolve_local_time
 from app.indicators.who_guidelines import GUIDELINE_O3_8H, GUIDELINES_24H
+from app.platform.kernel.instants import DAY_US, HOUR_US
 from app.reports.render.charts import (
     ChartLimit,
     ChartSeries,

@@ -18,8 +18,9 @@ from app.indicators import index_definitions
 from app.indicators.index_definitions import INDEX_DEFINITIONS, IndexDefinition, MethodOptions, worst_sort_key
 from app.indicators.index_results import IndexResult, NoValueReason
 from app.indicators.input_types import HourlySeries, SoundLevels
-from app.indicators.period_selection import HOUR_US, DatedPeriod, TimePeriod, list_dates, periods_starting_in
+from app.indicators.period_selection import DatedPeriod, TimePeriod, list_dates, periods_starting_in
 from app.indicators.site_setting import season_of
+from app.platform.kernel.instants import HOUR_US
 from app.reports.render.box_names import make_unique_labels
 from app.reports.report_input import REPORTED_METRICS, ReportBoxInput, ReportInput
 from app.reports.report_periods import find_previous_slot

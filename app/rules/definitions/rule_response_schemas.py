@@ -15,7 +15,7 @@ from app.rules.definitions.condition_schemas import Condition
 from app.rules.definitions.models import Rule, RuleVersion
 from app.rules.definitions.schemas import Active, Escalation, Level, Scoped
 from app.rules.definitions.severity import Severity
-from app.rules.presets.preset_differences import is_preset_modified
+from app.rules.presets.preset_list import is_preset_modified
 
 
 class PresetOrigin(BaseModel):

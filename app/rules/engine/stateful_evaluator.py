@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from app.catalogue.metrics import COLUMNS
+from app.platform.kernel.instants import DAY_US
 from app.rules.engine.alert_state_machine import (
     AlertTransition,
     RuleStates,
@@ -34,8 +35,8 @@ LAST_ORDER: Final = math.inf
 """The order of transitions that follow all input."""
 # How far back the start of active hours may begin an alert. Before a sample: a week, as samples wait while
 # Vigie is down. Before a tick: a day, as ticks follow each second.
-_BEFORE_SAMPLE_US: Final = 7 * 86_400_000_000
-_BEFORE_TICK_US: Final = 86_400_000_000
+_BEFORE_SAMPLE_US: Final = 7 * DAY_US
+_BEFORE_TICK_US: Final = DAY_US
 
 
 class EvaluatorInput(NamedTuple):

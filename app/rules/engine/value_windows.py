@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from app.platform.kernel.instants import HOUR_US
+
 WINDOW_FUNCTIONS: Final = (
     "mean",
     "min",
@@ -26,7 +28,6 @@ WINDOW_FUNCTIONS: Final = (
 )
 _STEPS: Final = 1_000_000
 _ENERGY_STEPS: Final = 1_000_000_000
-_HOUR_US: Final = 3_600_000_000
 # A window is complete once its values span three quarters of it.
 _SPAN: Final = 0.75
 _COMPACT: Final = 64
@@ -195,7 +196,7 @@ class ValueWindow:
     def _rate(self) -> float | None:
         first, last = self._begin, len(self._times) - 1
         elapsed = self._times[last] - self._times[first]
-        return (self._values[last] - self._values[first]) * _HOUR_US / elapsed if elapsed else None
+        return (self._values[last] - self._values[first]) * HOUR_US / elapsed if elapsed else None
 
 
 _AGGREGATES: Final[Mapping[str, Any]] = {

@@ -18,8 +18,7 @@ from app.rules.definitions import service
 from app.rules.definitions.condition_leaves import to_stored_json
 from app.rules.definitions.models import Rule
 from app.rules.definitions.schemas import RuleCreate
-from app.rules.presets.preset_differences import get_name_separator
-from app.rules.presets.preset_list import PRESETS
+from app.rules.presets.preset_list import PRESETS, get_name_separator
 from app.rules.presets.preset_types import Language, Preset, PresetRule
 from app.rules.presets.schemas import PresetApply
 

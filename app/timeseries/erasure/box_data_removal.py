@@ -198,7 +198,7 @@ async def remove_sample_slice(connection: RawConnection, key: int, limit: int) -
         key,
         limit,
     )
-    return int(tag.rpartition(" ")[2]) == limit
+    return parse_row_count(tag) == limit
 
 
 async def remove_box_rollups(connection: RawConnection, key: int) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import Metric
+from app.platform.kernel.array_types import FloatArray, IntArray
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
 from app.timeseries.quality import repository
 from app.timeseries.quality.correction_arithmetic import (
@@ -32,8 +33,6 @@ from app.timeseries.quality.neighbouring_samples import (
 from app.timeseries.quality.quality_flags import FLAGS, FLAGS_VERSION, Flag, FlagEvaluator, combine_flags
 from app.timeseries.quality.quality_parameters import QualityOptions
 from app.timeseries.rollups.rollup_columns import (
-    Floats,
-    Ints,
     RollupColumns,
     list_bucket_starts,
     make_empty_columns,
@@ -46,7 +45,7 @@ from app.timeseries.series.reading_queries import MeasuredBox
 
 
 def summarise_by_bucket(
-    times: Ints, values: Floats, edges: Ints, quantiles: Sequence[str], *, level: bool
+    times: IntArray, values: FloatArray, edges: IntArray, quantiles: Sequence[str], *, level: bool
 ) -> RollupColumns:
     """Aggregate samples by bucket.
 
@@ -78,8 +77,8 @@ def summarise_by_bucket(
 
 
 def _quantiles(
-    buckets: Ints, values: Floats, starts: Ints, counts: Ints, names: Sequence[str]
-) -> dict[str, Floats]:
+    buckets: IntArray, values: FloatArray, starts: IntArray, counts: IntArray, names: Sequence[str]
+) -> dict[str, FloatArray]:
     if not names:
         return {}
     ascending = values[np.lexsort((values, buckets))]
@@ -175,9 +174,9 @@ _UNKNOWN: Final[Mapping[str, Any]] = {"corrected": None, "uncorrected": "no_humi
 def _annotate(
     batch: SamplesWithContext,
     evaluator: FlagEvaluator,
-    times: Ints,
+    times: IntArray,
     bits: Any,  # noqa: ANN401 (an array)
-    humidity: Floats,
+    humidity: FloatArray,
 ) -> None:
     """Set the flags and the nearest humidity of those samples of a page that are in this slice."""
     own = batch.samples.times[batch.own]
@@ -215,7 +214,7 @@ async def summarise_unflagged_samples(
     evaluator = FlagEvaluator.of(metric, interval_s, options.exclude)
     range_us = from_datetime(query.first), from_datetime(query.last)
     span = _plan_span(query.key, metric, range_us, evaluator, needs_humidity=_needs_humidity(definitions))
-    unflagged: list[tuple[Ints, Floats]] = []
+    unflagged: list[tuple[IntArray, FloatArray]] = []
     used: set[CorrectionDefinition] = set()
     async for batch in read_samples_with_context(session, span, evaluator):
         used.update(_select_in_force(batch.samples.times[batch.own], definitions))
@@ -226,7 +225,7 @@ async def summarise_unflagged_samples(
 
 def _select_unflagged(
     batch: SamplesWithContext, evaluator: FlagEvaluator, definitions: Sequence[CorrectionDefinition]
-) -> tuple[Ints, Floats]:
+) -> tuple[IntArray, FloatArray]:
     """Return times and values of the samples without flags."""
     samples, own = batch.samples, batch.own
     flagged = combine_flags(evaluator.flags(samples), len(samples.times))[own]
@@ -239,7 +238,7 @@ def _select_unflagged(
 
 
 def _summarise_columns(
-    query: BoxSeriesQuery, unflagged: Sequence[tuple[Ints, Floats]], *, corrected: bool
+    query: BoxSeriesQuery, unflagged: Sequence[tuple[IntArray, FloatArray]], *, corrected: bool
 ) -> RollupColumns:
     if not unflagged:
         return make_empty_columns(query.quantiles)
@@ -259,7 +258,7 @@ def _summarise_columns(
     return RollupColumns(found.times, found.counts, found.means, lows, highs, found.quantiles)
 
 
-def _nearest_humidity(batch: SamplesWithContext) -> Floats:
+def _nearest_humidity(batch: SamplesWithContext) -> FloatArray:
     """Return the nearest humidity of each of a slice's own samples."""
     known = ~np.isnan(batch.humidity)
     times = batch.samples.times
@@ -283,17 +282,19 @@ def _needs_humidity(definitions: Sequence[CorrectionDefinition]) -> bool:
     return any(each.kind == "humidity" for each in definitions)
 
 
-def _select_in_force(times: Ints, definitions: Sequence[CorrectionDefinition]) -> set[CorrectionDefinition]:
+def _select_in_force(
+    times: IntArray, definitions: Sequence[CorrectionDefinition]
+) -> set[CorrectionDefinition]:
     """Return the corrections that are in force at any of these times."""
     return {each for each in definitions if len(times[each.holds(times)])}
 
 
-def _round_computed(metric: Metric, values: Floats) -> Floats:
+def _round_computed(metric: Metric, values: FloatArray) -> FloatArray:
     """Round computed values like means."""
     return round_to_stored_precision(metric, values, values, np.zeros(len(values), np.int64))
 
 
-def _to_stored_decimals(metric: Metric, values: Floats) -> Floats:
+def _to_stored_decimals(metric: Metric, values: FloatArray) -> FloatArray:
     """Return measured values as their shortest decimals, like raw values."""
     return np.array([to_shortest_decimal(metric, value) for value in values.tolist()], np.float64)
 

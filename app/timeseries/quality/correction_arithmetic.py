@@ -14,8 +14,8 @@ from uuid import UUID
 
 import numpy as np
 
+from app.platform.kernel.array_types import FloatArray, IntArray
 from app.platform.kernel.instants import US_PER_S
-from app.timeseries.rollups.rollup_columns import Floats, Ints
 
 type FormulaKind = Literal["linear", "humidity"]
 
@@ -52,15 +52,15 @@ class CorrectionDefinition:
     offset: float = 0.0
     kappa: float = 0.0
 
-    def holds(self, times: Ints) -> slice:
+    def holds(self, times: IntArray) -> slice:
         """Return the slice of ascending times at which it is in force."""
         begin = int(np.searchsorted(times, self.first_us))
         return slice(begin, None if self.last_us is None else int(np.searchsorted(times, self.last_us)))
 
 
 def apply_corrections(
-    times: Ints, values: Floats, humidity: Floats, definitions: Sequence[CorrectionDefinition]
-) -> Floats:
+    times: IntArray, values: FloatArray, humidity: FloatArray, definitions: Sequence[CorrectionDefinition]
+) -> FloatArray:
     """Apply corrections to samples.
 
     Args:
@@ -84,7 +84,7 @@ def apply_corrections(
     return corrected
 
 
-def compute_growth_factor(humidity: Floats, kappa: float) -> Floats:
+def compute_growth_factor(humidity: FloatArray, kappa: float) -> FloatArray:
     """Compute the growth factor of particles in moist air by κ-Köhler theory.
 
     C = 1 + (κ / 1.65) / (1/aw - 1), where aw is the relative humidity as a fraction (`HIGHEST_RH` at most),
@@ -96,13 +96,13 @@ def compute_growth_factor(humidity: Floats, kappa: float) -> Floats:
     """
     activity = np.minimum(humidity, HIGHEST_RH) / 100.0
     # Equals κ / 1.65 / (1/aw - 1), and is defined at 0 too.
-    factor: Floats = 1.0 + kappa / _DENSITY * activity / (1.0 - activity)
+    factor: FloatArray = 1.0 + kappa / _DENSITY * activity / (1.0 - activity)
     return factor
 
 
 def find_nearest_values(
-    times: Ints, known: Ints, values: Floats, within_us: int = MAX_HUMIDITY_DISTANCE_US
-) -> Floats:
+    times: IntArray, known: IntArray, values: FloatArray, within_us: int = MAX_HUMIDITY_DISTANCE_US
+) -> FloatArray:
     """Find for each time the value measured nearest to it; the earlier one of two equally near.
 
     Args:

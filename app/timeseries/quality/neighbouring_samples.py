@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import INDEX, Metric
 from app.platform.db.database import get_driver_connection
+from app.platform.kernel.array_types import FloatArray
 from app.platform.kernel.errors import InvalidError
-from app.platform.kernel.instants import EARLIEST_US, LATEST_US, US_PER_S, to_datetime
+from app.platform.kernel.instants import EARLIEST_US, LATEST_US, POSTGRES_EPOCH_US, US_PER_S, to_datetime
 from app.timeseries.quality.quality_flags import FlagEvaluator, MetricSamples
-from app.timeseries.rollups.rollup_columns import Floats
 
 SAMPLES_PER_READ: Final = 200_000
 """The number of samples in one read."""
@@ -26,7 +26,6 @@ MAX_SAMPLES_IN_MEMORY: Final = 1_000_000
 _HEADER_BYTES: Final = 19
 _TRAILER_BYTES: Final = 2
 # PostgreSQL counts time from 2000.
-_POSTGRES_EPOCH_US: Final = EARLIEST_US
 _SAMPLES: Final = """
 SELECT time, coalesce("{name}", 'NaN') AS value, coalesce(late >> {bit} & 1, 0) = 1 AS late{more}
 FROM tenant_samples
@@ -68,7 +67,7 @@ class SamplesWithContext:
     """
 
     samples: MetricSamples
-    humidity: Floats
+    humidity: FloatArray
     own: slice
 
 
@@ -142,7 +141,7 @@ class _Columns:
 
     @property
     def times(self) -> NDArray[np.int64]:
-        return self.rows["time"].astype(np.int64) + _POSTGRES_EPOCH_US
+        return self.rows["time"].astype(np.int64) + POSTGRES_EPOCH_US
 
     def and_then(self, others: "_Columns") -> "_Columns":
         return (

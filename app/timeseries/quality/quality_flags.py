@@ -12,15 +12,13 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from app.catalogue.metrics import Metric
+from app.platform.kernel.array_types import BoolArray, FloatArray, IntArray
 from app.platform.kernel.instants import US_PER_S
 from app.timeseries.quality.plausible_ranges import NO_PLAUSIBLE_LIMITS, PLAUSIBLE_LIMITS, PlausibleLimits
-from app.timeseries.rollups.rollup_columns import Floats, Ints
 
 type Flag = Literal["out_of_range", "spike", "flat_line", "warm_up", "late"]
-type Bools = NDArray[np.bool_]
 
 FLAGS_VERSION: Final = 1
 """The version of the flag definitions; increment it when a rule or a number changes."""
@@ -51,9 +49,9 @@ class MetricSamples:
         late: whether that value arrived late.
     """
 
-    times: Ints
-    values: Floats
-    late: Bools
+    times: IntArray
+    values: FloatArray
+    late: BoolArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +112,11 @@ class FlagEvaluator:
         """Whether samples without a value of the metric are needed, because they show that the box was on."""
         return self._warms_up
 
-    def flags(self, samples: MetricSamples) -> dict[Flag, Bools]:
+    def flags(self, samples: MetricSamples) -> dict[Flag, BoolArray]:
         """Evaluate the requested flags for each sample; samples without a value have none."""
         measured = ~np.isnan(samples.values)
         times, values = samples.times[measured], samples.values[measured]
-        found: dict[Flag, Bools] = {}
+        found: dict[Flag, BoolArray] = {}
         for flag in FLAGS:
             if flag not in self.requested:
                 continue
@@ -133,7 +131,7 @@ class FlagEvaluator:
                 found[flag][measured] = self._flag_values(flag, times, values)
         return found
 
-    def _flag_values(self, flag: Flag, times: Ints, values: Floats) -> Bools:
+    def _flag_values(self, flag: Flag, times: IntArray, values: FloatArray) -> BoolArray:
         limits, flat_us = self.limits, self.flat_us
         if flag == "out_of_range":
             return flag_out_of_range(values, limits.low, limits.high)
@@ -146,12 +144,12 @@ class FlagEvaluator:
         return np.zeros(len(values), np.bool_)
 
 
-def flag_out_of_range(values: Floats, low: float | None, high: float | None) -> Bools:
+def flag_out_of_range(values: FloatArray, low: float | None, high: float | None) -> BoolArray:
     """Flag values outside an inclusive range."""
     return (values < (-np.inf if low is None else low)) | (values > (np.inf if high is None else high))
 
 
-def flag_spikes(times: Ints, values: Floats, near_us: int, floor: float) -> Bools:
+def flag_spikes(times: IntArray, values: FloatArray, near_us: int, floor: float) -> BoolArray:
     """Flag spikes by Hampel's identifier: values far from the median of their neighbours.
 
     A window has a value and equally many neighbours before and after it, five or as few as three, none
@@ -193,14 +191,14 @@ def flag_spikes(times: Ints, values: Floats, near_us: int, floor: float) -> Bool
     return found
 
 
-def _row_medians(windows: Floats) -> Floats:
+def _row_medians(windows: FloatArray) -> FloatArray:
     """Return the medians of rows of odd length."""
     half = windows.shape[1] // 2
-    medians: Floats = np.partition(windows, half, axis=1)[:, half]
+    medians: FloatArray = np.partition(windows, half, axis=1)[:, half]
     return medians
 
 
-def _extremes(values: Floats, width: int) -> tuple[Floats, Floats]:
+def _extremes(values: FloatArray, width: int) -> tuple[FloatArray, FloatArray]:
     """Return the lowest and the highest value of each window."""
     lowest = values[: len(values) - width + 1].copy()
     highest = lowest.copy()
@@ -211,7 +209,7 @@ def _extremes(values: Floats, width: int) -> tuple[Floats, Floats]:
     return lowest, highest
 
 
-def flag_flat_lines(times: Ints, values: Floats, near_us: int, flat_us: int) -> Bools:
+def flag_flat_lines(times: IntArray, values: FloatArray, near_us: int, flat_us: int) -> BoolArray:
     """Flag all values of a run of equal values that lasts `flat_us` or longer.
 
     A run ends where two values are farther apart than `near_us`.
@@ -231,7 +229,7 @@ def flag_flat_lines(times: Ints, values: Floats, near_us: int, flat_us: int) -> 
     return np.repeat(long, np.diff(starts, append=len(values)))
 
 
-def flag_warm_up(times: Ints, gap_us: int, warm_up_us: int) -> Bools:
+def flag_warm_up(times: IntArray, gap_us: int, warm_up_us: int) -> BoolArray:
     """Flag samples within `warm_up_us` after the first sample, and after the first one after each gap."""
     if warm_up_us == 0 or not len(times):
         return np.zeros(len(times), np.bool_)
@@ -240,7 +238,7 @@ def flag_warm_up(times: Ints, gap_us: int, warm_up_us: int) -> Bools:
     return times - since < warm_up_us
 
 
-def combine_flags(flags: Mapping[Flag, Bools], count: int) -> Bools:
+def combine_flags(flags: Mapping[Flag, BoolArray], count: int) -> BoolArray:
     """Return whether samples have at least one of these flags."""
     found = np.zeros(count, np.bool_)
     for each in flags.values():

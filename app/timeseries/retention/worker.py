@@ -22,8 +22,11 @@ from app.platform.observability.metrics_and_logs import RETENTION_REMOVED, RETEN
 from app.registry.cross_tenant_repository import list_sites_with_retention
 from app.registry.retention_settings import RetentionSettings
 from app.timeseries.retention import expired_data
-from app.timeseries.retention.cleaning_progress import advance_cleaning_progress
-from app.timeseries.retention.expired_data import ExpiredCounts, remove_expired_latest
+from app.timeseries.retention.expired_data import (
+    ExpiredCounts,
+    advance_cleaning_progress,
+    remove_expired_latest,
+)
 from app.timeseries.retention.expiry_limits import EXPIRY_CATEGORIES, EXPIRY_EVENT_TYPES, NEVER, ExpiryLimits
 from app.timeseries.rollups.adaptive_slices import BoxBackoff
 from app.timeseries.rollups.rollup_queries import find_local_midnight

@@ -16,16 +16,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import CATALOGUE, Metric
-from app.platform.kernel.instants import US_PER_S, to_datetime
-from app.timeseries.rollups.rollup_columns import Floats, Ints
+from app.platform.kernel.array_types import FloatArray, IntArray
+from app.platform.kernel.instants import DAY_US, HOUR_US, US_PER_S, to_datetime
 from app.timeseries.rollups.rollup_queries import extreme_sql, mean_sql, merge_stale_spans
-from app.timeseries.rollups.stale_marks import HOUR_US
 from app.timeseries.storage.sample_columns import MICROS_SQL
 
-_DAY_US: Final = 24 * HOUR_US
 # A chunk of samples is a week. Ranges that lie further apart have separate statements, because the planner
 # reads all chunks from the first range to the last.
-_APART_US: Final = 7 * _DAY_US
+_APART_US: Final = 7 * DAY_US
 # The approximate number of samples that one statement reads, so that it ends before the statement timeout.
 _SAMPLES: Final = 500_000
 
@@ -105,11 +103,11 @@ class HourMeans:
         highs: the highest values; None if they were not requested.
     """
 
-    times: Ints
-    counts: Ints
-    means: Floats
-    lows: Floats
-    highs: Floats | None = None
+    times: IntArray
+    counts: IntArray
+    means: FloatArray
+    lows: FloatArray
+    highs: FloatArray | None = None
 
     def only(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> "HourMeans":
         """Select hours, in the given order."""
@@ -210,9 +208,9 @@ async def _read_rollups(
     values = {
         "keys": [each.key for each in some],
         "metrics": [each.metric.name for each in some],
-        "firsts": [to_datetime(each.first_us // _DAY_US * _DAY_US) for each in some],
+        "firsts": [to_datetime(each.first_us // DAY_US * DAY_US) for each in some],
         "lasts": [to_datetime(each.last_us) for each in some],
-        "first": to_datetime(min(each.first_us for each in some) // _DAY_US * _DAY_US),
+        "first": to_datetime(min(each.first_us for each in some) // DAY_US * DAY_US),
         "last": span["last"],
     }
     statement = text(_ROLLUPS.format(highs=", h.max" if highs else ""))

@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.catalogue.metrics import Metric
+from app.platform.kernel.array_types import FloatArray, IntArray
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
 from app.timeseries.series.bucket_widths import BucketWidth
-
-type Ints = NDArray[np.int64]
-type Floats = NDArray[np.float64]
 
 # The origin of TimescaleDB's time_bucket: a Monday.
 _ORIGIN: Final = datetime(2000, 1, 3, tzinfo=UTC)
@@ -39,12 +37,12 @@ class RollupColumns:
         quantiles: by name (`p10` …); empty if they were not requested.
     """
 
-    times: Ints
-    counts: Ints
-    means: Floats
-    lows: Floats
-    highs: Floats
-    quantiles: Mapping[str, Floats] = field(default_factory=dict)
+    times: IntArray
+    counts: IntArray
+    means: FloatArray
+    lows: FloatArray
+    highs: FloatArray
+    quantiles: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of buckets."""
@@ -61,7 +59,7 @@ class RollupColumns:
             {name: values[chosen] for name, values in self.quantiles.items()},
         )
 
-    def begun(self, times: Ints) -> "RollupColumns":
+    def begun(self, times: IntArray) -> "RollupColumns":
         """Return the same aggregates with other start times."""
         return RollupColumns(times, self.counts, self.means, self.lows, self.highs, self.quantiles)
 
@@ -132,11 +130,11 @@ def _picked(columns: RollupColumns, order: NDArray[np.intp]) -> RollupColumns:
     )
 
 
-def floor_to_buckets(times: Ints, bucket: BucketWidth, zone: ZoneInfo) -> Ints:
+def floor_to_buckets(times: IntArray, bucket: BucketWidth, zone: ZoneInfo) -> IntArray:
     """Return the start of the bucket of each instant (µs since the epoch), as `time_bucket` does."""
     if not bucket.local:
         width = bucket.seconds * US_PER_S
-        begun: Ints = _ORIGIN_US + (times - _ORIGIN_US) // width * width
+        begun: IntArray = _ORIGIN_US + (times - _ORIGIN_US) // width * width
         return begun
     days = bucket.seconds // _DAY_S
     # Cached by bucket, because many instants lie in few days.
@@ -169,7 +167,7 @@ def _midnight(days: int, zone: ZoneInfo) -> datetime:
     return datetime(date.year, date.month, date.day, tzinfo=zone).astimezone(UTC)
 
 
-def list_bucket_starts(first: datetime, last: datetime, bucket: BucketWidth, zone: ZoneInfo) -> Ints:
+def list_bucket_starts(first: datetime, last: datetime, bucket: BucketWidth, zone: ZoneInfo) -> IntArray:
     """Return the starts of all buckets that overlap a range (µs since the epoch).
 
     Args:
@@ -190,7 +188,9 @@ def list_bucket_starts(first: datetime, last: datetime, bucket: BucketWidth, zon
     return np.array(found, np.int64)
 
 
-def round_to_stored_precision(metric: Metric, values: Floats, like: Floats, counts: Ints) -> Floats:
+def round_to_stored_precision(
+    metric: Metric, values: FloatArray, like: FloatArray, counts: IntArray
+) -> FloatArray:
     """Round means to the digits that a four-byte float preserves.
 
     Args:

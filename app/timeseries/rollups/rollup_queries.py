@@ -15,10 +15,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import Metric
-from app.platform.kernel.instants import from_datetime, to_datetime
+from app.platform.kernel.array_types import IntArray
+from app.platform.kernel.instants import HOUR_US, from_datetime, to_datetime
 from app.timeseries.rollups import rollup_columns
-from app.timeseries.rollups.rollup_columns import Ints, RollupColumns
-from app.timeseries.rollups.stale_marks import HOUR_US
+from app.timeseries.rollups.rollup_columns import RollupColumns
 from app.timeseries.series.bucket_widths import BucketWidth
 from app.timeseries.storage.sample_columns import MICROS_SQL
 
@@ -277,7 +277,7 @@ async def _read_rollup(
     if not rows:
         return rollup_columns.make_empty_columns(query.quantiles)
     of = list(zip(*rows, strict=True))
-    times: Ints = np.array(of[0], np.int64)
+    times: IntArray = np.array(of[0], np.int64)
     if hourly:
         times = (times[:, None] + np.arange(24) * HOUR_US).ravel()
     count, mean, low, high, *more = (np.array(values, np.float64).ravel() for values in of[1:])

@@ -18,11 +18,11 @@ import numpy as np
 
 from app.platform.db.advisory_locks import INGEST_BARRIER
 from app.platform.db.database import RawConnection
+from app.platform.kernel.instants import HOUR_US
 from app.timeseries.storage.box_grouping import BoxGroups
 from app.timeseries.storage.box_states import UNMARKED, BoxStates, Slots
 from app.timeseries.storage.sample_columns import SampleBlock
 
-HOUR_US: Final = 3_600_000_000
 _BITS: Final = 32
 
 # In key order, the order in which the worker locks marks.

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from app.platform.observability.metrics_and_logs import ROLLUP_LAG, ROLLUP_MARKS, ROLLUPS, get_logger
-from app.timeseries.retention.cleaning_progress import rewind_cleaning_progress
+from app.timeseries.retention.expired_data import rewind_cleaning_progress
 from app.timeseries.rollups import backfill
 from app.timeseries.rollups.adaptive_slices import BoxBackoff, SliceSizer, get_slice_timeout_s
 from app.timeseries.rollups.refresh import HOUR, BoxSpans, refresh_days, refresh_hours

@@ -16,16 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.catalogue.metrics import Metric
+from app.platform.kernel.array_types import FloatArray, IntArray
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
 from app.platform.kernel.rejection_codes import format_rejected_value
-from app.timeseries.rollups.rollup_columns import (
-    Floats,
-    Ints,
-    RollupColumns,
-    list_bucket_starts,
-    round_to_stored_precision,
-)
+from app.timeseries.rollups.rollup_columns import RollupColumns, list_bucket_starts, round_to_stored_precision
 from app.timeseries.series.bucket_widths import BucketWidth
 
 type Fill = Literal["none", "null", "previous", "linear"]
@@ -134,13 +129,13 @@ def _point(names: tuple[str, ...]) -> Callable[..., msgspec.Struct]:
     return msgspec.defstruct("Point", ["time", *names], gc=False)
 
 
-def fill_gaps(found: RollupColumns, times: Ints, fill: Fill) -> RollupColumns:
+def fill_gaps(found: RollupColumns, times: IntArray, fill: Fill) -> RollupColumns:
     """Return a bucket for each of the times; those without a value have a count of zero."""
     places = np.searchsorted(times, found.times)
     counts = np.zeros(len(times), np.int64)
     counts[places] = found.counts
 
-    def spread(values: Floats) -> Floats:
+    def spread(values: FloatArray) -> FloatArray:
         whole = np.full(len(times), np.nan)
         whole[places] = values
         if fill == "previous":
@@ -189,12 +184,12 @@ def compute_aggregates(
     }
 
 
-def _nullable(values: Floats) -> list[float | None]:
+def _nullable(values: FloatArray) -> list[float | None]:
     listed: list[float] = values.tolist()
     return [None if isnan(value) else value for value in listed] if np.isnan(values).any() else [*listed]
 
 
-def compute_bucket_widths(times: Ints, bucket: BucketWidth, zone: ZoneInfo) -> NDArray[np.float64]:
+def compute_bucket_widths(times: IntArray, bucket: BucketWidth, zone: ZoneInfo) -> NDArray[np.float64]:
     """Return the length of the buckets with these starts in seconds: local days have 23 to 25 hours."""
     if not bucket.local:
         return np.full(len(times), float(bucket.seconds))
@@ -202,7 +197,7 @@ def compute_bucket_widths(times: Ints, bucket: BucketWidth, zone: ZoneInfo) -> N
     return (np.array(ends, np.int64) - times) / US_PER_S
 
 
-def format_rfc3339(times: Ints) -> list[str]:
+def format_rfc3339(times: IntArray) -> list[str]:
     """Format instants (µs since the epoch) as RFC 3339 in UTC, with microseconds if any has a fraction."""
     unit: Literal["s", "us"] = "us" if (times % US_PER_S).any() else "s"
     texts: list[str] = np.datetime_as_string(times.astype("datetime64[us]"), unit, "UTC").tolist()

@@ -5,19 +5,18 @@ hundred thousand values a day.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import Metric
-from app.platform.kernel.instants import EARLIEST_US, to_datetime
-from app.timeseries.rollups.rollup_columns import Floats, Ints
+from app.platform.kernel.array_types import FloatArray, IntArray
+from app.platform.kernel.instants import POSTGRES_EPOCH_US, to_datetime
 from app.timeseries.storage.sample_columns import shortest_decimal_sql
 
 # The epoch of PostgreSQL's binary timestamps is also the earliest time of a sample.
-_POSTGRES_EPOCH_US: Final = EARLIEST_US
 
 
 class BoxTimeRange(NamedTuple):
@@ -31,8 +30,8 @@ class BoxTimeRange(NamedTuple):
 class TimedValues(NamedTuple):
     """Values and their measurement times (µs since the epoch), ascending."""
 
-    times: Ints
-    values: Floats
+    times: IntArray
+    values: FloatArray
 
 
 def _statement(metric: Metric) -> str:
@@ -82,7 +81,7 @@ async def read_bulk_values(
     for place, count, times, measured in await session.execute(text(_statement(metric)), values):
         total += count
         found[place - 1] = TimedValues(
-            np.frombuffer(times, ">i8").astype(np.int64) + _POSTGRES_EPOCH_US,
+            np.frombuffer(times, ">i8").astype(np.int64) + POSTGRES_EPOCH_US,
             np.frombuffer(measured, ">f8").astype(np.float64),
         )
     return found if total <= most else None

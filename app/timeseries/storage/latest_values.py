@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from app.catalogue.metrics import CATALOGUE, COLUMNS, Metric
-from app.platform.kernel.instants import to_datetime
+from app.platform.kernel.instants import DAY_US, to_datetime
 from app.timeseries.storage.sample_columns import MICROS_SQL, ColumnValues, shortest_decimal_sql
 
 type LatestValues = dict[str, list[Any]]
@@ -54,7 +54,7 @@ def newer_values_sql(keys: str, newest: str, bound: str, *, source: str = "sampl
 NEWER_VALUES_SQL: Final = newer_values_sql("$1::int[]", "$2::bigint[]", "$3::timestamptz")
 """`newer_values_sql` for asyncpg."""
 
-_RECENT_US: Final = 14 * 86_400_000_000
+_RECENT_US: Final = 14 * DAY_US
 
 
 def split_by_recency(newest: Mapping[int, int]) -> Iterator[tuple[list[int], list[int], datetime]]:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.catalogue.metrics import CATALOGUE, COLUMNS, Metric
+from app.platform.kernel.instants import POSTGRES_EPOCH_US
 
 type ColumnValues = tuple[float | None, ...]
 """A value or None for each of COLUMNS."""
@@ -33,7 +34,6 @@ MICROS_SQL: Final = "(extract(epoch FROM {}) * 1000000)::bigint"
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
-_EPOCH_2000_US: Final = 946_684_800_000_000
 _STORED_AS: Final = tuple(">f4" if metric.storage == "real" else ">f8" for metric in CATALOGUE)
 # Samples with the same fields are encoded together. With more kinds than this, that is no faster.
 _KINDS_LIMIT: Final = 512
@@ -121,7 +121,7 @@ def encode_copy(block: SampleBlock, picked: NDArray[np.intp]) -> bytes | None:
     """
     keys, times, seqs, matrix = (
         block.keys[picked],
-        block.times[picked] - _EPOCH_2000_US,
+        block.times[picked] - POSTGRES_EPOCH_US,
         block.seqs[picked],
         block.matrix[picked],
     )

@@ -15,14 +15,14 @@ from app.platform.secrets.sealing import generate_encryption_key
 from app.standalone.private_postgres import DATABASE, PrivatePostgres
 from tests.conftest import client_of, new_application, running, stocked
 from tests.databases import Databases
-from tests.integration.access.world import World, make_world
+from tests.integration.access.world import TenantsUnderTest, make_world
 
 
 @dataclass(frozen=True)
 class Worlds:
     """A world whose clients are closed, what its secrets are sealed with, and databases that have it."""
 
-    first: World
+    first: TenantsUnderTest
     encryption: EncryptionSettings
     databases: Databases
 
@@ -63,7 +63,9 @@ def settings(settings: VigieSettings, worlds: Worlds) -> VigieSettings:
 
 
 @pytest.fixture
-async def world(application: FastAPI, api: httpx.AsyncClient, worlds: Worlds) -> AsyncIterator[World]:
+async def world(
+    application: FastAPI, api: httpx.AsyncClient, worlds: Worlds
+) -> AsyncIterator[TenantsUnderTest]:
     first = worlds.first
     async with AsyncExitStack() as stack:
         tenants = {

@@ -21,10 +21,10 @@ from tests.integration.access.routes import (
     Route,
     routes,
 )
-from tests.integration.access.world import MARK, World
+from tests.integration.access.world import MARK, TenantsUnderTest
 
 
-def guarded(world: World) -> list[Route]:
+def guarded(world: TenantsUnderTest) -> list[Route]:
     return [route for route in routes(world.ids) if route.name not in OPEN | OTHER_KEYS]
 
 
@@ -50,7 +50,7 @@ async def call(client: httpx.AsyncClient, route: Route) -> httpx.Response:
     return await client.request(route.method, route.path, json=route.body)
 
 
-def told(answer: httpx.Response, route: Route, world: World) -> list[str]:
+def told(answer: httpx.Response, route: Route, world: TenantsUnderTest) -> list[str]:
     """What an answer says of the client that its caller did not say itself."""
     known = route.given.lower()
     if "quarantine" in route.name:
@@ -66,7 +66,7 @@ def told(answer: httpx.Response, route: Route, world: World) -> list[str]:
 
 
 async def test_a_route_without_a_key_or_with_a_bad_one_is_401_and_tells_nothing(
-    application: FastAPI, world: World
+    application: FastAPI, world: TenantsUnderTest
 ) -> None:
     mistyped = world.client.key[:-1] + ("0" if world.client.key[-1] != "0" else "1")
     wrong = {
@@ -90,7 +90,7 @@ async def test_a_route_without_a_key_or_with_a_bad_one_is_401_and_tells_nothing(
     assert not found, "\n".join(map(str, found))
 
 
-async def test_a_key_without_the_scope_is_403(application: FastAPI, world: World) -> None:
+async def test_a_key_without_the_scope_is_403(application: FastAPI, world: TenantsUnderTest) -> None:
     found = []
     for route in guarded(world):
         if route.name in ANY_KEY:
@@ -113,7 +113,7 @@ def _takes_telemetry(route: Route) -> bool:
 
 
 @pytest.mark.parametrize("whose", ["sibling", "stranger"])
-async def test_another_tenants_things_do_not_exist(world: World, whose: str) -> None:
+async def test_another_tenants_things_do_not_exist(world: TenantsUnderTest, whose: str) -> None:
     client = getattr(world, whose).client
     before = await snapshot(world)
     found = []
@@ -152,7 +152,7 @@ _SKIPS_WHAT_IS_NOT_THERE = {
 }
 
 
-async def snapshot(world: World) -> dict[str, str]:
+async def snapshot(world: TenantsUnderTest) -> dict[str, str]:
     """All that the client can read."""
     seen = {}
     for route in guarded(world):
@@ -173,7 +173,7 @@ async def snapshot(world: World) -> dict[str, str]:
 
 
 async def test_what_is_anothers_takes_as_many_looks_as_what_is_nobodys(
-    application: FastAPI, world: World
+    application: FastAPI, world: TenantsUnderTest
 ) -> None:
     nobodys = {
         name: value if name == "version" else str(new_id()) if name != "box" else "nobody-0001"
@@ -199,7 +199,7 @@ async def test_what_is_anothers_takes_as_many_looks_as_what_is_nobodys(
     assert not found, "\n".join(map(str, found))
 
 
-async def test_an_integrator_reaches_its_clients_and_nobody_else(world: World) -> None:
+async def test_an_integrator_reaches_its_clients_and_nobody_else(world: TenantsUnderTest) -> None:
     site = world.ids["site_id"]
     assert (await world.integrator.client.get(f"/v1/sites/{site}")).status_code == 200
     seen = (await world.integrator.client.get("/v1/organisations")).json()["data"]
@@ -211,7 +211,7 @@ async def test_an_integrator_reaches_its_clients_and_nobody_else(world: World) -
 
 
 async def test_an_administrators_key_for_some_sites_is_no_administrators(
-    application: FastAPI, world: World
+    application: FastAPI, world: TenantsUnderTest
 ) -> None:
     place = {"type": "Point", "coordinates": [1.4, 43.6]}
     body = {"name": "town hall", "kind": "office", "timezone": "Europe/Paris", "location": place}
@@ -226,7 +226,7 @@ async def test_an_administrators_key_for_some_sites_is_no_administrators(
         assert (await limited.get("/v1/ingest-totals")).status_code == 403
 
 
-async def test_a_key_for_some_sites_sees_these_alone(application: FastAPI, world: World) -> None:
+async def test_a_key_for_some_sites_sees_these_alone(application: FastAPI, world: TenantsUnderTest) -> None:
     client = world.client.client
     place = {"type": "Point", "coordinates": [1.4, 43.6]}
     body = {"name": "quiet street", "kind": "street", "timezone": "Europe/Paris", "location": place}

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from tests.integration.access.privileges import PRIVILEGES
-from tests.integration.access.world import World
+from tests.integration.access.world import TenantsUnderTest
 
 ROLES: Final = ("vigie_api", "vigie_ingest", "vigie_deliver", "vigie_maintain")
 _EVENT: Final = (
@@ -101,7 +101,7 @@ async def test_roles_cannot_help_themselves(database_url: str) -> None:
                     await connection.execute(statement)
 
 
-async def test_whoever_says_nothing_sees_nothing(world: World, database_url: str) -> None:
+async def test_whoever_says_nothing_sees_nothing(world: TenantsUnderTest, database_url: str) -> None:
     del world
     owner = await asyncpg.connect(database_url)
     names = await of_tenants(owner)
@@ -128,7 +128,9 @@ async def owners(connection: asyncpg.Connection, table: str) -> set[str]:
 
 
 @pytest.mark.parametrize("whose", ["client", "sibling", "stranger", "integrator"])
-async def test_the_api_sees_its_callers_rows_alone(world: World, database_url: str, whose: str) -> None:
+async def test_the_api_sees_its_callers_rows_alone(
+    world: TenantsUnderTest, database_url: str, whose: str
+) -> None:
     mine = {getattr(world, whose).id}
     reach = mine | ({world.client.id, world.sibling.id} if whose == "integrator" else set())
     async with as_role(database_url, "vigie_api", reach=",".join(reach)) as api:
@@ -168,7 +170,7 @@ async def columns_of(connection: asyncpg.Connection, table: str) -> Sequence[str
     return [row["column_name"] for row in rows]
 
 
-async def test_the_api_changes_its_callers_rows_alone(world: World, database_url: str) -> None:
+async def test_the_api_changes_its_callers_rows_alone(world: TenantsUnderTest, database_url: str) -> None:
     async with as_role(database_url, "vigie_api", reach=world.sibling.id) as api:
         for name in await of_tenants(api):
             if name in AUDIT:
@@ -201,7 +203,7 @@ async def own(connection: asyncpg.Connection, table: str) -> int:
     return await count(connection, table) or 0
 
 
-async def test_samples_cannot_be_read_past_the_view(world: World, database_url: str) -> None:
+async def test_samples_cannot_be_read_past_the_view(world: TenantsUnderTest, database_url: str) -> None:
     owner = await asyncpg.connect(database_url)
     chunks = [row[0] for row in await owner.fetch("SELECT show_chunks('samples')::text")]
     await owner.close()
@@ -260,7 +262,7 @@ async def test_a_role_may_not_do_what_its_process_does_not(
             await connection.execute(statement)
 
 
-async def test_maintenance_removes_deleted_boxes_alone(world: World, database_url: str) -> None:
+async def test_maintenance_removes_deleted_boxes_alone(world: TenantsUnderTest, database_url: str) -> None:
     owner = await asyncpg.connect(database_url)
     boxes = await owner.fetchval("SELECT count(*) FROM boxes")
     assert boxes
@@ -272,7 +274,9 @@ async def test_maintenance_removes_deleted_boxes_alone(world: World, database_ur
     await owner.close()
 
 
-async def test_a_caller_limited_to_a_site_sees_what_is_there_alone(world: World, database_url: str) -> None:
+async def test_a_caller_limited_to_a_site_sees_what_is_there_alone(
+    world: TenantsUnderTest, database_url: str
+) -> None:
     nowhere = "00000000-0000-0000-0000-000000000000"
     at_sites = (
         *("sites", "boxes", "rules", "alerts", "claims", "provisioning_keys", "backtests", "quarantine"),
@@ -288,7 +292,7 @@ async def test_a_caller_limited_to_a_site_sees_what_is_there_alone(world: World,
 
 
 async def test_published_views_hold_their_reader_to_the_rules_of_their_tables(
-    world: World, database_url: str
+    world: TenantsUnderTest, database_url: str
 ) -> None:
     owner = await asyncpg.connect(database_url)
     rows = await owner.fetch("SELECT relname FROM pg_class WHERE 'security_invoker=true' = ANY (reloptions)")

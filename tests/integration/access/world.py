@@ -21,7 +21,7 @@ MARK: Final = "zebra"
 
 
 @dataclass
-class World:
+class TenantsUnderTest:
     """What there is.
 
     Attributes:
@@ -208,7 +208,7 @@ async def _people(client: httpx.AsyncClient) -> dict[str, str]:
 @asynccontextmanager
 async def make_world(
     application: FastAPI, admin: httpx.AsyncClient, database: Database
-) -> AsyncIterator[World]:
+) -> AsyncIterator[TenantsUnderTest]:
     """Make it all."""
     async with AsyncExitStack() as stack:
         integrator = await _tenant(application, stack, admin, "Integrator", kind="integrator")
@@ -221,4 +221,4 @@ async def make_world(
         ids["delivery"] = await _delivery(database, client.id, ids["webhook"])
         keys = await _keys(client.client, database)
         ids |= {"organisation_id": client.id, "key_id": keys.pop("key_id")}
-        yield World(admin, integrator, client, sibling, stranger, ids, keys)
+        yield TenantsUnderTest(admin, integrator, client, sibling, stranger, ids, keys)

@@ -44,7 +44,7 @@ def cause(value: float | None = 31.2, **other: Any) -> ConditionCause:  # noqa: 
 
 
 @dataclass
-class Story:
+class AlertStory:
     """One alert, told by its transitions; minutes count from START_US."""
 
     rule: CompiledRule
@@ -94,7 +94,7 @@ class Story:
 
 
 @dataclass
-class Street:
+class AlertStreet:
     """A site with two boxes and a rule, and a connection that plays the pipeline's part."""
 
     connection: asyncpg.Connection
@@ -112,9 +112,9 @@ class Street:
     def second(self) -> int:
         return max(self.boxes)
 
-    def story(self, box_key: int | None = -1, rule: CompiledRule | None = None) -> Story:
+    def story(self, box_key: int | None = -1, rule: CompiledRule | None = None) -> AlertStory:
         """A new alert, of the street's rule on its first box if nothing else is said."""
-        return Story(rule or self.rule, self.first if box_key == -1 else box_key)
+        return AlertStory(rule or self.rule, self.first if box_key == -1 else box_key)
 
     async def add_rule(self, name: str = "dust", **other: Any) -> CompiledRule:  # noqa: ANN401 (columns and parts of a definition)
         return await add_rule(self.connection, self.organisation_id, self.site_id, name, **other)
@@ -260,7 +260,9 @@ async def add_rule(
     )
 
 
-async def make_street(database: Database, connection: asyncpg.Connection, prefix: str = "alerts") -> Street:
+async def make_street(
+    database: Database, connection: asyncpg.Connection, prefix: str = "alerts"
+) -> AlertStreet:
     """An organisation of its own, with one site, two boxes and one rule."""
     organisation_id, site_id = new_id(), new_id()
     await connection.execute(
@@ -288,4 +290,4 @@ async def make_street(database: Database, connection: asyncpg.Connection, prefix
         await connection.execute("INSERT INTO box_states (box_key) VALUES ($1)", key)
         boxes[key] = name
     rule = await add_rule(connection, organisation_id, site_id)
-    return Street(connection, database, organisation_id, site_id, boxes, rule)
+    return AlertStreet(connection, database, organisation_id, site_id, boxes, rule)

@@ -8,14 +8,14 @@ from app.platform.config.settings import VigieSettings
 from app.platform.kernel.ids import new_id
 from app.platform.runtime.process_runner import ProcessContext
 from app.processes.maintain import run_maintain
-from tests.integration.alerts.helpers import Street
+from tests.integration.alerts.helpers import AlertStreet
 from tests.roles import working_as
 from tests.scenarios.processes import until
 
 STEPS = [{"after": "PT10M", "severity": "warning"}, {"after": "PT30M", "severity": "critical"}]
 
 
-async def test_what_nobody_acknowledges_is_raised_step_by_step(street: Street) -> None:
+async def test_what_nobody_acknowledges_is_raised_step_by_step(street: AlertStreet) -> None:
     rule = await street.add_rule(escalations=STEPS)
     story = street.story(rule=rule)
     await street.batch(story.fires(1, "info"))
@@ -46,7 +46,7 @@ async def test_what_nobody_acknowledges_is_raised_step_by_step(street: Street) -
     )
 
 
-async def test_steps_that_were_missed_are_one(street: Street) -> None:
+async def test_steps_that_were_missed_are_one(street: AlertStreet) -> None:
     rule = await street.add_rule(escalations=STEPS)
     await street.batch(street.story(rule=rule).fires(1, "info"))
     await street.let_pass(600)
@@ -54,7 +54,7 @@ async def test_steps_that_were_missed_are_one(street: Street) -> None:
     assert (await street.alert())["severity"] == "critical"
 
 
-async def test_samples_do_not_lower_what_time_has_raised(street: Street) -> None:
+async def test_samples_do_not_lower_what_time_has_raised(street: AlertStreet) -> None:
     rule = await street.add_rule(escalations=[{"after": "PT10M", "severity": "warning"}])
     story = street.story(rule=rule)
     await street.batch(story.fires(1, "info"))
@@ -76,7 +76,7 @@ async def test_samples_do_not_lower_what_time_has_raised(street: Street) -> None
     ]
 
 
-async def test_what_is_severe_enough_is_not_raised(street: Street) -> None:
+async def test_what_is_severe_enough_is_not_raised(street: AlertStreet) -> None:
     rule = await street.add_rule(escalations=[{"after": "PT10M", "severity": "warning"}])
     await street.batch(street.story(rule=rule).fires(1, "critical"))
     await street.let_pass(11)
@@ -85,7 +85,7 @@ async def test_what_is_severe_enough_is_not_raised(street: Street) -> None:
     assert (alert["severity"], alert["escalated_at"], alert["escalate_at"]) == ("critical", None, None)
 
 
-async def test_people_are_reminded_until_somebody_acknowledges(street: Street) -> None:
+async def test_people_are_reminded_until_somebody_acknowledges(street: AlertStreet) -> None:
     rule = await street.add_rule(remind_every="PT5M")
     story = street.story(rule=rule)
     await street.batch(story.fires(1))
@@ -107,7 +107,7 @@ async def test_people_are_reminded_until_somebody_acknowledges(street: Street) -
     assert await street.told() == ["firing", "reminder", "reminder", "resolved"]
 
 
-async def test_nothing_is_due_while_an_alert_is_muted(street: Street) -> None:
+async def test_nothing_is_due_while_an_alert_is_muted(street: AlertStreet) -> None:
     rule = await street.add_rule(escalations=STEPS, remind_every="PT5M")
     story = street.story(rule=rule)
     await street.silence({"boxes": ["alerts-1"]})
@@ -124,7 +124,7 @@ async def test_nothing_is_due_while_an_alert_is_muted(street: Street) -> None:
     assert await street.told() == ["firing", "escalated", "reminder"]
 
 
-async def test_what_is_due_at_the_end_of_a_silence_of_what_was_told_is_done_then(street: Street) -> None:
+async def test_what_is_due_at_the_end_of_a_silence_of_what_was_told_is_done_then(street: AlertStreet) -> None:
     rule = await street.add_rule(remind_every="PT5M")
     await street.batch(street.story(rule=rule).fires(1))
     await street.silence({"boxes": ["alerts-1"]})
@@ -135,7 +135,7 @@ async def test_what_is_due_at_the_end_of_a_silence_of_what_was_told_is_done_then
     assert await street.told() == ["firing", "reminder"]
 
 
-async def test_an_alert_that_somebody_is_changing_is_left_for_the_next_time(street: Street) -> None:
+async def test_an_alert_that_somebody_is_changing_is_left_for_the_next_time(street: AlertStreet) -> None:
     rule = await street.add_rule(remind_every="PT5M")
     await street.batch(street.story(rule=rule).fires(1))
     await street.let_pass(6)
@@ -147,7 +147,7 @@ async def test_an_alert_that_somebody_is_changing_is_left_for_the_next_time(stre
     assert await street.sweep() == 1
 
 
-async def test_more_than_one_batch_is_done_in_one_turn(street: Street) -> None:
+async def test_more_than_one_batch_is_done_in_one_turn(street: AlertStreet) -> None:
     await street.silence({"metrics": ["pm2_5"]})
     rules = [await street.add_rule() for _ in range(300)]
     stories = [street.story(key, rule) for rule in rules for key in street.boxes]
@@ -156,7 +156,7 @@ async def test_more_than_one_batch_is_done_in_one_turn(street: Street) -> None:
     assert await street.sweep() == 600
 
 
-async def test_the_window_of_a_schedule_rolls_on(street: Street) -> None:
+async def test_the_window_of_a_schedule_rolls_on(street: AlertStreet) -> None:
     """A window that is over gives way to the next one; while it is on, it mutes."""
     identifier = new_id()
     always = [{"from": "00:00", "to": "00:00"}]
@@ -190,7 +190,7 @@ async def test_the_window_of_a_schedule_rolls_on(street: Street) -> None:
     assert (await street.alert())["suppressed"] is None
 
 
-async def test_the_maintainer_does_it(street: Street, settings: VigieSettings) -> None:
+async def test_the_maintainer_does_it(street: AlertStreet, settings: VigieSettings) -> None:
     await street.silence({"boxes": ["alerts-1"]})
     await street.batch(street.story().fires(1))
     await street.end_silences()

@@ -18,7 +18,7 @@ from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.secrets.sealing import SecretSealer
 from app.rules.engine.threshold_evaluator import AlertTransition
 from tests.integration.alerts.alertmanager import ACCOUNT, Alertmanager, alertmanager
-from tests.integration.alerts.helpers import Street
+from tests.integration.alerts.helpers import AlertStreet
 from tests.integration.notifications.helpers import add_endpoint, dispatching, until, with_webhooks
 from tests.integration.notifications.receivers import receiving, status
 from tests.roles import working_as
@@ -26,7 +26,7 @@ from tests.roles import working_as
 URL = "https://vigie.example.com"
 
 
-async def add_channel(street: Street, settings: VigieSettings, url: str, **other: Any) -> Any:  # noqa: ANN401 (an id)
+async def add_channel(street: AlertStreet, settings: VigieSettings, url: str, **other: Any) -> Any:  # noqa: ANN401 (an id)
     target = {"url": url, "username": ACCOUNT[0]}
     channel, _ = await add_endpoint(
         street.connection, street.organisation_id, None, kind="alertmanager", target=target, **other
@@ -36,7 +36,7 @@ async def add_channel(street: Street, settings: VigieSettings, url: str, **other
     return channel
 
 
-async def repeat(street: Street, settings: VigieSettings) -> int:
+async def repeat(street: AlertStreet, settings: VigieSettings) -> int:
     """Make the repeats that are due, as `vigie maintain` does."""
     async with working_as("maintain", street.database) as opened:
         connection = await opened.connect()
@@ -46,23 +46,23 @@ async def repeat(street: Street, settings: VigieSettings) -> int:
             await connection.close()
 
 
-async def play(street: Street, *transitions: AlertTransition) -> None:
+async def play(street: AlertStreet, *transitions: AlertTransition) -> None:
     """Record transitions as if they came now."""
     async with street.connection.transaction():
         await pass_ingest_barrier(street.connection)
         await record_transitions(street.connection, transitions, boxes=street.boxes, now=datetime.now(UTC))
 
 
-async def wake(street: Street) -> None:
+async def wake(street: AlertStreet) -> None:
     await street.connection.execute("NOTIFY vigie_outbox")
 
 
-async def repeats(street: Street) -> list[list[dict[str, Any]]]:
+async def repeats(street: AlertStreet) -> list[list[dict[str, Any]]]:
     rows = await street.connection.fetch("SELECT body FROM deliveries WHERE type = 'alert.repeat'")
     return [json.loads(row["body"]) for row in rows]
 
 
-async def let_pass(street: Street, minutes: float) -> None:
+async def let_pass(street: AlertStreet, minutes: float) -> None:
     await street.connection.execute(
         "UPDATE deliveries SET created_at = created_at - $1 * interval '1 minute' "
         "WHERE type = 'alert.repeat'",
@@ -78,7 +78,7 @@ def _shows(server: Alertmanager, wanted: Callable[[list[dict[str, Any]]], bool])
 
 
 async def test_an_alert_appears_rises_and_ends_and_opsgenie_is_told_by_its_route(
-    street: Street, settings: VigieSettings, database: Database, tmp_path: Path
+    street: AlertStreet, settings: VigieSettings, database: Database, tmp_path: Path
 ) -> None:
     async with receiving(status(202)) as opsgenie, alertmanager(tmp_path / "am", opsgenie.url) as server:
         await add_channel(street, settings, server.url)
@@ -117,7 +117,7 @@ def _severities(alerts: list[dict[str, Any]]) -> list[str]:
 
 
 async def test_what_alertmanager_forgot_is_there_again_with_the_next_repeat(
-    street: Street, settings: VigieSettings, database: Database, tmp_path: Path
+    street: AlertStreet, settings: VigieSettings, database: Database, tmp_path: Path
 ) -> None:
     async with receiving(status(202)) as opsgenie:
         async with alertmanager(tmp_path / "am", opsgenie.url) as server:
@@ -140,7 +140,7 @@ async def test_what_alertmanager_forgot_is_there_again_with_the_next_repeat(
 
 
 async def test_a_repeat_is_due_every_five_minutes_and_takes_the_place_of_the_one_before(
-    street: Street, settings: VigieSettings
+    street: AlertStreet, settings: VigieSettings
 ) -> None:
     await add_channel(street, settings, "http://127.0.0.1:9")
     story = street.story()
@@ -177,7 +177,7 @@ async def test_a_repeat_is_due_every_five_minutes_and_takes_the_place_of_the_one
     ],
 )
 async def test_a_repeat_is_of_what_the_channel_wants(
-    street: Street, settings: VigieSettings, channel: dict[str, Any], count: int
+    street: AlertStreet, settings: VigieSettings, channel: dict[str, Any], count: int
 ) -> None:
     if "site_ids" in channel:
         channel = {"site_ids": [street.rule.id]}
@@ -186,7 +186,7 @@ async def test_a_repeat_is_of_what_the_channel_wants(
     assert await repeat(street, settings) == count
 
 
-async def test_what_is_silenced_is_not_repeated(street: Street, settings: VigieSettings) -> None:
+async def test_what_is_silenced_is_not_repeated(street: AlertStreet, settings: VigieSettings) -> None:
     await add_channel(street, settings, "http://127.0.0.1:9")
     await play(street, street.story().fires(0))
     await street.silence({"rule": [str(street.rule.id)]})

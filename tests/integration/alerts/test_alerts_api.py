@@ -9,7 +9,7 @@ import pytest
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from tests.conftest import Tenant
-from tests.integration.alerts.watched import CONDITION, Watched, add_box, at
+from tests.integration.alerts.watched import CONDITION, WatchedAlerts, add_box, at
 
 INSTANT = CONDITION | {"for": "PT0S"}
 GRAVE = INSTANT | {"threshold": 50, "clear": 40}
@@ -24,7 +24,7 @@ async def outbox(database: Database) -> list[tuple[str, dict[str, Any]]]:
         await connection.close()
 
 
-async def test_samples_make_an_alert_that_fires_and_resolves(watched: Watched, tenant: Tenant) -> None:
+async def test_samples_make_an_alert_that_fires_and_resolves(watched: WatchedAlerts, tenant: Tenant) -> None:
     await watched.send((0, 10), (1, 30), (2, 31), (3, 32.5))
     firing = await watched.alert()
     assert firing == firing | {
@@ -77,7 +77,7 @@ async def test_samples_make_an_alert_that_fires_and_resolves(watched: Watched, t
     assert (await watched.client.get(f"/v1/alerts/{firing['id']}")).json() == resolved
 
 
-async def test_repeats_and_late_samples_make_no_alert(watched: Watched) -> None:
+async def test_repeats_and_late_samples_make_no_alert(watched: WatchedAlerts) -> None:
     await watched.send((10, 10))
     await watched.send((1, 30), (3, 30), (10, 30))
     assert await watched.alerts() == []
@@ -86,7 +86,7 @@ async def test_repeats_and_late_samples_make_no_alert(watched: Watched) -> None:
     assert (await watched.alert())["state"] == "firing"
 
 
-async def test_the_first_acknowledgement_stands(watched: Watched, database: Database) -> None:
+async def test_the_first_acknowledgement_stands(watched: WatchedAlerts, database: Database) -> None:
     await watched.send((1, 30), (3, 30))
     alert = await watched.alert()
     path = f"/v1/alerts/{alert['id']}/acknowledge"
@@ -115,7 +115,9 @@ async def test_the_first_acknowledgement_stands(watched: Watched, database: Data
     assert (await outbox(database))[0][1]["acknowledged_by"] is None
 
 
-async def test_what_resolved_by_itself_needs_no_acknowledgement(watched: Watched, database: Database) -> None:
+async def test_what_resolved_by_itself_needs_no_acknowledgement(
+    watched: WatchedAlerts, database: Database
+) -> None:
     await watched.send((1, 30), (3, 30), (4, 5))
     alert = await watched.alert()
     answer = await watched.client.post(f"/v1/alerts/{alert['id']}/acknowledge")
@@ -134,7 +136,7 @@ async def test_what_resolved_by_itself_needs_no_acknowledgement(watched: Watched
     ],
 )
 async def test_another_condition_or_the_end_of_a_rule_closes_what_it_fired(
-    watched: Watched, database: Database, change: dict[str, Any] | None, resolution: str
+    watched: WatchedAlerts, database: Database, change: dict[str, Any] | None, resolution: str
 ) -> None:
     await watched.send((1, 30), (3, 30))
     path = f"/v1/rules/{watched.rule_id}"
@@ -151,7 +153,7 @@ async def test_another_condition_or_the_end_of_a_rule_closes_what_it_fired(
     assert (kind, told["resolution"], told["threshold"]) == ("alert.resolved", resolution, 25)
 
 
-async def test_a_changed_condition_begins_at_rest(watched: Watched) -> None:
+async def test_a_changed_condition_begins_at_rest(watched: WatchedAlerts) -> None:
     await watched.send((1, 30))
     path = f"/v1/rules/{watched.rule_id}"
     await watched.client.patch(path, json={"condition": CONDITION | {"threshold": 24}})
@@ -162,7 +164,7 @@ async def test_a_changed_condition_begins_at_rest(watched: Watched) -> None:
     assert (alert["pending_since"], alert["rule_version"]) == (at(3), 2)
 
 
-async def test_a_new_name_leaves_alerts_and_waits_alone(watched: Watched) -> None:
+async def test_a_new_name_leaves_alerts_and_waits_alone(watched: WatchedAlerts) -> None:
     other = f"{watched.box}-2"
     await add_box(watched, other)
     await watched.send((1, 30), (3, 30))
@@ -177,7 +179,7 @@ async def test_a_new_name_leaves_alerts_and_waits_alone(watched: Watched) -> Non
     assert [alert["state"] for alert in await watched.alerts()] == ["firing", "resolved"]
 
 
-async def test_a_disabled_rule_is_not_watched_and_begins_anew(watched: Watched) -> None:
+async def test_a_disabled_rule_is_not_watched_and_begins_anew(watched: WatchedAlerts) -> None:
     path = f"/v1/rules/{watched.rule_id}"
     await watched.client.patch(path, json={"enabled": False})
     await watched.send((1, 30), (3, 30))
@@ -188,14 +190,14 @@ async def test_a_disabled_rule_is_not_watched_and_begins_anew(watched: Watched) 
     assert (await watched.alert())["pending_since"] == at(4)
 
 
-async def test_the_end_of_a_box_closes_its_alerts(watched: Watched) -> None:
+async def test_the_end_of_a_box_closes_its_alerts(watched: WatchedAlerts) -> None:
     await watched.send((1, 30), (3, 30))
     assert (await watched.client.delete(f"/v1/boxes/{watched.box}")).status_code == 204
     alert = await watched.alert()
     assert (alert["state"], alert["resolution"], alert["box"]) == ("resolved", "box_deleted", watched.box)
 
 
-async def test_lists_are_narrowed_and_come_newest_first_in_pages(watched: Watched) -> None:
+async def test_lists_are_narrowed_and_come_newest_first_in_pages(watched: WatchedAlerts) -> None:
     other = f"{watched.box}-2"
     await add_box(watched, other)
     critical = await watched.rule(severity="critical", condition=CONDITION | {"threshold": 50})
@@ -236,7 +238,7 @@ async def test_lists_are_narrowed_and_come_newest_first_in_pages(watched: Watche
     assert seen == everything
 
 
-async def test_what_was_graver_once_is_found(watched: Watched) -> None:
+async def test_what_was_graver_once_is_found(watched: WatchedAlerts) -> None:
     ladder = [{"severity": "warning", "condition": INSTANT}, {"severity": "critical", "condition": GRAVE}]
     made = await watched.client.post(
         "/v1/rules", json={"site_id": watched.site_id, "name": "Ladder", "levels": ladder}
@@ -281,7 +283,9 @@ async def test_a_question_that_makes_no_sense_is_refused(
     assert (answer.status_code, answer.json()["code"]) == (422, code), answer.text
 
 
-async def test_another_organisations_alerts_do_not_exist(watched: Watched, other_tenant: Tenant) -> None:
+async def test_another_organisations_alerts_do_not_exist(
+    watched: WatchedAlerts, other_tenant: Tenant
+) -> None:
     await watched.send((1, 30), (3, 30))
     alert = await watched.alert()
     stranger = other_tenant.client

@@ -11,10 +11,10 @@ from app.notifications.delivery.waiting_groups import send_due_groups
 from app.platform.config.settings import WebhookSettings
 from app.platform.db.database import Database
 from tests.conftest import Tenant, client_of
-from tests.integration.alerts.watched import CONDITION, Watched, at
+from tests.integration.alerts.watched import CONDITION, WatchedAlerts, at
 
 
-async def explanation(watched: Watched) -> dict[str, Any]:
+async def explanation(watched: WatchedAlerts) -> dict[str, Any]:
     alert = await watched.alert()
     answer = await watched.client.get(f"/v1/alerts/{alert['id']}/explanation")
     assert answer.status_code == 200, answer.text
@@ -23,7 +23,7 @@ async def explanation(watched: Watched) -> dict[str, Any]:
     return found
 
 
-async def test_it_has_the_rule_in_words_and_the_measurements_around(watched: Watched) -> None:
+async def test_it_has_the_rule_in_words_and_the_measurements_around(watched: WatchedAlerts) -> None:
     await watched.send((0, 10), (1, 30), (2, 31), (3, 32.5), (4, 29))
     found = await explanation(watched)
     assert found["rule"] == found["rule"] | {
@@ -51,13 +51,13 @@ async def test_it_has_the_rule_in_words_and_the_measurements_around(watched: Wat
     assert found["deliveries"] == []
 
 
-async def test_the_measurements_end_with_the_one_that_resolved_it(watched: Watched) -> None:
+async def test_the_measurements_end_with_the_one_that_resolved_it(watched: WatchedAlerts) -> None:
     await watched.send((1, 30), (3, 31), (5, 20), (6, 12))
     points = (await explanation(watched))["samples"]["points"]
     assert points[-1] == {"time": at(5), "value": 20}
 
 
-async def test_the_rule_is_as_it_was_when_it_fired(watched: Watched) -> None:
+async def test_the_rule_is_as_it_was_when_it_fired(watched: WatchedAlerts) -> None:
     await watched.send((1, 30), (3, 31))
     change = {"name": "Less dust", "condition": CONDITION | {"threshold": 26}}
     (await watched.client.patch(f"/v1/rules/{watched.rule_id}", json=change)).raise_for_status()
@@ -67,7 +67,7 @@ async def test_the_rule_is_as_it_was_when_it_fired(watched: Watched) -> None:
 
 
 async def test_it_lists_what_was_sent_alone_and_in_groups(
-    watched: Watched, database: Database, connection: asyncpg.Connection
+    watched: WatchedAlerts, database: Database, connection: asyncpg.Connection
 ) -> None:
     grouping = {"by": ["site"], "wait": "PT0S", "interval": "PT1M"}
     for more in ({}, {"grouping": grouping}):
@@ -89,7 +89,7 @@ async def test_it_lists_what_was_sent_alone_and_in_groups(
 
 
 async def test_it_shows_no_more_than_the_caller_may_read(
-    watched: Watched, application: FastAPI, other_tenant: Tenant
+    watched: WatchedAlerts, application: FastAPI, other_tenant: Tenant
 ) -> None:
     await watched.send((1, 30), (3, 31))
     path = f"/v1/alerts/{(await watched.alert())['id']}/explanation"

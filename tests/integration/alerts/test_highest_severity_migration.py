@@ -4,10 +4,10 @@ import asyncio
 
 from app.platform.config.settings import VigieSettings
 from app.platform.db.schema_upgrade import downgrade, upgrade
-from tests.integration.alerts.helpers import Street
+from tests.integration.alerts.helpers import AlertStreet
 
 
-async def test_it_is_taken_from_the_timeline(street: Street, settings: VigieSettings) -> None:
+async def test_it_is_taken_from_the_timeline(street: AlertStreet, settings: VigieSettings) -> None:
     was, is_still, never = street.story(), street.story(street.second), street.story(None)
     await street.batch(was.fires(1), is_still.fires(1), never.fires(1, "info"))
     await street.batch(was.rises(2, "critical"), is_still.rises(2, "critical"))

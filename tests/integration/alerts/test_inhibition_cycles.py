@@ -4,12 +4,12 @@ import itertools
 
 import pytest
 
-from tests.integration.alerts.helpers import Street
+from tests.integration.alerts.helpers import AlertStreet
 
 INFO, WARNING, CRITICAL = ({"severities": [each]} for each in ("info", "warning", "critical"))
 
 
-async def loud(street: Street) -> set[str]:
+async def loud(street: AlertStreet) -> set[str]:
     """The severities of the firing alerts that nothing mutes."""
     firing = [alert for alert in await street.alerts() if alert["state"] == "firing"]
     return {alert["severity"] for alert in firing if alert["suppressed"] is None}
@@ -18,7 +18,7 @@ async def loud(street: Street) -> set[str]:
 @pytest.mark.parametrize("order", list(itertools.permutations(("warning", "critical"))))
 @pytest.mark.parametrize("together", [True, False])
 async def test_of_two_that_mute_each_other_the_graver_one_is_told(
-    street: Street, order: tuple[str, ...], *, together: bool
+    street: AlertStreet, order: tuple[str, ...], *, together: bool
 ) -> None:
     await street.inhibit(CRITICAL, WARNING, "box")
     await street.inhibit(WARNING, CRITICAL, "box")
@@ -32,7 +32,7 @@ async def test_of_two_that_mute_each_other_the_graver_one_is_told(
     assert await street.sweep() == 0
 
 
-async def test_in_a_circle_of_three_nothing_graver_is_muted_by_something_lighter(street: Street) -> None:
+async def test_in_a_circle_of_three_nothing_graver_is_muted_by_something_lighter(street: AlertStreet) -> None:
     for source, target in ((INFO, WARNING), (WARNING, CRITICAL), (CRITICAL, INFO)):
         await street.inhibit(source, target, "box")
     for each in ("info", "warning", "critical"):
@@ -44,7 +44,7 @@ async def test_in_a_circle_of_three_nothing_graver_is_muted_by_something_lighter
     assert await street.alerts() == before
 
 
-async def test_of_equally_grave_ones_the_older_is_told(street: Street) -> None:
+async def test_of_equally_grave_ones_the_older_is_told(street: AlertStreet) -> None:
     first, second = await street.add_rule("first"), await street.add_rule("second")
     await street.inhibit({"rule_ids": [first.key]}, {"rule_ids": [second.key]}, "box")
     await street.inhibit({"rule_ids": [second.key]}, {"rule_ids": [first.key]}, "box")
@@ -59,7 +59,7 @@ async def test_of_equally_grave_ones_the_older_is_told(street: Street) -> None:
     assert await street.told() == ["firing", "resolved", "firing"]
 
 
-async def test_something_lighter_mutes_where_nothing_goes_round(street: Street) -> None:
+async def test_something_lighter_mutes_where_nothing_goes_round(street: AlertStreet) -> None:
     """What is muted mutes in its turn: a chain is no circle."""
     await street.inhibit(INFO, WARNING, "box")
     await street.inhibit(WARNING, CRITICAL, "box")
@@ -74,7 +74,7 @@ async def test_something_lighter_mutes_where_nothing_goes_round(street: Street) 
     assert await loud(street) == {"warning"}
 
 
-async def test_a_circle_is_muted_from_outside_and_by_silences_as_ever(street: Street) -> None:
+async def test_a_circle_is_muted_from_outside_and_by_silences_as_ever(street: AlertStreet) -> None:
     await street.inhibit(CRITICAL, WARNING, "box")
     await street.inhibit(WARNING, CRITICAL, "box")
     site = street.story(None, await street.add_rule("site", severity="info"))

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from app.platform.kernel.ids import new_id
-from tests.integration.alerts.helpers import Street, cause, make_street
+from tests.integration.alerts.helpers import AlertStreet, cause, make_street
 
 
-async def test_what_is_silenced_fires_and_is_not_told(street: Street) -> None:
+async def test_what_is_silenced_fires_and_is_not_told(street: AlertStreet) -> None:
     silence = await street.silence({"boxes": ["alerts-1"]})
     muted, heard = street.story(), street.story(street.second)
     assert await street.batch(muted.fires(1), heard.fires(1), muted.rises(2, "critical")) == 1
@@ -22,7 +22,7 @@ async def test_what_is_silenced_fires_and_is_not_told(street: Street) -> None:
     assert [told["box"] for _, told in await street.outbox()] == ["alerts-2"]
 
 
-async def test_what_is_silenced_until_it_resolves_is_never_told(street: Street) -> None:
+async def test_what_is_silenced_until_it_resolves_is_never_told(street: AlertStreet) -> None:
     await street.silence({"rule_ids": [street.rule.key]})
     story, at_once = street.story(), street.story(street.second)
     await street.batch(story.fires(1), at_once.fires(1), at_once.ends(2))
@@ -35,7 +35,7 @@ async def test_what_is_silenced_until_it_resolves_is_never_told(street: Street) 
     assert {alert["notified"] for alert in await street.alerts()} == {False}
 
 
-async def test_what_still_fires_when_its_silence_ends_is_told_once(street: Street) -> None:
+async def test_what_still_fires_when_its_silence_ends_is_told_once(street: AlertStreet) -> None:
     await street.silence({"metrics": ["pm2_5"]})
     story = street.story()
     await street.batch(story.fires(1))
@@ -53,7 +53,7 @@ async def test_what_still_fires_when_its_silence_ends_is_told_once(street: Stree
     assert await street.told() == ["firing", "resolved"]
 
 
-async def test_what_was_told_is_told_to_have_resolved_during_a_silence(street: Street) -> None:
+async def test_what_was_told_is_told_to_have_resolved_during_a_silence(street: AlertStreet) -> None:
     story = street.story()
     await street.batch(story.fires(1))
     await street.silence({"site_ids": [str(street.site_id)]})
@@ -66,7 +66,7 @@ async def test_what_was_told_is_told_to_have_resolved_during_a_silence(street: S
     assert await street.kinds(story.alert_id) == ["fired", "suppressed", "escalated", "resolved"]
 
 
-async def test_what_changed_while_it_was_muted_is_told_afterwards(street: Street) -> None:
+async def test_what_changed_while_it_was_muted_is_told_afterwards(street: AlertStreet) -> None:
     up, same = street.story(), street.story(street.second)
     await street.batch(up.fires(1), same.fires(1))
     await street.silence({"metrics": ["pm2_5"]})
@@ -81,7 +81,9 @@ async def test_what_changed_while_it_was_muted_is_told_afterwards(street: Street
     assert await street.told() == ["firing", "firing", "escalated"]
 
 
-async def test_a_rise_out_of_a_silence_is_told_by_the_sweep_and_one_into_it_is_not(street: Street) -> None:
+async def test_a_rise_out_of_a_silence_is_told_by_the_sweep_and_one_into_it_is_not(
+    street: AlertStreet,
+) -> None:
     await street.silence({"severities": ["warning"]})
     out, into = street.story(), street.story(street.second)
     await street.batch(out.fires(1), into.fires(1, "info"))
@@ -112,7 +114,7 @@ async def test_a_rise_out_of_a_silence_is_told_by_the_sweep_and_one_into_it_is_n
     ],
 )
 async def test_matchers_are_any_of_each_list_and_all_of_the_lists(
-    street: Street,
+    street: AlertStreet,
     matchers: dict[str, list[str]],
     muted: bool,  # noqa: FBT001 (a parameter of the cases)
 ) -> None:
@@ -126,14 +128,14 @@ async def test_matchers_are_any_of_each_list_and_all_of_the_lists(
 
 @pytest.mark.parametrize("matchers", [{"boxes": ["alerts-1"]}, {"tags": ["lot"]}, {"metrics": ["pm2_5"]}])
 async def test_what_an_alert_does_not_have_matches_no_list(
-    street: Street, matchers: dict[str, list[str]]
+    street: AlertStreet, matchers: dict[str, list[str]]
 ) -> None:
     await street.silence(matchers)
     await street.batch(street.story(None).fires(1, why=cause(None, metric=None)))
     assert (await street.alert())["suppressed"] is None
 
 
-async def test_a_silence_is_for_its_own_organisation(street: Street) -> None:
+async def test_a_silence_is_for_its_own_organisation(street: AlertStreet) -> None:
     other = await make_street(street.database, street.connection, "others")
     await street.silence({"severities": ["warning"]}, organisation_id=other.organisation_id)
     await other.inhibit({"severities": ["warning"]}, {"severities": ["info"]})
@@ -143,7 +145,7 @@ async def test_a_silence_is_for_its_own_organisation(street: Street) -> None:
     assert await street.sweep() == 0
 
 
-async def test_a_source_mutes_targets_of_the_same_batch_in_any_order(street: Street) -> None:
+async def test_a_source_mutes_targets_of_the_same_batch_in_any_order(street: AlertStreet) -> None:
     await street.inhibit({"severities": ["critical"]}, {"severities": ["info", "warning"]}, "box")
     grave, mild = await street.add_rule("grave"), await street.add_rule("mild")
     source = street.story(rule=grave)
@@ -162,7 +164,7 @@ async def test_a_source_mutes_targets_of_the_same_batch_in_any_order(street: Str
     assert await street.told() == ["firing", "firing", "resolved", "firing"]
 
 
-async def test_a_source_that_fires_later_mutes_what_fires_already(street: Street) -> None:
+async def test_a_source_that_fires_later_mutes_what_fires_already(street: AlertStreet) -> None:
     await street.inhibit({"rule_ids": [street.rule.key]}, {"severities": ["info"]}, "site", "metric")
     mild = await street.add_rule("mild", severity="info")
     target, same = street.story(rule=mild), street.story(street.second, mild)
@@ -177,7 +179,7 @@ async def test_a_source_that_fires_later_mutes_what_fires_already(street: Street
     assert await street.told() == ["firing"] * 3 + ["resolved"]
 
 
-async def test_what_matches_both_sides_is_muted_by_no_other_such_nor_by_itself(street: Street) -> None:
+async def test_what_matches_both_sides_is_muted_by_no_other_such_nor_by_itself(street: AlertStreet) -> None:
     await street.inhibit({"severities": ["warning", "critical"]}, {"severities": ["info", "warning"]})
     both, too = street.story(), street.story(street.second)
     await street.batch(both.fires(1), too.fires(1))
@@ -192,7 +194,7 @@ async def test_what_matches_both_sides_is_muted_by_no_other_such_nor_by_itself(s
     assert muted == {both.alert_id, too.alert_id}
 
 
-async def test_an_alert_on_trial_mutes_nothing(street: Street) -> None:
+async def test_an_alert_on_trial_mutes_nothing(street: AlertStreet) -> None:
     await street.inhibit({"severities": ["critical"]}, {"severities": ["warning"]})
     trial = await street.add_rule("trial", dry_run=True)
     await street.batch(street.story(rule=trial).fires(1, "critical"), street.story().fires(1))
@@ -200,14 +202,14 @@ async def test_an_alert_on_trial_mutes_nothing(street: Street) -> None:
     assert await street.told() == ["firing"]
 
 
-async def test_without_anything_that_mutes_the_sweep_finds_nothing(street: Street) -> None:
+async def test_without_anything_that_mutes_the_sweep_finds_nothing(street: AlertStreet) -> None:
     await street.batch(street.story().fires(1))
     before: dict[str, Any] = await street.alert()
     assert await street.sweep() == 0
     assert await street.alert() == before
 
 
-async def test_one_silence_may_take_over_from_another(street: Street) -> None:
+async def test_one_silence_may_take_over_from_another(street: AlertStreet) -> None:
     await street.silence({"boxes": ["alerts-1"]})
     story = street.story()
     await street.batch(story.fires(1))

@@ -6,11 +6,11 @@ import asyncpg
 
 from app.platform.config.settings import VigieSettings
 from app.platform.db.schema_upgrade import downgrade, upgrade
-from tests.integration.alerts.watched import Watched, add_box
+from tests.integration.alerts.watched import WatchedAlerts, add_box
 
 
 async def test_names_and_kinds_are_taken_from_the_timeline(
-    watched: Watched, settings: VigieSettings, connection: asyncpg.Connection
+    watched: WatchedAlerts, settings: VigieSettings, connection: asyncpg.Connection
 ) -> None:
     await add_box(watched, "names-2")
     for box in (watched.box, "names-2"):

@@ -7,7 +7,7 @@ import asyncpg
 from fastapi import FastAPI
 
 from tests.conftest import Tenant, client_of
-from tests.integration.alerts.watched import CONDITION, Watched, add_box
+from tests.integration.alerts.watched import CONDITION, WatchedAlerts, add_box
 
 SITE = {
     "name": "Quiet street",
@@ -17,14 +17,14 @@ SITE = {
 }
 
 
-async def overview(watched: Watched) -> dict[str, Any]:
+async def overview(watched: WatchedAlerts) -> dict[str, Any]:
     answer = await watched.client.get("/v1/overview")
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
 
 
-async def test_where_nothing_is_wrong_nothing_is_listed(watched: Watched) -> None:
+async def test_where_nothing_is_wrong_nothing_is_listed(watched: WatchedAlerts) -> None:
     await watched.send((119, 10))
     found = await overview(watched)
     assert found["firing"] == {
@@ -39,7 +39,7 @@ async def test_where_nothing_is_wrong_nothing_is_listed(watched: Watched) -> Non
     assert found["endpoints"] == {"total": 0, "failing": 0, "disabled": 0, "pending": 0, "listed": []}
 
 
-async def test_it_counts_by_severity_and_site_and_lists_with_names(watched: Watched) -> None:
+async def test_it_counts_by_severity_and_site_and_lists_with_names(watched: WatchedAlerts) -> None:
     grave = CONDITION | {"threshold": 28, "clear": 20, "for": "PT0S"}
     await watched.rule(name="Much dust", severity="critical", condition=grave)
     await watched.rule(name="On trial", dry_run=True, condition=grave)
@@ -61,7 +61,7 @@ async def test_it_counts_by_severity_and_site_and_lists_with_names(watched: Watc
     assert found["newest"] == await watched.alerts()
 
 
-async def test_it_names_silent_boxes(watched: Watched, connection: asyncpg.Connection) -> None:
+async def test_it_names_silent_boxes(watched: WatchedAlerts, connection: asyncpg.Connection) -> None:
     await add_box(watched, "overview-2")
     await watched.send((119, 10))
     gone = timedelta(days=2)
@@ -85,7 +85,7 @@ async def test_it_names_silent_boxes(watched: Watched, connection: asyncpg.Conne
 
 
 async def test_it_names_boxes_of_which_all_is_refused(
-    watched: Watched, connection: asyncpg.Connection
+    watched: WatchedAlerts, connection: asyncpg.Connection
 ) -> None:
     await watched.send((119, 10))
     await add_box(watched, "overview-3")
@@ -107,7 +107,7 @@ async def test_it_names_boxes_of_which_all_is_refused(
     assert (site["boxes"], site["silent_boxes"], site["refused_boxes"]) == (2, 0, 1)
 
 
-async def test_it_says_what_is_not_delivered(watched: Watched, connection: asyncpg.Connection) -> None:
+async def test_it_says_what_is_not_delivered(watched: WatchedAlerts, connection: asyncpg.Connection) -> None:
     body = {"url": "https://hooks.example.com/secret", "events": ["*"], "description": "Night shift"}
     made = (await watched.client.post("/v1/webhooks", json=body)).json()
     await connection.execute(
@@ -138,7 +138,7 @@ async def test_it_says_what_is_not_delivered(watched: Watched, connection: async
 
 
 async def test_who_is_limited_to_a_site_reads_of_this_one_alone(
-    watched: Watched, application: FastAPI
+    watched: WatchedAlerts, application: FastAPI
 ) -> None:
     await watched.send((1, 30), (3, 31))
     other = (await watched.client.post("/v1/sites", json=SITE)).json()["id"]
@@ -152,14 +152,14 @@ async def test_who_is_limited_to_a_site_reads_of_this_one_alone(
     assert (await overview(watched))["firing"]["total"] == 1
 
 
-async def test_another_tenant_reads_nothing_of_it(watched: Watched, other_tenant: Tenant) -> None:
+async def test_another_tenant_reads_nothing_of_it(watched: WatchedAlerts, other_tenant: Tenant) -> None:
     await watched.send((1, 30), (3, 31))
     found = (await other_tenant.client.get("/v1/overview")).json()
     assert (found["firing"]["total"], found["silent_boxes"]["of"], found["newest"]) == (0, 0, [])
 
 
 async def test_a_key_without_measurements_reads_no_current_value(
-    watched: Watched, application: FastAPI
+    watched: WatchedAlerts, application: FastAPI
 ) -> None:
     await watched.send((1, 30), (3, 31))
     made = (await watched.client.post("/v1/api-keys", json={"name": "x", "scopes": ["alerts:read"]})).json()

@@ -9,7 +9,7 @@ import pytest
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from tests.conftest import Tenant
-from tests.integration.alerts.watched import Watched, add_box, at
+from tests.integration.alerts.watched import WatchedAlerts, add_box, at
 
 
 @pytest.fixture
@@ -20,19 +20,19 @@ async def connection(database: Database) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def alert(watched: Watched) -> dict[str, Any]:
+async def alert(watched: WatchedAlerts) -> dict[str, Any]:
     await watched.send((1, 30), (3, 30))
     return await watched.alert()
 
 
-async def timeline(watched: Watched, alert_id: str) -> list[dict[str, Any]]:
+async def timeline(watched: WatchedAlerts, alert_id: str) -> list[dict[str, Any]]:
     answer = await watched.client.get(f"/v1/alerts/{alert_id}/timeline")
     assert answer.status_code == 200, answer.text
     data: list[dict[str, Any]] = answer.json()["data"]
     return data
 
 
-async def act(watched: Watched, alert_id: str, what: str, body: object = None) -> dict[str, Any]:
+async def act(watched: WatchedAlerts, alert_id: str, what: str, body: object = None) -> dict[str, Any]:
     answer = await watched.client.post(f"/v1/alerts/{alert_id}/{what}", json=body)
     assert answer.status_code in {200, 201}, answer.text
     shown: dict[str, Any] = answer.json()
@@ -40,7 +40,7 @@ async def act(watched: Watched, alert_id: str, what: str, body: object = None) -
 
 
 async def test_a_life_with_samples_and_people_is_told_in_order(
-    watched: Watched, alert: dict[str, Any]
+    watched: WatchedAlerts, alert: dict[str, Any]
 ) -> None:
     identifier = alert["id"]
     assert alert["cause"]["path"] == "levels/0/condition"
@@ -89,7 +89,7 @@ async def test_a_life_with_samples_and_people_is_told_in_order(
     assert (resolved["at"], resolved["value"], resolved["data"]) == (at(4), 5, {"reason": "cleared"})
 
 
-async def test_the_timeline_comes_in_pages(watched: Watched, alert: dict[str, Any]) -> None:
+async def test_the_timeline_comes_in_pages(watched: WatchedAlerts, alert: dict[str, Any]) -> None:
     for number in range(4):
         await act(watched, alert["id"], "comments", {"comment": f"{number}"})
     seen: list[Any] = []
@@ -105,7 +105,7 @@ async def test_the_timeline_comes_in_pages(watched: Watched, alert: dict[str, An
 
 
 async def test_what_was_acknowledged_and_given_back_is_due_anew(
-    watched: Watched, alert: dict[str, Any], connection: asyncpg.Connection
+    watched: WatchedAlerts, alert: dict[str, Any], connection: asyncpg.Connection
 ) -> None:
     await connection.execute(
         "UPDATE alerts SET escalations = '[[600000000, \"critical\"]]', remind_us = 60000000, "
@@ -118,7 +118,7 @@ async def test_what_was_acknowledged_and_given_back_is_due_anew(
     assert await act(watched, alert["id"], "unacknowledge") == shown
 
 
-async def test_a_new_firing_is_not_acknowledged(watched: Watched, alert: dict[str, Any]) -> None:
+async def test_a_new_firing_is_not_acknowledged(watched: WatchedAlerts, alert: dict[str, Any]) -> None:
     await act(watched, alert["id"], "acknowledge")
     await watched.send((4, 5), (5, 30), (7, 30))
     new, old = await watched.alerts()
@@ -127,7 +127,7 @@ async def test_a_new_firing_is_not_acknowledged(watched: Watched, alert: dict[st
 
 
 async def test_what_has_resolved_can_be_assigned_and_commented_on(
-    watched: Watched, alert: dict[str, Any]
+    watched: WatchedAlerts, alert: dict[str, Any]
 ) -> None:
     await watched.send((4, 5))
     assert (await act(watched, alert["id"], "assign", {"assignee": "Lab"}))["assignee"] == "Lab"
@@ -137,7 +137,7 @@ async def test_what_has_resolved_can_be_assigned_and_commented_on(
 
 
 async def test_many_are_acknowledged_at_once(
-    watched: Watched, other_tenant: Tenant, connection: asyncpg.Connection
+    watched: WatchedAlerts, other_tenant: Tenant, connection: asyncpg.Connection
 ) -> None:
     other = f"{watched.box}-2"
     await add_box(watched, other)
@@ -167,7 +167,7 @@ async def test_many_are_acknowledged_at_once(
 
 
 async def test_lists_are_narrowed_by_what_people_did(
-    watched: Watched, alert: dict[str, Any], connection: asyncpg.Connection
+    watched: WatchedAlerts, alert: dict[str, Any], connection: asyncpg.Connection
 ) -> None:
     async def count(**params: str) -> int:
         return len(await watched.alerts(**params))
@@ -204,7 +204,7 @@ async def test_lists_are_narrowed_by_what_people_did(
     ],
 )
 async def test_what_people_cannot_say_is_refused(
-    watched: Watched, alert: dict[str, Any], what: str, body: object, code: str
+    watched: WatchedAlerts, alert: dict[str, Any], what: str, body: object, code: str
 ) -> None:
     answer = await watched.client.post(f"/v1/alerts/{alert['id']}/{what}", json=body)
     assert (answer.status_code in {413, 422}, answer.json()["code"]) == (True, code), answer.text
@@ -222,7 +222,7 @@ async def test_what_people_cannot_say_is_refused(
     ],
 )
 async def test_another_organisations_alerts_take_nothing(
-    watched: Watched,
+    watched: WatchedAlerts,
     alert: dict[str, Any],
     other_tenant: Tenant,
     what: str,

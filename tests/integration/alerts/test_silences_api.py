@@ -13,7 +13,7 @@ from app.alerts.alert_timers import run_alert_timers
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from tests.conftest import Tenant
-from tests.integration.alerts.watched import Watched, add_box
+from tests.integration.alerts.watched import WatchedAlerts, add_box
 
 BOXES = {"boxes": ["pont-neuf-1"]}
 SITE = {
@@ -163,7 +163,7 @@ async def test_a_change_is_held_to_the_same(tenant: Tenant) -> None:
         assert answer.json()["code"] == code, answer.text
 
 
-async def test_a_silence_shows_what_it_mutes_and_ends_it(watched: Watched, database: Database) -> None:
+async def test_a_silence_shows_what_it_mutes_and_ends_it(watched: WatchedAlerts, database: Database) -> None:
     await watched.send((1, 30), (3, 30))
     firing = await watched.alert()
     matchers = {"rule_ids": [watched.rule_id]}
@@ -256,7 +256,7 @@ async def test_another_organisations_silences_and_inhibitions_do_not_exist(
 
 @pytest.mark.parametrize("kind", ["site_ids", "rule_ids", "boxes"])
 async def test_an_administrator_means_the_organisation_of_what_is_named(
-    api: httpx.AsyncClient, tenant: Tenant, watched: Watched, kind: str
+    api: httpx.AsyncClient, tenant: Tenant, watched: WatchedAlerts, kind: str
 ) -> None:
     named = {"site_ids": watched.site_id, "rule_ids": watched.rule_id, "boxes": watched.box}[kind]
     made = await make(api, matchers={kind: [named], "severities": ["info"]})
@@ -267,7 +267,7 @@ async def test_an_administrator_means_the_organisation_of_what_is_named(
 
 
 async def test_an_administrator_who_names_nobodys_things_has_to_say_whose_are_meant(
-    api: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant, watched: Watched
+    api: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant, watched: WatchedAlerts
 ) -> None:
     elsewhere = await other_tenant.client.post("/v1/sites", json=SITE)
     both = [watched.site_id, elsewhere.raise_for_status().json()["id"]]
@@ -315,7 +315,7 @@ async def test_an_organisation_has_so_many_inhibitions_and_no_more(
     (await other_tenant.client.post("/v1/inhibitions", json=body)).raise_for_status()
 
 
-async def test_a_silence_may_be_of_one_alert_and_for_a_duration(watched: Watched) -> None:
+async def test_a_silence_may_be_of_one_alert_and_for_a_duration(watched: WatchedAlerts) -> None:
     await add_box(watched, "silences-2")
     await watched.rule(name="Other rule")
     await watched.send((1, 30), (3, 30))
@@ -335,14 +335,14 @@ async def test_a_silence_may_be_of_one_alert_and_for_a_duration(watched: Watched
     assert [alert["id"] for alert in muted] == [mine["id"]]
 
 
-async def test_another_tenants_alert_cannot_be_silenced(watched: Watched, other_tenant: Tenant) -> None:
+async def test_another_tenants_alert_cannot_be_silenced(watched: WatchedAlerts, other_tenant: Tenant) -> None:
     await watched.send((1, 30), (3, 30))
     body = {"alert_id": (await watched.alert())["id"], "duration": "PT2H", "comment": "x"}
     answer = await other_tenant.client.post("/v1/silences", json=body)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-async def test_until_tomorrow_is_by_the_clocks_of_the_site(watched: Watched) -> None:
+async def test_until_tomorrow_is_by_the_clocks_of_the_site(watched: WatchedAlerts) -> None:
     paris = ZoneInfo("Europe/Paris")
     tomorrow = datetime.now(paris).date() + timedelta(days=1)
     eight = datetime.combine(tomorrow, time(8), paris)
@@ -358,7 +358,7 @@ async def test_until_tomorrow_is_by_the_clocks_of_the_site(watched: Watched) -> 
     assert _parsed(elsewhere["ends_at"]).astimezone(ZoneInfo("Asia/Tokyo")).time() == time(8)
 
 
-async def test_the_end_may_be_changed_to_a_duration_or_a_local_time(watched: Watched) -> None:
+async def test_the_end_may_be_changed_to_a_duration_or_a_local_time(watched: WatchedAlerts) -> None:
     made = await make(watched.client, matchers={"boxes": [watched.box]})
     path = f"/v1/silences/{made['id']}"
     longer = (await watched.client.patch(path, json={"duration": "P1D"})).json()

@@ -13,7 +13,7 @@ from app.platform.kernel.ids import new_id
 from app.platform.runtime.process_runner import ProcessContext
 from app.processes.maintain import run_maintain
 from tests import shifted_clock
-from tests.integration.alerts.helpers import NOW, Street, make_street
+from tests.integration.alerts.helpers import NOW, AlertStreet, make_street
 from tests.roles import working_as
 from tests.scenarios.processes import until
 
@@ -31,14 +31,14 @@ def metric(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
-async def overdue(street: Street) -> None:
+async def overdue(street: AlertStreet) -> None:
     """A reminder is due."""
     rule = await street.add_rule(remind_every="PT5M")
     await street.batch(street.story(rule=rule).fires(1))
     await street.let_pass(6)
 
 
-async def of(street: Street, kind: str) -> int:
+async def of(street: AlertStreet, kind: str) -> int:
     query = "SELECT count(*) FROM outbox WHERE organisation_id = $1 AND type = $2"
     count: int = await street.connection.fetchval(query, street.organisation_id, kind)
     return count
@@ -58,7 +58,7 @@ VALUES (gen_random_uuid(), $1, '{"site_ids": ["none"]}', now(), now() + interval
     ("trouble", "reason"), [(UNREADABLE, "TypeError"), (UNFIT, "InvalidTextRepresentationError")]
 )
 async def test_what_fails_of_one_organisation_is_counted_and_the_others_are_done(
-    street: Street, trouble: str, reason: str
+    street: AlertStreet, trouble: str, reason: str
 ) -> None:
     others = [await make_street(street.database, street.connection, name) for name in ("left", "right")]
     for each in (street, *others):
@@ -81,7 +81,7 @@ async def test_what_fails_of_one_organisation_is_counted_and_the_others_are_done
 
 
 async def test_whoever_takes_long_is_found_out_and_rests(
-    street: Street, monkeypatch: pytest.MonkeyPatch
+    street: AlertStreet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = await make_street(street.database, street.connection, "other")
     for each in (street, other):
@@ -116,7 +116,7 @@ async def test_whoever_takes_long_is_found_out_and_rests(
 
 @shifted_clock.WAITS_IN_POSTGRESQL
 async def test_a_statement_that_takes_too_long_is_ended_and_the_turn_goes_on(
-    street: Street, monkeypatch: pytest.MonkeyPatch
+    street: AlertStreet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await overdue(street)
     monkeypatch.setattr(sweeping, "_TIMEOUT", "SET LOCAL statement_timeout = '100ms'")
@@ -132,7 +132,7 @@ async def test_a_statement_that_takes_too_long_is_ended_and_the_turn_goes_on(
     assert await run_alert_timers(street.connection) == 1
 
 
-async def _wait_in_a_group(street: Street, *, held: bool, age: str) -> None:
+async def _wait_in_a_group(street: AlertStreet, *, held: bool, age: str) -> None:
     endpoint, group = new_id(), new_id()
     await street.connection.execute(
         "INSERT INTO webhook_endpoints (id, organisation_id, url, events, secret, enabled, created_at, "
@@ -161,7 +161,7 @@ async def _wait_in_a_group(street: Street, *, held: bool, age: str) -> None:
 
 
 async def test_the_maintainer_shows_what_is_muted_and_what_waits(
-    street: Street, settings: VigieSettings
+    street: AlertStreet, settings: VigieSettings
 ) -> None:
     await street.silence({"boxes": ["alerts-1"]})
     await street.inhibit({"boxes": ["alerts-2"]}, {"boxes": ["alerts-1"]}, "site")

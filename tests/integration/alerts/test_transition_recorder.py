@@ -10,14 +10,14 @@ import pytest
 from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import to_datetime
-from tests.integration.alerts.helpers import MINUTE, NOW, START_US, Street, cause
+from tests.integration.alerts.helpers import MINUTE, NOW, START_US, AlertStreet, cause
 
 
 def at(minute: float) -> str:
     return to_datetime(START_US + round(minute * MINUTE)).isoformat().replace("+00:00", "Z")
 
 
-async def test_an_alert_fires_and_resolves_over_two_batches(street: Street) -> None:
+async def test_an_alert_fires_and_resolves_over_two_batches(street: AlertStreet) -> None:
     story = street.story()
     await street.batch(story.fires(1))
     alert = await street.alert()
@@ -74,7 +74,7 @@ async def test_an_alert_fires_and_resolves_over_two_batches(street: Street) -> N
     assert alert["resolved_at"] == to_datetime(START_US + 3 * MINUTE)
 
 
-async def test_each_transition_is_told_once_with_what_a_receiver_needs(street: Street) -> None:
+async def test_each_transition_is_told_once_with_what_a_receiver_needs(street: AlertStreet) -> None:
     rule = await street.add_rule("dust", description="Close the windows")
     story = street.story(rule=rule)
     await street.batch(story.fires(1))
@@ -135,7 +135,7 @@ async def test_each_transition_is_told_once_with_what_a_receiver_needs(street: S
     }
 
 
-async def test_one_batch_may_hold_a_whole_life_and_the_next(street: Street) -> None:
+async def test_one_batch_may_hold_a_whole_life_and_the_next(street: AlertStreet) -> None:
     first, second, third = (street.story() for _ in range(3))
     await street.batch(first.fires(1, why=cause(30)))
     await street.batch(
@@ -178,7 +178,7 @@ async def test_one_batch_may_hold_a_whole_life_and_the_next(street: Street) -> N
     ]
 
 
-async def test_an_alert_follows_the_level_that_fires(street: Street) -> None:
+async def test_an_alert_follows_the_level_that_fires(street: AlertStreet) -> None:
     story = street.story()
     await street.batch(story.fires(1))
     worse = cause(71.5, metric="pm10", threshold=70.0, clear=60.0, function="mean", window_us=90 * MINUTE)
@@ -207,7 +207,7 @@ async def test_an_alert_follows_the_level_that_fires(street: Street) -> None:
     }
 
 
-async def test_a_rule_on_the_whole_site_has_no_box(street: Street) -> None:
+async def test_a_rule_on_the_whole_site_has_no_box(street: AlertStreet) -> None:
     # One of the boxes behind it sent nothing in this batch: its id is looked up.
     boxes, street.boxes = street.boxes, {street.first: street.boxes[street.first]}
     story = street.story(None)
@@ -238,7 +238,7 @@ async def test_a_rule_on_the_whole_site_has_no_box(street: Street) -> None:
     ]
 
 
-async def test_a_batch_that_is_rolled_back_leaves_nothing(street: Street) -> None:
+async def test_a_batch_that_is_rolled_back_leaves_nothing(street: AlertStreet) -> None:
     transaction = street.connection.transaction()
     await transaction.start()
     assert await street.play(street.story().fires(1)) == 1
@@ -248,7 +248,7 @@ async def test_a_batch_that_is_rolled_back_leaves_nothing(street: Street) -> Non
     assert await street.connection.fetchval("SELECT count(*) FROM alert_timeline") == 0
 
 
-async def test_an_alert_whose_state_was_lost_gives_way_to_the_next(street: Street) -> None:
+async def test_an_alert_whose_state_was_lost_gives_way_to_the_next(street: AlertStreet) -> None:
     lost, found = street.story(), street.story()
     await street.batch(lost.fires(1))
     await street.batch(found.fires(2))
@@ -260,7 +260,7 @@ async def test_an_alert_whose_state_was_lost_gives_way_to_the_next(street: Stree
     assert (await street.timeline(lost.alert_id))[-1]["data"] == {"reason": "superseded"}
 
 
-async def test_a_rule_that_was_taken_away_meanwhile_fires_no_more(street: Street) -> None:
+async def test_a_rule_that_was_taken_away_meanwhile_fires_no_more(street: AlertStreet) -> None:
     await street.connection.execute("UPDATE rules SET deleted_at = now()")
     story = street.story()
     assert await street.batch(story.fires(1), story.rises(2, "critical"), story.ends(3)) == 0
@@ -269,7 +269,7 @@ async def test_a_rule_that_was_taken_away_meanwhile_fires_no_more(street: Street
     assert await street.outbox() == []
 
 
-async def test_an_alert_of_a_rule_that_no_longer_applies_resolves(street: Street) -> None:
+async def test_an_alert_of_a_rule_that_no_longer_applies_resolves(street: AlertStreet) -> None:
     story = street.story()
     await street.batch(story.fires(1))
     await street.batch(story.ends(2, "rule_gone"))
@@ -278,7 +278,7 @@ async def test_an_alert_of_a_rule_that_no_longer_applies_resolves(street: Street
     assert await street.told() == ["firing", "resolved"]
 
 
-async def test_alerts_of_a_rule_on_trial_are_kept_and_never_told(street: Street) -> None:
+async def test_alerts_of_a_rule_on_trial_are_kept_and_never_told(street: AlertStreet) -> None:
     trial = await street.add_rule(
         dry_run=True, escalations=[{"after": "PT1M", "severity": "critical"}], remind_every="PT1M"
     )
@@ -293,7 +293,7 @@ async def test_alerts_of_a_rule_on_trial_are_kept_and_never_told(street: Street)
     assert await street.outbox() == []
 
 
-async def test_a_rise_ends_the_acknowledgement_of_something_milder(street: Street) -> None:
+async def test_a_rise_ends_the_acknowledgement_of_something_milder(street: AlertStreet) -> None:
     rule = await street.add_rule(remind_every="PT10M")
     story = street.story(rule=rule)
     await street.batch(story.fires(1))
@@ -311,7 +311,7 @@ async def test_a_rise_ends_the_acknowledgement_of_something_milder(street: Stree
     assert (kind, told["acknowledged_at"], told["previous_severity"]) == ("alert.escalated", None, "info")
 
 
-async def test_many_alerts_take_a_handful_of_statements(street: Street) -> None:
+async def test_many_alerts_take_a_handful_of_statements(street: AlertStreet) -> None:
     rules = [await street.add_rule() for _ in range(40)]
     await street.silence({"severities": ["critical"]})
     stories = [street.story(key, rule) for rule in rules for key in street.boxes]
@@ -326,7 +326,7 @@ async def test_many_alerts_take_a_handful_of_statements(street: Street) -> None:
     assert len([query for query in statements if "alert" in query or "outbox" in query]) < 12
 
 
-async def test_closing_a_rules_alerts_resolves_them_and_forgets_its_state_alone(street: Street) -> None:
+async def test_closing_a_rules_alerts_resolves_them_and_forgets_its_state_alone(street: AlertStreet) -> None:
     other = await street.add_rule()
     waiting = await street.add_rule()
     for key in street.boxes:
@@ -351,7 +351,7 @@ async def test_closing_a_rules_alerts_resolves_them_and_forgets_its_state_alone(
     assert (await street.timeline(closed[0]["id"]))[-1]["data"] == {"reason": "rule_deleted"}
 
 
-async def test_closing_a_rule_on_the_whole_site_forgets_it_there(street: Street) -> None:
+async def test_closing_a_rule_on_the_whole_site_forgets_it_there(street: AlertStreet) -> None:
     other = await street.add_rule()
     held = json.dumps({street.rule.key: [4, None, []], other.key: [4, None, []]})
     await street.connection.execute(
@@ -367,7 +367,7 @@ async def test_closing_a_rule_on_the_whole_site_forgets_it_there(street: Street)
     assert (await street.alert())["resolution"] == "rule_changed"
 
 
-async def test_closing_a_boxs_alerts_puts_it_to_rest(street: Street) -> None:
+async def test_closing_a_boxs_alerts_puts_it_to_rest(street: AlertStreet) -> None:
     for key in street.boxes:
         await street.batch(street.story(key).fires(1))
     held = json.dumps({street.rule.key: [4, None, []], str(new_id()): [1, None, []]})
@@ -385,7 +385,7 @@ async def test_closing_a_boxs_alerts_puts_it_to_rest(street: Street) -> None:
     assert await street.close(reason="rule_deleted", rule_id=street.rule.id, box_keys=[second]) == 1
 
 
-async def test_an_alert_does_not_end_before_it_began(street: Street) -> None:
+async def test_an_alert_does_not_end_before_it_began(street: AlertStreet) -> None:
     ahead = NOW + timedelta(minutes=10)
     story = street.story()
     await street.batch(story.fires((ahead.timestamp() * 1_000_000 - START_US) / MINUTE))
@@ -394,12 +394,12 @@ async def test_an_alert_does_not_end_before_it_began(street: Street) -> None:
     assert alert["resolved_at"] == alert["started_at"] == ahead
 
 
-async def test_closing_needs_a_rule_or_a_box(street: Street) -> None:
+async def test_closing_needs_a_rule_or_a_box(street: AlertStreet) -> None:
     with pytest.raises(ValueError, match="a rule or a box"):
         await street.close(reason="rule_deleted")
 
 
-async def test_closing_waits_for_a_batch_under_way_and_closes_what_it_fired(street: Street) -> None:
+async def test_closing_waits_for_a_batch_under_way_and_closes_what_it_fired(street: AlertStreet) -> None:
     """The box was at rest when the rule went; the batch knew the rule, and fires all the same."""
     async with street.connection.transaction():
         await pass_ingest_barrier(street.connection)

@@ -13,7 +13,7 @@ def at(minute: float) -> str:
     return (START + timedelta(minutes=minute)).isoformat().replace("+00:00", "Z")
 
 
-class Watched:
+class WatchedAlerts:
     """A tenant's site with a box and a rule."""
 
     def __init__(self, tenant: Tenant, site_id: str, box: str) -> None:
@@ -44,6 +44,6 @@ class Watched:
         return only
 
 
-async def add_box(watched: Watched, box: str) -> None:
+async def add_box(watched: WatchedAlerts, box: str) -> None:
     body = {"id": box, "site_id": watched.site_id}
     (await watched.client.post("/v1/boxes", json=body)).raise_for_status()

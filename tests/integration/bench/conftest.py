@@ -9,21 +9,21 @@ from typing import cast
 import pytest
 
 import bench.stack
-from bench.process import Running, python
+from bench.process import RunningProcess, python
 from tests.nursery import ForkedProcess
 
 
 @asynccontextmanager
 async def _python(
     module: str, *arguments: str, environment: Mapping[str, str], log: Path
-) -> AsyncIterator[Running]:
+) -> AsyncIterator[RunningProcess]:
     if module != "app":
         async with python(module, *arguments, environment=environment, log=log) as running:
             yield running
         return
     with log.open("ab") as sink:
         process = await ForkedProcess.start(*arguments, environment=environment, log=sink.fileno())
-    forked = Running(cast("asyncio.subprocess.Process", process), log)
+    forked = RunningProcess(cast("asyncio.subprocess.Process", process), log)
     try:
         yield forked
     finally:

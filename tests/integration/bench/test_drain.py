@@ -2,17 +2,17 @@
 
 import time
 
-from bench.drain import Course, run
-from bench.load import Load
+from bench.drain import DrainCourse, run
+from bench.load import MessageLoad
 from bench.stack import stack
 
 
 async def test_a_small_backlog_is_drained_by_each_and_counted() -> None:
-    load = Load(messages=2_003, boxes=50, start_ms=int(time.time()) * 1000 - 86_400_000)
+    load = MessageLoad(messages=2_003, boxes=50, start_ms=int(time.time()) * 1000 - 86_400_000)
     async with stack() as running:
-        found = {letter: await run(running, Course(letter, load)) for letter in "abde"}
-        slow = Load(messages=20, boxes=50, start_ms=load.start_ms)
-        found["c"] = await run(running, Course("c", slow))
+        found = {letter: await run(running, DrainCourse(letter, load)) for letter in "abde"}
+        slow = MessageLoad(messages=20, boxes=50, start_ms=load.start_ms)
+        found["c"] = await run(running, DrainCourse("c", slow))
         folder = running.folder
     assert {drain.failure for drain in found.values()} == {None}
     assert [found[letter].stored for letter in "abcde"] == [None, None, 20, 2_003, 2_003]

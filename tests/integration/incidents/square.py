@@ -16,7 +16,7 @@ from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.config.incident_settings import IncidentSettings
 from simulators.events import Event
-from simulators.shots import Place, Shot, heard
+from simulators.shots import Place, ShotScenario, heard
 from tests.conftest import Tenant
 
 CENTRE: Final = (1.4442, 43.6043)
@@ -100,4 +100,4 @@ def shot(
     """What the boxes report of a pistol's shot some time ago."""
     given: dict[str, Any] = {"echo": 0.0} | more
     chance = random.Random(seed)  # noqa: S311 (simulated)
-    return heard(chance, Shot(place, now_us() - round(ago_s * 1e6), **given), boxes)
+    return heard(chance, ShotScenario(place, now_us() - round(ago_s * 1e6), **given), boxes)

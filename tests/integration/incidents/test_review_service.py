@@ -13,7 +13,7 @@ from tests.conftest import Tenant
 from tests.incidents import put_incident
 from tests.integration.incidents.square import SHOT, Square, shot
 from tests.integration.people.conftest import _cheap_hashes  # noqa: F401 (a fixture)
-from tests.integration.people.folk import Folk, Person, refusal
+from tests.integration.people.folk import OrganisationPeople, SignedInPerson, refusal
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ async def person(
     application: FastAPI,
     api: httpx.AsyncClient,
     tenant: Tenant,
-) -> AsyncIterator[Person]:
-    async with Folk(application, api, tenant.id) as folk:
+) -> AsyncIterator[SignedInPerson]:
+    async with OrganisationPeople(application, api, tenant.id) as folk:
         yield await folk.join("Ada", "operator")
 
 
@@ -78,7 +78,7 @@ async def test_lists_are_filtered_and_come_as_geojson(
 
 
 async def test_a_person_confirms_and_a_key_does_not(
-    square: Square, incident: dict[str, Any], person: Person
+    square: Square, incident: dict[str, Any], person: SignedInPerson
 ) -> None:
     path = f"/v1/incidents/{incident['id']}"
     said = {"outcome": "glock-17", "note": "Cartridges were found"}
@@ -98,7 +98,7 @@ async def test_a_person_confirms_and_a_key_does_not(
 
 
 @pytest.mark.usefixtures("square")
-async def test_a_correction_keeps_the_former_review(incident: dict[str, Any], person: Person) -> None:
+async def test_a_correction_keeps_the_former_review(incident: dict[str, Any], person: SignedInPerson) -> None:
     path = f"/v1/incidents/{incident['id']}"
     (await person.client.post(f"{path}/confirm", json={"outcome": "pistol"})).raise_for_status()
     first = (await person.client.get(path)).json()
@@ -117,7 +117,7 @@ async def test_a_correction_keeps_the_former_review(incident: dict[str, Any], pe
 
 
 async def test_whoever_has_seen_another_version_changes_nothing(
-    incident: dict[str, Any], person: Person
+    incident: dict[str, Any], person: SignedInPerson
 ) -> None:
     path = f"/v1/incidents/{incident['id']}"
     tag = (await person.client.get(path)).headers["etag"]
@@ -129,7 +129,7 @@ async def test_whoever_has_seen_another_version_changes_nothing(
 
 
 async def test_figures_of_a_site_count_what_people_said(
-    square: Square, person: Person, database: Database
+    square: Square, person: SignedInPerson, database: Database
 ) -> None:
     ids = [await put_incident(database, square.site) for _ in range(5)]
     for each, verb, outcome in (

@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 import httpx
 import numpy as np
 
-from app.indicators.input_types import HourlySeries, SampleSeries, SoundLevels, TimeArray, ValueArray
-from app.indicators.period_selection import HOUR_US
+from app.indicators.input_types import HourlySeries, SampleSeries, SoundLevels
+from app.platform.kernel.array_types import FloatArray, IntArray
+from app.platform.kernel.instants import HOUR_US
 from tests.conftest import Tenant
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -23,8 +24,8 @@ def us(text: str) -> int:
 class Record:
     """What a box measured, each value at its own time, at the box's interval."""
 
-    times: TimeArray
-    values: dict[str, ValueArray]
+    times: IntArray
+    values: dict[str, FloatArray]
     interval_s: int
 
     @classmethod
@@ -42,7 +43,7 @@ class Record:
             self.times[keep], {name: row[keep] for name, row in self.values.items()}, self.interval_s
         )
 
-    def hours(self, metric: str, *, energy: bool = False) -> tuple[TimeArray, ValueArray, TimeArray]:
+    def hours(self, metric: str, *, energy: bool = False) -> tuple[IntArray, FloatArray, IntArray]:
         hours = self.times // HOUR_US * HOUR_US
         begins = np.unique(hours)
         parts = [self.values[metric][hours == begin] for begin in begins]

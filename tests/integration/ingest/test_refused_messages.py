@@ -27,13 +27,13 @@ from paho.mqtt.properties import Properties
 from app.platform.config.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from simulators.box import ReferenceBox, Sample, SampleQueue, encode_samples
-from tests import asyncapi
 from tests.conftest import Tenant
 from tests.scenarios.processes import role, until
+from tools import asyncapi
 
 BOX = "keeps-all"
-DOCUMENT = asyncapi.load()
-ACK = Draft7Validator(asyncapi.resolved(DOCUMENT, DOCUMENT["components"]["schemas"]["ack"]))
+DOCUMENT = asyncapi.load_document()
+ACK = Draft7Validator(asyncapi.resolve_references(DOCUMENT, DOCUMENT["components"]["schemas"]["ack"]))
 SOURCES = {
     "mqtt5": {"VIGIE_INGEST__SOURCE": "mqtt5"},
     "aiomqtt": {"VIGIE_INGEST__SOURCE": "aiomqtt"},

@@ -6,7 +6,7 @@ from typing import Any
 from app.notifications.delivery.fanout import fan_out_events
 from app.notifications.delivery.waiting_groups import send_due_groups
 from app.platform.config.settings import WebhookSettings
-from tests.integration.alerts.helpers import Street
+from tests.integration.alerts.helpers import AlertStreet
 from tests.integration.notifications.helpers import add_endpoint
 
 URL = "https://example.com/"
@@ -16,7 +16,7 @@ GROUPING = {"by": ["site", "rule"], "wait": "PT10S", "interval": "PT5M"}
 class Postman:
     """Sends what a street tells to its endpoints, at times that the test chooses."""
 
-    def __init__(self, street: Street, settings: WebhookSettings) -> None:
+    def __init__(self, street: AlertStreet, settings: WebhookSettings) -> None:
         self.street = street
         self.connection = street.connection
         self.settings = settings

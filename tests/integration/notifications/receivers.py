@@ -14,7 +14,7 @@ type Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass
-class Got:
+class ReceivedRequest:
     """One request that arrived."""
 
     headers: dict[str, str]
@@ -28,16 +28,16 @@ class Receiver:
 
     answer: Answer
     url: str = ""
-    got: list[Got] = field(default_factory=list)
+    got: list[ReceivedRequest] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        self.got.append(Got(headers, await request.read(), request.path_qs))
+        self.got.append(ReceivedRequest(headers, await request.read(), request.path_qs))
         self.arrived.set()
         return await self.answer(request)
 
-    async def wait(self, count: int, patience: float = 10.0) -> list[Got]:
+    async def wait(self, count: int, patience: float = 10.0) -> list[ReceivedRequest]:
         async with asyncio.timeout(patience):
             while len(self.got) < count:
                 self.arrived.clear()

@@ -24,7 +24,7 @@ PATH = "/v1/events/stream"
 
 
 @dataclass
-class Block:
+class StreamBlock:
     """What came between two empty lines; `data` is the JSON of an event."""
 
     id: str | None = None
@@ -36,8 +36,8 @@ class Block:
         return str(self.data["id"])
 
 
-def parse(lines: list[str]) -> Block:
-    block = Block()
+def parse(lines: list[str]) -> StreamBlock:
+    block = StreamBlock()
     for line in lines:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
@@ -51,13 +51,13 @@ def parse(lines: list[str]) -> Block:
 
 
 @dataclass
-class Listening:
+class StreamListener:
     """An open stream; what has come is in `blocks`."""
 
     response: httpx.Response
     comments: int = 0
     retry: int | None = None
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[StreamBlock] = field(default_factory=list)
     ended: bool = False
     last_id: str = ""
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -91,7 +91,7 @@ class Listening:
             self._arrived.set()
 
     @property
-    def events(self) -> list[Block]:
+    def events(self) -> list[StreamBlock]:
         return [block for block in self.blocks if block.data is not None]
 
     @property
@@ -105,7 +105,7 @@ class Listening:
                 self._arrived.clear()
                 await self._arrived.wait()
 
-    async def wait(self, count: int, patience: float = 10.0) -> list[Block]:
+    async def wait(self, count: int, patience: float = 10.0) -> list[StreamBlock]:
         """Wait for so many events."""
         await self.hear(lambda: len(self.events) >= count, patience)
         return self.events
@@ -122,7 +122,7 @@ async def listening(
     *,
     last_event_id: str | None = None,
     **params: Any,  # noqa: ANN401 (query)
-) -> AsyncIterator[Listening]:
+) -> AsyncIterator[StreamListener]:
     """A stream for the length of a block, with what it opens with read."""
     headers = {"Authorization": f"Bearer {key}"}
     if last_event_id is not None:
@@ -132,7 +132,7 @@ async def listening(
         client.stream("GET", PATH, headers=headers, params=params) as response,
     ):
         assert response.status_code == 200, await response.aread()
-        heard = Listening(response)
+        heard = StreamListener(response)
         reading = asyncio.create_task(heard.read())
         try:
             await heard.hear(lambda: bool(heard.blocks or heard.comments))

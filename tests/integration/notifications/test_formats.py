@@ -26,7 +26,7 @@ from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.rules.engine.threshold_evaluator import CompiledRule
 from tests.conftest import Tenant
-from tests.integration.alerts.helpers import NOW, Street, cause, make_street
+from tests.integration.alerts.helpers import NOW, AlertStreet, cause, make_street
 from tests.integration.notifications.helpers import (
     add_endpoint,
     add_organisation,
@@ -49,12 +49,12 @@ EVENT = {"type": "gunshot", "class": "pistol", "model": "glock-17", "confidence"
 
 
 @pytest.fixture
-async def street(database: Database, connection: asyncpg.Connection) -> Street:
+async def street(database: Database, connection: asyncpg.Connection) -> AlertStreet:
     return await make_street(database, connection)
 
 
 @pytest.fixture
-def postman(street: Street, settings: VigieSettings) -> Postman:
+def postman(street: AlertStreet, settings: VigieSettings) -> Postman:
     return Postman(street, settings.webhooks)
 
 
@@ -65,7 +65,7 @@ async def bodies(postman: Postman, endpoint: UUID) -> list[dict[str, Any]]:
     return [json.loads(row["body"]) for row in rows]
 
 
-async def live(street: Street, rule: CompiledRule) -> None:
+async def live(street: AlertStreet, rule: CompiledRule) -> None:
     """Everything that alerts tell of, but for what people do."""
     story, recognised, whole = street.story(rule=rule), street.story(street.second), street.story(None)
     boxes = (street.first, street.second)
@@ -82,7 +82,7 @@ async def live(street: Street, rule: CompiledRule) -> None:
 
 
 async def test_what_alerts_tell_is_of_the_catalogues_shapes_to_the_last_field(
-    postman: Postman, street: Street
+    postman: Postman, street: AlertStreet
 ) -> None:
     plain, _ = await add_endpoint(postman.connection, street.organisation_id, URL)
     grouped = await postman.endpoint()
@@ -120,7 +120,7 @@ async def test_what_people_and_the_platform_cause_is_of_its_shape_too(
     await tenant.client.post(f"/v1/alerts/{alert['id']}/acknowledge")
     (await tenant.client.post(f"/v1/webhooks/{endpoint}/test")).raise_for_status()
     assert await notify_dropped_messages(connection, dropped=3, total=7, started_at=NOW, now=NOW)
-    street = Street(connection, None, UUID(tenant.id), UUID(site_id), {}, None)  # type: ignore[arg-type] # unused
+    street = AlertStreet(connection, None, UUID(tenant.id), UUID(site_id), {}, None)  # type: ignore[arg-type] # unused
     postman = Postman(street, settings.webhooks)
     await postman.gather()
     told = await bodies(postman, endpoint) + await bodies(postman, watching)
@@ -134,7 +134,9 @@ async def test_what_people_and_the_platform_cause_is_of_its_shape_too(
     }
 
 
-async def test_every_form_of_what_alerts_tell_can_be_read_by_others(postman: Postman, street: Street) -> None:
+async def test_every_form_of_what_alerts_tell_can_be_read_by_others(
+    postman: Postman, street: AlertStreet
+) -> None:
     ours = street.organisation_id
     plain, _ = await add_endpoint(postman.connection, ours, URL)
     clouds, _ = await add_endpoint(postman.connection, ours, URL, format_="cloudevents")
@@ -163,7 +165,9 @@ async def test_every_form_of_what_alerts_tell_can_be_read_by_others(postman: Pos
     assert (group["status"], group["truncatedAlerts"]) == ("firing", 0)
 
 
-async def test_a_groups_delivery_has_its_site_its_format_and_its_id(postman: Postman, street: Street) -> None:
+async def test_a_groups_delivery_has_its_site_its_format_and_its_id(
+    postman: Postman, street: AlertStreet
+) -> None:
     by_site = await postman.endpoint(format_="cloudevents")
     by_severity = await postman.endpoint({**GROUPING, "by": ["severity"]}, kind="mqtt", target={})
     mail = await postman.endpoint(kind="email", target={"to": ["a@example.com"], "language": "fr"})

@@ -21,13 +21,13 @@ from app.notifications.http.webhook_signatures import generate_secret
 from app.platform.config.settings import WebhookSettings
 from app.platform.secrets.sealing import SecretSealer
 from tests.integration.notifications.helpers import claim_of
-from tests.integration.notifications.receivers import Got, receiving, status
+from tests.integration.notifications.receivers import ReceivedRequest, receiving, status
 
 NODE = Path(__file__).parents[2] / "node"
 SECRET, FORMER, EXPIRED = generate_secret(), generate_secret(), generate_secret()
 
 
-async def sent(body: bytes, former: Sequence[dict[str, str]] = (), **claim: Any) -> Got:  # noqa: ANN401 (fields of a claim)
+async def sent(body: bytes, former: Sequence[dict[str, str]] = (), **claim: Any) -> ReceivedRequest:  # noqa: ANN401 (fields of a claim)
     """What a receiver gets of a body."""
     settings = WebhookSettings.model_validate({"allow_private": True, "total_timeout_s": 5.0})
     async with receiving(status(204)) as receiver, HttpTransport(settings, SecretSealer([])) as sender:
@@ -38,7 +38,7 @@ async def sent(body: bytes, former: Sequence[dict[str, str]] = (), **claim: Any)
     return got
 
 
-async def in_node(*cases: tuple[str, Got]) -> list[dict[str, str]]:
+async def in_node(*cases: tuple[str, ReceivedRequest]) -> list[dict[str, str]]:
     """What Node makes of requests, each with the secret that its receiver has."""
     assert (NODE / "node_modules").exists(), "run: sh deploy/install.sh --tests"
     asked = [
@@ -59,7 +59,7 @@ async def in_node(*cases: tuple[str, Got]) -> list[dict[str, str]]:
     return answers
 
 
-def in_python(secret: str, got: Got) -> bool:
+def in_python(secret: str, got: ReceivedRequest) -> bool:
     try:
         Webhook(secret).verify(got.body, got.headers)
     except WebhookVerificationError:
@@ -104,9 +104,9 @@ async def test_what_was_changed_or_kept_too_long_verifies_nowhere() -> None:
     got = await sent(json.dumps(EXAMPLES["alert.firing"]).encode())
     late = str(int(got.headers["webhook-timestamp"]) - 301)
     changed = [
-        Got(got.headers, got.body.replace(b"31.2", b"13.2"), got.path),
-        Got({**got.headers, "webhook-id": "msg_other"}, got.body, got.path),
-        Got({**got.headers, "webhook-timestamp": late}, got.body, got.path),
+        ReceivedRequest(got.headers, got.body.replace(b"31.2", b"13.2"), got.path),
+        ReceivedRequest({**got.headers, "webhook-id": "msg_other"}, got.body, got.path),
+        ReceivedRequest({**got.headers, "webhook-timestamp": late}, got.body, got.path),
     ]
     assert [in_python(SECRET, one) for one in changed] == [False, False, False]
     answers = await in_node(*((SECRET, one) for one in changed))

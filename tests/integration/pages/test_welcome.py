@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from app.platform.config.settings import VigieSettings
 from tests.conftest import Tenant, client_of, new_application, running
 from tests.integration.notifications.streams import serving
-from tests.integration.people.folk import PASSWORD, Folk
+from tests.integration.people.folk import PASSWORD, OrganisationPeople
 from tests.integration.public_register.browsing import chromium, looking
 
 OTHER = "cinq canards dans la brume"
@@ -30,7 +30,9 @@ async def accept(client: httpx.AsyncClient, token: str, **fields: str) -> httpx.
     return await client.post("/welcome/accept", data={"token": token, **fields})
 
 
-async def test_an_invitation_says_who_invites_to_what(folk: Folk, anybody: httpx.AsyncClient) -> None:
+async def test_an_invitation_says_who_invites_to_what(
+    folk: OrganisationPeople, anybody: httpx.AsyncClient
+) -> None:
     token = await folk.invite("ada@example.com", "operator")
     page = await open_link(anybody, token)
     assert page.status_code == 200
@@ -52,7 +54,7 @@ async def test_an_invitation_says_who_invites_to_what(folk: Folk, anybody: httpx
     assert "Opérateur : gère les sites" in unescape(french.text).replace("\xa0", " ").replace("\u202f", " ")
 
 
-async def test_the_whole_link_may_be_pasted(folk: Folk, anybody: httpx.AsyncClient) -> None:
+async def test_the_whole_link_may_be_pasted(folk: OrganisationPeople, anybody: httpx.AsyncClient) -> None:
     token = await folk.invite("ada@example.com", "viewer")
     entry = await anybody.get("/welcome")
     assert (entry.status_code, heading(entry)) == (200, "Use your link")
@@ -61,7 +63,7 @@ async def test_the_whole_link_may_be_pasted(folk: Folk, anybody: httpx.AsyncClie
 
 
 async def test_of_some_sites_their_names_are_said(
-    folk: Folk, tenant: Tenant, site_id: str, anybody: httpx.AsyncClient
+    folk: OrganisationPeople, tenant: Tenant, site_id: str, anybody: httpx.AsyncClient
 ) -> None:
     name = (await tenant.client.get(f"/v1/sites/{site_id}")).json()["name"]
     token = await folk.invite("ada@example.com", "viewer", site_ids=[site_id])
@@ -71,7 +73,7 @@ async def test_of_some_sites_their_names_are_said(
 
 
 async def test_accepting_signs_in_and_says_what_to_do_next(
-    folk: Folk, tenant: Tenant, anybody: httpx.AsyncClient
+    folk: OrganisationPeople, tenant: Tenant, anybody: httpx.AsyncClient
 ) -> None:
     token = await folk.invite("ada@example.com", "viewer")
     page = await accept(anybody, token, name="Ada Lovelace", password=PASSWORD)
@@ -89,7 +91,9 @@ async def test_accepting_signs_in_and_says_what_to_do_next(
     assert (await accept(anybody, token, name="Eve", password=OTHER)).status_code == 410
 
 
-async def test_what_is_wrong_is_said_beside_the_form(folk: Folk, anybody: httpx.AsyncClient) -> None:
+async def test_what_is_wrong_is_said_beside_the_form(
+    folk: OrganisationPeople, anybody: httpx.AsyncClient
+) -> None:
     token = await folk.invite("ada@example.com", "viewer")
     for fields, said in (
         ({"name": "Ada", "password": "short"}, "too short"),
@@ -107,7 +111,7 @@ async def test_what_is_wrong_is_said_beside_the_form(folk: Folk, anybody: httpx.
 
 
 async def test_an_account_is_taken_along(
-    folk: Folk, other_tenant: Tenant, anybody: httpx.AsyncClient
+    folk: OrganisationPeople, other_tenant: Tenant, anybody: httpx.AsyncClient
 ) -> None:
     ada = await folk.join("Ada", "viewer")
     token = await folk.invite(ada.email, "viewer", other_tenant.id)
@@ -128,7 +132,7 @@ async def test_an_account_is_taken_along(
     ],
 )
 async def test_an_invitation_that_has_ended(
-    folk: Folk, anybody: httpx.AsyncClient, database_url: str, change: str, said: str
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, database_url: str, change: str, said: str
 ) -> None:
     token = await folk.invite("ada@example.com", "viewer")
     connection = await asyncpg.connect(database_url)
@@ -145,7 +149,9 @@ async def test_a_link_that_never_was_one(anybody: httpx.AsyncClient, token: str)
     assert "alert(1)" not in page.text
 
 
-async def test_a_form_of_another_sites_page_is_refused(folk: Folk, anybody: httpx.AsyncClient) -> None:
+async def test_a_form_of_another_sites_page_is_refused(
+    folk: OrganisationPeople, anybody: httpx.AsyncClient
+) -> None:
     token = await folk.invite("ada@example.com", "viewer")
     for path in ("/welcome", "/welcome/accept", "/welcome/password", "/welcome/provider"):
         page = await anybody.post(
@@ -157,7 +163,9 @@ async def test_a_form_of_another_sites_page_is_refused(folk: Folk, anybody: http
     assert (await open_link(anybody, token)).status_code == 200
 
 
-async def test_names_are_text(api: httpx.AsyncClient, folk: Folk, anybody: httpx.AsyncClient) -> None:
+async def test_names_are_text(
+    api: httpx.AsyncClient, folk: OrganisationPeople, anybody: httpx.AsyncClient
+) -> None:
     name = "<img src=x onerror=alert(1)> {organisation}"
     organisation = (await api.post("/v1/organisations", json={"name": name})).json()["id"]
     page = await open_link(anybody, await folk.invite("ada@example.com", "owner", organisation))
@@ -165,7 +173,7 @@ async def test_names_are_text(api: httpx.AsyncClient, folk: Folk, anybody: httpx
     assert "<img" not in page.text
 
 
-async def test_a_new_password(folk: Folk, tenant: Tenant, anybody: httpx.AsyncClient) -> None:
+async def test_a_new_password(folk: OrganisationPeople, tenant: Tenant, anybody: httpx.AsyncClient) -> None:
     ada = await folk.join("Ada", "viewer")
     made = await tenant.client.post(f"/v1/members/{ada.member_id}/password-reset")
     token = made.json()["token"]
@@ -184,7 +192,9 @@ async def test_a_new_password(folk: Folk, tenant: Tenant, anybody: httpx.AsyncCl
     ).status_code == 404
 
 
-async def test_behind_a_path_of_a_proxy_all_leads_there(settings: VigieSettings, folk: Folk) -> None:
+async def test_behind_a_path_of_a_proxy_all_leads_there(
+    settings: VigieSettings, folk: OrganisationPeople
+) -> None:
     token = await folk.invite("ada@example.com", "viewer")
     api = settings.api.model_copy(update={"public_url": "https://city.example.com/vigie/"})
     proxied = new_application(settings.model_copy(update={"api": api}))
@@ -196,7 +206,7 @@ async def test_behind_a_path_of_a_proxy_all_leads_there(settings: VigieSettings,
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-async def test_in_a_browser(application: FastAPI, folk: Folk, scripts: bool) -> None:  # noqa: FBT001 (of the test)
+async def test_in_a_browser(application: FastAPI, folk: OrganisationPeople, scripts: bool) -> None:  # noqa: FBT001 (of the test)
     token = await folk.invite("ada@example.com", "viewer")
     async with chromium() as browser, serving(application) as base:
         size = {"width": 360, "height": 740}

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from tests.conftest import Tenant, client_of
-from tests.integration.people.folk import Folk
+from tests.integration.people.folk import OrganisationPeople
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +28,6 @@ async def anybody(application: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def folk(
     _cheap_hashes: None, application: FastAPI, api: httpx.AsyncClient, tenant: Tenant
-) -> AsyncIterator[Folk]:
-    async with Folk(application, api, tenant.id) as made:
+) -> AsyncIterator[OrganisationPeople]:
+    async with OrganisationPeople(application, api, tenant.id) as made:
         yield made

@@ -13,7 +13,7 @@ PASSWORD = "quatre vaches sous la pluie"
 
 
 @dataclass(frozen=True)
-class Person:
+class SignedInPerson:
     """Somebody who signed in."""
 
     client: httpx.AsyncClient
@@ -30,7 +30,7 @@ def refusal(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
-class Folk:
+class OrganisationPeople:
     """People of an organisation; those who invite are the platform's administrators."""
 
     def __init__(self, application: FastAPI, api: httpx.AsyncClient, organisation: str) -> None:
@@ -62,7 +62,7 @@ class Folk:
         role: str,
         organisation: str | None = None,
         **more: Any,  # noqa: ANN401 (fields of a body)
-    ) -> Person:
+    ) -> SignedInPerson:
         """A new person, or one who is known already and takes another password, becomes a member."""
         email = f"{name.lower()}@example.com"
         token = await self.invite(email, role, organisation, **more)
@@ -76,7 +76,7 @@ class Folk:
         self._passwords[email] = body["password"]
         working = signed_in["organisation"]["id"]
         (member,) = [m["id"] for m in signed_in["memberships"] if m["organisation"]["id"] == working]
-        return Person(
+        return SignedInPerson(
             await self.client(signed_in["token"]),
             signed_in["token"],
             email,

@@ -11,7 +11,7 @@ import pytest
 from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.integration.audit.logs import actions, entries, last
-from tests.integration.people.folk import PASSWORD, Folk, Person, refusal
+from tests.integration.people.folk import PASSWORD, OrganisationPeople, SignedInPerson, refusal
 
 NOBODY = str(UUID(int=0))
 NEW = "cinq canards dans la brume"
@@ -25,7 +25,7 @@ async def owner(database: Database) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def test_how_a_person_comes_works_and_goes(
-    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, owner: asyncpg.Connection
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, tenant: Tenant, owner: asyncpg.Connection
 ) -> None:
     await folk.join("Oda", "owner")
     before = len(await entries(owner, tenant.id))
@@ -69,7 +69,9 @@ async def test_how_a_person_comes_works_and_goes(
     assert shown[-1]["actor"] == {"kind": "user", "id": ada.id, "name": None}
 
 
-async def test_an_invitation_that_is_revoked(folk: Folk, tenant: Tenant, owner: asyncpg.Connection) -> None:
+async def test_an_invitation_that_is_revoked(
+    folk: OrganisationPeople, tenant: Tenant, owner: asyncpg.Connection
+) -> None:
     await folk.invite("x@example.com", "viewer")
     made = await last(owner, tenant.id)
     assert (made["action"], made["after"]["role"]) == ("invitation.created", "viewer")
@@ -78,7 +80,7 @@ async def test_an_invitation_that_is_revoked(folk: Folk, tenant: Tenant, owner: 
 
 
 async def test_nothing_says_who_somebody_is(
-    folk: Folk, anybody: httpx.AsyncClient, owner: asyncpg.Connection
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, owner: asyncpg.Connection
 ) -> None:
     ada = await folk.join("Ada", "owner")
     invited = await ada.client.post("/v1/invitations", json={"email": "bob@example.com", "role": "viewer"})
@@ -97,7 +99,11 @@ async def test_nothing_says_who_somebody_is(
 
 
 async def test_what_concerns_a_person_is_told_wherever_they_are_a_member(
-    folk: Folk, tenant: Tenant, other_tenant: Tenant, owner: asyncpg.Connection, api: httpx.AsyncClient
+    folk: OrganisationPeople,
+    tenant: Tenant,
+    other_tenant: Tenant,
+    owner: asyncpg.Connection,
+    api: httpx.AsyncClient,
 ) -> None:
     first = await folk.join("Ada", "viewer")
     ada = await folk.join("Ada", "owner", other_tenant.id)
@@ -118,7 +124,7 @@ async def test_what_concerns_a_person_is_told_wherever_they_are_a_member(
 
 
 async def test_whoever_is_shown_members_or_invitations_is_in_it(
-    folk: Folk, tenant: Tenant, owner: asyncpg.Connection
+    folk: OrganisationPeople, tenant: Tenant, owner: asyncpg.Connection
 ) -> None:
     ada, bob = await folk.join("Ada", "owner"), await folk.join("Bob", "viewer")
     await folk.invite("x@example.com", "viewer")
@@ -144,7 +150,7 @@ async def test_whoever_is_shown_members_or_invitations_is_in_it(
 
 
 async def test_nobody_is_shown_a_person_without_an_entry(
-    folk: Folk, tenant: Tenant, owner: asyncpg.Connection
+    folk: OrganisationPeople, tenant: Tenant, owner: asyncpg.Connection
 ) -> None:
     ada = await folk.join("Ada", "viewer")
     await folk.invite("x@example.com", "viewer")
@@ -159,13 +165,13 @@ async def test_nobody_is_shown_a_person_without_an_entry(
     assert refusal(answer) == (503, "audit_unavailable")
 
 
-async def _refused(anybody: httpx.AsyncClient, ada: Person, **body: str) -> None:
+async def _refused(anybody: httpx.AsyncClient, ada: SignedInPerson, **body: str) -> None:
     answer = await anybody.post("/v1/sessions", json={"email": ada.email, "password": "not hers", **body})
     assert answer.status_code in {401, 404}, answer.text
 
 
 async def test_sign_ins_that_are_refused_are_told_to_the_accounts_organisations(
-    folk: Folk,
+    folk: OrganisationPeople,
     anybody: httpx.AsyncClient,
     tenant: Tenant,
     other_tenant: Tenant,
@@ -200,7 +206,7 @@ async def test_sign_ins_that_are_refused_are_told_to_the_accounts_organisations(
 
 
 async def test_what_cannot_be_recorded_is_refused_all_the_same(
-    folk: Folk, anybody: httpx.AsyncClient, owner: asyncpg.Connection
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, owner: asyncpg.Connection
 ) -> None:
     ada = await folk.join("Ada", "viewer")
     await owner.execute("ALTER TABLE audit_pending RENAME TO gone")

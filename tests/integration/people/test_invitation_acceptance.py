@@ -5,7 +5,7 @@ import pytest
 from fastapi import FastAPI
 
 from tests.conftest import Tenant
-from tests.integration.people.folk import PASSWORD, Folk, Person, refusal
+from tests.integration.people.folk import PASSWORD, OrganisationPeople, SignedInPerson, refusal
 
 NEW = "cinq canards dans la brume"
 OTHER = "sept tortues au bord du lac"
@@ -27,19 +27,25 @@ async def places(client: httpx.AsyncClient) -> set[str]:
 
 
 @pytest.fixture
-async def oda(folk: Folk) -> Person:
+async def oda(folk: OrganisationPeople) -> SignedInPerson:
     """An owner of the first organisation, who is after the second."""
     return await folk.join("Oda", "owner")
 
 
-async def reset(anybody: httpx.AsyncClient, owner: Person, member: Person, password: str) -> None:
+async def reset(
+    anybody: httpx.AsyncClient, owner: SignedInPerson, member: SignedInPerson, password: str
+) -> None:
     made = await owner.client.post(f"/v1/members/{member.member_id}/password-reset")
     body = {"token": made.raise_for_status().json()["token"], "password": password}
     (await anybody.post("/v1/passwords/reset", json=body)).raise_for_status()
 
 
 async def test_who_knows_a_password_from_before_does_not_come_along(
-    folk: Folk, anybody: httpx.AsyncClient, oda: Person, tenant: Tenant, other_tenant: Tenant
+    folk: OrganisationPeople,
+    anybody: httpx.AsyncClient,
+    oda: SignedInPerson,
+    tenant: Tenant,
+    other_tenant: Tenant,
 ) -> None:
     ada = await folk.join("Ada", "viewer")
     # The owner makes Ada's password, tells her, and stays signed in as her.
@@ -79,7 +85,7 @@ async def test_who_knows_a_password_from_before_does_not_come_along(
 
 
 async def test_a_password_that_another_made_is_not_taken_for_a_new_account(
-    folk: Folk, anybody: httpx.AsyncClient, oda: Person, other_tenant: Tenant
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, oda: SignedInPerson, other_tenant: Tenant
 ) -> None:
     ada = await folk.join("Ada", "viewer")
     await reset(anybody, oda, ada, NEW)
@@ -93,7 +99,11 @@ async def test_a_password_that_another_made_is_not_taken_for_a_new_account(
 
 
 async def test_who_holds_an_address_first_gets_nothing_of_who_it_is(
-    folk: Folk, anybody: httpx.AsyncClient, oda: Person, tenant: Tenant, other_tenant: Tenant
+    folk: OrganisationPeople,
+    anybody: httpx.AsyncClient,
+    oda: SignedInPerson,
+    tenant: Tenant,
+    other_tenant: Tenant,
 ) -> None:
     # The owner invites Ada's address, accepts in her place, and waits.
     made = await oda.client.post("/v1/invitations", json={"email": "ada@example.com", "role": "viewer"})
@@ -131,7 +141,11 @@ async def test_who_holds_an_address_first_gets_nothing_of_who_it_is(
 
 
 async def test_who_invites_an_address_gets_nothing_of_its_account(
-    folk: Folk, anybody: httpx.AsyncClient, oda: Person, other_tenant: Tenant, tenant: Tenant
+    folk: OrganisationPeople,
+    anybody: httpx.AsyncClient,
+    oda: SignedInPerson,
+    other_tenant: Tenant,
+    tenant: Tenant,
 ) -> None:
     ada = await folk.join("Ada", "owner", other_tenant.id)
     made = await oda.client.post("/v1/invitations", json={"email": ada.email, "role": "viewer"})
@@ -150,7 +164,11 @@ async def test_who_invites_an_address_gets_nothing_of_its_account(
 
 
 async def test_of_several_accounts_a_sign_in_says_which_one_joins(
-    folk: Folk, anybody: httpx.AsyncClient, api: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
+    folk: OrganisationPeople,
+    anybody: httpx.AsyncClient,
+    api: httpx.AsyncClient,
+    tenant: Tenant,
+    other_tenant: Tenant,
 ) -> None:
     await folk.join("Ada", "viewer")
     token = await folk.invite("ada@example.com", "viewer", other_tenant.id)
@@ -166,7 +184,7 @@ async def test_of_several_accounts_a_sign_in_says_which_one_joins(
 
 
 async def test_nobody_learns_by_an_invitation_who_has_an_account(
-    folk: Folk, anybody: httpx.AsyncClient, other_tenant: Tenant
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, other_tenant: Tenant
 ) -> None:
     ada = await folk.join("Ada", "viewer")
     emails = (ada.email, "no@one.org")
@@ -192,7 +210,7 @@ async def test_nobody_learns_by_an_invitation_who_has_an_account(
 
 
 async def test_guessing_by_invitations_comes_to_an_end(
-    folk: Folk, anybody: httpx.AsyncClient, application: FastAPI, other_tenant: Tenant
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, application: FastAPI, other_tenant: Tenant
 ) -> None:
     ada = await folk.join("Ada", "viewer")
     limits = application.state.people.settings

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from app.platform.db.database import Database
 from tests.conftest import Tenant, client_of
-from tests.integration.people.folk import PASSWORD, Folk, refusal
+from tests.integration.people.folk import PASSWORD, OrganisationPeople, refusal
 
 REFUSED = (401, "token_refused")
 
@@ -38,7 +38,7 @@ async def test_the_first_person_comes_by_the_bootstrap_key(
 
 
 async def test_a_token_is_used_once_and_ends(
-    folk: Folk, tenant: Tenant, anybody: httpx.AsyncClient, database: Database
+    folk: OrganisationPeople, tenant: Tenant, anybody: httpx.AsyncClient, database: Database
 ) -> None:
     token = await folk.invite("ada@example.com", "viewer")
     person = {"name": "Ada", "password": PASSWORD}
@@ -68,7 +68,9 @@ async def test_a_token_is_used_once_and_ends(
         assert refusal(await accept(anybody, made_up, **person)) == REFUSED
 
 
-async def test_who_is_new_gives_a_name_and_a_password(folk: Folk, anybody: httpx.AsyncClient) -> None:
+async def test_who_is_new_gives_a_name_and_a_password(
+    folk: OrganisationPeople, anybody: httpx.AsyncClient
+) -> None:
     token = await folk.invite("ada@example.com", "viewer")
     needed = (422, "name_and_password_needed")
     assert refusal(await accept(anybody, token)) == needed
@@ -78,7 +80,7 @@ async def test_who_is_new_gives_a_name_and_a_password(folk: Folk, anybody: httpx
     assert (await accept(anybody, token, name="Ada", password=PASSWORD)).status_code == 201
 
 
-async def test_who_is_a_member_is_not_invited_again(folk: Folk, tenant: Tenant) -> None:
+async def test_who_is_a_member_is_not_invited_again(folk: OrganisationPeople, tenant: Tenant) -> None:
     await folk.join("Ada", "viewer")
     answer = await tenant.client.post("/v1/invitations", json={"email": "ada@example.com", "role": "owner"})
     assert refusal(answer) == (409, "already_member")
@@ -108,7 +110,7 @@ async def test_others_see_nothing_of_an_invitation(tenant: Tenant, other_tenant:
 
 
 @pytest.mark.parametrize("path", ["/v1/members", "/v1/invitations"])
-async def test_lists_come_in_pages(folk: Folk, tenant: Tenant, path: str) -> None:
+async def test_lists_come_in_pages(folk: OrganisationPeople, tenant: Tenant, path: str) -> None:
     for number in range(3):
         await folk.join(f"P{number}", "viewer")
     first = (await tenant.client.get(path, params={"limit": 2})).json()

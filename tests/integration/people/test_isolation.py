@@ -12,7 +12,7 @@ from app.people.repository import purge_people_data
 from app.platform.db.database import Database
 from app.platform.kernel.tenant_scope import ScopedCaller, TenantScope, format_actor
 from tests.conftest import Tenant
-from tests.integration.people.folk import Folk
+from tests.integration.people.folk import OrganisationPeople
 from tests.roles import working_as
 
 TABLES = ("users", "memberships", "invitations", "user_sessions", "password_resets", "oidc_identities")
@@ -27,7 +27,7 @@ async def counts(connection: asyncpg.Connection) -> dict[str, int]:
     return {name: await connection.fetchval(f"SELECT count(*) FROM {name}") for name in TABLES}  # noqa: S608 (names of ours)
 
 
-async def populate(folk: Folk, other: Tenant, database: Database) -> tuple[UUID, UUID]:
+async def populate(folk: OrganisationPeople, other: Tenant, database: Database) -> tuple[UUID, UUID]:
     """Two people of two organisations, with one of each thing. Returns the first one's ids."""
     owners = (await folk.join("Ada", "owner"), await folk.join("Bob", "owner", other.id))
     await folk.invite("x@example.com", "viewer")
@@ -51,7 +51,7 @@ async def populate(folk: Folk, other: Tenant, database: Database) -> tuple[UUID,
 
 
 async def test_the_api_sees_of_people_what_its_caller_may(
-    folk: Folk, other_tenant: Tenant, database: Database
+    folk: OrganisationPeople, other_tenant: Tenant, database: Database
 ) -> None:
     ada, organisation = await populate(folk, other_tenant, database)
     connection = await database.connect()
@@ -122,7 +122,7 @@ async def test_who_delivers_sees_of_invitations_those_that_have_a_mail(
 
 
 async def test_what_has_ended_is_forgotten_under_the_maintainers_role(
-    folk: Folk, tenant: Tenant, other_tenant: Tenant, database: Database, application: FastAPI
+    folk: OrganisationPeople, tenant: Tenant, other_tenant: Tenant, database: Database, application: FastAPI
 ) -> None:
     ada, bob, eve = [await folk.join(name, "owner") for name in ("Ada", "Bob", "Eve")]
     await folk.join("Eve", "viewer", other_tenant.id)
@@ -160,7 +160,7 @@ async def test_what_has_ended_is_forgotten_under_the_maintainers_role(
 
 
 async def test_an_organisation_that_goes_takes_its_members_along(
-    folk: Folk, api: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
+    folk: OrganisationPeople, api: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
 ) -> None:
     await folk.join("Ada", "viewer")
     ada = await folk.join("Ada", "owner", other_tenant.id)

@@ -4,11 +4,11 @@ import httpx
 from fastapi import FastAPI
 
 from tests.integration.notifications.streams import serving
-from tests.integration.people.folk import PASSWORD, Folk
+from tests.integration.people.folk import PASSWORD, OrganisationPeople
 from tests.integration.public_register.browsing import chromium, looking
 
 
-async def _accepted(anybody: httpx.AsyncClient, folk: Folk, email: str, **body: str) -> str:
+async def _accepted(anybody: httpx.AsyncClient, folk: OrganisationPeople, email: str, **body: str) -> str:
     token = await folk.invite(email, "viewer")
     given = {"token": token, "name": "Ada", "password": PASSWORD, **body}
     answer = await anybody.post("/v1/invitations/accept", json=given)
@@ -17,7 +17,9 @@ async def _accepted(anybody: httpx.AsyncClient, folk: Folk, email: str, **body: 
     return locale
 
 
-async def test_who_accepts_says_in_which_language(anybody: httpx.AsyncClient, folk: Folk) -> None:
+async def test_who_accepts_says_in_which_language(
+    anybody: httpx.AsyncClient, folk: OrganisationPeople
+) -> None:
     assert await _accepted(anybody, folk, "ada@example.com", locale="fr") == "fr"
     assert await _accepted(anybody, folk, "bob@example.com", locale="en") == "en"
     assert await _accepted(anybody, folk, "cat@example.com") == "en"
@@ -27,7 +29,7 @@ async def test_who_accepts_says_in_which_language(anybody: httpx.AsyncClient, fo
 
 
 async def test_the_page_of_a_french_browser_makes_a_french_member(
-    application: FastAPI, anybody: httpx.AsyncClient, folk: Folk
+    application: FastAPI, anybody: httpx.AsyncClient, folk: OrganisationPeople
 ) -> None:
     token = await folk.invite("ada@example.com", "viewer")
     async with (

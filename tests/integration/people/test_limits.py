@@ -2,7 +2,7 @@
 
 from app.platform.config.settings import VigieSettings
 from tests.conftest import client_of, new_application, running
-from tests.integration.people.folk import Folk
+from tests.integration.people.folk import OrganisationPeople
 
 
 async def test_sign_ins_keys_and_clients_of_an_integrator_do_not_add_up(
@@ -25,7 +25,7 @@ async def test_sign_ins_keys_and_clients_of_an_integrator_do_not_add_up(
         async with (
             client_of(app, keys[0]) as first,
             client_of(app, keys[1]) as second,
-            Folk(app, admin, integrator) as folk,
+            OrganisationPeople(app, admin, integrator) as folk,
         ):
             person = await folk.join("Anne", "owner", integrator)
             client = (

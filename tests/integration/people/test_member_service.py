@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from app.platform.db.database import Database
 from tests.conftest import Tenant, client_of
-from tests.integration.people.folk import PASSWORD, Folk, refusal
+from tests.integration.people.folk import PASSWORD, OrganisationPeople, refusal
 
 SITE: dict[str, Any] = {
     "name": "Rue",
@@ -21,7 +21,7 @@ SITE: dict[str, Any] = {
 FORBIDDEN = (403, "forbidden")
 
 
-async def test_each_role_may_do_what_it_is_for(folk: Folk, site_id: str) -> None:
+async def test_each_role_may_do_what_it_is_for(folk: OrganisationPeople, site_id: str) -> None:
     box = {"id": "box-1", "site_id": site_id}
     calls: dict[str, tuple[str, str, dict[str, Any] | None]] = {
         "read sites": ("GET", "/v1/sites", None),
@@ -49,7 +49,9 @@ async def test_each_role_may_do_what_it_is_for(folk: Folk, site_id: str) -> None
         assert done == wanted, role
 
 
-async def test_a_member_for_some_sites_sees_these_alone(folk: Folk, tenant: Tenant, site_id: str) -> None:
+async def test_a_member_for_some_sites_sees_these_alone(
+    folk: OrganisationPeople, tenant: Tenant, site_id: str
+) -> None:
     other = (await tenant.client.post("/v1/sites", json=SITE)).json()["id"]
     ada = await folk.join("Ada", "operator", site_ids=[site_id])
     assert [row["id"] for row in (await ada.client.get("/v1/sites")).json()["data"]] == [site_id]
@@ -63,7 +65,9 @@ async def test_a_member_for_some_sites_sees_these_alone(folk: Folk, tenant: Tena
     assert len((await ada.client.get("/v1/sites")).json()["data"]) == 2
 
 
-async def test_a_role_that_changes_holds_from_the_next_call_on(folk: Folk, tenant: Tenant) -> None:
+async def test_a_role_that_changes_holds_from_the_next_call_on(
+    folk: OrganisationPeople, tenant: Tenant
+) -> None:
     ada = await folk.join("Ada", "operator")
     assert (await ada.client.post("/v1/sites", json=SITE)).status_code == 201
     path = f"/v1/members/{ada.member_id}"
@@ -74,7 +78,7 @@ async def test_a_role_that_changes_holds_from_the_next_call_on(folk: Folk, tenan
     assert (await tenant.client.get(path)).status_code == 404
 
 
-async def test_the_last_owner_stays(folk: Folk, tenant: Tenant) -> None:
+async def test_the_last_owner_stays(folk: OrganisationPeople, tenant: Tenant) -> None:
     ada, bob = await folk.join("Ada", "owner"), await folk.join("Bob", "owner")
     hers, his = f"/v1/members/{ada.member_id}", f"/v1/members/{bob.member_id}"
     # Two who demote each other at once: one of them stays.
@@ -95,7 +99,7 @@ async def test_the_last_owner_stays(folk: Folk, tenant: Tenant) -> None:
 
 
 async def test_nobody_gives_or_takes_more_than_they_have(
-    folk: Folk, application: FastAPI, api: httpx.AsyncClient, tenant: Tenant
+    folk: OrganisationPeople, application: FastAPI, api: httpx.AsyncClient, tenant: Tenant
 ) -> None:
     body = {
         "organisation_id": tenant.id,
@@ -118,7 +122,7 @@ async def test_nobody_gives_or_takes_more_than_they_have(
 
 
 async def test_a_key_that_ends_has_nobody_do_more(
-    folk: Folk, application: FastAPI, tenant: Tenant, site_id: str
+    folk: OrganisationPeople, application: FastAPI, tenant: Tenant, site_id: str
 ) -> None:
     ada = await folk.join("Ada", "viewer", site_ids=[site_id])
     path, outlives = f"/v1/members/{ada.member_id}", (403, "outlives_key")
@@ -136,7 +140,9 @@ async def test_a_key_that_ends_has_nobody_do_more(
         assert refusal(await brief.patch(path, json={"disabled": False})) == outlives
 
 
-async def test_members_are_those_of_ones_own_and_of_clients(folk: Folk, api: httpx.AsyncClient) -> None:
+async def test_members_are_those_of_ones_own_and_of_clients(
+    folk: OrganisationPeople, api: httpx.AsyncClient
+) -> None:
     made = await api.post("/v1/organisations", json={"name": "Integrator", "kind": "integrator"})
     integrator = made.json()["id"]
     iris = await folk.join("Iris", "owner", integrator)
@@ -175,7 +181,7 @@ async def test_members_are_those_of_ones_own_and_of_clients(folk: Folk, api: htt
     assert len((await cleo.client.get("/v1/sites")).json()["data"]) == 1
 
 
-async def test_people_of_the_platform(folk: Folk, api: httpx.AsyncClient, site_id: str) -> None:
+async def test_people_of_the_platform(folk: OrganisationPeople, api: httpx.AsyncClient, site_id: str) -> None:
     platform = (await api.get("/v1/organisations?kind=platform")).json()["data"][0]["id"]
     paul = await folk.join("Paul", "owner", platform)
     olga = await folk.join("Olga", "operator", platform)
@@ -192,7 +198,9 @@ async def test_people_of_the_platform(folk: Folk, api: httpx.AsyncClient, site_i
     assert (await paul.client.post("/v1/api-keys", json=body)).json()["organisation_id"] == platform
 
 
-async def test_a_token_for_a_new_password(folk: Folk, anybody: httpx.AsyncClient, database: Database) -> None:
+async def test_a_token_for_a_new_password(
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, database: Database
+) -> None:
     owner, ada = await folk.join("Oda", "owner"), await folk.join("Ada", "viewer")
     path = f"/v1/members/{ada.member_id}/password-reset"
     first = (await owner.client.post(path)).json()["token"]
@@ -225,7 +233,11 @@ async def test_a_token_for_a_new_password(folk: Folk, anybody: httpx.AsyncClient
 
 @pytest.mark.parametrize("joins", ["before", "after"])
 async def test_an_owner_takes_over_nobodys_part_elsewhere(
-    folk: Folk, anybody: httpx.AsyncClient, api: httpx.AsyncClient, other_tenant: Tenant, joins: str
+    folk: OrganisationPeople,
+    anybody: httpx.AsyncClient,
+    api: httpx.AsyncClient,
+    other_tenant: Tenant,
+    joins: str,
 ) -> None:
     owner, ada = await folk.join("Oda", "owner"), await folk.join("Ada", "viewer")
     path = f"/v1/members/{ada.member_id}"
@@ -244,7 +256,7 @@ async def test_an_owner_takes_over_nobodys_part_elsewhere(
     assert refusal(await anybody.post("/v1/passwords/reset", json=body)) == (401, "token_refused")
 
 
-async def test_a_disabled_person_cannot_sign_in(folk: Folk, anybody: httpx.AsyncClient) -> None:
+async def test_a_disabled_person_cannot_sign_in(folk: OrganisationPeople, anybody: httpx.AsyncClient) -> None:
     owner, ada = await folk.join("Oda", "owner"), await folk.join("Ada", "viewer")
     path = f"/v1/members/{ada.member_id}"
     token = (await owner.client.post(f"{path}/password-reset")).json()["token"]
@@ -261,7 +273,11 @@ async def test_a_disabled_person_cannot_sign_in(folk: Folk, anybody: httpx.Async
 
 
 async def test_sign_ins_of_who_was_removed_do_not_come_back(
-    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant, database: Database
+    folk: OrganisationPeople,
+    anybody: httpx.AsyncClient,
+    tenant: Tenant,
+    other_tenant: Tenant,
+    database: Database,
 ) -> None:
     elsewhere = await folk.join("Ada", "owner", other_tenant.id)
     ada = await folk.join("Ada", "viewer")
@@ -286,7 +302,7 @@ async def test_sign_ins_of_who_was_removed_do_not_come_back(
     assert elsewhere.id == ada.id
 
 
-async def test_what_a_person_did_has_their_name(folk: Folk, site_id: str) -> None:
+async def test_what_a_person_did_has_their_name(folk: OrganisationPeople, site_id: str) -> None:
     ada = await folk.join("Ada", "operator")
     condition = {"metric": "pm2_5", "operator": ">", "threshold": 25}
     rule = {"site_id": site_id, "name": "Dust", "severity": "info", "condition": condition}

@@ -20,7 +20,7 @@ from app.people import repository
 from app.people.oidc_state import COOKIE
 from app.standalone.free_ports import find_free_port
 from tests.conftest import Tenant
-from tests.integration.people.folk import PASSWORD, Folk, refusal
+from tests.integration.people.folk import PASSWORD, OrganisationPeople, refusal
 from tests.integration.people.provider import CLIENT_ID, CLIENT_SECRET, LyingProvider, signed
 
 REFUSED = (401, "oidc_refused")
@@ -78,7 +78,11 @@ async def accept(client: httpx.AsyncClient, token: str) -> httpx.Response:
 
 
 async def test_somebody_who_was_invited_signs_in(
-    folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider, application: FastAPI, tenant: Tenant
+    folk: OrganisationPeople,
+    anybody: httpx.AsyncClient,
+    provider: LyingProvider,
+    application: FastAPI,
+    tenant: Tenant,
 ) -> None:
     token = await folk.invite("ada@example.com", "operator")
     offered = (await anybody.get("/v1/oidc")).json()
@@ -115,7 +119,7 @@ async def test_somebody_who_was_invited_signs_in(
 
 
 async def test_the_page_of_an_invitation_leads_to_the_provider(
-    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, tenant: Tenant
 ) -> None:
     token = await folk.invite("ada@example.com", "operator")
     offer = await anybody.post("/welcome", data={"token": token})
@@ -131,7 +135,7 @@ async def test_the_page_of_an_invitation_leads_to_the_provider(
 
 
 async def test_who_was_not_invited_stays_outside(
-    folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider, tenant: Tenant
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, provider: LyingProvider, tenant: Tenant
 ) -> None:
     assert refusal(await sign_in(anybody)) == (403, "not_invited")
     token = await folk.invite("ada@example.com", "owner")
@@ -153,7 +157,7 @@ async def test_who_was_not_invited_stays_outside(
 
 
 async def test_who_has_an_account_keeps_it_and_its_password_ends(
-    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, tenant: Tenant
 ) -> None:
     # Whoever invited her may have accepted in her place.
     ada = await folk.join("Ada", "viewer")
@@ -171,7 +175,7 @@ async def test_who_has_an_account_keeps_it_and_its_password_ends(
 
 
 async def test_an_account_that_who_invited_her_made_is_not_hers_unasked(
-    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
 ) -> None:
     squatted = await folk.join("Ada", "viewer")
     await folk.invite(squatted.email, "viewer", other_tenant.id)
@@ -189,7 +193,7 @@ async def test_an_account_that_who_invited_her_made_is_not_hers_unasked(
 
 
 async def test_who_is_known_joins_the_organisation_that_they_name(
-    folk: Folk,
+    folk: OrganisationPeople,
     anybody: httpx.AsyncClient,
     tenant: Tenant,
     other_tenant: Tenant,
@@ -213,7 +217,7 @@ async def test_who_is_known_joins_the_organisation_that_they_name(
 
 
 async def test_a_person_says_whom_they_work_for(
-    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
 ) -> None:
     tokens = [await folk.invite("ada@example.com", "viewer", each.id) for each in (tenant, other_tenant)]
     # Neither of them has her work for it unless she says so.
@@ -238,7 +242,7 @@ async def test_a_person_says_whom_they_work_for(
 
 
 async def test_who_has_no_password_gets_none_from_an_owner(
-    folk: Folk, anybody: httpx.AsyncClient, api: httpx.AsyncClient, other_tenant: Tenant
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, api: httpx.AsyncClient, other_tenant: Tenant
 ) -> None:
     owner = await folk.join("Oda", "owner")
     ada = (await accept(anybody, await folk.invite("ada@example.com", "viewer"))).json()
@@ -257,7 +261,7 @@ async def test_who_has_no_password_gets_none_from_an_owner(
 
 
 async def test_who_belonged_nowhere_any_more_comes_back(
-    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, provider: LyingProvider
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, tenant: Tenant, provider: LyingProvider
 ) -> None:
     ada = (await accept(anybody, await folk.invite("ada@example.com", "viewer"))).json()
     removed = await tenant.client.delete(f"/v1/members/{ada['memberships'][0]['id']}")
@@ -332,7 +336,7 @@ SIGNERS: dict[str, Callable[[LyingProvider, dict[str, Any]], str]] = {
 
 @pytest.mark.parametrize("lie", [*CHANGES, *SIGNERS])
 async def test_a_token_that_lies_is_refused(
-    folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider, lie: str
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, provider: LyingProvider, lie: str
 ) -> None:
     token = await folk.invite("ada@example.com", "owner")
     if lie in CHANGES:
@@ -345,7 +349,7 @@ async def test_a_token_that_lies_is_refused(
 
 
 async def test_an_answer_belongs_to_the_browser_that_asked(
-    folk: Folk, anybody: httpx.AsyncClient, application: FastAPI
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, application: FastAPI
 ) -> None:
     token = await folk.invite("ada@example.com", "owner")
     back = await at_provider(await begin(anybody, {"invitation": token}))
@@ -366,7 +370,7 @@ async def test_an_answer_belongs_to_the_browser_that_asked(
 
 
 async def test_new_keys_are_asked_for_and_not_all_the_time(
-    folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider, application: FastAPI
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, provider: LyingProvider, application: FastAPI
 ) -> None:
     assert (await accept(anybody, await folk.invite("ada@example.com", "owner"))).status_code == 200
     provider.new_key("EC")
@@ -380,7 +384,7 @@ async def test_new_keys_are_asked_for_and_not_all_the_time(
 
 
 async def test_the_address_may_be_told_apart_from_the_token(
-    folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, provider: LyingProvider
 ) -> None:
     token = await folk.invite("ada@example.com", "owner")
     provider.userinfo, provider.claims = provider.claims, {"sub": provider.claims["sub"]}
@@ -443,7 +447,9 @@ async def mock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     await process.wait()
 
 
-async def test_a_provider_that_others_wrote(mock: str, folk: Folk, anybody: httpx.AsyncClient) -> None:
+async def test_a_provider_that_others_wrote(
+    mock: str, folk: OrganisationPeople, anybody: httpx.AsyncClient
+) -> None:
     token = await folk.invite("ada@example.com", "owner")
     url = await begin(anybody, {"invitation": token})
     assert url.startswith(mock)
@@ -455,7 +461,7 @@ async def test_a_provider_that_others_wrote(mock: str, folk: Folk, anybody: http
 
 
 async def test_an_account_that_another_made_and_disabled_keeps_nobody_out(
-    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
 ) -> None:
     squatted = await folk.join("Ada", "viewer")
     path = f"/v1/members/{squatted.member_id}"
@@ -471,7 +477,11 @@ async def test_an_account_that_another_made_and_disabled_keeps_nobody_out(
 
 
 async def test_another_name_at_the_provider_gets_nothing_of_an_account_that_has_one(
-    folk: Folk, anybody: httpx.AsyncClient, provider: LyingProvider, tenant: Tenant, other_tenant: Tenant
+    folk: OrganisationPeople,
+    anybody: httpx.AsyncClient,
+    provider: LyingProvider,
+    tenant: Tenant,
+    other_tenant: Tenant,
 ) -> None:
     ada = (await accept(anybody, await folk.invite("ada@example.com", "owner"))).json()
     # The address is somebody else's by now, or an alias.
@@ -486,7 +496,7 @@ async def test_another_name_at_the_provider_gets_nothing_of_an_account_that_has_
 
 
 async def test_who_was_disabled_is_so_for_nobody_else(
-    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
 ) -> None:
     ada = (await accept(anybody, await folk.invite("ada@example.com", "viewer"))).json()
     path = f"/v1/members/{ada['memberships'][0]['id']}"

@@ -10,7 +10,7 @@ import pytest
 from app.platform.db.database import Database
 from app.platform.db.ingest_barrier import pass_ingest_barrier
 from tests.conftest import Tenant
-from tests.integration.people.folk import Folk, refusal
+from tests.integration.people.folk import OrganisationPeople, refusal
 
 FIELDS: dict[str, Any] = {
     "legal_basis": "public_task",
@@ -64,7 +64,7 @@ async def test_a_new_site_has_declared_what_needs_no_approval(tenant: Tenant, si
 
 
 async def test_a_sensitive_purpose_needs_every_field_and_a_second_person(
-    folk: Folk, tenant: Tenant, site_id: str, acoustic: str
+    folk: OrganisationPeople, tenant: Tenant, site_id: str, acoustic: str
 ) -> None:
     one, two = await folk.join("Ada", "operator"), await folk.join("Bea", "owner")
     declared = (await one.client.put(acoustic, json={"legal_basis": "not_personal_data"})).json()
@@ -94,7 +94,7 @@ async def test_a_sensitive_purpose_needs_every_field_and_a_second_person(
 
 
 async def test_who_declared_by_a_key_of_theirs_cannot_approve(
-    folk: Folk, tenant: Tenant, site_id: str, acoustic: str
+    folk: OrganisationPeople, tenant: Tenant, site_id: str, acoustic: str
 ) -> None:
     one, two = await folk.join("Ada", "owner"), await folk.join("Bea", "owner")
     made = await one.client.post("/v1/api-keys", json={"name": "hers", "scopes": ["*"]})
@@ -108,7 +108,7 @@ async def test_who_declared_by_a_key_of_theirs_cannot_approve(
 
 
 async def test_who_declared_by_a_key_of_their_integrators_cannot_approve_as_a_member_of_the_client(
-    folk: Folk, api: httpx.AsyncClient
+    folk: OrganisationPeople, api: httpx.AsyncClient
 ) -> None:
     made = await api.post("/v1/organisations", json={"name": "Integrator", "kind": "integrator"})
     integrator = made.json()["id"]
@@ -134,7 +134,7 @@ async def test_who_declared_by_a_key_of_their_integrators_cannot_approve_as_a_me
     assert refusal(answer) == (409, "same_person")
 
 
-async def approved(folk: Folk, tenant: Tenant, site_id: str, acoustic: str) -> tuple[Any, Any]:
+async def approved(folk: OrganisationPeople, tenant: Tenant, site_id: str, acoustic: str) -> tuple[Any, Any]:
     one, two = await folk.join("Ada", "owner"), await folk.join("Bea", "owner")
     await kept(tenant.client, site_id)
     (await one.client.put(acoustic, json=complete())).raise_for_status()
@@ -143,7 +143,7 @@ async def approved(folk: Folk, tenant: Tenant, site_id: str, acoustic: str) -> t
 
 
 async def test_whoever_changes_it_takes_the_approval_away_but_an_end_does_not(
-    folk: Folk, tenant: Tenant, site_id: str, acoustic: str
+    folk: OrganisationPeople, tenant: Tenant, site_id: str, acoustic: str
 ) -> None:
     one, two = await approved(folk, tenant, site_id, acoustic)
     assert (await one.client.patch(acoustic, json={"contact": "else@example.com"})).json()["state"] == (
@@ -178,7 +178,7 @@ async def test_whoever_changes_it_takes_the_approval_away_but_an_end_does_not(
     ],
 )
 async def test_a_weaker_retention_takes_the_approval_away(
-    folk: Folk,
+    folk: OrganisationPeople,
     tenant: Tenant,
     site_id: str,
     acoustic: str,
@@ -192,7 +192,7 @@ async def test_a_weaker_retention_takes_the_approval_away(
 
 
 async def test_no_batch_is_under_way_when_a_retention_takes_an_approval(
-    folk: Folk, tenant: Tenant, database: Database, site_id: str, acoustic: str
+    folk: OrganisationPeople, tenant: Tenant, database: Database, site_id: str, acoustic: str
 ) -> None:
     await approved(folk, tenant, site_id, acoustic)
     batch = await database.connect()
@@ -214,7 +214,7 @@ async def test_no_batch_is_under_way_when_a_retention_takes_an_approval(
 
 
 async def test_the_default_days_of_a_site_are_its_retention_too(
-    folk: Folk, tenant: Tenant, site_id: str, acoustic: str
+    folk: OrganisationPeople, tenant: Tenant, site_id: str, acoustic: str
 ) -> None:
     one, two = await folk.join("Ada", "owner"), await folk.join("Bea", "owner")
     await kept(tenant.client, site_id, {"default_days": 30, "removes": True})

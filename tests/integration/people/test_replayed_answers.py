@@ -1,7 +1,7 @@
 """What was shown to a person once is not shown again to what the person has become since."""
 
 from tests.conftest import Tenant
-from tests.integration.people.folk import Folk, refusal
+from tests.integration.people.folk import OrganisationPeople, refusal
 
 SITE = {
     "name": "Rue",
@@ -13,7 +13,7 @@ KEY = {"name": "hers", "scopes": ["*"]}
 ONCE = {"Idempotency-Key": "once"}
 
 
-async def test_a_demoted_owner_is_not_shown_the_key_again(folk: Folk, tenant: Tenant) -> None:
+async def test_a_demoted_owner_is_not_shown_the_key_again(folk: OrganisationPeople, tenant: Tenant) -> None:
     ada = await folk.join("Ada", "owner")
     await folk.join("Bob", "owner")
     made = await ada.client.post("/v1/api-keys", json=KEY, headers=ONCE)
@@ -30,7 +30,7 @@ async def test_a_demoted_owner_is_not_shown_the_key_again(folk: Folk, tenant: Te
 
 
 async def test_a_member_for_fewer_sites_is_not_shown_a_password_again(
-    folk: Folk, tenant: Tenant, site_id: str
+    folk: OrganisationPeople, tenant: Tenant, site_id: str
 ) -> None:
     box = {"id": "box-1", "site_id": site_id}
     other = (await tenant.client.post("/v1/sites", json=SITE)).json()["id"]

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from app.platform.db.database import Database
 from app.platform.kernel.api_keys import generate_key
 from tests.conftest import Tenant, client_of
-from tests.integration.people.folk import PASSWORD, Folk, refusal
+from tests.integration.people.folk import PASSWORD, OrganisationPeople, refusal
 
 WRONG = (401, "wrong_credentials")
 
@@ -24,7 +24,7 @@ async def sign_in(
 
 
 async def test_a_person_signs_in_works_and_signs_out(
-    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, tenant: Tenant
 ) -> None:
     await folk.join("Ada", "owner")
     answer = await sign_in(anybody, "ADA@Example.com")
@@ -61,7 +61,9 @@ async def test_an_api_key_asks_who_it_is_and_is_no_person(tenant: Tenant) -> Non
         assert refusal(answer) == (403, "people_only"), path
 
 
-async def test_who_has_an_account_cannot_be_told(folk: Folk, anybody: httpx.AsyncClient) -> None:
+async def test_who_has_an_account_cannot_be_told(
+    folk: OrganisationPeople, anybody: httpx.AsyncClient
+) -> None:
     ada = await folk.join("Ada", "owner")
     answers = [await sign_in(anybody, ada.email, "not her password"), await sign_in(anybody, "no@one.org")]
     assert [refusal(answer) for answer in answers] == [WRONG] * 2
@@ -79,7 +81,7 @@ async def test_who_has_an_account_cannot_be_told(folk: Folk, anybody: httpx.Asyn
 
 
 async def test_guessing_ends_for_an_address_and_for_an_account(
-    folk: Folk, anybody: httpx.AsyncClient, application: FastAPI, database: Database
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, application: FastAPI, database: Database
 ) -> None:
     ada = await folk.join("Ada", "owner")
     limits = application.state.people.settings
@@ -118,7 +120,7 @@ async def test_guessing_ends_for_an_address_and_for_an_account(
 
 
 async def test_a_sign_in_ends_by_time_by_idleness_and_by_hand(
-    folk: Folk, anybody: httpx.AsyncClient, database: Database
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, database: Database
 ) -> None:
     ada = await folk.join("Ada", "owner")
     other = (await sign_in(anybody, ada.email)).json()["token"]
@@ -142,7 +144,7 @@ async def test_a_sign_in_ends_by_time_by_idleness_and_by_hand(
     assert refusal(await ada.client.get("/v1/me")) == (401, "unauthorised")
 
 
-async def test_nobody_ends_or_sees_the_sign_ins_of_others(folk: Folk) -> None:
+async def test_nobody_ends_or_sees_the_sign_ins_of_others(folk: OrganisationPeople) -> None:
     ada, bob = await folk.join("Ada", "owner"), await folk.join("Bob", "owner")
     (hers,) = (await ada.client.get("/v1/me/sessions")).json()["data"]
     (his,) = (await bob.client.get("/v1/me/sessions")).json()["data"]
@@ -151,7 +153,7 @@ async def test_nobody_ends_or_sees_the_sign_ins_of_others(folk: Folk) -> None:
     assert (await ada.client.get("/v1/me")).status_code == 200
 
 
-async def test_last_use_is_kept_to_the_minute(folk: Folk, database: Database) -> None:
+async def test_last_use_is_kept_to_the_minute(folk: OrganisationPeople, database: Database) -> None:
     ada = await folk.join("Ada", "owner")
     read = text("SELECT last_used_at FROM user_sessions")
     async with database.write() as session:
@@ -171,7 +173,7 @@ async def test_a_token_that_was_made_up_is_refused_without_a_look(application: F
             assert refusal(await client.get("/v1/me")) == (401, "unauthorised"), token
 
 
-async def test_people_change_their_name_and_language(folk: Folk) -> None:
+async def test_people_change_their_name_and_language(folk: OrganisationPeople) -> None:
     ada = await folk.join("Ada", "viewer")
     changed = await ada.client.patch("/v1/me", json={"name": "Ada Lovelace", "locale": "fr"})
     assert (changed.json()["name"], changed.json()["locale"]) == ("Ada Lovelace", "fr")
@@ -180,7 +182,9 @@ async def test_people_change_their_name_and_language(folk: Folk) -> None:
     assert (await ada.client.patch("/v1/me", json={"locale": "de"})).status_code == 422
 
 
-async def test_a_new_password_ends_the_other_sign_ins(folk: Folk, anybody: httpx.AsyncClient) -> None:
+async def test_a_new_password_ends_the_other_sign_ins(
+    folk: OrganisationPeople, anybody: httpx.AsyncClient
+) -> None:
     ada = await folk.join("Ada", "viewer")
     other = await folk.client((await sign_in(anybody, ada.email)).json()["token"])
     path, new = "/v1/me/password", "cinq canards dans la brume"
@@ -202,7 +206,7 @@ async def test_a_new_password_ends_the_other_sign_ins(folk: Folk, anybody: httpx
 
 
 async def test_a_wrong_password_leaves_the_idempotency_key_free(
-    folk: Folk, anybody: httpx.AsyncClient
+    folk: OrganisationPeople, anybody: httpx.AsyncClient
 ) -> None:
     ada = await folk.join("Ada", "viewer")
     new = "cinq canards dans la brume"
@@ -226,7 +230,11 @@ async def test_a_wrong_password_leaves_the_idempotency_key_free(
 
 
 async def test_a_person_has_so_many_sign_ins_at_once(
-    folk: Folk, anybody: httpx.AsyncClient, application: FastAPI, database: Database, tenant: Tenant
+    folk: OrganisationPeople,
+    anybody: httpx.AsyncClient,
+    application: FastAPI,
+    database: Database,
+    tenant: Tenant,
 ) -> None:
     ada, bob = await folk.join("Ada", "owner"), await folk.join("Bob", "owner")
     limits = application.state.people.settings
@@ -255,7 +263,7 @@ async def test_a_person_has_so_many_sign_ins_at_once(
 
 
 async def test_right_passwords_are_counted_too(
-    folk: Folk, anybody: httpx.AsyncClient, application: FastAPI
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, application: FastAPI
 ) -> None:
     ada, bob = await folk.join("Ada", "owner"), await folk.join("Bob", "owner")
     limits = application.state.people.settings
@@ -270,7 +278,7 @@ async def test_right_passwords_are_counted_too(
 
 
 async def test_hashes_are_renewed_when_they_cost_too_little(
-    folk: Folk, anybody: httpx.AsyncClient, application: FastAPI, database: Database
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, application: FastAPI, database: Database
 ) -> None:
     ada = await folk.join("Ada", "viewer")
     people = application.state.people
@@ -283,7 +291,7 @@ async def test_hashes_are_renewed_when_they_cost_too_little(
 
 
 async def test_a_person_works_for_one_organisation_at_a_time(
-    folk: Folk, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant
 ) -> None:
     await folk.join("Ada", "viewer")
     ada = await folk.join("Ada", "owner", other_tenant.id)

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from tests.conftest import Tenant, client_of
-from tests.integration.people.folk import Folk
+from tests.integration.people.folk import OrganisationPeople
 
 
 @pytest.fixture
@@ -32,10 +32,10 @@ async def site(tenant: Tenant) -> str:
 @pytest.fixture
 async def folk(
     monkeypatch: pytest.MonkeyPatch, application: FastAPI, api: httpx.AsyncClient, tenant: Tenant
-) -> AsyncIterator[Folk]:
+) -> AsyncIterator[OrganisationPeople]:
     """People of the tenant's organisation."""
     monkeypatch.setenv("VIGIE_SESSIONS__HASH_MEMORY_KIB", "19456")
-    async with Folk(application, api, tenant.id) as made:
+    async with OrganisationPeople(application, api, tenant.id) as made:
         yield made
 
 

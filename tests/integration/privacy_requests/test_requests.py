@@ -13,7 +13,7 @@ from app.platform.db.database import Database
 from app.privacy_requests.service import compute_due_at
 from app.privacy_requests.worker import process_overdue_requests
 from tests.conftest import Tenant, client_of
-from tests.integration.people.folk import Folk, refusal
+from tests.integration.people.folk import OrganisationPeople, refusal
 from tests.roles import working_as
 
 WORDS = "What did the box by number 12 record of me?"
@@ -104,7 +104,7 @@ async def test_it_goes_to_who_answers_for_the_site_and_to_nobody_else(
 
 
 async def test_nothing_of_what_people_write_is_in_the_log_or_told_to_endpoints(
-    anybody: httpx.AsyncClient, tenant: Tenant, site: str, owner: asyncpg.Connection, folk: Folk
+    anybody: httpx.AsyncClient, tenant: Tenant, site: str, owner: asyncpg.Connection, folk: OrganisationPeople
 ) -> None:
     ada = await folk.join("Olga", "operator")
     await ask(anybody, site_id=site, name=TOUCHY[0], contact=TOUCHY[1])

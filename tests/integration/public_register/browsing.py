@@ -133,7 +133,7 @@ async def furnish(client: httpx.AsyncClient, owner: asyncpg.Connection, street: 
 
 
 @dataclass
-class Watched:
+class WatchedPage:
     """A page, and what must not happen on it."""
 
     page: Page
@@ -210,12 +210,12 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def looking(browser: Browser, base: str, **options: Any) -> AsyncIterator[Watched]:  # noqa: ANN401 (Playwright's)
+async def looking(browser: Browser, base: str, **options: Any) -> AsyncIterator[WatchedPage]:  # noqa: ANN401 (Playwright's)
     """A page of its own; options are those of a browser's context."""
     context: BrowserContext = await browser.new_context(**{"locale": "en-GB", **options})
     context.set_default_timeout(10_000)
     try:
-        watched = Watched(await context.new_page(), base)
+        watched = WatchedPage(await context.new_page(), base)
         await watched.guard()
         yield watched
     finally:

@@ -13,7 +13,7 @@ from app.public_register.map_tiles import TILES_PATH, MapTileSource
 from tests.conftest import Tenant
 from tests.integration.notifications.streams import serving
 from tests.integration.public_register.archives import PICTURE, VECTOR, land, picture, write_archive
-from tests.integration.public_register.browsing import Watched, chromium, furnish, looking, undeclared
+from tests.integration.public_register.browsing import WatchedPage, chromium, furnish, looking, undeclared
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 
@@ -34,7 +34,7 @@ async def city(
         yield base, site_id
 
 
-async def accessible(watched: Watched) -> None:
+async def accessible(watched: WatchedPage) -> None:
     assert await watched.grave() == []
     watched.check()
 

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from app.platform.config.settings import EnrolmentSettings
 from app.platform.db.database import Database
 from app.platform.kernel.api_keys import generate_key
-from app.registry.claim_codes import generate_code
+from app.registry.enrolment_service import generate_code
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant, client_of
 from tests.integration.registry.links import can_connect

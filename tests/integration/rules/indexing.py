@@ -33,7 +33,7 @@ def told(moment: str | None) -> float | None:
 
 
 @dataclass
-class Judge:
+class IndexRuleJudge:
     """Somebody who judges as the maintain role does."""
 
     worker: IndicatorRuleWorker
@@ -50,11 +50,11 @@ class Judge:
 
 
 @asynccontextmanager
-async def judging(database: Database) -> AsyncIterator[Judge]:
+async def judging(database: Database) -> AsyncIterator[IndexRuleJudge]:
     async with working_as("maintain", database) as opened:
         connection = await opened.connect()
         try:
-            yield Judge(IndicatorRuleWorker(), opened, connection)
+            yield IndexRuleJudge(IndicatorRuleWorker(), opened, connection)
         finally:
             connection.terminate()
 

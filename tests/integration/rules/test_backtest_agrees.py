@@ -17,7 +17,7 @@ from app.platform.db.database import Database
 from app.platform.kernel.instants import format_us, from_datetime
 from app.rules.backtests.worker import BacktestWorker
 from simulators.cli import SHIPPED
-from simulators.sensor_community import Station, load
+from simulators.sensor_community import SensorStation, load
 from tests.conftest import Tenant
 from tests.integration.timeseries.lists import listed
 
@@ -53,7 +53,7 @@ RULES: dict[str, dict[str, Any]] = {
 }
 
 
-async def send(tenant: Tenant, database: Database, site_id: str, stations: list[Station]) -> int:
+async def send(tenant: Tenant, database: Database, site_id: str, stations: list[SensorStation]) -> int:
     """Put all stations' samples through the pipeline as they come; some come late. Returns how many did."""
     boxes = [{"id": f"a-{station.location}", "site_id": site_id, "interval_s": 150} for station in stations]
     # Not in the order of their ids: an alert of several boxes names the value of the one that came first.

@@ -7,12 +7,12 @@ import asyncpg
 import pytest
 
 from simulators.box_job import BoxJob, run
-from simulators.target import Target
+from simulators.target import StackTarget
 from tests.scenarios.processes import role
 
 
 async def test_each_sample_is_stored_or_given_up(
-    target: Target, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    target: StackTarget, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = BoxJob("reference-box", 0.01, 40, 10, 0.3, 60.0, "Synthetic city")
     async with role("ingest", tmp_path):

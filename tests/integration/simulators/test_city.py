@@ -6,15 +6,15 @@ import asyncpg
 import pytest
 
 from simulators import events_job
-from simulators.city import City
+from simulators.city import SimulatedCity
 from simulators.city_job import CityJob, run
-from simulators.faults import Faults
-from simulators.target import Target
+from simulators.faults import FaultShares
+from simulators.target import StackTarget
 from tests.purposes import approve
 from tests.scenarios.processes import RoleProcess, until
 
 
-def job(city: City, *, gateway: bool, batch: int = 1) -> CityJob:
+def job(city: SimulatedCity, *, gateway: bool, batch: int = 1) -> CityJob:
     return CityJob(
         city=city,
         start_us=None,
@@ -28,7 +28,7 @@ def job(city: City, *, gateway: bool, batch: int = 1) -> CityJob:
     )
 
 
-async def read(target: Target, query: str) -> Any:  # noqa: ANN401 (whatever is asked for)
+async def read(target: StackTarget, query: str) -> Any:  # noqa: ANN401 (whatever is asked for)
     assert target.database is not None
     connection = await asyncpg.connect(target.database)
     try:
@@ -37,11 +37,11 @@ async def read(target: Target, query: str) -> Any:  # noqa: ANN401 (whatever is 
         await connection.close()
 
 
-async def counted(target: Target, query: str) -> int:
+async def counted(target: StackTarget, query: str) -> int:
     return int(await read(target, query))
 
 
-async def approved(target: Target) -> None:
+async def approved(target: StackTarget) -> None:
     """All sites may take what boxes hear."""
     assert target.database is not None
     connection = await asyncpg.connect(target.database)
@@ -51,12 +51,12 @@ async def approved(target: Target) -> None:
 
 
 async def test_what_was_measured_is_stored_once_whatever_goes_wrong(
-    target: Target, ingest: RoleProcess, capsys: pytest.CaptureFixture[str]
+    target: StackTarget, ingest: RoleProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ingest.role == "ingest"
-    faults = Faults(silence=0.2, spikes=0.1, duplicates=0.2, late=0.2, clock_skew_s=3)
-    assert await run(target, job(City(6, prefix="gate", faults=faults), gateway=True)) == 0
-    assert await run(target, job(City(6, prefix="own", faults=faults), gateway=False, batch=3)) == 0
+    faults = FaultShares(silence=0.2, spikes=0.1, duplicates=0.2, late=0.2, clock_skew_s=3)
+    assert await run(target, job(SimulatedCity(6, prefix="gate", faults=faults), gateway=True)) == 0
+    assert await run(target, job(SimulatedCity(6, prefix="own", faults=faults), gateway=False, batch=3)) == 0
     printed = capsys.readouterr().out.split("measured ")
     measured = sum(int(part.split(",")[0]) for part in printed[1:])
     assert len(printed) == 3

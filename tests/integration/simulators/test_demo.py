@@ -21,9 +21,9 @@ from simulators.cli import SHIPPED
 from simulators.demo_places import FORMER_NAMES, ORGANISATION, PREFIX, SITES
 from simulators.demo_state import DemoState
 from simulators.replay import box_id, box_specs
-from simulators.rest import Api
+from simulators.rest import ApiClient
 from simulators.sensor_community import load, on_day
-from simulators.target import Target
+from simulators.target import StackTarget
 from simulators.verify import verify
 from tests.nursery import ForkedProcess
 from tests.scenarios.processes import RoleProcess, role, until
@@ -52,14 +52,14 @@ async def stop(process: ForkedProcess) -> tuple[int, float]:
     return status, time.monotonic() - started
 
 
-async def things(target: Target) -> dict[str, list[str]]:
-    async with Api(target.api, target.key) as api:
+async def things(target: StackTarget) -> dict[str, list[str]]:
+    async with ApiClient(target.api, target.key) as api:
         return {name: sorted([str(each["id"]) async for each in api.list(f"/v1/{name}")]) for name in LISTS}
 
 
 @pytest.mark.timeout(180)
 async def test_it_finds_its_things_again_and_creates_nothing_twice(
-    target: Target, ingest: RoleProcess, tmp_path: Path
+    target: StackTarget, ingest: RoleProcess, tmp_path: Path
 ) -> None:
     assert ingest.role == "ingest"
     log = tmp_path / "demo.log"
@@ -110,13 +110,13 @@ async def _caught_up(connection: asyncpg.Connection) -> bool:
 
 @pytest.mark.timeout(240)
 async def test_the_recorded_day_is_of_now_and_every_value_is_as_recorded(
-    target: Target, ingest: RoleProcess, tmp_path: Path
+    target: StackTarget, ingest: RoleProcess, tmp_path: Path
 ) -> None:
     assert ingest.role == "ingest"
     assert target.database is not None
     connection = await asyncpg.connect(target.database)
     # An earlier version's site had another name, and its boxes had these ids.
-    async with Api(target.api, target.key) as api:
+    async with ApiClient(target.api, target.key) as api:
         organisation_id = await enrol.organisation(api, ORGANISATION)
         spec = replace(SITES["aberdeen"], name=FORMER_NAMES["aberdeen"])
         former = await enrol.site(api, spec, organisation_id)
@@ -148,7 +148,7 @@ async def test_the_recorded_day_is_of_now_and_every_value_is_as_recorded(
         of_site = "FROM alerts WHERE site_id = $1"
         assert await connection.fetchval(f"SELECT count(*) {of_site}", UUID(former)) >= 8
         assert await connection.fetchval(f"SELECT min(started_at) {of_site}", UUID(former)) >= midnight
-        async with Api(target.api, target.key) as api:
+        async with ApiClient(target.api, target.key) as api:
             site = await api.get(f"/v1/sites/{former}")
             firing = [alert async for alert in api.list("/v1/alerts", site=former, state="firing")]
         assert "replay of 2019-03-10" in site["name"]

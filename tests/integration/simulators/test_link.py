@@ -10,26 +10,26 @@ import aiomqtt
 import pytest
 
 from app.standalone.private_mosquitto import PrivateMosquitto
-from simulators.mqtt import Link, linked, topic
-from simulators.target import Broker
+from simulators.mqtt import MqttLink, linked, topic
+from simulators.target import BrokerTarget
 from tests.conftest import ACCOUNTS
 from tests.scenarios.processes import until
 
 
 @pytest.fixture
-def broker(mosquitto: PrivateMosquitto) -> Broker:
-    return Broker(mosquitto.host, mosquitto.port, "gateway", ACCOUNTS["gateway"])
+def broker(mosquitto: PrivateMosquitto) -> BrokerTarget:
+    return BrokerTarget(mosquitto.host, mosquitto.port, "gateway", ACCOUNTS["gateway"])
 
 
 class Proxy:
     """A TCP proxy whose connections can be cut."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: BrokerTarget) -> None:
         self._broker = broker
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
-    async def start(self) -> Broker:
+    async def start(self) -> BrokerTarget:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return replace(self._broker, port=self._server.sockets[0].getsockname()[1])
 
@@ -64,17 +64,19 @@ async def _count(got: Collection[int], wanted: int) -> bool:
     return len(got) >= wanted
 
 
-async def test_everything_arrives_although_the_connection_is_cut_again_and_again(broker: Broker) -> None:
+async def test_everything_arrives_although_the_connection_is_cut_again_and_again(
+    broker: BrokerTarget,
+) -> None:
     proxy = Proxy(broker)
     through = await proxy.start()
     got: set[int] = set()
     reading = replace(broker, username="ingest", password=ACCOUNTS["ingest"])
-    reader = Link(
+    reader = MqttLink(
         reading,
         subscribe=[topic("link-1", "telemetry")],
         receive=lambda _name, payload: got.add(int(payload)),
     )
-    writer = Link(through, window=10)
+    writer = MqttLink(through, window=10)
     async with linked([reader, writer]):
         for number in range(600):
             await writer.submit(topic("link-1", "telemetry"), str(number).encode())
@@ -88,15 +90,15 @@ async def test_everything_arrives_although_the_connection_is_cut_again_and_again
     assert writer.connections >= 4
 
 
-async def test_messages_of_one_link_keep_their_order(broker: Broker) -> None:
+async def test_messages_of_one_link_keep_their_order(broker: BrokerTarget) -> None:
     got: list[int] = []
     reading = replace(broker, username="ingest", password=ACCOUNTS["ingest"])
-    reader = Link(
+    reader = MqttLink(
         reading,
         subscribe=[topic("link-2", "telemetry")],
         receive=lambda _name, payload: got.append(int(payload)),
     )
-    writer = Link(broker, window=50)
+    writer = MqttLink(broker, window=50)
     async with linked([reader, writer]):
         for number in range(500):
             await writer.submit(topic("link-2", "telemetry"), str(number).encode())
@@ -106,31 +108,31 @@ async def test_messages_of_one_link_keep_their_order(broker: Broker) -> None:
     assert got == list(range(500))
 
 
-async def test_a_refused_password_is_renewed_after_a_few_tries(broker: Broker) -> None:
+async def test_a_refused_password_is_renewed_after_a_few_tries(broker: BrokerTarget) -> None:
     asked: list[float] = []
 
     async def renew() -> str:
         asked.append(time.monotonic())
         return ACCOUNTS["gateway"]
 
-    link = Link(replace(broker, password="wrong"), renew=renew)
+    link = MqttLink(replace(broker, password="wrong"), renew=renew)
     async with linked([link], wait_s=20):
         await link.publish(topic("link-3", "telemetry"), b"1")
     assert len(asked) == 1
 
 
-async def test_a_renewal_that_fails_ends_the_link_with_its_reason(broker: Broker) -> None:
+async def test_a_renewal_that_fails_ends_the_link_with_its_reason(broker: BrokerTarget) -> None:
     async def renew() -> str:
         raise LookupError("the box is gone")
 
-    link = Link(replace(broker, password="wrong"), renew=renew)
+    link = MqttLink(replace(broker, password="wrong"), renew=renew)
     with pytest.raises(LookupError, match="gone"):
         async with linked([link], wait_s=20):
             pass
 
 
-async def test_the_status_is_retained_and_leaving_takes_no_time(broker: Broker) -> None:
-    link = Link(broker, status_of="link-4")
+async def test_the_status_is_retained_and_leaving_takes_no_time(broker: BrokerTarget) -> None:
+    link = MqttLink(broker, status_of="link-4")
     async with linked([link]):
         assert await retained(broker, "link-4") == "online"
         started = time.monotonic()
@@ -143,7 +145,7 @@ async def test_the_status_is_retained_and_leaving_takes_no_time(broker: Broker) 
         await client.publish(topic("link-4", "status"), b"", qos=1, retain=True)
 
 
-async def retained(broker: Broker, box: str) -> str:
+async def retained(broker: BrokerTarget, box: str) -> str:
     """The state in a box's retained status."""
     async with (
         asyncio.timeout(10),

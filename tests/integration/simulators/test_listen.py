@@ -16,9 +16,9 @@ from fastapi import FastAPI
 
 from app.notifications.stream.event_stream import StreamCursor
 from app.platform.db.database import Database
-from simulators.listen import Wish, follow
+from simulators.listen import StreamFilter, follow
 from simulators.rest import ApiError
-from simulators.target import Target, TargetError
+from simulators.target import StackTarget, TargetError
 from tests.conftest import Tenant
 from tests.faults.proxy import proxied
 from tests.integration.notifications.helpers import alert_event, event, until
@@ -46,7 +46,7 @@ async def test_it_goes_on_after_a_break(
     organisation = UUID(tenant.id)
     async with serving(application) as url, proxied("127.0.0.1", int(url.rpartition(":")[2])) as proxy:
         address = f"http://127.0.0.1:{proxy.port}"
-        wish = Wish(types=("alert.firing", "alert.resolved"), count=3)
+        wish = StreamFilter(types=("alert.firing", "alert.resolved"), count=3)
         following = asyncio.create_task(follow(address, tenant.key, wish, lines.append))
 
         async def answered() -> bool:
@@ -80,16 +80,16 @@ async def test_it_says_what_is_missing_and_what_is_refused(
     await tell(connection, event(UUID(tenant.id)))
     ancient = StreamCursor(0, datetime.now(UTC) - timedelta(days=30)).token(UUID(tenant.id))
     async with serving(application) as url:
-        wish = Wish(after=ancient, organisation="Tenant", count=1)
+        wish = StreamFilter(after=ancient, organisation="Tenant", count=1)
         assert await follow(url, admin_key, wish, lines.append) == 0
         assert any(line.startswith("events were MISSED: stream.reset") for line in lines)
         with pytest.raises(ApiError, match="invalid_cursor"):
-            await follow(url, tenant.key, Wish(after="x"), lines.append)
+            await follow(url, tenant.key, StreamFilter(after="x"), lines.append)
         with pytest.raises(TargetError, match="no organisation 'Nobody'"):
-            await follow(url, tenant.key, Wish(organisation="Nobody"), lines.append)
+            await follow(url, tenant.key, StreamFilter(organisation="Nobody"), lines.append)
 
 
-async def test_the_command(target: Target, tmp_path: Path, tenant: Tenant, database: Database) -> None:
+async def test_the_command(target: StackTarget, tmp_path: Path, tenant: Tenant, database: Database) -> None:
     # Without a run file, and without a word on a broker: address and key are enough.
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app", "simulate", "listen", "--run", str(tmp_path / "none.json")),

@@ -8,15 +8,15 @@ import asyncpg
 import pytest
 
 from simulators.cli import SHIPPED
-from simulators.replay import Pace
+from simulators.replay import ReplayPace
 from simulators.replay_job import ReplayJob, run
 from simulators.sensor_community import parse_time
-from simulators.target import Target
+from simulators.target import StackTarget
 from tests.scenarios.processes import RoleProcess
 
 MORNING = ReplayJob(
     data=SHIPPED,
-    pace=Pace(batch=20),
+    pace=ReplayPace(batch=20),
     since_us=parse_time("2019-03-10T06:00:00"),
     until_us=parse_time("2019-03-10T12:00:00"),
     repeat=1,
@@ -30,7 +30,7 @@ MORNING = ReplayJob(
 )
 
 
-async def rows(target: Target) -> int:
+async def rows(target: StackTarget) -> int:
     assert target.database is not None
     connection = await asyncpg.connect(target.database)
     try:
@@ -40,7 +40,7 @@ async def rows(target: Target) -> int:
 
 
 async def test_every_value_arrives_once_also_when_it_is_sent_again_after_the_passwords_were_lost(
-    target: Target, ingest: RoleProcess, capsys: pytest.CaptureFixture[str]
+    target: StackTarget, ingest: RoleProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert await run(target, MORNING) == 0
     stored = await rows(target)
@@ -49,7 +49,7 @@ async def test_every_value_arrives_once_also_when_it_is_sent_again_after_the_pas
     assert kept.stat().st_mode & 0o777 == 0o600
     kept.unlink()
     # Every box is found again, and nothing is stored twice.
-    assert await run(target, replace(MORNING, pace=Pace(batch=1), repeat=2)) == 0
+    assert await run(target, replace(MORNING, pace=ReplayPace(batch=1), repeat=2)) == 0
     assert await rows(target) == stored
     printed = capsys.readouterr().out
     assert "created now: 19" in printed
@@ -58,8 +58,8 @@ async def test_every_value_arrives_once_also_when_it_is_sent_again_after_the_pas
     assert ingest.role == "ingest"
 
 
-async def test_a_killed_consumer_loses_nothing(target: Target, ingest: RoleProcess) -> None:
-    replaying = asyncio.create_task(run(target, replace(MORNING, pace=Pace(speed=5_400, batch=1))))
+async def test_a_killed_consumer_loses_nothing(target: StackTarget, ingest: RoleProcess) -> None:
+    replaying = asyncio.create_task(run(target, replace(MORNING, pace=ReplayPace(speed=5_400, batch=1))))
     await asyncio.sleep(1.5)
     await ingest.kill()
     await asyncio.sleep(0.3)
@@ -68,7 +68,7 @@ async def test_a_killed_consumer_loses_nothing(target: Target, ingest: RoleProce
 
 
 async def test_a_changed_and_an_invented_value_are_noticed_and_a_shift_is_accounted_for(
-    target: Target, ingest: RoleProcess, capsys: pytest.CaptureFixture[str]
+    target: StackTarget, ingest: RoleProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ingest.role == "ingest"
     hour = replace(MORNING, until_us=parse_time("2019-03-10T07:00:00"), patience_s=0.5)

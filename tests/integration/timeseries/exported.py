@@ -26,7 +26,7 @@ VALUES = (
 
 
 @dataclass
-class Written:
+class ExportedFile:
     """What was written, in the order of the files."""
 
     rows: list[Row]
@@ -37,7 +37,7 @@ class Written:
         return [row for row in self.rows if row[0] in boxes]
 
 
-async def write(tenant: Tenant, site_id: str) -> Written:
+async def write(tenant: Tenant, site_id: str) -> ExportedFile:
     """Make the boxes, and send their samples; one before the span and one at its end are not of it."""
     body = {
         "name": "Quai",
@@ -61,7 +61,7 @@ async def write(tenant: Tenant, site_id: str) -> Written:
         samples = [{"time": time.isoformat(), "values": values} for time, values in sent]
         answer = await tenant.client.post("/v1/telemetry", json={"box": box, "samples": samples})
         assert answer.json()["stored"] == len(samples), answer.text
-    return Written(rows, sites, places)
+    return ExportedFile(rows, sites, places)
 
 
 async def fill(database_url: str, box: str, rows: int, *, first: int = 1) -> None:

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.timeseries.exports import export_parts, parquet_format, row_slice_reader
 from tests.conftest import Tenant, client_of
-from tests.integration.timeseries.exported import PATH, SPAN, START, Row, Written, export, fill, write
+from tests.integration.timeseries.exported import PATH, SPAN, START, ExportedFile, Row, export, fill, write
 from tests.integration.timeseries.geojson import points_of
 
 METRICS = ["pm2_5", "temperature", "pressure", "laeq"]
@@ -28,7 +28,7 @@ TEXTS = ("csv", "ndjson", "geojson")
 
 
 @pytest.fixture
-async def written(tenant: Tenant, site_id: str) -> Written:
+async def written(tenant: Tenant, site_id: str) -> ExportedFile:
     return await write(tenant, site_id)
 
 
@@ -49,7 +49,7 @@ def rows_of_csv(text: str) -> tuple[list[str], list[Row]]:
 
 @pytest.mark.usefixtures("_small_slices")
 async def test_csv_has_what_was_written_in_the_order_of_box_and_time(
-    tenant: Tenant, written: Written
+    tenant: Tenant, written: ExportedFile
 ) -> None:
     answer = await export(tenant.client)
     assert answer.headers["content-type"] == "text/csv; charset=utf-8; header=present"
@@ -66,7 +66,7 @@ async def test_csv_has_what_was_written_in_the_order_of_box_and_time(
 
 
 @pytest.mark.usefixtures("_small_slices")
-async def test_ndjson_has_samples_as_they_are_sent(tenant: Tenant, written: Written) -> None:
+async def test_ndjson_has_samples_as_they_are_sent(tenant: Tenant, written: ExportedFile) -> None:
     answer = await export(tenant.client, format="ndjson")
     assert answer.headers["content-type"] == "application/x-ndjson"
     found = [json.loads(line) for line in answer.text.splitlines()]
@@ -76,7 +76,7 @@ async def test_ndjson_has_samples_as_they_are_sent(tenant: Tenant, written: Writ
 
 
 @pytest.mark.usefixtures("_small_slices")
-async def test_geojson_is_that_of_rfc_7946(tenant: Tenant, written: Written) -> None:
+async def test_geojson_is_that_of_rfc_7946(tenant: Tenant, written: ExportedFile) -> None:
     answer = await export(tenant.client, format="geojson")
     assert answer.headers["content-type"] == "application/geo+json"
     found = []
@@ -92,7 +92,7 @@ async def test_geojson_is_that_of_rfc_7946(tenant: Tenant, written: Written) -> 
 
 
 @pytest.mark.usefixtures("_small_slices")
-async def test_parquet_has_types_units_and_the_stored_floats(tenant: Tenant, written: Written) -> None:
+async def test_parquet_has_types_units_and_the_stored_floats(tenant: Tenant, written: ExportedFile) -> None:
     answer = await export(tenant.client, format="parquet")
     assert answer.headers["content-type"] == "application/vnd.apache.parquet"
     file = pq.ParquetFile(io.BytesIO(answer.content))
@@ -195,7 +195,7 @@ async def test_parts_are_files_of_their_own_and_the_whole_together(
     assert last.json() == {"data": [], "next": None}
 
 
-async def test_sites_boxes_and_metrics_narrow(tenant: Tenant, written: Written, site_id: str) -> None:
+async def test_sites_boxes_and_metrics_narrow(tenant: Tenant, written: ExportedFile, site_id: str) -> None:
     async def rows(**params: Any) -> list[Row]:  # noqa: ANN401 (a query)
         return rows_of_csv((await export(tenant.client, **params)).text)[1]
 
@@ -213,7 +213,7 @@ async def test_sites_boxes_and_metrics_narrow(tenant: Tenant, written: Written, 
 
 
 async def test_each_sees_its_own(
-    application: FastAPI, api: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant, written: Written
+    application: FastAPI, api: httpx.AsyncClient, tenant: Tenant, other_tenant: Tenant, written: ExportedFile
 ) -> None:
     theirs = written.sites["-minus"]
     assert rows_of_csv((await export(other_tenant.client)).text) == (["box", "site", "time"], [])
@@ -294,7 +294,7 @@ async def test_what_is_refused_is_so_before_the_first_byte(tenant: Tenant) -> No
     assert (await tenant.client.get(PATH)).status_code == 200, "and its place is free again"
 
 
-async def test_far_ends_of_time_are_exported_too(tenant: Tenant, written: Written) -> None:
+async def test_far_ends_of_time_are_exported_too(tenant: Tenant, written: ExportedFile) -> None:
     ends = {"from": "0001-01-01T00:00:00Z", "to": "9999-12-31T23:59:59.999999Z"}
     for more in ({}, {"metric": METRICS, "after": "-minus,2000-01-01T00:00:00Z"}):
         text = (await export(tenant.client, **ends, **more)).text

@@ -13,7 +13,7 @@ from app.acoustics.linked_events import compute_horizon_us
 from app.acoustics.localisation_inputs import BoxPosition
 from app.acoustics.sound_events import SoundEvent, SoundIncident
 from bench import acoustic
-from bench.acoustic_world import Faults
+from bench.acoustic_world import SimulatedFaults
 from tests.unit.acoustics.scene import PISTOL, SETTINGS, SPEED, START_US, boxes_at, events_of, heard
 
 BOXES = boxes_at()
@@ -185,8 +185,12 @@ def test_a_box_that_is_not_known_is_refused() -> None:
 
 
 def test_simulated_shots_that_overlap_are_told_apart() -> None:
-    pairs = acoustic.measure(acoustic.two, 12, Faults(1.0), runs=12, seed=3)
-    bursts = acoustic.measure(acoustic.burst, 6, Faults(1.0), runs=12, seed=3)
+    pairs = acoustic.measure_localisation(
+        acoustic.simulate_two_shots, 12, SimulatedFaults(1.0), runs=12, seed=3
+    )
+    bursts = acoustic.measure_localisation(
+        acoustic.simulate_automatic_fire, 6, SimulatedFaults(1.0), runs=12, seed=3
+    )
     assert pairs.merged + pairs.split <= 1
     assert bursts.rounds >= 11
 

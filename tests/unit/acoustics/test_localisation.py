@@ -15,7 +15,7 @@ from app.acoustics.localisation_inputs import BoxPosition, SoundArrival
 from app.acoustics.localisation_results import LocalisationResult, SourcePosition
 from app.acoustics.tangent_plane import TangentPlane
 from bench import acoustic
-from bench.acoustic_world import Faults
+from bench.acoustic_world import SimulatedFaults
 from tests.unit.acoustics.scene import (
     FRAME,
     PLACES,
@@ -257,7 +257,9 @@ def test_calls_that_make_no_sense_are_refused() -> None:
 
 @pytest.mark.parametrize(("boxes", "clock_ms", "runs"), [(6, 1.0, 150), (12, 0.1, 80)])
 def test_the_ellipse_holds_what_it_says(boxes: int, clock_ms: float, runs: int) -> None:
-    cell = acoustic.measure(acoustic.one, boxes, Faults(clock_ms), runs=runs, seed=7)
+    cell = acoustic.measure_localisation(
+        acoustic.simulate_one_shot, boxes, SimulatedFaults(clock_ms), runs=runs, seed=7
+    )
     share = sum(cell.covered) / len(cell.covered)
     # 95 % within three standard errors of a share of so many.
     assert abs(share - 0.95) < 3 * math.sqrt(0.95 * 0.05 / runs)

@@ -5,15 +5,15 @@ import random
 
 import mqtt5
 
-from bench.fleet_box import Box, Tally
+from bench.fleet_box import FleetBox, FleetTally
 
 
-def a_box(tally: Tally) -> Box:
-    return Box(7, "secret", ("127.0.0.1", 1), tally, random.Random(1))  # noqa: S311 (a box's values)
+def a_box(tally: FleetTally) -> FleetBox:
+    return FleetBox(7, "secret", ("127.0.0.1", 1), tally, random.Random(1))  # noqa: S311 (a box's values)
 
 
 def test_it_says_who_it_is_and_what_it_wants_to_hear() -> None:
-    box = a_box(Tally())
+    box = a_box(FleetTally())
     connect, _ = mqtt5.read(memoryview(box.connect))
     assert isinstance(connect, mqtt5.ConnectPacket)
     assert (connect.client_id, connect.username, connect.password) == (
@@ -27,7 +27,7 @@ def test_it_says_who_it_is_and_what_it_wants_to_hear() -> None:
 
 
 def test_a_sample_is_kept_until_it_is_named() -> None:
-    tally = Tally()
+    tally = FleetTally()
     box = a_box(tally)
     for _ in range(3):
         box.measure()

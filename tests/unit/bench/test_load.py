@@ -4,11 +4,21 @@ import json
 
 from app.catalogue.metrics import COLUMNS
 from app.ingest.codec.telemetry_codec import decode_http_telemetry, decode_singles
-from bench.load import METRICS, RANGES, Load, box_id, flat_message, http_body, rules, topic, vigie_message
+from bench.load import (
+    METRICS,
+    RANGES,
+    MessageLoad,
+    box_id,
+    flat_message,
+    http_body,
+    rules,
+    topic,
+    vigie_message,
+)
 
 _START_MS = 1_764_000_000_000
 _NOW_US = _START_MS * 1000 + 86_400_000_000
-_LOAD = Load(messages=20_000, boxes=100, start_ms=_START_MS)
+_LOAD = MessageLoad(messages=20_000, boxes=100, start_ms=_START_MS)
 
 
 def test_each_message_is_one_sample_of_its_own_identity() -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 import mqtt5
 import pytest
 
-from bench.publisher import CONNECTIONS, Account, encode_connect, encode_publish, publish
+from bench.publisher import CONNECTIONS, BrokerAccount, encode_connect, encode_publish, publish
 
 
 def test_a_publish_is_one_that_the_codec_reads() -> None:
@@ -21,7 +21,7 @@ def test_a_publish_is_one_that_the_codec_reads() -> None:
 
 
 def test_a_connect_is_one_that_the_codec_reads() -> None:
-    raw = encode_connect("bench-load-0", Account("127.0.0.1", 1, "gateway", "secret"))
+    raw = encode_connect("bench-load-0", BrokerAccount("127.0.0.1", 1, "gateway", "secret"))
     packet, length = mqtt5.read(memoryview(raw))
     assert isinstance(packet, mqtt5.ConnectPacket)
     assert length == len(raw)
@@ -66,7 +66,7 @@ async def test_every_message_is_sent_once(count: int) -> None:
     async with await loop.create_server(lambda: _Broker(came), "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         messages = [("vigie/v1/x/telemetry", str(number).encode()) for number in range(count)]
-        assert await publish(messages, Account("127.0.0.1", port, "gateway", "secret")) == count
+        assert await publish(messages, BrokerAccount("127.0.0.1", port, "gateway", "secret")) == count
     assert Counter(came) == Counter(payload for _, payload in messages)
 
 
@@ -79,4 +79,4 @@ async def test_a_refusal_is_an_error() -> None:
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(ConnectionError, match="20030087"):
-            await publish([("topic", b"")], Account("127.0.0.1", port, "gateway", "wrong"))
+            await publish([("topic", b"")], BrokerAccount("127.0.0.1", port, "gateway", "wrong"))

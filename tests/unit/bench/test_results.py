@@ -2,15 +2,15 @@
 
 import pytest
 
-from bench.results import Drain, middle, percentile, ratios
+from bench.results import DrainResult, middle, percentile, ratios
 
 
-def _drain(letter: str, seconds: float, failure: str | None = None) -> Drain:
-    return Drain(letter, 1_000, seconds=seconds, failure=failure)
+def _drain(letter: str, seconds: float, failure: str | None = None) -> DrainResult:
+    return DrainResult(letter, 1_000, seconds=seconds, failure=failure)
 
 
 def test_rates_and_cpu_are_by_message() -> None:
-    drain = Drain("e", 1_000, seconds=0.5, cpu={"consumer": 0.01})
+    drain = DrainResult("e", 1_000, seconds=0.5, cpu={"consumer": 0.01})
     assert drain.rate == 2_000
     assert drain.cpu_us("consumer") == pytest.approx(10)
     assert drain.cpu_us("mosquitto") == 0

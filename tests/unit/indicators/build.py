@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import ArrayLike
 
-from app.indicators.input_types import HourlySeries, TimeArray, ValueArray
-from app.indicators.period_selection import HOUR_US
+from app.indicators.input_types import HourlySeries
+from app.platform.kernel.array_types import FloatArray, IntArray
+from app.platform.kernel.instants import HOUR_US
 
 
 def us(text: str) -> int:
@@ -14,7 +15,7 @@ def us(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1_000_000
 
 
-def hours_from(start_us: int, count: int) -> TimeArray:
+def hours_from(start_us: int, count: int) -> IntArray:
     return start_us + HOUR_US * np.arange(count, dtype=np.int64)
 
 
@@ -33,6 +34,6 @@ def step_of(value: float) -> float:
     return float(np.nextafter(np.float32(value), np.float32(np.inf))) - float(np.float32(value))
 
 
-def energy(levels: ValueArray) -> float:
+def energy(levels: FloatArray) -> float:
     """The energy mean as the textbook writes it."""
     return float(10 * np.log10(np.mean(10 ** (levels / 10))))

@@ -14,7 +14,8 @@ from app.indicators.indoor_air import (
     compute_indoor_formaldehyde_week,
     convert_formaldehyde_ug_m3,
 )
-from app.indicators.period_selection import HOUR_US, TimePeriod, local_day_range
+from app.indicators.period_selection import TimePeriod, local_day_range
+from app.platform.kernel.instants import HOUR_US
 from tests.unit.indicators.build import constant, hourly, step_of, us
 
 START = us("2025-06-02T00:00")

@@ -11,7 +11,8 @@ from app.indicators.indoor_comfort import (
     dew_point,
     humidex_from_dew_point,
 )
-from app.indicators.period_selection import HOUR_US, TimePeriod
+from app.indicators.period_selection import TimePeriod
+from app.platform.kernel.instants import HOUR_US
 from tests.unit.indicators.build import constant, hourly, step_of, us
 
 START = us("2025-06-02T00:00")

@@ -17,7 +17,6 @@ from app.indicators.input_types import (
     compute_period_mean,
 )
 from app.indicators.period_selection import (
-    HOUR_US,
     TimePeriod,
     last_of_month,
     local_day,
@@ -25,6 +24,7 @@ from app.indicators.period_selection import (
     local_year,
     resolve_local_time,
 )
+from app.platform.kernel.instants import HOUR_US
 from app.presentation.translation import BilingualText
 from tests.unit.indicators.build import hourly, us
 

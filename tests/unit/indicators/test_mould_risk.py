@@ -15,7 +15,8 @@ from app.indicators.mould_risk import (
     compute_mould_index,
     critical_humidity,
 )
-from app.indicators.period_selection import HOUR_US, TimePeriod
+from app.indicators.period_selection import TimePeriod
+from app.platform.kernel.instants import HOUR_US
 from tests.unit.indicators.build import constant, hourly, step_of, us
 
 START = us("2025-01-01T00:00")

@@ -12,7 +12,8 @@ from app.indicators.noise_emergence import (
     emergence_limit_db,
     is_night,
 )
-from app.indicators.period_selection import HOUR_US, TimePeriod
+from app.indicators.period_selection import TimePeriod
+from app.platform.kernel.instants import HOUR_US
 from tests.unit.indicators.build import energy, us
 
 PARIS = ZoneInfo("Europe/Paris")

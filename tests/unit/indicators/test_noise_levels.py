@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.indicators.index_results import IndexResult
-from app.indicators.input_types import SoundLevels, ValueArray
+from app.indicators.input_types import SoundLevels
 from app.indicators.noise_levels import (
     DAY_PARTS,
     combine_day_parts,
@@ -22,7 +22,9 @@ from app.indicators.noise_levels import (
     energy_mean,
     noise_day,
 )
-from app.indicators.period_selection import HOUR_US, TimePeriod, local_day, local_year
+from app.indicators.period_selection import TimePeriod, local_day, local_year
+from app.platform.kernel.array_types import FloatArray
+from app.platform.kernel.instants import HOUR_US
 from tests.unit.indicators.build import energy, us
 
 STREET = Path(__file__).parents[2] / "data" / "noise" / "laeq_1min.csv.xz"
@@ -294,7 +296,7 @@ LEVELS = st.lists(st.floats(-30, 200), min_size=1, max_size=30).map(np.array)
 
 @settings(max_examples=50, deadline=None)
 @given(LEVELS)
-def test_the_energy_mean_lies_between_the_arithmetic_mean_and_the_highest(values: ValueArray) -> None:
+def test_the_energy_mean_lies_between_the_arithmetic_mean_and_the_highest(values: FloatArray) -> None:
     found = energy_mean(values)
     assert values.mean() - 1e-9 <= found <= values.max() + 1e-9
     assert found == pytest.approx(energy(values), abs=1e-9)

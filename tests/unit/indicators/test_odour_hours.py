@@ -15,7 +15,8 @@ from app.indicators.odour_hours import (
     find_odour_episodes,
     summarise_odour_episodes,
 )
-from app.indicators.period_selection import HOUR_US, TimePeriod
+from app.indicators.period_selection import TimePeriod
+from app.platform.kernel.instants import HOUR_US
 from tests.unit.indicators.build import step_of, us
 
 START = us("2025-06-02T10:00")

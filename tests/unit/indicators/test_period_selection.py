@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.indicators.period_selection import (
-    HOUR_US,
     MIN_LENGTH_US,
     DatedPeriod,
     PeriodLength,
@@ -18,6 +17,7 @@ from app.indicators.period_selection import (
     periods_ending_in,
     periods_starting_in,
 )
+from app.platform.kernel.instants import HOUR_US
 from tests.unit.indicators.build import us
 
 PARIS = ZoneInfo("Europe/Paris")

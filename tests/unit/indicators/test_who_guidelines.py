@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.indicators.input_types import running_means
-from app.indicators.period_selection import HOUR_US, local_day, local_day_range, local_year
+from app.indicators.period_selection import local_day, local_day_range, local_year
 from app.indicators.who_guidelines import (
     FEW_SEASONS_NOTE,
     compute_who_24h,
@@ -16,6 +16,7 @@ from app.indicators.who_guidelines import (
     compute_who_o3_peak_season,
     compute_who_year,
 )
+from app.platform.kernel.instants import HOUR_US
 from tests.unit.indicators.build import constant, hourly, step_of, us
 
 PARIS = ZoneInfo("Europe/Paris")

@@ -7,7 +7,7 @@ import aiomqtt
 import pytest
 
 from app.ingest.codec.batch_decoder import decode_batch
-from app.ingest.sources.source_options import TOPICS
+from app.ingest.sources.reconnecting_mqtt_source import TOPICS
 from app.registry.broker_password_file import make_account_username
 from app.standalone.mosquitto_config import ACCESS_RULES
 

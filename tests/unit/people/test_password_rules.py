@@ -57,6 +57,10 @@ def test_long_ones_that_are_nobodys_are_taken_whatever_they_are_made_of(password
         "vigievigievigie",
         "administrator",
         "\u00e9" * 12,
+        "basketball123",
+        "B@sketball2026!",
+        "iloveyouforever",
+        "Charlotte1234",
     ],
 )
 def test_what_everybody_tries_is_refused(password: str) -> None:

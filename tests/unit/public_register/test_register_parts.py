@@ -57,6 +57,7 @@ from app.public_register.register_search import SiteSearchQuery, search_sites
 from app.public_register.site_list_page import render_index_page
 from app.public_register.ttl_cache import CachedResponse, TtlCache
 from app.registry.retention_settings import RetentionSettings
+from app.registry.spreadsheet_csv import escape_formula
 
 NOW: Final = datetime(2026, 11, 27, 12, tzinfo=UTC)
 SITE: Final = UUID("0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11")
@@ -142,8 +143,8 @@ def test_a_table_has_no_formula_and_its_numbers_stay_numbers() -> None:
     assert row["controller"] == "'=1+1"
     assert (row["longitude"], row["boxes"], row["standing"]) == ("1.4437", "1", "in_force")
     assert text.endswith("\r\n")
-    assert csv_tables.escape_formula("-5") == "'-5"
-    assert csv_tables.escape_formula("a-5") == "a-5"
+    assert escape_formula("-5") == "'-5"
+    assert escape_formula("a-5") == "a-5"
 
 
 def test_a_feed_has_what_rfc_4287_asks_for() -> None:

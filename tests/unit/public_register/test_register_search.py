@@ -12,9 +12,7 @@ from app.public_register.register_formats import RegisterFormatter
 from app.public_register.register_model import PublishedSite, RegisterSnapshot
 from app.public_register.register_search import (
     UNDECLARED,
-    GeoPoint,
     SiteSearchQuery,
-    compute_distance_m,
     parse_coordinates,
     search_sites,
 )
@@ -76,13 +74,6 @@ def test_a_place_is_read_as_people_write_it(text: str, place: tuple[float, float
 @given(st.text(max_size=100))
 def test_no_text_is_too_odd_for_a_search(text: str) -> None:
     search_sites(REGISTER, SiteSearchQuery(text))
-
-
-def test_a_distance_is_that_of_a_sphere() -> None:
-    # A degree of a meridian; Toulouse and Aberdeen lie 1,527 km apart.
-    assert compute_distance_m(GeoPoint(0, 0), GeoPoint(1, 0)) == pytest.approx(111_195, rel=1e-4)
-    assert compute_distance_m(GeoPoint(0, 179.5), GeoPoint(0, -179.5)) == pytest.approx(111_195, rel=1e-4)
-    assert compute_distance_m(GeoPoint(90, 0), GeoPoint(-90, 0)) == pytest.approx(20_015_115, rel=1e-4)
 
 
 def test_what_is_near_comes_first_and_the_nearest_where_nothing_is() -> None:

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from app.catalogue.metrics import COLUMNS, INDEX
 from app.catalogue.purposes import PURPOSE_BY_METRIC, PURPOSES_BY_NAME, SAMPLE_PURPOSES
-from app.registry.retention_settings import DAY_US, RetentionSettings, SampleAgeLimits
+from app.platform.kernel.instants import DAY_US
+from app.registry.retention_settings import RetentionSettings, SampleAgeLimits
 
 _DAYS = st.none() | st.integers(1, 400)
 _RETENTION = st.builds(

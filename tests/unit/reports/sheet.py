@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import tinyhtml5
 
-from app.indicators.period_selection import HOUR_US, DatedPeriod
+from app.indicators.period_selection import DatedPeriod
+from app.platform.kernel.instants import HOUR_US
 from app.reports.report_input import (
     AlertStatistics,
     FlagCounts,

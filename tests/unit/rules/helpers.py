@@ -83,7 +83,7 @@ def compiled(
     )
 
 
-class Thing(NamedTuple):
+class RuleInput(NamedTuple):
     """A sample or an event of a box, at an instant."""
 
     box: int
@@ -92,7 +92,7 @@ class Thing(NamedTuple):
     event: tuple[str, BoxEvent] | None = None
 
 
-class Told(NamedTuple):
+class ExpectedTransition(NamedTuple):
     """A transition without its random parts."""
 
     kind: str
@@ -105,9 +105,9 @@ class Told(NamedTuple):
     sequence: int
 
 
-def told(transition: AlertTransition) -> Told:
+def told(transition: AlertTransition) -> ExpectedTransition:
     """What is compared of a transition."""
-    return Told(
+    return ExpectedTransition(
         transition.kind,
         transition.rule_id.int,
         transition.box_key,
@@ -119,12 +119,12 @@ def told(transition: AlertTransition) -> Told:
     )
 
 
-def by_rule(found: Iterable[Told]) -> list[Told]:
+def by_rule(found: Iterable[ExpectedTransition]) -> list[ExpectedTransition]:
     """The history of each rule on each box, one after the other."""
     return sorted(found, key=lambda step: (step.rule, step.box or 0))
 
 
-class Stage:
+class RuleStage:
     """Rules on the boxes of a site, with all that came so far.
 
     Args:
@@ -212,7 +212,7 @@ class Stage:
             if key == box_key
         }
 
-    def batch(self, things: Sequence[Thing]) -> list[Told]:
+    def batch(self, things: Sequence[RuleInput]) -> list[ExpectedTransition]:
         """Lead a batch through the gates, then on the walk; returns what is told of it."""
         found: list[tuple[float, AlertTransition]] = []
         for key, track in self.tracks.items():
@@ -227,7 +227,7 @@ class Stage:
             walk.take(EvaluatorInput(place, *thing))
         return self._tell(found + walk.found)
 
-    def _store(self, thing: Thing) -> None:
+    def _store(self, thing: RuleInput) -> None:
         """Keep what is on time."""
         for column, value in enumerate(thing.values or ()):
             if value is not None:
@@ -240,13 +240,13 @@ class Stage:
             if not events or events[-1].time_us < thing.time_us:
                 events.append(event)
 
-    def _tell(self, found: list[tuple[float, AlertTransition]]) -> list[Told]:
+    def _tell(self, found: list[tuple[float, AlertTransition]]) -> list[ExpectedTransition]:
         found.sort(key=lambda entry: entry[0])
         transitions = [transition for _, transition in found]
         self.transitions += transitions
         return [told(transition) for transition in transitions]
 
-    def tick(self, minute: float) -> list[Told]:
+    def tick(self, minute: float) -> list[ExpectedTransition]:
         """Let happen what is due up to then."""
         walk = StatefulEvaluator(self.tracks, self.site, self.new_id)
         walk.catch_up(at(minute))
@@ -258,16 +258,22 @@ class Stage:
         found = min((due for track in tracks if (due := find_next_due_us(track)) is not None), default=None)
         return None if found is None else (found - START) / MINUTE
 
-    def sample(self, minute: float, box: int = 1, **given: float) -> list[Told]:
+    def sample(self, minute: float, box: int = 1, **given: float) -> list[ExpectedTransition]:
         """One sample."""
-        return self.batch([Thing(box, at(minute), row(**given))])
+        return self.batch([RuleInput(box, at(minute), row(**given))])
 
-    def event(self, minute: float, kind: str = "gunshot", box: int = 1, **candidate: Any) -> list[Told]:  # noqa: ANN401 (as JSON)
+    def event(
+        self,
+        minute: float,
+        kind: str = "gunshot",
+        box: int = 1,
+        **candidate: Any,  # noqa: ANN401 (of any type)
+    ) -> list[ExpectedTransition]:
         """One event, with one candidate if anything is said of it."""
         return self.batch([event(minute, kind, box, [candidate] if candidate else [])])
 
     @property
-    def told(self) -> list[Told]:
+    def told(self) -> list[ExpectedTransition]:
         """All that was told."""
         return [told(transition) for transition in self.transitions]
 
@@ -278,11 +284,11 @@ def move(view: BoxView, time_us: int, values: Row) -> None:
         view.take(time_us, values, fresh)
 
 
-def event(minute: float, kind: str, box: int, candidates: Sequence[Mapping[str, Any]]) -> Thing:
+def event(minute: float, kind: str, box: int, candidates: Sequence[Mapping[str, Any]]) -> RuleInput:
     """An event as a thing that comes."""
-    return Thing(box, at(minute), None, (kind, BoxEvent(at(minute), candidates)))
+    return RuleInput(box, at(minute), None, (kind, BoxEvent(at(minute), candidates)))
 
 
-def brief(found: Iterable[Told]) -> list[tuple[str, float]]:
+def brief(found: Iterable[ExpectedTransition]) -> list[tuple[str, float]]:
     """(kind, minute) of each."""
     return [(step.kind, step.minute) for step in found]

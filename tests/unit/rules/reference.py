@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from app.catalogue.metrics import COLUMNS
 from app.platform.kernel.instants import to_datetime
 from app.rules.engine.box_and_site_views import BoxFacts
-from tests.unit.rules.helpers import MINUTE, START, Definition, Thing, Told
+from tests.unit.rules.helpers import MINUTE, START, Definition, ExpectedTransition, RuleInput
 
 type Answer = bool | None
 type Verdict = tuple[Answer, Answer]
@@ -58,7 +58,7 @@ def _or(answers: Sequence[Answer]) -> Answer:
     return None if any(answer is None for answer in answers) else False
 
 
-class World:
+class ReferenceWorld:
     """All that is known of the boxes of a site."""
 
     def __init__(
@@ -109,11 +109,16 @@ class World:
         return False
 
 
-class Judge:
+class ReferenceEvaluator:
     """Says of a condition whether it raises and holds."""
 
     def __init__(
-        self, world: World, max_age: Fraction, scope: Mapping[str, Sequence[str]] | None, *, whole: bool
+        self,
+        world: ReferenceWorld,
+        max_age: Fraction,
+        scope: Mapping[str, Sequence[str]] | None,
+        *,
+        whole: bool,
     ) -> None:
         self.world = world
         self.max_age = max_age
@@ -300,10 +305,10 @@ class _Level:
             self.rest()
 
 
-class Slow:
+class ReferenceRule:
     """One rule on one box, or on the site as a whole."""
 
-    def __init__(self, number: int, definition: Definition, subject: Subject, world: World) -> None:
+    def __init__(self, number: int, definition: Definition, subject: Subject, world: ReferenceWorld) -> None:
         self.number = number
         self.subject = subject
         self.world = world
@@ -317,7 +322,7 @@ class Slow:
             for place in self._reach(level["condition"], [] if subject is None else [subject])
         ]
         max_age = _length(definition.get("max_age", "PT3600S"))
-        self.judge = Judge(world, max_age, self.scope, whole=subject is None)
+        self.judge = ReferenceEvaluator(world, max_age, self.scope, whole=subject is None)
         self.timed = any("event" in leaf or "no_data" in leaf for leaf in leaves)
         conditions = [level["condition"] for level in definition["levels"]]
         self.ripens = any("no_data" in leaf for leaf in leaves) or (
@@ -325,7 +330,7 @@ class Slow:
         )
         self.looked = -1
         self.alert: tuple[int, int, int] | None = None  # level, since, sequence
-        self.found: list[Told] = []
+        self.found: list[ExpectedTransition] = []
 
     @property
     def resting(self) -> bool:
@@ -429,20 +434,22 @@ class Slow:
     def _say(self, kind: str, minute: int, reason: str, alert: tuple[int, int, int]) -> None:
         self.alert = alert
         severity = self.levels[alert[0]].severity
-        self.found.append(Told(kind, self.number, self.subject, minute, severity, reason, alert[1], alert[2]))
+        self.found.append(
+            ExpectedTransition(kind, self.number, self.subject, minute, severity, reason, alert[1], alert[2])
+        )
 
 
 def reference(
     definitions: Mapping[int, Definition],
     boxes: Sequence[BoxFacts],
-    things: Sequence[Thing],
+    things: Sequence[RuleInput],
     until: int,
     *,
     timezone: str = "UTC",
     site_attributes: Mapping[str, Any] | None = None,
-) -> list[Told]:
+) -> list[ExpectedTransition]:
     """What rules tell of things that come in this order, and then of the time up to `until`."""
-    world = World(boxes, site_attributes, timezone)
+    world = ReferenceWorld(boxes, site_attributes, timezone)
     rules = [rule for number, given in definitions.items() for rule in _slow(number, given, world)]
     for thing in things:
         minute = (thing.time_us - START) // MINUTE
@@ -479,12 +486,12 @@ def reference(
     return [step for rule in rules for step in rule.found]
 
 
-def _slow(number: int, definition: Definition, world: World) -> list[Slow]:
+def _slow(number: int, definition: Definition, world: ReferenceWorld) -> list[ReferenceRule]:
     conditions = [level["condition"] for level in definition["levels"]]
     if any(_has(condition, key) for condition in conditions for key in ("boxes", "box")):
-        return [Slow(number, definition, None, world)]
+        return [ReferenceRule(number, definition, None, world)]
     return [
-        Slow(number, definition, box, world)
+        ReferenceRule(number, definition, box, world)
         for box in world.boxes
         if world.takes(definition.get("scope"), box)
     ]

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from app.rules.engine.box_and_site_views import BoxFacts
-from tests.unit.rules.helpers import Definition, Thing, at, event, minutes, row
+from tests.unit.rules.helpers import Definition, RuleInput, at, event, minutes, row
 
 GAUGES = ("pm2_5", "temperature")
 LEVEL = "laeq"
@@ -151,7 +151,7 @@ def definition(draw: st.DrawFn, leaves: st.SearchStrategy[dict[str, Any]] | None
 
 
 @st.composite
-def _thing(draw: st.DrawFn, minute: int, boxes: Sequence[BoxFacts]) -> Thing:
+def _thing(draw: st.DrawFn, minute: int, boxes: Sequence[BoxFacts]) -> RuleInput:
     box = draw(st.sampled_from([boxes[0], *boxes])).key
     if not draw(st.integers(0, 3)):
         candidates = [
@@ -160,13 +160,13 @@ def _thing(draw: st.DrawFn, minute: int, boxes: Sequence[BoxFacts]) -> Thing:
         ]
         return event(minute, draw(st.sampled_from(KINDS)), box, candidates)
     names = draw(st.sampled_from([(*GAUGES, LEVEL), GAUGES[:1], GAUGES, (LEVEL,)]))
-    return Thing(box, at(minute), row(**{name: draw(NUMBERS) for name in names}))
+    return RuleInput(box, at(minute), row(**{name: draw(NUMBERS) for name in names}))
 
 
 @st.composite
 def things(
     draw: st.DrawFn, boxes: Sequence[BoxFacts] = BOXES, *, ordered: bool = False, most: int = 40
-) -> list[Thing]:
+) -> list[RuleInput]:
     """Samples and events as they come, in order or not, in the first hour."""
     found = []
     minute = 1

@@ -6,25 +6,25 @@ import pytest
 
 from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.stateful_evaluator import StatefulEvaluator
-from tests.unit.rules.helpers import Stage, Told, brief, single, told
+from tests.unit.rules.helpers import ExpectedTransition, RuleStage, brief, single, told
 
 PAIR = (BoxFacts(1, "box-1"), BoxFacts(2, "box-2"))
 ABOVE = {"metric": "co2", "operator": ">", "threshold": 1000, "clear": 800}
 SILENT = {"no_data": "PT5M"}
 
 
-def look_again(stage: Stage) -> list[Told]:
+def look_again(stage: RuleStage) -> list[ExpectedTransition]:
     walk = StatefulEvaluator(stage.tracks, stage.site, stage.new_id)
     walk.reevaluate_site()
     return [told(transition) for _, transition in walk.found]
 
 
-def after(*samples: tuple[float, int, float], of: dict[str, Any]) -> Stage:
+def after(*samples: tuple[float, int, float], of: dict[str, Any]) -> RuleStage:
     """These samples (minute, box, value), and then a rule."""
-    stage = Stage({}, PAIR)
+    stage = RuleStage({}, PAIR)
     for minute, box, value in samples:
         stage.sample(minute, box, co2=value)
-    made = Stage({1: single(of)}, PAIR)
+    made = RuleStage({1: single(of)}, PAIR)
     made.stored = stage.stored
     made.open_views()
     return made
@@ -46,7 +46,7 @@ def test_a_silence_begins_without_a_sample() -> None:
 
 
 def test_what_has_begun_ends_where_its_box_has_left() -> None:
-    stage = Stage({1: single({"boxes": ABOVE, "at_least": 1})}, PAIR)
+    stage = RuleStage({1: single({"boxes": ABOVE, "at_least": 1})}, PAIR)
     stage.sample(0, 1, co2=1200)
     assert brief(stage.sample(0, 2, co2=400)) == []
     stage.boxes = PAIR[1:]

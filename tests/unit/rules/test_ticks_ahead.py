@@ -3,7 +3,7 @@
 import pytest
 
 from app.rules.engine.box_and_site_views import BoxFacts
-from tests.unit.rules.helpers import Stage, brief, single
+from tests.unit.rules.helpers import RuleStage, brief, single
 
 PAIR = (BoxFacts(1, "box-1"), BoxFacts(2, "box-2"))
 FIVE = "PT5M"
@@ -11,7 +11,7 @@ PAIR_ONLY = {"boxes": ["box-1", "box-2"]}
 
 
 def test_a_sample_of_another_box_does_not_end_the_silence_of_a_site() -> None:
-    stage = Stage({1: single({"boxes": {"no_data": FIVE}, "at_least": 1})}, PAIR)
+    stage = RuleStage({1: single({"boxes": {"no_data": FIVE}, "at_least": 1})}, PAIR)
     stage.sample(0, 2, co2=400)
     for minute in (1, 2, 3, 4):
         stage.sample(minute, 1, co2=400)
@@ -27,7 +27,7 @@ def test_a_late_sample_of_one_box_does_not_end_the_silence_of_another() -> None:
         {"severity": "info", "condition": {"metric": "co2", "operator": ">", "threshold": 0, "box": "box-1"}},
         {"severity": "warning", "condition": {"boxes": {"no_data": FIVE}, "at_least": 1, "scope": PAIR_ONLY}},
     ]
-    stage = Stage({1: {"levels": levels}}, (*PAIR, BoxFacts(3, "box-3")))
+    stage = RuleStage({1: {"levels": levels}}, (*PAIR, BoxFacts(3, "box-3")))
     assert brief(stage.sample(0, 1, co2=400)) == [("firing", 0)]
     stage.sample(1, 2, co2=400)
     # Both boxes were silent for long enough when the third one, which the rule does not read, sent.
@@ -38,7 +38,7 @@ def test_a_late_sample_of_one_box_does_not_end_the_silence_of_another() -> None:
 
 def test_a_sample_of_another_metric_does_not_end_a_silence() -> None:
     parts = [{"no_data": FIVE, "metric": metric} for metric in ("co2", "laeq")]
-    stage = Stage({1: single({"any": parts})})
+    stage = RuleStage({1: single({"any": parts})})
     stage.sample(0, co2=400)
     stage.sample(1, laeq=50)
     assert brief(stage.tick(5.01)) == [("firing", 5)]
@@ -48,7 +48,7 @@ def test_a_sample_of_another_metric_does_not_end_a_silence() -> None:
 
 def test_an_event_that_has_left_its_window_does_not_fire_again() -> None:
     parts = [{"no_data": FIVE}, {"event": "gunshot", "window": "PT1M"}]
-    stage = Stage({1: single({"any": parts})})
+    stage = RuleStage({1: single({"any": parts})})
     stage.sample(1, co2=400)
     assert brief(stage.event(1.5)) == [("firing", 1.5)]
     assert brief(stage.tick(2.6)) == [("resolved", 2.5)]
@@ -57,7 +57,7 @@ def test_an_event_that_has_left_its_window_does_not_fire_again() -> None:
 
 @pytest.mark.parametrize("waits", ["PT0S", "PT3M"])
 def test_a_sample_of_the_box_that_was_silent_ends_it(waits: str) -> None:
-    stage = Stage({1: single({"no_data": FIVE, "for": waits})})
+    stage = RuleStage({1: single({"no_data": FIVE, "for": waits})})
     stage.sample(0, co2=400)
     ((_, fired),) = brief(stage.tick(60))
     assert brief(stage.sample(1, co2=400)) == [("resolved", fired)]

@@ -6,23 +6,25 @@ from itertools import pairwise
 
 import pytest
 
-from simulators.city import City, Pace, Throttle, payload, stream
+from simulators.city import RateThrottle, SendingPace, SimulatedCity, payload, stream
 from simulators.city_job import CityJob, start_of
-from simulators.faults import Faults, FaultyBox, Reading
+from simulators.faults import FaultShares, FaultyBox, FaultyReading
 
 
 def test_boxes_take_the_kinds_in_turn_each_at_a_place_of_its_own() -> None:
-    members = City(7).members()
+    members = SimulatedCity(7).members()
     assert [box.kind for box in members][:4] == ["street", "office", "airport", "street"]
     assert len({box.id for box in members}) == len({(box.longitude, box.latitude) for box in members}) == 7
-    assert members == City(7).members()
+    assert members == SimulatedCity(7).members()
 
 
 @pytest.mark.parametrize("batch", [1, 7, 100])
 def test_a_stream_sends_every_sample_once(batch: int) -> None:
-    city = City(1, interval_s=10)
+    city = SimulatedCity(1, interval_s=10)
     (box,) = city.members()
-    messages = list(stream(city, box, Pace(10**15, count=50, batch=batch), FaultyBox(1, box.id, Faults())))
+    messages = list(
+        stream(city, box, SendingPace(10**15, count=50, batch=batch), FaultyBox(1, box.id, FaultShares()))
+    )
     readings = [reading for _, message in messages for reading in message]
     assert [reading.seq for reading in readings] == list(range(50))
     assert all(b.time_us - a.time_us == 10_000_000 for a, b in pairwise(readings))
@@ -33,8 +35,8 @@ def test_a_stream_sends_every_sample_once(batch: int) -> None:
 
 def test_a_message_is_a_sample_or_a_batch() -> None:
     one, two = (
-        Reading(1, 1_700_000_000_000_000, {"co2": 5.0}),
-        Reading(2, 1_700_000_000_500_000, {"co2": 6.0}),
+        FaultyReading(1, 1_700_000_000_000_000, {"co2": 5.0}),
+        FaultyReading(2, 1_700_000_000_500_000, {"co2": 6.0}),
     )
     assert json.loads(payload([one])) == {"seq": 1, "time": "2023-11-14T22:13:20Z", "values": {"co2": 5.0}}
     batch = json.loads(payload([one, two]))["samples"]
@@ -46,7 +48,7 @@ def test_a_run_faster_than_time_ends_now() -> None:
 
     def job(*, start: int | None = None, speed: float = 1.0, count: int | None = None) -> CityJob:
         return CityJob(
-            City(1, interval_s=60), start, speed, count, 1, None, 1, gateway=True, organisation="o"
+            SimulatedCity(1, interval_s=60), start, speed, count, 1, None, 1, gateway=True, organisation="o"
         )
 
     assert start_of(job(), now) == now
@@ -56,11 +58,11 @@ def test_a_run_faster_than_time_ends_now() -> None:
 
 
 async def test_the_throttle_keeps_the_rate() -> None:
-    throttle = Throttle(200)
+    throttle = RateThrottle(200)
     started = time.monotonic()
     for _ in range(41):
         await throttle.turn()
     assert 0.19 <= time.monotonic() - started < 10
-    free = Throttle(None)
+    free = RateThrottle(None)
     for _ in range(1_000):
         await free.turn()

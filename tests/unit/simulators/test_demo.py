@@ -11,7 +11,17 @@ from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import parse_iso_duration
 from app.rules.definitions.schemas import RuleCreate
 from simulators.cli import SHIPPED
-from simulators.demo_places import ACK_BOX, EVENT_SITE, INTERVAL_S, PLACES, RULES, SITES, TREES, Place, Rule
+from simulators.demo_places import (
+    ACK_BOX,
+    EVENT_SITE,
+    INTERVAL_S,
+    PLACES,
+    RULES,
+    SITES,
+    TREES,
+    DemoBox,
+    DemoRule,
+)
 from simulators.demo_state import DemoState
 from simulators.patterns import Values, measure
 from simulators.sensor_community import load
@@ -20,7 +30,7 @@ DAYS = [1_763_971_200 + n * 86_400 * 13 for n in range(28)]
 """Midnights over a year, all weekdays among them."""
 
 
-def outcomes(rule: Rule, series: list[tuple[float, float]]) -> tuple[int, int]:
+def outcomes(rule: DemoRule, series: list[tuple[float, float]]) -> tuple[int, int]:
     """How often a rule fires and resolves on (seconds, value), by the contract's words."""
     wait = parse_iso_duration(rule.wait)
     sign = 1 if rule.operator == ">" else -1
@@ -43,7 +53,7 @@ def outcomes(rule: Rule, series: list[tuple[float, float]]) -> tuple[int, int]:
 
 
 @cache
-def measured(place: Place, at_s: int) -> Values:
+def measured(place: DemoBox, at_s: int) -> Values:
     """What a box of a place measures, whichever rule looks at it."""
     return measure(place.box(), at_s)
 
@@ -51,7 +61,9 @@ def measured(place: Place, at_s: int) -> Values:
 @pytest.mark.parametrize(
     "rule", [rule for rule in RULES if rule.site != "aberdeen"], ids=lambda rule: rule.name
 )
-def test_every_rule_of_a_synthetic_site_fires_and_resolves_within_a_quarter_of_an_hour(rule: Rule) -> None:
+def test_every_rule_of_a_synthetic_site_fires_and_resolves_within_a_quarter_of_an_hour(
+    rule: DemoRule,
+) -> None:
     for midnight in DAYS:
         for hour in (1, 8, 13, 18):
             start = midnight + hour * 3_600
@@ -74,7 +86,7 @@ def test_every_rule_of_a_synthetic_site_fires_and_resolves_within_a_quarter_of_a
 @pytest.mark.parametrize(
     "rule", [rule for rule in RULES if rule.site == "aberdeen"], ids=lambda rule: rule.name
 )
-def test_every_rule_of_aberdeen_fires_on_the_real_day(rule: Rule) -> None:
+def test_every_rule_of_aberdeen_fires_on_the_real_day(rule: DemoRule) -> None:
     stations, _ = load(SHIPPED)
     counts = [
         outcomes(

@@ -10,11 +10,11 @@ import pytest
 
 from simulators.cli import SHIPPED
 from simulators.demo_replay import DayReplay
-from simulators.enrol import Passwords
-from simulators.replay import Pace, Replay, box_id
-from simulators.rest import Api
-from simulators.sensor_community import Station, load
-from simulators.target import Broker
+from simulators.enrol import BoxPasswords
+from simulators.replay import ReplayPace, StationReplay, box_id
+from simulators.rest import ApiClient
+from simulators.sensor_community import SensorStation, load
+from simulators.target import BrokerTarget
 
 LONDON = ZoneInfo("Europe/London")
 NOON = datetime(2026, 11, 28, 12, tzinfo=LONDON).timestamp()
@@ -34,7 +34,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     """Sending is noted, and stops after three days."""
     noted = Sent()
 
-    async def run(replay: Replay) -> int:
+    async def run(replay: StationReplay) -> int:
         assert replay.delay_s is not None
         for station in replay.stations:
             box = box_id(replay.prefix, station)
@@ -47,15 +47,17 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
             raise asyncio.CancelledError
         return 0
 
-    monkeypatch.setattr(Replay, "run", run)
+    monkeypatch.setattr(StationReplay, "run", run)
     return noted
 
 
-async def replayed(stations: list[Station], reached: dict[str, int], say: Callable[[str], None]) -> None:
-    api = Api("http://127.0.0.1:1", "")
-    broker = Broker("127.0.0.1", 1, None, None, tls=False)
-    passwords = Passwords({}, lambda _known: None)
-    replay = Replay(api, broker, stations, "demo", passwords, Pace(batch=1), reached=reached)
+async def replayed(
+    stations: list[SensorStation], reached: dict[str, int], say: Callable[[str], None]
+) -> None:
+    api = ApiClient("http://127.0.0.1:1", "")
+    broker = BrokerTarget("127.0.0.1", 1, None, None, tls=False)
+    passwords = BoxPasswords({}, lambda _known: None)
+    replay = StationReplay(api, broker, stations, "demo", passwords, ReplayPace(batch=1), reached=reached)
     with pytest.raises(asyncio.CancelledError):
         await DayReplay(replay, SPEED, say, clock=lambda: NOON).run()
 

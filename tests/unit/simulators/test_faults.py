@@ -2,15 +2,15 @@
 
 from zoneinfo import ZoneInfo
 
-from simulators.faults import Faults, FaultyBox, Reading
-from simulators.patterns import Box, measure
+from simulators.faults import FaultShares, FaultyBox, FaultyReading
+from simulators.patterns import SyntheticBox, measure
 
-BOX = Box("b", "street", 3, 1.44, 43.6, ZoneInfo("Europe/Paris"))
+BOX = SyntheticBox("b", "street", 3, 1.44, 43.6, ZoneInfo("Europe/Paris"))
 
 
-def pass_all(faults: Faults, count: int = 2_000) -> tuple[list[list[Reading]], FaultyBox]:
+def pass_all(faults: FaultShares, count: int = 2_000) -> tuple[list[list[FaultyReading]], FaultyBox]:
     faulty = FaultyBox(3, "b", faults)
-    messages: list[list[Reading]] = []
+    messages: list[list[FaultyReading]] = []
     for seq in range(count):
         messages += faulty.passed(seq, seq * 60_000_000, measure(BOX, seq * 60.0))
     messages += faulty.released()
@@ -18,14 +18,14 @@ def pass_all(faults: Faults, count: int = 2_000) -> tuple[list[list[Reading]], F
 
 
 def test_without_faults_everything_passes_as_it_is() -> None:
-    messages, faulty = pass_all(Faults(), 100)
+    messages, faulty = pass_all(FaultShares(), 100)
     assert [message[0].seq for message in messages] == list(range(100))
-    assert messages[5][0] == Reading(5, 300_000_000, measure(BOX, 300.0))
+    assert messages[5][0] == FaultyReading(5, 300_000_000, measure(BOX, 300.0))
     assert faulty.counts.measured == 100
 
 
 def test_silence_takes_about_its_share_in_runs() -> None:
-    messages, faulty = pass_all(Faults(silence=0.3))
+    messages, faulty = pass_all(FaultShares(silence=0.3))
     assert 0.15 < faulty.counts.silent / 2_000 < 0.45
     assert len(messages) == 2_000 - faulty.counts.silent == faulty.counts.measured
     seqs = {message[0].seq for message in messages}
@@ -33,7 +33,7 @@ def test_silence_takes_about_its_share_in_runs() -> None:
 
 
 def test_duplicates_are_exact_repeats() -> None:
-    messages, faulty = pass_all(Faults(duplicates=0.2))
+    messages, faulty = pass_all(FaultShares(duplicates=0.2))
     assert 0.15 < faulty.counts.duplicated / 2_000 < 0.25
     assert len(messages) == 2_000 + faulty.counts.duplicated
     identities = {
@@ -43,7 +43,7 @@ def test_duplicates_are_exact_repeats() -> None:
 
 
 def test_late_samples_come_as_a_batch_after_newer_ones_and_none_is_lost() -> None:
-    messages, faulty = pass_all(Faults(late=0.2))
+    messages, faulty = pass_all(FaultShares(late=0.2))
     assert faulty.counts.late > 0
     assert sorted(reading.seq for message in messages for reading in message) == list(range(2_000))
     order = [reading.seq for message in messages for reading in message]
@@ -52,7 +52,7 @@ def test_late_samples_come_as_a_batch_after_newer_ones_and_none_is_lost() -> Non
 
 
 def test_spikes_stand_out_and_stay_within_bounds() -> None:
-    messages, faulty = pass_all(Faults(spikes=0.1))
+    messages, faulty = pass_all(FaultShares(spikes=0.1))
     touched = [message[0] for message in messages if message[0].values != measure(BOX, message[0].seq * 60.0)]
     assert len(touched) <= faulty.counts.spiked
     assert 0.05 < faulty.counts.spiked / 2_000 < 0.15
@@ -63,14 +63,14 @@ def test_spikes_stand_out_and_stay_within_bounds() -> None:
 
 
 def test_a_clock_is_off_by_the_same_amount_for_good() -> None:
-    messages, faulty = pass_all(Faults(clock_skew_s=30), 50)
+    messages, faulty = pass_all(FaultShares(clock_skew_s=30), 50)
     offsets = {message[0].time_us - message[0].seq * 60_000_000 for message in messages}
     assert offsets == {faulty.skew_us()}
     assert 0 < abs(faulty.skew_us()) <= 30_000_000
-    skews = {FaultyBox(3, f"b{n}", Faults(clock_skew_s=30)).skew_us() for n in range(50)}
+    skews = {FaultyBox(3, f"b{n}", FaultShares(clock_skew_s=30)).skew_us() for n in range(50)}
     assert len(skews) == 50
 
 
 def test_the_same_seed_touches_the_same_samples() -> None:
-    faults = Faults(0.1, 0.1, 0.1, 0.1, 5)
+    faults = FaultShares(0.1, 0.1, 0.1, 0.1, 5)
     assert pass_all(faults, 500)[0] == pass_all(faults, 500)[0]

@@ -8,13 +8,13 @@ import pytest
 
 from app.catalogue.metrics import METRICS_BY_NAME
 from simulators.chance import drift, key_of, uniform
-from simulators.patterns import KINDS, Box, Episode, measure, metrics
+from simulators.patterns import KINDS, RecurringEpisode, SyntheticBox, measure, metrics
 
 ZONE = ZoneInfo("Europe/Paris")
 
 
-def box(kind: str, number: int = 1, episodes: tuple[Episode, ...] = ()) -> Box:
-    return Box(f"{kind}-{number}", kind, 7, 1.44, 43.6, ZONE, episodes)
+def box(kind: str, number: int = 1, episodes: tuple[RecurringEpisode, ...] = ()) -> SyntheticBox:
+    return SyntheticBox(f"{kind}-{number}", kind, 7, 1.44, 43.6, ZONE, episodes)
 
 
 def at(text: str) -> float:
@@ -82,7 +82,7 @@ def test_fractions_and_levels_keep_their_order(kind: str) -> None:
 
 
 def test_an_episode_comes_again_and_again() -> None:
-    episode = Episode("co2", 600, every_s=300, lasts_s=100, after_s=30)
+    episode = RecurringEpisode("co2", 600, every_s=300, lasts_s=100, after_s=30)
     assert episode.at(29) == 0
     assert episode.at(30 + 50) == 600
     assert episode.at(30 + 50 + 3_000) == 600

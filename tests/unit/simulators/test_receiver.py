@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from simulators.receiver import Manners, Receiver
+from simulators.receiver import ReceiverBehaviour, WebhookReceiver
 from simulators.webhook import secret_key, signature
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
@@ -39,7 +39,7 @@ async def post(url: str, message_id: str, *, secret: str = SECRET) -> int:
 
 async def test_it_verifies_counts_repetitions_and_prints_a_line_each() -> None:
     lines: list[str] = []
-    async with Receiver(secret=SECRET, say=lines.append) as receiver:
+    async with WebhookReceiver(secret=SECRET, say=lines.append) as receiver:
         assert receiver.url == f"http://127.0.0.1:{receiver.port}/"
         assert [await post(receiver.url, name) for name in ("msg_a", "msg_b", "msg_a")] == [204, 204, 204]
         other = "whsec_" + base64.b64encode(b"x" * 32).decode()
@@ -55,15 +55,15 @@ async def test_it_verifies_counts_repetitions_and_prints_a_line_each() -> None:
 
 
 async def test_it_fails_first_as_told_and_what_failed_is_no_repetition() -> None:
-    manners = Manners(fail_first=2)
-    async with Receiver(secret=SECRET, manners=manners, say=lambda _line: None) as receiver:
+    manners = ReceiverBehaviour(fail_first=2)
+    async with WebhookReceiver(secret=SECRET, manners=manners, say=lambda _line: None) as receiver:
         assert [await post(receiver.url, "msg_a") for _ in range(4)] == [500, 500, 204, 204]
     assert (receiver.tally.failed, receiver.tally.duplicates) == (2, 1)
 
 
 async def test_it_answers_with_another_status_after_a_delay() -> None:
-    manners = Manners(status=418, delay_s=0.05)
-    async with Receiver(secret=SECRET, manners=manners, say=lambda _line: None) as receiver:
+    manners = ReceiverBehaviour(status=418, delay_s=0.05)
+    async with WebhookReceiver(secret=SECRET, manners=manners, say=lambda _line: None) as receiver:
         started = time.monotonic()
         assert await post(receiver.url, "msg_a") == 418
         assert time.monotonic() - started >= 0.05
@@ -72,34 +72,34 @@ async def test_it_answers_with_another_status_after_a_delay() -> None:
 
 
 async def test_without_a_secret_it_refuses_or_says_that_nothing_is_checked() -> None:
-    async with Receiver(say=lambda _line: None) as receiver:
+    async with WebhookReceiver(say=lambda _line: None) as receiver:
         assert await post(receiver.url, "msg_a") == 401
         receiver.use_secret(SECRET)
         assert await post(receiver.url, "msg_a") == 204
     lines: list[str] = []
-    async with Receiver(unsigned=True, say=lines.append) as receiver:
+    async with WebhookReceiver(unsigned=True, say=lines.append) as receiver:
         assert await post(receiver.url, "msg_a") == 204
     assert "unchecked" in lines[0]
 
 
 async def test_a_taken_port_is_an_error() -> None:
-    async with Receiver(secret=SECRET) as first:
+    async with WebhookReceiver(secret=SECRET) as first:
         with pytest.raises(OSError, match="in use"):
-            await Receiver(port=first.port).open()
+            await WebhookReceiver(port=first.port).open()
 
 
 async def test_while_a_secret_is_changed_either_verifies() -> None:
     other = "whsec_" + base64.b64encode(b"x" * 32).decode()
-    async with Receiver(secret=[SECRET, other], say=lambda _line: None) as receiver:
+    async with WebhookReceiver(secret=[SECRET, other], say=lambda _line: None) as receiver:
         assert await post(receiver.url, "msg_a") == 204
         assert await post(receiver.url, "msg_b", secret=other) == 204
         assert await post(receiver.url, "msg_c", secret="whsec_" + base64.b64encode(b"y").decode()) == 401
 
 
 async def test_failures_say_when_to_come_again() -> None:
-    manners = Manners(status=429, fail_first=1, retry_after_s=7)
+    manners = ReceiverBehaviour(status=429, fail_first=1, retry_after_s=7)
     async with (
-        Receiver(unsigned=True, manners=manners, say=lambda _line: None) as receiver,
+        WebhookReceiver(unsigned=True, manners=manners, say=lambda _line: None) as receiver,
         aiohttp.ClientSession() as session,
     ):
         for status in (503, 429, 429):
@@ -111,7 +111,7 @@ async def test_failures_say_when_to_come_again() -> None:
 async def test_it_hangs_as_told_and_stops_all_the_same() -> None:
     lines: list[str] = []
     async with (
-        Receiver(unsigned=True, manners=Manners(hang=True), say=lines.append) as receiver,
+        WebhookReceiver(unsigned=True, manners=ReceiverBehaviour(hang=True), say=lines.append) as receiver,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.2)) as session,
     ):
         with pytest.raises(TimeoutError):

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from simulators.shots import Shot, apart_m, heard, somewhere
+from simulators.shots import ShotScenario, apart_m, heard, somewhere
 
 BOXES = {"near": (1.4442, 43.6047), "far": (1.4542, 43.6047), "away": (1.5, 43.6047)}
 TIME_US = 1_795_514_400_000_000
@@ -16,7 +16,7 @@ def chance(seed: int) -> random.Random:
 
 
 def test_sound_takes_its_time_and_grows_fainter() -> None:
-    shot = Shot((1.4442, 43.6047), TIME_US, echo=0.0, clock_ms=0.0, temperature_c=20.0)
+    shot = ShotScenario((1.4442, 43.6047), TIME_US, echo=0.0, clock_ms=0.0, temperature_c=20.0)
     (near, first), (far, second) = heard(chance(1), shot, BOXES)
     assert (near, far) == ("near", "far")
     delay = datetime.fromisoformat(second["time"]) - datetime.fromisoformat(first["time"])
@@ -26,7 +26,7 @@ def test_sound_takes_its_time_and_grows_fainter() -> None:
 
 
 def test_rounds_come_to_each_box_and_echoes_are_events_too() -> None:
-    shot = Shot((1.4445, 43.605), TIME_US, rounds=3, echo=1.0)
+    shot = ShotScenario((1.4445, 43.605), TIME_US, rounds=3, echo=1.0)
     reports = heard(chance(2), shot, BOXES)
     assert len([box for box, _ in reports if box == "near"]) == 6
     assert [event["time"] for _, event in reports] == sorted(event["time"] for _, event in reports)

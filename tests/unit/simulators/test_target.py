@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from simulators.target import Broker, TargetError, find_api, find_target, parse_broker
+from simulators.target import BrokerTarget, TargetError, find_api, find_target, parse_broker
 
 RUN = {
     "ready": True,
@@ -22,15 +22,15 @@ def test_the_run_file_and_options_that_win(tmp_path: Path) -> None:
     path.write_text(json.dumps(RUN))
     target = find_target(path, None, None, None, None)
     assert (target.api, target.key, target.database) == ("http://127.0.0.1:8000", "vg_a", "postgresql://x")
-    assert target.broker == Broker("127.0.0.1", 1884, "gateway", "p")
+    assert target.broker == BrokerTarget("127.0.0.1", 1884, "gateway", "p")
     assert target.folder == tmp_path
     assert "vg_a" not in repr(target)
     other = find_target(path, "http://h:1/", None, "mqtt://u:p%40@h", None)
-    assert (other.api, other.key, other.broker) == ("http://h:1", "vg_a", Broker("h", 1883, "u", "p@"))
+    assert (other.api, other.key, other.broker) == ("http://h:1", "vg_a", BrokerTarget("h", 1883, "u", "p@"))
 
 
 def test_a_broker_may_speak_tls() -> None:
-    assert parse_broker("mqtts://u:p@h") == Broker("h", 8883, "u", "p", tls=True)
+    assert parse_broker("mqtts://u:p@h") == BrokerTarget("h", 8883, "u", "p", tls=True)
     assert not parse_broker("mqtt://h:8883").tls
 
 

@@ -5,13 +5,13 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulators.verify import Comparison, as_real, compare, span
+from simulators.verify import SeriesComparison, as_real, compare, span
 
 REALS = frozenset({"pm10", "pm2_5"})
 
 
 def test_equal_values_are_counted_and_clean() -> None:
-    result = Comparison()
+    result = SeriesComparison()
     stored = {1: {"pm10": as_real(4.67), "pressure": 1002.3732, "no2": None}}
     compare("a", {1: {"pm10": 4.67, "pressure": 1002.3732}}, stored, REALS, result)
     assert (result.equal, result.expected_values, result.stored_rows, result.clean) == (2, 2, 1, True)
@@ -19,19 +19,19 @@ def test_equal_values_are_counted_and_clean() -> None:
 
 def test_a_real_column_is_compared_after_rounding_and_no_further() -> None:
     neighbour = struct.unpack("<f", struct.pack("<I", struct.unpack("<I", struct.pack("<f", 4.67))[0] + 1))[0]
-    result = Comparison()
+    result = SeriesComparison()
     compare("a", {1: {"pm10": 4.67}}, {1: {"pm10": neighbour}}, REALS, result)
     assert (result.equal, result.different, result.clean) == (0, 1, False)
 
 
 def test_a_double_column_has_to_be_exact() -> None:
-    result = Comparison()
+    result = SeriesComparison()
     compare("a", {1: {"pressure": 1002.3732}}, {1: {"pressure": as_real(1002.3732)}}, REALS, result)
     assert result.different == 1
 
 
 def test_missing_and_extra_rows_and_values() -> None:
-    result = Comparison()
+    result = SeriesComparison()
     sent = {1: {"pm10": 1.0, "pm2_5": 2.0}, 2: {"pm10": 3.0}}
     stored: dict[int, dict[str, float | None]] = {
         1: {"pm10": 1.0, "pm2_5": None, "no2": 9.0},
@@ -46,7 +46,7 @@ def test_missing_and_extra_rows_and_values() -> None:
 
 
 def test_only_the_first_ten_deviations_are_kept_as_text() -> None:
-    result = Comparison()
+    result = SeriesComparison()
     compare("a", {n: {"pm10": 1.0} for n in range(50)}, {}, REALS, result)
     assert (result.missing_rows, len(result.shown)) == (50, 10)
 

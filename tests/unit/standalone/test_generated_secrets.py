@@ -10,7 +10,7 @@ from app.platform.config.settings import VigieSettings
 from app.standalone.insecure_settings import SettingsEnvironment, find_insecure_settings
 from app.standalone.secrets_cli import app
 from app.standalone.startup_checks import find_security_findings
-from tests.unit.test_docs import defaults, flat
+from tools.docs_tables import default_settings, flatten_settings
 
 RUNNER = CliRunner()
 
@@ -65,7 +65,11 @@ def test_a_file_of_keys_is_never_written_over(tmp_path: Path) -> None:
 
 def test_no_secret_has_a_default() -> None:
     secret = re.compile(r"PASSWORD`$|SECRET|(?<!PER)(?<!API)_KEYS?`$|ADMIN_KEY")
-    found = {variable: value for variable, value, _ in flat(defaults(), "VIGIE_") if secret.search(variable)}
+    found = {
+        variable: value
+        for variable, value, _ in flatten_settings(default_settings(), "VIGIE_")
+        if secret.search(variable)
+    }
     assert len(found) >= 4
     assert set(found.values()) <= {"unset", "empty", "`[]`"}
-    assert ":" not in defaults().database.url.partition("://")[2].partition("@")[0]
+    assert ":" not in default_settings().database.url.partition("://")[2].partition("@")[0]

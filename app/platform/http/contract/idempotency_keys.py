@@ -18,7 +18,7 @@ from sqlalchemy import ARRAY, LargeBinary, SmallInteger, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.platform.db.database import Base, Database, RawConnection, WriteSession
+from app.platform.db.database import Base, Database, RawConnection, WriteSession, parse_row_count
 from app.platform.http.contract.buffered_response import BufferedResponse
 from app.platform.kernel.errors import ConflictError, ForbiddenError
 from app.platform.kernel.ids import new_id
@@ -238,7 +238,7 @@ def _make_outcome_unknown_error() -> ConflictError:
 async def delete_expired_keys(connection: RawConnection) -> int:
     """Delete expired keys and return their number."""
     tag = await connection.execute("DELETE FROM idempotency_keys WHERE expires_at <= now()")
-    return int(tag.rpartition(" ")[2])
+    return parse_row_count(tag)
 
 
 def _written(answer: BufferedResponse, rights: Mapping[str, Any]) -> str:

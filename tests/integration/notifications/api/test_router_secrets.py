@@ -21,7 +21,7 @@ from app.platform.secrets.sealing import generate_encryption_key
 from tests.conftest import Tenant, client_of, new_application, running
 from tests.integration.notifications.calls import URL, create
 from tests.integration.notifications.helpers import dispatching, until, with_webhooks
-from tests.integration.notifications.receivers import Got, Receiver, receiving, status
+from tests.integration.notifications.receivers import ReceivedRequest, Receiver, receiving, status
 
 DAY = timedelta(days=1)
 
@@ -33,13 +33,13 @@ async def _rotate(tenant: Tenant, made: dict[str, Any], **body: Any) -> dict[str
     return rotated
 
 
-async def _tested(tenant: Tenant, made: dict[str, Any], receiver: Receiver) -> Got:
+async def _tested(tenant: Tenant, made: dict[str, Any], receiver: Receiver) -> ReceivedRequest:
     before = len(receiver.got)
     (await tenant.client.post(f"/v1/webhooks/{made['id']}/test")).raise_for_status()
     return (await receiver.wait(before + 1))[-1]
 
 
-def _verifies(secret: str, got: Got) -> bool:
+def _verifies(secret: str, got: ReceivedRequest) -> bool:
     try:
         Webhook(secret).verify(got.body, got.headers)
     except WebhookVerificationError:

@@ -12,7 +12,7 @@ import pytest
 from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.rules.definitions.severity import SEVERITIES, rank_severity
-from tests.integration.alerts.helpers import Story, make_street
+from tests.integration.alerts.helpers import AlertStory, make_street
 from tests.integration.notifications.helpers import add_endpoint
 from tests.integration.notifications.postman import GROUPING, URL, Postman
 
@@ -41,7 +41,7 @@ class Play:
         self.street = postman.street
         self.chance = chance
         self.minute = 0
-        self.firing: dict[tuple[Any, int], tuple[Story, str]] = {}
+        self.firing: dict[tuple[Any, int], tuple[AlertStory, str]] = {}
         self.rules = [self.street.rule]
 
     async def step(self) -> None:

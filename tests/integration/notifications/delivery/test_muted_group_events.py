@@ -9,7 +9,7 @@ from app.notifications.delivery.delivery_leases import EndpointLoad, compute_nex
 from app.notifications.delivery.waiting_groups import MUTE_RECHECK_S, send_due_groups
 from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
-from tests.integration.alerts.helpers import Story, Street, make_street
+from tests.integration.alerts.helpers import AlertStory, AlertStreet, make_street
 from tests.integration.notifications.helpers import add_endpoint
 from tests.integration.notifications.postman import GROUPING, URL, Postman
 
@@ -17,16 +17,16 @@ ALL = {"metrics": ["pm2_5"]}
 
 
 @pytest.fixture
-async def street(database: Database, connection: asyncpg.Connection) -> Street:
+async def street(database: Database, connection: asyncpg.Connection) -> AlertStreet:
     return await make_street(database, connection)
 
 
 @pytest.fixture
-def postman(street: Street, settings: VigieSettings) -> Postman:
+def postman(street: AlertStreet, settings: VigieSettings) -> Postman:
     return Postman(street, settings.webhooks)
 
 
-async def begin(postman: Postman, *stories: Story, severity: str = "warning") -> None:
+async def begin(postman: Postman, *stories: AlertStory, severity: str = "warning") -> None:
     """Alerts fire, and wait in their groups; then a silence is made, and the sweep sees it."""
     await postman.street.batch(*(story.fires(1, severity) for story in stories))
     await postman.gather()
@@ -40,7 +40,7 @@ async def unmute(postman: Postman) -> None:
 
 
 async def test_what_is_silenced_while_it_waits_is_told_when_the_silence_ends(
-    postman: Postman, street: Street
+    postman: Postman, street: AlertStreet
 ) -> None:
     await postman.endpoint()
     story = street.story()
@@ -62,7 +62,9 @@ async def test_what_is_silenced_while_it_waits_is_told_when_the_silence_ends(
     assert await postman.got() == [("firing",), ("resolved",)]
 
 
-async def test_what_ends_while_it_is_held_back_is_told_to_nobody(postman: Postman, street: Street) -> None:
+async def test_what_ends_while_it_is_held_back_is_told_to_nobody(
+    postman: Postman, street: AlertStreet
+) -> None:
     await postman.endpoint()
     story = street.story()
     await begin(postman, story)
@@ -75,7 +77,7 @@ async def test_what_ends_while_it_is_held_back_is_told_to_nobody(postman: Postma
     assert await postman.connection.fetchval("SELECT count(*) FROM delivery_groups") == 0
 
 
-async def test_an_inhibition_holds_back_as_well(postman: Postman, street: Street) -> None:
+async def test_an_inhibition_holds_back_as_well(postman: Postman, street: AlertStreet) -> None:
     await postman.endpoint()
     target = street.story()
     await street.batch(target.fires(1))
@@ -96,7 +98,7 @@ async def test_an_inhibition_holds_back_as_well(postman: Postman, street: Street
 
 
 async def test_others_of_the_group_go_and_it_is_sent_no_sooner_than_the_interval(
-    postman: Postman, street: Street
+    postman: Postman, street: AlertStreet
 ) -> None:
     endpoint = await postman.endpoint()
     muted, heard = street.story(), street.story(street.second)
@@ -121,7 +123,7 @@ async def test_others_of_the_group_go_and_it_is_sent_no_sooner_than_the_interval
 
 
 async def test_each_endpoint_hears_an_end_exactly_when_it_heard_the_beginning(
-    postman: Postman, street: Street
+    postman: Postman, street: AlertStreet
 ) -> None:
     grouped = await postman.endpoint()
     plain, _ = await add_endpoint(postman.connection, street.organisation_id, URL)
@@ -145,7 +147,7 @@ async def test_each_endpoint_hears_an_end_exactly_when_it_heard_the_beginning(
 
 
 async def test_an_end_in_another_group_goes_with_the_beginning_that_was_held_back(
-    postman: Postman, street: Street
+    postman: Postman, street: AlertStreet
 ) -> None:
     await postman.endpoint({**GROUPING, "by": ["severity"]})
     story, other = street.story(), street.story(street.second)
@@ -171,7 +173,7 @@ async def test_an_end_in_another_group_goes_with_the_beginning_that_was_held_bac
     assert await postman.got() == [("firing",)]
 
 
-async def test_what_was_told_before_has_its_end_told(postman: Postman, street: Street) -> None:
+async def test_what_was_told_before_has_its_end_told(postman: Postman, street: AlertStreet) -> None:
     await postman.endpoint()
     story = street.story()
     await street.batch(story.fires(1))
@@ -187,7 +189,7 @@ async def test_what_was_told_before_has_its_end_told(postman: Postman, street: S
     assert (await postman.got(), await postman.waiting()) == ([("firing",), ("resolved",)], 0)
 
 
-async def test_a_change_that_was_held_back_is_told_afterwards(postman: Postman, street: Street) -> None:
+async def test_a_change_that_was_held_back_is_told_afterwards(postman: Postman, street: AlertStreet) -> None:
     await postman.endpoint()
     story = street.story()
     await begin(postman, story)
@@ -202,7 +204,9 @@ async def test_a_change_that_was_held_back_is_told_afterwards(postman: Postman, 
     assert (listed["events_count"], listed["data"]["severity"]) == (2, "critical")
 
 
-async def test_who_does_not_want_ends_keeps_nothing_of_what_is_over(postman: Postman, street: Street) -> None:
+async def test_who_does_not_want_ends_keeps_nothing_of_what_is_over(
+    postman: Postman, street: AlertStreet
+) -> None:
     await postman.endpoint(events=["alert.firing"])
     story = street.story()
     await begin(postman, story)
@@ -213,7 +217,7 @@ async def test_who_does_not_want_ends_keeps_nothing_of_what_is_over(postman: Pos
 
 
 @pytest.mark.parametrize("by", ["rule", "severity"])
-async def test_what_is_held_back_goes_with_its_box(postman: Postman, street: Street, by: str) -> None:
+async def test_what_is_held_back_goes_with_its_box(postman: Postman, street: AlertStreet, by: str) -> None:
     await postman.endpoint({**GROUPING, "by": [by]})
     story = street.story()
     await begin(postman, story)
@@ -228,7 +232,7 @@ async def test_what_is_held_back_goes_with_its_box(postman: Postman, street: Str
     assert (await postman.got(), await postman.waiting()) == ([], 0)
 
 
-async def test_what_joins_what_is_held_back_waits_its_own_time(postman: Postman, street: Street) -> None:
+async def test_what_joins_what_is_held_back_waits_its_own_time(postman: Postman, street: AlertStreet) -> None:
     await postman.endpoint()
     await begin(postman, street.story())
     await postman.send()
@@ -247,7 +251,7 @@ async def test_what_joins_what_is_held_back_waits_its_own_time(postman: Postman,
     assert 4 < due_in <= 5
 
 
-async def test_who_gives_up_grouping_is_sent_all_that_waits(postman: Postman, street: Street) -> None:
+async def test_who_gives_up_grouping_is_sent_all_that_waits(postman: Postman, street: AlertStreet) -> None:
     endpoint = await postman.endpoint()
     story = street.story()
     await begin(postman, story)
@@ -259,7 +263,7 @@ async def test_who_gives_up_grouping_is_sent_all_that_waits(postman: Postman, st
     assert (sorted(await postman.got()), await postman.waiting()) == ([("firing",), ("resolved",)], 0)
 
 
-async def test_a_failure_leaves_what_is_held_back_as_it_was(postman: Postman, street: Street) -> None:
+async def test_a_failure_leaves_what_is_held_back_as_it_was(postman: Postman, street: AlertStreet) -> None:
     await postman.endpoint()
     story = street.story()
     await begin(postman, story)

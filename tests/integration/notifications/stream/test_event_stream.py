@@ -27,7 +27,7 @@ from app.standalone.private_postgres import PrivatePostgres
 from tests.conftest import Tenant, client_of
 from tests.integration.notifications.helpers import alert_event, event, until
 from tests.integration.notifications.streams import PATH, listening, serving, tell
-from tests.integration.people.folk import Folk
+from tests.integration.people.folk import OrganisationPeople
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ async def test_who_is_limited_to_sites_meanwhile_hears_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(event_stream, "CHECK_EVERY_S", 0.2)
-    async with Folk(application, api, tenant.id) as folk:
+    async with OrganisationPeople(application, api, tenant.id) as folk:
         ada = await folk.join("Ada", "viewer")
         async with listening(url, ada.token) as heard:
             path = f"/v1/members/{ada.member_id}"

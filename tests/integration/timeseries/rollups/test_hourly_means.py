@@ -10,11 +10,10 @@ import pytest
 
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.platform.db.database import Database
-from app.platform.kernel.instants import from_datetime, to_datetime
+from app.platform.kernel.instants import HOUR_US, from_datetime, to_datetime
 from app.timeseries.rollups import hourly_means as hours_module
 from app.timeseries.rollups.hourly_means import HourlyMeansQuery, read_hourly_means
 from app.timeseries.rollups.rollup_queries import BoxSeriesQuery, read_bucket_summaries
-from app.timeseries.rollups.stale_marks import HOUR_US
 from app.timeseries.series.bucket_widths import BucketWidth
 from app.timeseries.series.bulk_values import BoxTimeRange, read_bulk_values
 from app.timeseries.series.reading_queries import MeasuredBox, read_metric_values

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from app.ingest.adapters.adapter_registry import ADAPTERS, BY_NAME, SUBSCRIPTIONS, UNKNOWN_FORMAT, match_topic
-from app.ingest.sources.source_options import TOPICS
+from app.ingest.sources.reconnecting_mqtt_source import TOPICS
 from app.standalone.mosquitto_config import ACCESS_RULES
 
 

@@ -11,13 +11,13 @@ from app.rules.engine.condition_combinations import AllOf, AnyOf, BoxQuorum, Neg
 from app.rules.engine.rule_compiler import CompiledRule
 from app.rules.engine.thresholds import UNKNOWN_VERDICT, ConditionVerdict
 from app.rules.engine.value_windows import BoxHistory
-from tests.unit.rules.helpers import BOX, Definition, Thing, at, compiled, event, move, row, single
+from tests.unit.rules.helpers import BOX, Definition, RuleInput, at, compiled, event, move, row, single
 
 NOTHING, HOLDS, RAISES = (False, False), (False, True), (True, True)
 T, F, U = True, False, None
 
 
-def view_of(rule: CompiledRule, things: list[Thing], facts: BoxFacts = BOX) -> BoxView:
+def view_of(rule: CompiledRule, things: list[RuleInput], facts: BoxFacts = BOX) -> BoxView:
     view = BoxView(facts, {}, BoxHistory(rule.needs), rule.needs)
     for thing in things:
         if thing.values is not None:
@@ -27,13 +27,13 @@ def view_of(rule: CompiledRule, things: list[Thing], facts: BoxFacts = BOX) -> B
     return view
 
 
-def sample(minute: float, **given: float) -> Thing:
-    return Thing(1, at(minute), row(**given))
+def sample(minute: float, **given: float) -> RuleInput:
+    return RuleInput(1, at(minute), row(**given))
 
 
 def ask(
     condition: Definition,
-    things: list[Thing],
+    things: list[RuleInput],
     minute: float,
     **others: Any,  # noqa: ANN401 (as JSON)
 ) -> tuple[ConditionVerdict, ConditionCause]:
@@ -44,7 +44,7 @@ def ask(
     return node.evaluate(view, at(minute)), node.cause(view, at(minute))
 
 
-def verdict(condition: Definition, things: list[Thing], minute: float, **others: Any) -> ConditionVerdict:  # noqa: ANN401 (as JSON)
+def verdict(condition: Definition, things: list[RuleInput], minute: float, **others: Any) -> ConditionVerdict:  # noqa: ANN401 (as JSON)
     return ask(condition, things, minute, **others)[0]
 
 
@@ -95,7 +95,7 @@ RISING = [sample(minute, pm2_5=minute, laeq=60) for minute in range(10)]
     ],
 )
 def test_each_function_over_a_window(
-    things: list[Thing], asked: dict[str, Any], value: float, expected: ConditionVerdict
+    things: list[RuleInput], asked: dict[str, Any], value: float, expected: ConditionVerdict
 ) -> None:
     found, cause = ask({"metric": "pm2_5", "window": "PT10M", **asked}, things, 9)
     assert (found, cause.value) == (expected, value)

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from app.rules.definitions.severity import rank_severity
 from app.rules.engine.value_windows import BoxEvent
-from tests.unit.rules.helpers import MINUTE, START, Definition, Stage, Thing, Told, by_rule, single
+from tests.unit.rules.helpers import (
+    MINUTE,
+    START,
+    Definition,
+    ExpectedTransition,
+    RuleInput,
+    RuleStage,
+    by_rule,
+    single,
+)
 from tests.unit.rules.reference import reference
 from tests.unit.rules.strategies import (
     BOXES,
@@ -27,11 +36,11 @@ ON_SITE = st.lists(definition(across()), min_size=1, max_size=2)
 MIXED = st.builds(lambda first, second: [*first, *second], ON_BOXES, ON_SITE)
 
 
-def stage_of(rules: list[Definition]) -> Stage:
-    return Stage(dict(enumerate(rules, 1)), BOXES, site_attributes=SITE_ATTRIBUTES)
+def stage_of(rules: list[Definition]) -> RuleStage:
+    return RuleStage(dict(enumerate(rules, 1)), BOXES, site_attributes=SITE_ATTRIBUTES)
 
 
-def play(rules: list[Definition], coming: list[Thing]) -> list[Told]:
+def play(rules: list[Definition], coming: list[RuleInput]) -> list[ExpectedTransition]:
     """One thing after the other, then a tick that lets all happen that is due."""
     stage = stage_of(rules)
     for thing in coming:
@@ -40,21 +49,23 @@ def play(rules: list[Definition], coming: list[Thing]) -> list[Told]:
     return by_rule(stage.told)
 
 
-def slowly(rules: list[Definition], coming: list[Thing]) -> list[Told]:
+def slowly(rules: list[Definition], coming: list[RuleInput]) -> list[ExpectedTransition]:
     numbered = dict(enumerate(rules, 1))
     return by_rule(reference(numbered, BOXES, coming, END, site_attributes=SITE_ATTRIBUTES))
 
 
 @SOME
 @given(ON_BOXES, things())
-def test_rules_on_boxes_do_what_the_slow_evaluator_says(rules: list[Definition], coming: list[Thing]) -> None:
+def test_rules_on_boxes_do_what_the_slow_evaluator_says(
+    rules: list[Definition], coming: list[RuleInput]
+) -> None:
     assert play(rules, coming) == slowly(rules, coming)
 
 
 @SOME
 @given(ON_SITE, things())
 def test_rules_on_a_site_do_what_the_slow_evaluator_says(
-    rules: list[Definition], coming: list[Thing]
+    rules: list[Definition], coming: list[RuleInput]
 ) -> None:
     assert play(rules, coming) == slowly(rules, coming)
 
@@ -62,7 +73,7 @@ def test_rules_on_a_site_do_what_the_slow_evaluator_says(
 @SOME
 @given(MIXED, things(), st.data())
 def test_batches_and_crashes_between_them_change_no_history(
-    rules: list[Definition], coming: list[Thing], data: st.DataObject
+    rules: list[Definition], coming: list[RuleInput], data: st.DataObject
 ) -> None:
     stage = stage_of(rules)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(coming)), max_size=8)))
@@ -76,11 +87,11 @@ def test_batches_and_crashes_between_them_change_no_history(
 @SOME
 @given(MIXED, things(ordered=True), st.data())
 def test_ticks_that_are_not_ahead_of_samples_change_no_history(
-    rules: list[Definition], coming: list[Thing], data: st.DataObject
+    rules: list[Definition], coming: list[RuleInput], data: st.DataObject
 ) -> None:
     stage = stage_of(rules)
     crashing = data.draw(st.booleans())
-    for thing, following in pairwise([*coming, Thing(0, START + END * MINUTE)]):
+    for thing, following in pairwise([*coming, RuleInput(0, START + END * MINUTE)]):
         stage.batch([thing])
         apart = (following.time_us - thing.time_us) // MINUTE
         for part in sorted(data.draw(st.lists(st.integers(0, 2 * apart - 1), max_size=2)) if apart else ()):
@@ -98,7 +109,7 @@ def test_ticks_that_are_not_ahead_of_samples_change_no_history(
 @SOME
 @given(MIXED, things())
 def test_looking_whenever_something_is_due_misses_nothing(
-    rules: list[Definition], coming: list[Thing]
+    rules: list[Definition], coming: list[RuleInput]
 ) -> None:
     stage = stage_of(rules)
     stage.batch(coming)
@@ -110,9 +121,9 @@ def test_looking_whenever_something_is_due_misses_nothing(
 @SOME
 @given(MIXED, things(), st.data())
 def test_repeats_and_late_things_change_no_history(
-    rules: list[Definition], coming: list[Thing], data: st.DataObject
+    rules: list[Definition], coming: list[RuleInput], data: st.DataObject
 ) -> None:
-    noisy: list[Thing] = []
+    noisy: list[RuleInput] = []
     for place, thing in enumerate(coming):
         noisy.append(thing)
         earlier = data.draw(st.lists(st.sampled_from(coming[: place + 1]), max_size=2))
@@ -120,19 +131,19 @@ def test_repeats_and_late_things_change_no_history(
     assert play(rules, noisy) == play(rules, coming)
 
 
-def _again(thing: Thing, back: int) -> Thing:
+def _again(thing: RuleInput, back: int) -> RuleInput:
     """A thing of a box, metric or type of which that one was known: with other values, or an older time."""
     row = None if thing.values is None else tuple(None if value is None else 9.0 for value in thing.values)
     event = thing.event
     if event is not None:
         event = (event[0], BoxEvent(thing.time_us - back, [{"confidence": 1.0, "class": "a"}]))
-    return Thing(thing.box, thing.time_us - back, row, event)
+    return RuleInput(thing.box, thing.time_us - back, row, event)
 
 
 @SOME
 @given(MIXED, things(), st.data())
 def test_alerts_go_through_their_lives_in_order(
-    rules: list[Definition], coming: list[Thing], data: st.DataObject
+    rules: list[Definition], coming: list[RuleInput], data: st.DataObject
 ) -> None:
     """Even where ticks run ahead of samples."""
     stage = stage_of(rules)
@@ -175,7 +186,7 @@ def test_alerts_go_through_their_lives_in_order(
 @given(comparison(windowed=False), things(BOXES[:1]), st.integers(0, 5), st.booleans(), st.booleans())
 def test_a_rule_behind_a_gate_and_the_same_rule_on_a_walk_fire_alike(
     leaf: dict[str, Any],
-    coming: list[Thing],
+    coming: list[RuleInput],
     wait: int,
     kept: bool,  # noqa: FBT001 (drawn)
     hours: bool,  # noqa: FBT001 (drawn)
@@ -189,7 +200,7 @@ def test_a_rule_behind_a_gate_and_the_same_rule_on_a_walk_fire_alike(
 
 @SOME
 @given(definition(node(comparison(), 1)), things(BOXES[:1]))
-def test_nothing_fires_before_its_time(rule: Definition, coming: list[Thing]) -> None:
+def test_nothing_fires_before_its_time(rule: Definition, coming: list[RuleInput]) -> None:
     shortest = min(float(level["condition"]["for"][2:-1]) / 60 for level in rule["levels"])
     for step in stage_of([rule]).batch(coming):
         assert step.kind != "firing" or step.minute - step.since >= shortest

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from app.indicators.air_indices import EAQI, EAQI_SCALES
 from app.indicators.index_results import IndexResult, NoValueReason, build_result
-from app.indicators.period_selection import HOUR_US, TimePeriod
-from app.platform.kernel.instants import format_us, parse_rfc3339
+from app.indicators.period_selection import TimePeriod
+from app.platform.kernel.instants import HOUR_US, format_us, parse_rfc3339
 from app.rules.engine.alert_state_machine import AlertTransition
 from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule

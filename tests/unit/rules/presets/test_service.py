@@ -16,8 +16,7 @@ from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
 from app.rules.presets.eu_air_presets import RECAST_FROM
 from app.rules.presets.indoor_presets import FORMALDEHYDE_PPB
-from app.rules.presets.preset_differences import is_preset_modified, translate_rule_name
-from app.rules.presets.preset_list import PRESETS
+from app.rules.presets.preset_list import PRESETS, is_preset_modified, translate_rule_name
 from app.rules.presets.preset_types import Preset, PresetRule, PresetText
 from app.rules.presets.schemas import PresetOut
 from app.rules.presets.service import filter_presets

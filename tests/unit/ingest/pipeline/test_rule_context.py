@@ -1,6 +1,6 @@
 """Pasts of boxes between HTTP calls: only as long as nobody else wrote to the box."""
 
-from app.ingest.pipeline.rule_history_cache import HistoryCache
+from app.ingest.pipeline.rule_context import HistoryCache
 from app.rules.engine.value_windows import BoxHistory, RuleLookback, WindowSpec
 
 NEEDS = RuleLookback(frozenset({WindowSpec(0, 60_000_000)}))

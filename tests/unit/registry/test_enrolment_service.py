@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 
-from app.registry.claim_codes import (
+from app.registry.enrolment_service import (
     ALPHABET,
     LENGTH,
     generate_code,

@@ -1,30 +1,31 @@
-"""The tables of docs/acoustic-sources.md, made from the catalogue."""
+"""Generates the tables of docs/acoustic-sources.md from the catalogue."""
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from app.catalogue.acoustic_sources import CATALOGUE
-from tests.unit.markdown import rows
+from tools.markdown_tables import render_rows
 
 
-def versions() -> str:
+def render_versions() -> str:
     body = [(str(each.version), each.date.isoformat(), each.changes) for each in CATALOGUE.versions]
-    return rows("version", "since", "what changed", body=body)
+    return render_rows("version", "since", "what changed", body=body)
 
 
-def classes() -> str:
+def render_classes() -> str:
     body = []
     for name, term in CATALOGUE.classes.items():
         models = sum(each.class_ == name for each in CATALOGUE.firearms)
         body.append((f"`{name}`", term.label, term.label_fr, str(models) if models else "look-alike"))
-    return rows("`class`", "in English", "in French", "models", body=body)
+    return render_rows("`class`", "in English", "in French", "models", body=body)
 
 
-def mechanisms() -> str:
+def render_mechanisms() -> str:
     body = [(f"`{name}`", term.label, term.label_fr) for name, term in CATALOGUE.mechanisms.items()]
-    return rows("mechanism", "in English", "in French", body=body)
+    return render_rows("mechanism", "in English", "in French", body=body)
 
 
-def firearms() -> str:
+def render_firearms() -> str:
     body = [
         (
             f"`{each.id}`",
@@ -40,21 +41,21 @@ def firearms() -> str:
         for each in CATALOGUE.firearms
     ]
     header = ("`model`", "name", "maker", "`class`", "calibre", "mechanism", "fire modes", "projectile")
-    return rows(*header, "note", body=body)
+    return render_rows(*header, "note", body=body)
 
 
-def look_alikes() -> str:
+def render_look_alikes() -> str:
     body = [
         (f"`{each.id}`", f"{each.name} / {each.name_fr}", each.hint, each.hint_fr)
         for each in CATALOGUE.look_alikes
     ]
-    return rows("`class`", "name", "how it differs from a shot", "en français", body=body)
+    return render_rows("`class`", "name", "how it differs from a shot", "en français", body=body)
 
 
-BLOCKS: Mapping[str, Callable[[], str]] = {
-    "acoustic-versions": versions,
-    "acoustic-classes": classes,
-    "acoustic-mechanisms": mechanisms,
-    "acoustic-firearms": firearms,
-    "acoustic-look-alikes": look_alikes,
+ACOUSTIC_SOURCE_TABLES: Final[Mapping[str, Callable[[], str]]] = {
+    "acoustic-versions": render_versions,
+    "acoustic-classes": render_classes,
+    "acoustic-mechanisms": render_mechanisms,
+    "acoustic-firearms": render_firearms,
+    "acoustic-look-alikes": render_look_alikes,
 }

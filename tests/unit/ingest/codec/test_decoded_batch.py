@@ -9,7 +9,7 @@ import cbor2
 import pytest
 
 from app.ingest.codec import batch_decoder as sorting
-from app.ingest.codec import refused_payload_policy
+from app.ingest.codec import decoded_batch
 from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.codec.decoded_batch import BatchRejection, DecodedBatch
 from app.ingest.codec.event_and_status_decoder import decode_reported_config, decode_status
@@ -134,7 +134,7 @@ def test_details_name_nothing_that_was_sent() -> None:
 
 
 def test_no_more_of_a_batch_is_examined_than_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refused_payload_policy, "EXAMINED_BYTES", 10)
+    monkeypatch.setattr(decoded_batch, "EXAMINED_BYTES", 10)
     plain = json.dumps({"time": TIME, "values": {"warp": 1}}).encode()
     first, second = sort(*[("vigie/v1/a/telemetry", plain)] * 2).rejections
     assert (first.part, first.size) == (plain, None)

@@ -1,7 +1,6 @@
-"""docs/asyncapi.yaml: its parts that are made from the code, and its validation.
+"""Validates docs/asyncapi.yaml, and with `--write` generates its parts that come from the code.
 
-`uv run python -m tests.asyncapi` says what is wrong with it (`make check` runs that); with `--write` the
-parts made from the code are written anew.
+`uv run python -m tools.asyncapi` lists the errors of the document; `make check` runs it.
 """
 
 import json
@@ -24,7 +23,7 @@ from app.platform.kernel.rejection_codes import REJECTION_REASONS
 DOCS = Path(__file__).parents[1] / "docs"
 DOCUMENT = DOCS / "asyncapi.yaml"
 SCHEMA = DOCS / "asyncapi" / "schema-3.0.0.json"
-MEND = "Mend it with: uv run python -m tests.asyncapi --write"
+REPAIR_HINT = "Write it again with: uv run python -m tools.asyncapi --write"
 BLOCK = re.compile(r"^( *)# made from the code: ([a-z]+)\n(.*?)^\1# end$", re.DOTALL | re.MULTILINE)
 
 
@@ -64,8 +63,8 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
 }
 
 
-def made_anew(text: str) -> str:
-    """The text with its generated parts as the code has them now."""
+def render_document(text: str) -> str:
+    """Return the document's text with its parts generated again."""
 
     def part(found: re.Match[str]) -> str:
         indent, name = found[1], found[2]
@@ -75,37 +74,39 @@ def made_anew(text: str) -> str:
     return BLOCK.sub(part, text)
 
 
-def load() -> dict[str, Any]:
-    """The document."""
+def load_document() -> dict[str, Any]:
+    """Read the document."""
     document: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text(encoding="utf-8"))
     return document
 
 
-def resolved(document: dict[str, Any], node: Any) -> Any:  # noqa: ANN401 (any part of the document)
-    """A part of the document, with every reference in it replaced by what it refers to."""
+def resolve_references(document: dict[str, Any], node: Any) -> Any:  # noqa: ANN401 (any part of the document)
+    """Return a part of the document with each reference replaced by its target."""
     if isinstance(node, list):
-        return [resolved(document, item) for item in node]
+        return [resolve_references(document, item) for item in node]
     if not isinstance(node, dict):
         return node
     if "$ref" in node:
         target: Any = document
         for step in node["$ref"].removeprefix("#/").split("/"):
             target = target[step]
-        return resolved(document, target)
-    return {key: resolved(document, value) for key, value in node.items()}
+        return resolve_references(document, target)
+    return {key: resolve_references(document, value) for key, value in node.items()}
 
 
-def faults() -> list[str]:
-    """What is wrong with the document."""
+def find_faults() -> list[str]:
+    """List the errors of the document: stale parts, and what its schema or an example violates."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    found = [] if made_anew(text) == text else [f"parts made from the code are out of date. {MEND}"]
-    document = load()
+    found = (
+        [] if render_document(text) == text else [f"parts made from the code are out of date. {REPAIR_HINT}"]
+    )
+    document = load_document()
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     found += [
         f"{error.json_path}: {error.message[:300]}" for error in Draft7Validator(schema).iter_errors(document)
     ]
     for name, message in document["components"]["messages"].items():
-        payload = Draft7Validator(resolved(document, message["payload"]))
+        payload = Draft7Validator(resolve_references(document, message["payload"]))
         for index, example in enumerate(message["examples"]):
             errors = payload.iter_errors(example["payload"])
             found += [
@@ -115,10 +116,10 @@ def faults() -> list[str]:
 
 
 def main() -> int:
-    """Check the document, or write its parts anew."""
+    """Check the document, after generating its parts again if asked to."""
     if sys.argv[1:] == ["--write"]:
-        DOCUMENT.write_text(made_anew(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
-    found = faults()
+        DOCUMENT.write_text(render_document(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    found = find_faults()
     for fault in found:
         sys.stdout.write(f"docs/asyncapi.yaml: {fault}\n")
     return 1 if found else 0

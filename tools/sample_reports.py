@@ -1,8 +1,8 @@
-"""`python -m tests.sample_report` (`make sample-reports`): makes the sample reports of the documents anew.
+"""Writes the sample reports of the documentation: `uv run python -m tools.sample_reports`.
 
-A private PostgreSQL and the API itself; two sites of the demo city with a sample each five minutes, of two
-months, without the episodes that the demo stages every few minutes; a few rules. The pictures are the PDFs'
-pages by `pdftoppm` (Debian: poppler-utils). The values are the simulators', the same at each run.
+It starts the API on a private PostgreSQL and creates two sites of the demo city, with rules and a sample each
+five minutes over two months. The staged episodes of the demo are left out. `pdftoppm` (Debian: poppler-utils)
+draws the pages. The simulators' values are the same at each run.
 """
 
 import asyncio
@@ -18,13 +18,9 @@ from typing import Any, Final
 import httpx
 from PIL import Image
 
-from app.platform.config.settings import VigieSettings
-from app.platform.db.schema_upgrade import upgrade
-from app.platform.kernel.api_keys import generate_key
-from app.standalone.private_postgres import PrivatePostgres
-from simulators.demo_places import PLACES, SITES, Place
+from simulators.demo_places import PLACES, SITES, DemoBox
 from simulators.patterns import measure
-from tests.conftest import client_of, new_application, new_tenant, running
+from tools.private_api import start_private_api
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
 INTERVAL_S: Final = 300
@@ -69,11 +65,11 @@ REPORTS: Final = (
     ("street", "day", {"date": DAY, "language": "en"}, "report-day-en"),
     ("office", "month", {"month": MONTH, "language": "en"}, "report-office-month-en"),
 )
-KEPT: Final = ("report-month-fr", "report-day-en")
+PUBLISHED_PDFS: Final = ("report-month-fr", "report-day-en")
 
 
-def samples(place: Place) -> Iterator[dict[str, Any]]:
-    """What a box measured."""
+def list_samples(place: DemoBox) -> Iterator[dict[str, Any]]:
+    """List the samples of a box over the two months, without its gaps."""
     box = replace(place.box(), episodes=())
     at = FIRST
     while at < LAST:
@@ -82,8 +78,8 @@ def samples(place: Place) -> Iterator[dict[str, Any]]:
         at += timedelta(seconds=INTERVAL_S)
 
 
-async def settle(client: httpx.AsyncClient, kind: str) -> str:
-    """Make a site with its rules and boxes, and send what they measured."""
+async def create_site(client: httpx.AsyncClient, kind: str) -> str:
+    """Create a site with its rules and boxes, and send their samples."""
     spec = SITES[kind]
     body = {
         "name": spec.name,
@@ -100,7 +96,7 @@ async def settle(client: httpx.AsyncClient, kind: str) -> str:
             continue
         box = {"id": place.id, "name": place.name, "site_id": site, "interval_s": INTERVAL_S}
         (await client.post("/v1/boxes", json=box)).raise_for_status()
-        waiting = list(samples(place))
+        waiting = list(list_samples(place))
         for start in range(0, len(waiting), BATCH):
             batch = {"box": place.id, "samples": waiting[start : start + BATCH]}
             (await client.post("/v1/telemetry", json=batch)).raise_for_status()
@@ -111,31 +107,21 @@ async def settle(client: httpx.AsyncClient, kind: str) -> str:
     return site
 
 
-async def make(folder: Path) -> None:
-    """Make the reports in a folder."""
-    admin = generate_key()
-    async with PrivatePostgres(folder / "postgres", durable=False) as server:
-        unlimited = {"running_per_key": 0, "key_rate_per_s": 0, "organisation_rate_per_s": 0}
-        settings = VigieSettings.model_validate(
-            {"database": {"url": server.url}, "bootstrap_admin_key": admin, "api": unlimited}
-        )
-        await asyncio.to_thread(upgrade, settings.database)
-        async with (
-            running(new_application(settings)) as app,
-            client_of(app, admin) as api,
-            new_tenant(app, api, "Ville démo") as tenant,
-        ):
-            tenant.client.timeout = httpx.Timeout(120)
-            sites = {kind: await settle(tenant.client, kind) for kind in RULES}
-            for kind, length, params, name in REPORTS:
-                answer = await tenant.client.get(
-                    f"/v1/sites/{sites[kind]}/reports/{length}", params={**params, "format": "pdf"}
-                )
-                (folder / f"{name}.pdf").write_bytes(answer.raise_for_status().content)
+async def write_reports(folder: Path) -> None:
+    """Write the reports of the sample sites into a folder."""
+    async with start_private_api(folder, "Ville démo") as api:
+        client = api.tenant.client
+        client.timeout = httpx.Timeout(120)
+        sites = {kind: await create_site(client, kind) for kind in RULES}
+        for kind, length, params, name in REPORTS:
+            response = await client.get(
+                f"/v1/sites/{sites[kind]}/reports/{length}", params={**params, "format": "pdf"}
+            )
+            (folder / f"{name}.pdf").write_bytes(response.raise_for_status().content)
 
 
-def picture(pdf: Path, folder: Path, out: Path) -> None:
-    """The first pages of a PDF, side by side."""
+def draw_pages(pdf: Path, folder: Path, out: Path) -> None:
+    """Draw the first pages of a PDF side by side."""
     program = shutil.which("pdftoppm")
     if program is None:
         raise SystemExit("pdftoppm is missing: apt-get install poppler-utils")
@@ -150,13 +136,13 @@ def picture(pdf: Path, folder: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """Make all of them, and put them where the documentation shows them."""
+    """Write all reports, and put them where the documentation shows them."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        asyncio.run(make(folder))
+        asyncio.run(write_reports(folder))
         for *_, report in REPORTS:
-            picture(folder / f"{report}.pdf", folder, DOCS / "img" / f"{report}.png")
-            if report in KEPT:
+            draw_pages(folder / f"{report}.pdf", folder, DOCS / "img" / f"{report}.png")
+            if report in PUBLISHED_PDFS:
                 shutil.copy(folder / f"{report}.pdf", DOCS / "samples" / f"{report}.pdf")
 
 

@@ -1,8 +1,9 @@
-"""Loads box states, stores the samples of a batch, updates the states, and marks stale hourly roll-ups.
+"""Loads box states, and writes a batch in its transaction: samples, states, events, alerts and totals.
 
 A batch is processed by column. The samples of most boxes are in order and newer than what is stored: they go
 into the hypertable without comparison. Only the other samples are compared with stored ones, to find
-duplicates, conflicts and late samples.
+duplicates, conflicts and late samples. Late values are stored, with a bit each in `samples.late`; rules do
+not evaluate them.
 
 Most fleets have a silence rule on every box. `find_boxes_without_silence` evaluates it by column, so that
 boxes which were not silent need no stateful evaluation.
@@ -10,25 +11,70 @@ boxes which were not silent need no stateful evaluation.
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.alerts.transition_recorder import record_transitions
+from app.catalogue.metrics import COLUMNS
 from app.ingest.pipeline.batch_context import BatchContext, BatchSamples, UnsharedBoxesError
+from app.ingest.pipeline.quota_step import count_quota_usage
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.ingest.pipeline.rule_context import RuleContextLoader, save_rule_context
+from app.platform.kernel.instants import HOUR_US
+from app.registry.box_configurations import store_reported_configs
+from app.registry.box_status import store_statuses
 from app.timeseries.rollups.stale_marks import collect_unmarked_hours, write_stale_marks
 from app.timeseries.storage.box_grouping import find_in_order_boxes, group_block_by_box
 from app.timeseries.storage.box_states import NEVER, NO_KIND, BoxStates, compute_grace_end_us
-from app.timeseries.storage.late_value_detection import find_late_values
+from app.timeseries.storage.event_writer import EventRow, store_events
+from app.timeseries.storage.ingest_totals import BatchTotals, add_totals
+from app.timeseries.storage.latest_values import LatestValues
 from app.timeseries.storage.sample_columns import (
     compute_metric_bitmasks,
     has_all_metrics,
     make_block,
 )
 from app.timeseries.storage.sample_writer import SampleRow, append_samples, write_samples
+
+
+def find_late_values(
+    rows: Sequence[SampleRow], old: Collection[int], known: Mapping[int, LatestValues]
+) -> dict[int, int]:
+    """Find the late values among samples.
+
+    Args:
+        rows: samples, in their order of arrival.
+        old: indexes of samples whose identity is stored already; they change nothing.
+        known: box key → its latest values before these samples.
+
+    Returns:
+        Index → bitmask of its late metrics, by their index in COLUMNS; only samples that have some.
+    """
+    newest = {
+        key: {name: int(time_us) for name, (_, time_us) in latest.items()} for key, latest in known.items()
+    }
+    found: dict[int, int] = {}
+    seen: set[tuple[int, int]] = set()
+    for index, (key, time_us, _, values) in enumerate(rows):
+        if index in old or (key, time_us) in seen:
+            continue
+        seen.add((key, time_us))
+        of_box = newest.setdefault(key, {})
+        bits = 0
+        for column, value in enumerate(values):
+            if value is None:
+                continue
+            name = COLUMNS[column]
+            if name in of_box and time_us <= of_box[name]:
+                bits |= 1 << column
+            else:
+                of_box[name] = time_us
+        if bits:
+            found[index] = bits
+    return found
 
 
 def find_boxes_without_silence(
@@ -65,7 +111,7 @@ def find_boxes_without_silence(
 
 
 # Clocks of machines differ: a box counts as shared for an hour less than its row says.
-_MARGIN_US: Final = 3_600_000_000
+_MARGIN_US: Final = HOUR_US
 
 
 async def load_batch_state(context: BatchContext) -> None:
@@ -231,3 +277,60 @@ def _cache_last_samples(context: BatchContext, batch_samples: BatchSamples) -> N
             states.tails[slot] = rows[index]
             states.kinds[slot] = kind
     states.kinds[slots] = of_last
+
+
+async def record_alerts(context: BatchContext) -> None:
+    """Write the alerts that changed, with their outbox entries."""
+    if context.transitions:
+        await record_transitions(
+            context.connection, context.transitions, boxes=_find_box_ids(context), now=context.now
+        )
+
+
+def _find_box_ids(context: BatchContext) -> dict[int, str]:
+    """Return the ids of the boxes that the transitions name, by key."""
+    keys = {step.box_key for step in context.transitions}
+    keys |= {key for step in context.transitions if step.cause is not None for key in step.cause.boxes}
+    found = ((key, context.registry.box(key)) for key in keys if key is not None)
+    return {key: box.id for key, box in found if box is not None}
+
+
+async def write_events(context: BatchContext) -> None:
+    """Write the events of boxes."""
+    rows = [
+        EventRow(
+            box.key,
+            box.organisation_id,
+            event.time_us,
+            event.type,
+            event.seq,
+            event.candidates,
+            event.level_db,
+            event.clock_error_ms,
+            event.spectrum,
+            event.count,
+            event.state,
+        )
+        for box, event, _ in context.events
+    ]
+    context.new_events = await store_events(context.connection, rows, now=context.now)
+
+
+async def write_statuses(context: BatchContext) -> None:
+    """Write the latest status of each box."""
+    await store_statuses(context.connection, context.statuses, now=context.now)
+
+
+async def write_configs(context: BatchContext) -> None:
+    """Write the configurations that boxes report."""
+    await store_reported_configs(context.connection, context.configs, now=context.now)
+
+
+async def write_totals(context: BatchContext) -> None:
+    """Add the batch to the ingest totals, and the quota usage of each organisation."""
+    outcome = context.outcome
+    totals = BatchTotals(
+        outcome.stored, len(outcome.duplicates), len(outcome.conflicts), len(context.rejections), context.late
+    )
+    context.usage = count_quota_usage(context)
+    await add_totals(context.connection, totals, context.usage, door=context.intake.door, now=context.now)

@@ -1,8 +1,9 @@
-"""The tables of docs/indices.md, made from the code."""
+"""Generates the tables of docs/indices.md from the code."""
 
 from collections.abc import Callable, Mapping
 from datetime import time
 from functools import partial
+from typing import Final
 
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.indicators import (
@@ -18,10 +19,12 @@ from app.indicators.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
 from app.indicators.index_results import NO_VALUE_REASONS, BandScale, IndexBand
 from app.indicators.method_registry import METHODS
 from app.indicators.site_setting import KINDS_BY_SETTING
-from tests.unit.markdown import rows
+from tools.markdown_tables import render_rows
+
+_HOUR_S: Final = 3600
 
 
-def methods() -> str:
+def render_methods() -> str:
     body = []
     for method in METHODS.values():
         source = method.citation
@@ -40,15 +43,15 @@ def methods() -> str:
             )
         )
     header = ("method, version", "title", "of", "metrics", "unit", "coverage", "source")
-    return rows(*header, "where the numbers were read", body=body)
+    return render_rows(*header, "where the numbers were read", body=body)
 
 
-def kinds() -> str:
+def render_kinds() -> str:
     body = [(name, ", ".join(f"`{kind}`" for kind in sorted(of))) for name, of in KINDS_BY_SETTING.items()]
-    return rows("place", "kinds", body=body)
+    return render_rows("place", "kinds", body=body)
 
 
-def periods() -> str:
+def render_periods() -> str:
     body = [
         (
             f"`{name}`",
@@ -57,25 +60,25 @@ def periods() -> str:
         )
         for name, figure in INDEX_DEFINITIONS.items()
     ]
-    return rows("method", "unasked where", "periods", body=body)
+    return render_rows("method", "unasked where", "periods", body=body)
 
 
-def reasons() -> str:
+def render_reasons() -> str:
     body = [(f"`{code}`", text.en, text.fr) for code, text in NO_VALUE_REASONS.items()]
-    return rows("reason", "meaning", "en français", body=body)
+    return render_rows("reason", "meaning", "en français", body=body)
 
 
-def bounds(scales: Mapping[str, BandScale]) -> str:
+def render_bounds(scales: Mapping[str, BandScale]) -> str:
     bands = next(iter(scales.values())).bands
     names = [f"{band.label.en} / {band.label.fr} (`{band.colour}`)" for band in bands]
     body = [
         (f"`{metric}`", *(f"{bound:g}" for bound in scale.bounds), "above")
         for metric, scale in scales.items()
     ]
-    return rows("pollutant", *names, body=body)
+    return render_rows("pollutant", *names, body=body)
 
 
-def guidelines() -> str:
+def render_guidelines() -> str:
     metrics = ("pm2_5", "pm10", "no2", "so2", "co", "o3")
     lines: list[tuple[str, Mapping[str, float]]] = [
         ("`who-24h`: mean of a local day", who_guidelines.GUIDELINES_24H),
@@ -87,43 +90,43 @@ def guidelines() -> str:
         (what, *(f"{levels[of]:g} {METRICS_BY_NAME[of].unit}" if of in levels else "" for of in metrics))
         for what, levels in lines
     ]
-    return rows("figure", *(f"`{metric}`" for metric in metrics), body=body)
+    return render_rows("figure", *(f"`{metric}`" for metric in metrics), body=body)
 
 
-def clock(at: time) -> str:
+def _clock(at: time) -> str:
     return f"{at.hour}" if at.minute == 0 else f"{at:%H:%M}"
 
 
-def parts_of_the_day() -> str:
+def render_parts_of_the_day() -> str:
     body = [
-        (f"`{country}`", *(f"{clock(part.begin)}-{clock(part.end)} h" for part in parts))
+        (f"`{country}`", *(f"{_clock(part.begin)}-{_clock(part.end)} h" for part in parts))
         for country, parts in noise_levels.DAY_PARTS.items()
     ]
-    return rows("country", "day", "evening", "night", body=body)
+    return render_rows("country", "day", "evening", "night", body=body)
 
 
-def terms() -> str:
+def render_terms() -> str:
     def span(seconds: float) -> str:
-        return f"{seconds / 3600:g} h" if seconds >= 3600 else f"{seconds / 60:g} min"
+        return f"{seconds / _HOUR_S:g} h" if seconds >= _HOUR_S else f"{seconds / 60:g} min"
 
     body = [(span(longest), f"+{added:g} dB(A)") for longest, added in noise_emergence.CORRECTIONS]
-    return rows("lasts up to", "the limit is higher by", body=[*body, ("more", "0")])
+    return render_rows("lasts up to", "the limit is higher by", body=[*body, ("more", "0")])
 
 
-def materials() -> str:
+def render_materials() -> str:
     body = [
         (f"`{name}`", *(f"{value:g}" for value in material))
         for name, material in mould_risk.SENSITIVITIES.items()
     ]
-    return rows("material", "k1 below 1", "k1 from 1", "A", "B", "C", "least RHcrit", body=body)
+    return render_rows("material", "k1 below 1", "k1 from 1", "A", "B", "C", "least RHcrit", body=body)
 
 
-def areas() -> str:
+def render_areas() -> str:
     body = [(f"`{area}`", f"{limit:g} %") for area, limit in odour_hours.ODOUR_HOUR_LIMITS.items()]
-    return rows("area", "hours of a year", body=body)
+    return render_rows("area", "hours of a year", body=body)
 
 
-def categories() -> str:
+def render_categories() -> str:
     body = [
         (
             band.label.en,
@@ -134,42 +137,42 @@ def categories() -> str:
         )
         for level, band in enumerate(indoor_comfort.COMFORT_CATEGORIES[:-1])
     ]
-    return rows("category", *indoor_comfort.COMFORT_RANGES, body=body)
+    return render_rows("category", *indoor_comfort.COMFORT_RANGES, body=body)
 
 
-def needs() -> str:
+def render_needs() -> str:
     body = [
         (f"`{use}`", text.en, text.fr, f"{need:g} lx")
         for use, (need, text) in indoor_comfort.LIGHT_NEEDS.items()
     ]
-    return rows("use", "what", "en français", "at least", body=body)
+    return render_rows("use", "what", "en français", "at least", body=body)
 
 
-def bands() -> str:
+def render_bands() -> str:
     body = [
         (f"`{method}`", *(", ".join(each) for each in zip(*map(_class, found), strict=True)))
         for method, found in BANDS_BY_METHOD.items()
     ]
-    return rows("method", "classes", "in English", "en français", body=body)
+    return render_rows("method", "classes", "in English", "en français", body=body)
 
 
 def _class(band: IndexBand) -> tuple[str, str, str]:
     return f"`{band.key}`", band.label.en, band.label.fr
 
 
-BLOCKS: dict[str, Callable[[], str]] = {
-    "city-methods": methods,
-    "city-reasons": reasons,
-    "city-kinds": kinds,
-    "city-periods": periods,
-    "city-bands": bands,
-    "eaqi-bounds": partial(bounds, EAQI_SCALES),
-    "atmo-bounds": partial(bounds, ATMO_SCALES),
-    "who-guidelines": guidelines,
-    "noise-parts": parts_of_the_day,
-    "emergence-terms": terms,
-    "mould-materials": materials,
-    "odour-areas": areas,
-    "comfort-categories": categories,
-    "light-needs": needs,
+INDEX_TABLES: Final[Mapping[str, Callable[[], str]]] = {
+    "city-methods": render_methods,
+    "city-reasons": render_reasons,
+    "city-kinds": render_kinds,
+    "city-periods": render_periods,
+    "city-bands": render_bands,
+    "eaqi-bounds": partial(render_bounds, EAQI_SCALES),
+    "atmo-bounds": partial(render_bounds, ATMO_SCALES),
+    "who-guidelines": render_guidelines,
+    "noise-parts": render_parts_of_the_day,
+    "emergence-terms": render_terms,
+    "mould-materials": render_materials,
+    "odour-areas": render_areas,
+    "comfort-categories": render_categories,
+    "light-needs": render_needs,
 }

@@ -1,0 +1,48 @@
+"""Starts the API on a private PostgreSQL in a folder, with one organisation: for pictures and samples."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from app.platform.config.settings import VigieSettings
+from app.platform.db.schema_upgrade import upgrade
+from app.platform.kernel.api_keys import generate_key
+from app.platform.secrets.sealing import generate_encryption_key
+from app.standalone.private_postgres import PrivatePostgres
+from tests.conftest import Tenant, client_of, new_application, new_tenant, running
+
+
+@dataclass(frozen=True)
+class PrivateApi:
+    """A running API, the address of its database, and an organisation of it."""
+
+    application: FastAPI
+    database_url: str
+    tenant: Tenant
+
+
+@asynccontextmanager
+async def start_private_api(folder: Path, organisation: str) -> AsyncIterator[PrivateApi]:
+    """Start PostgreSQL and the API, without rate limits, and create an organisation."""
+    admin = generate_key()
+    async with PrivatePostgres(folder / "postgres", durable=False) as server:
+        unlimited = {"running_per_key": 0, "key_rate_per_s": 0, "organisation_rate_per_s": 0}
+        settings = VigieSettings.model_validate(
+            {
+                "database": {"url": server.url},
+                "bootstrap_admin_key": admin,
+                "encryption": {"keys": [generate_encryption_key()]},
+                "api": unlimited,
+            }
+        )
+        await asyncio.to_thread(upgrade, settings.database)
+        async with (
+            running(new_application(settings)) as application,
+            client_of(application, admin) as api,
+            new_tenant(application, api, organisation) as tenant,
+        ):
+            yield PrivateApi(application, server.url, tenant)
