@@ -12,9 +12,9 @@ import msgspec
 
 from app.notifications.delivery.transport_types import AttemptOutcome, build_message_id
 from app.notifications.email.email_transport import EmailTransport
-from app.notifications.email.mail_formats import get_mail_texts
 from app.notifications.email.mail_layout import render_html, render_plain_text
 from app.notifications.email.mail_rendering import RenderedMail
+from app.notifications.email.mail_texts import get_mail_texts
 from app.notifications.email.mime_message import DeliveryHeaders
 from app.people.dependencies import WELCOME
 from app.people.invitation_texts import build_invitation_page

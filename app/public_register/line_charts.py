@@ -11,11 +11,12 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Final, Literal
 
+from app.catalogue.metric_names import get_metric_title
 from app.catalogue.metrics import Metric
+from app.presentation.date_formats import format_full_hour
 from app.public_register.register_formats import RegisterFormatter
 from app.public_register.register_model import SiteMean
 from app.reports.render.charts import AxisScale, build_value_ticks, round_axis_bounds
-from app.reports.render.report_formatter import typeset_text
 
 WIDTH: Final = 720
 HEIGHT: Final = 200
@@ -87,13 +88,12 @@ def draw_line_chart(
     bottom, top, step = round_axis_bounds(low - spare, max(max(means) + spare, low + 1e-9))
     x = AxisScale(start.timestamp(), end.timestamp(), LEFT, WIDTH - RIGHT)
     y = AxisScale(bottom, top, HEIGHT - BOTTOM, TOP)
-    formats = formatter.formats
-    unit = formats.unit(metric.unit)
+    unit = formatter.unit(metric.unit)
 
     def shown(value: float) -> str:
-        return formats.measured(value, metric.unit)
+        return formatter.measured(value, metric.unit)
 
-    title = formats.words(metric.name)
+    title = get_metric_title(metric.name, formatter.language)
     alt_text = formatter.word("chart_summary").format(
         title=title, low=shown(min(means)), high=shown(max(means)), last=shown(means[-1])
     )
@@ -101,10 +101,10 @@ def draw_line_chart(
         title=title,
         unit=unit,
         heading=formatter.word(_HEADINGS[span]),
-        alt_text=typeset_text(alt_text, formatter.language),
+        alt_text=alt_text,
         path=_path(values, x, y, max(_WIDTHS[span], spacing_s)),
         across=_MARKS[span](x, start, end, formatter),
-        up=[PixelTick(round(mark.at), mark.label) for mark in build_value_ticks(y, step, formats)],
+        up=[PixelTick(round(mark.at), mark.label) for mark in build_value_ticks(y, step, formatter)],
         rows=_rows(metric, values, span, formatter),
     )
 
@@ -151,8 +151,7 @@ def _clocks(x: AxisScale, start: datetime, end: datetime, formatter: RegisterFor
         pixel = round(x.at(at.timestamp()))
         # Labels near the left edge would overlap those of the other axis.
         if local.hour % _EVERY_H == 0 and pixel > LEFT + _CLEAR:
-            label = f"{local.hour}\xa0h" if formatter.language == "fr" else f"{local:%H:%M}"
-            marks.append(PixelTick(pixel, label))
+            marks.append(PixelTick(pixel, format_full_hour(local.hour, formatter.language)))
     return marks
 
 
@@ -179,9 +178,9 @@ def _rows(
     for value in values:
         local = value.time.astimezone(formatter.zone).date()
         groups.setdefault(local if span == "hour" else local.replace(day=1), []).append(value)
-    name = formatter.formats.short_day if span == "hour" else formatter.formats.month
+    name = formatter.short_day if span == "hour" else formatter.month
     return [
-        (name(day), formatter.formats.measured(compute_weighted_mean(metric, group), metric.unit))
+        (name(day), formatter.measured(compute_weighted_mean(metric, group), metric.unit))
         for day, group in groups.items()
     ]
 
@@ -194,12 +193,12 @@ def _hours(metric: Metric, values: Sequence[SiteMean], formatter: RegisterFormat
 
     def name(hour: datetime) -> str:
         day = hour.astimezone(formatter.zone).date()
-        clock = formatter.local_clock(hour)
+        clock = formatter.clock(hour)
         # 24 hours touch two days: hours of yesterday get their date.
-        return clock if day == today else f"{formatter.formats.short_day(day)}, {clock}"
+        return clock if day == today else f"{formatter.short_day(day)}, {clock}"
 
     return [
-        (name(hour), formatter.formats.measured(compute_weighted_mean(metric, group), metric.unit))
+        (name(hour), formatter.measured(compute_weighted_mean(metric, group), metric.unit))
         for hour, group in groups.items()
     ]
 

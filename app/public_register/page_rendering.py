@@ -17,11 +17,11 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from app.presentation.languages import Language
 from app.public_register.map_tiles import NO_TILES, MapTileSource
 from app.public_register.page_texts import WORDS
 from app.public_register.register_formats import RegisterFormatter
 from app.public_register.ttl_cache import CachedResponse
-from app.reports.report_input import ReportLanguage
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 FOLDER: Final = Path(__file__).parent / "static"
@@ -140,7 +140,7 @@ def render_page(
             feed=build_localized_url(feed, formatter.language),
             data=data or [],
             made=made,
-            colon=" : " if formatter.language == "fr" else ": ",
+            colon=formatter.colon,
             tiles=frame.tiles,
             **more,
         )
@@ -152,7 +152,7 @@ def _word(formatter: RegisterFormatter) -> Any:  # noqa: ANN401 (a function of a
     return translated.__getitem__
 
 
-def negotiate_language(parameter: str | None, accepted: str) -> ReportLanguage:
+def negotiate_language(parameter: str | None, accepted: str) -> Language:
     """Choose English or French.
 
     Args:

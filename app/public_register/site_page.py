@@ -180,7 +180,7 @@ def _boxes(site: PublishedSite, formatter: RegisterFormatter) -> dict[str, Any]:
     ]
     more = len(site.boxes) - len(rows)
     return {
-        "count": formatter.formats.counted(len(site.boxes), WORDS["box_one"], WORDS["box_many"]),
+        "count": formatter.counted(len(site.boxes), WORDS["box_one"], WORDS["box_many"]),
         "rows": rows,
         "more": formatter.word("more_boxes").format(count=formatter.number(more)) if more else "",
     }
@@ -188,9 +188,7 @@ def _boxes(site: PublishedSite, formatter: RegisterFormatter) -> dict[str, Any]:
 
 def _recipients(site: PublishedSite, formatter: RegisterFormatter) -> list[str]:
     return [
-        formatter.word("comma").join(
-            [each.recipient or formatter.word("unnamed"), formatter.word(f"by_{each.kind}")]
-        )
+        ", ".join([each.recipient or formatter.word("unnamed"), formatter.word(f"by_{each.kind}")])
         for each in site.recipients
     ]
 
@@ -210,7 +208,7 @@ def _incidents(figures: IncidentFigures, formatter: RegisterFormatter) -> dict[s
         shares = {"share": figures.precision, "low": figures.interval[0], "high": figures.interval[1]}
         precision = formatter.word("precision_is").format(
             reviewed=formatter.number(figures.confirmed + figures.dismissed),
-            **{name: formatter.formats.percent(100 * share) for name, share in shares.items()},
+            **{name: formatter.percent(100 * share) for name, share in shares.items()},
         )
     rows = [(formatter.word("precision_published"), precision)]
     if figures.false_alarms_per_year is None:

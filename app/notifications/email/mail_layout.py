@@ -1,6 +1,6 @@
 """Renders the content of a mail as plain text and as HTML. Pure.
 
-`MailContent` is the content of every mail. Its texts are cleaned (`mail_formats`), but not escaped.
+`MailContent` is the content of every mail. Its texts are cleaned, but not escaped.
 
 The HTML is one column with inline styles. It loads no resources, so opening a mail is not tracked. It sets
 text colours only together with a background, so that it is legible in light and dark mode.

@@ -12,8 +12,8 @@ from app.notifications.delivery.alert_grouping import GROUP_EVENT
 from app.notifications.email.alert_mail import SiteName, build_alert_mail
 from app.notifications.email.group_mail import build_group_mail
 from app.notifications.email.mail_event_schemas import MailAlertEvent, MailEvent, MailGroupEvent
-from app.notifications.email.mail_formats import get_mail_texts
 from app.notifications.email.mail_layout import MailContent, render_html, render_plain_text
+from app.notifications.email.mail_texts import get_mail_texts
 from app.notifications.email.notice_and_incident_mail import PREFIX as INCIDENTS
 from app.notifications.email.notice_and_incident_mail import build_incident_mail, build_notice_mail
 

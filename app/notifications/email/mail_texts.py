@@ -7,7 +7,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Final
 
-from app.presentation.translation import APOSTROPHE, NBSP, THIN_NBSP, translate_fields
+from app.presentation.languages import Language
+from app.presentation.translation import translate_fields
+from app.presentation.typography import COLONS
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,9 +18,6 @@ class MailTexts:
 
     Attributes:
         language: The value of `Content-Language`.
-        digits, apostrophes: Translations of the characters of numbers, and of the catalogue's texts.
-        first: The first day of a month.
-        moment: A time, with `day`, `month`, `year`, `clock` and `zone`.
         place: A rule and its site in a subject.
         tags, happened, leads: By type of event: the badge, the text in lists, and the first sentence.
         resolutions, reasons: Why an alert ended, and why its severity changed.
@@ -29,15 +28,7 @@ class MailTexts:
         and_more, firing, resolved, unlisted: Singular and plural.
     """
 
-    language: str
-    digits: Mapping[int, str]
-    apostrophes: Mapping[int, str]
-    months: tuple[str, ...]
-    first: str
-    moment: str
-    day: str
-    percent: str
-    colon: str
+    language: Language
     severities: Mapping[str, str]
     place: str
     tags: Mapping[str, str]
@@ -77,20 +68,14 @@ class MailTexts:
     footer_alert: str
     footer_test: str
 
+    @property
+    def colon(self) -> str:
+        """The colon between a label and its value."""
+        return COLONS[self.language]
 
-ENGLISH: Final = MailTexts(
+
+TEXTS: Final = MailTexts(
     language="en",
-    digits={},
-    apostrophes={},
-    months=(
-        *("January", "February", "March", "April", "May", "June"),
-        *("July", "August", "September", "October", "November", "December"),
-    ),
-    first="1",
-    moment="{day} {month} {year} at {clock} ({zone})",
-    day="d",
-    percent=f"{NBSP}%",
-    colon=": ",
     severities={"info": "Info", "warning": "Warning", "critical": "Critical"},
     place="{rule} at {site}",
     tags={"resolved": "Resolved", "acknowledged": "Acknowledged", "other": "Vigie"},
@@ -297,15 +282,12 @@ ENGLISH: Final = MailTexts(
     footer_alert="Alert {id}, message {sequence}.",
     footer_test="An administrator of Vigie sent this test to your address.",
 )
+"""The texts as typed, which the message catalogue has as `msgid`."""
 
-FRENCH: Final = translate_fields(
-    ENGLISH,
-    context="mail",
-    language="fr",
-    digits={ord(","): THIN_NBSP, ord("."): ","},
-    apostrophes={ord("'"): APOSTROPHE},
-    first="1er",
-    moment="{day} {month} {year} à {clock} ({zone})",
-    percent=f"{NBSP}%",
-    colon=f"{NBSP}: ",
-)
+ENGLISH: Final = translate_fields(TEXTS, "en", context="mail")
+FRENCH: Final = translate_fields(TEXTS, "fr", context="mail")
+
+
+def get_mail_texts(language: str) -> MailTexts:
+    """Return the texts of a language; English for an unknown one."""
+    return FRENCH if language == FRENCH.language else ENGLISH

@@ -8,11 +8,12 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from app.notifications.email.mail_formats import get_mail_texts, truncate_text
 from app.notifications.email.mail_layout import MailContent, MailListItem, MailTone
 from app.notifications.email.mail_rendering import SiteName, build_event_mail
+from app.notifications.email.mail_texts import get_mail_texts
 from app.notifications.events.event_details import build_event_link
 from app.notifications.sentences import event_sentence
+from app.presentation.typography import truncate_text
 
 EMOJI: Final[Mapping[MailTone, str]] = {
     "critical": "\U0001f534",

@@ -14,9 +14,10 @@ import numpy as np
 
 from app.indicators.period_selection import DatedPeriod
 from app.platform.kernel.instants import from_datetime
+from app.presentation.date_formats import format_full_hour
+from app.presentation.local_formatter import LocalFormatter
 from app.presentation.translation import BilingualText
 from app.reports.render.page_blocks import ReportTable, TableCell
-from app.reports.render.report_formatter import ReportFormatter
 from app.reports.render.report_texts import WORDS
 
 _STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
@@ -59,7 +60,7 @@ def round_axis_bounds(low: float, high: float, *, marks: int = 4) -> tuple[float
     return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, step
 
 
-def build_value_ticks(axis: AxisScale, step: float, formats: ReportFormatter) -> list[AxisTick]:
+def build_value_ticks(axis: AxisScale, step: float, formats: LocalFormatter) -> list[AxisTick]:
     """Build the ticks of a value axis, with as many decimals as the step needs."""
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     if round(step, decimals) != round(step, 6):
@@ -69,15 +70,16 @@ def build_value_ticks(axis: AxisScale, step: float, formats: ReportFormatter) ->
     return [AxisTick(axis.at(value), formats.number(value, decimals)) for value in values]
 
 
-def build_time_ticks(axis: AxisScale, slot: DatedPeriod, formats: ReportFormatter) -> list[AxisTick]:
+def build_time_ticks(axis: AxisScale, slot: DatedPeriod, formats: LocalFormatter) -> list[AxisTick]:
     """Build the ticks of a time axis: local hours of a day, or days of a month."""
     if (slot.last - slot.first).days < _FEW_DAYS:
         begin = datetime.combine(slot.first, datetime.min.time(), tzinfo=formats.zone)
-        hours = [(begin.replace(hour=hour), f"{hour}") for hour in _HOURS]
         after = datetime.combine(slot.first + timedelta(days=1), datetime.min.time(), tzinfo=formats.zone)
-        hours.append((after, "24"))
-        suffix = f"{chr(0xA0)}h"
-        return [AxisTick(axis.at(float(from_datetime(moment))), label + suffix) for moment, label in hours]
+        hours = [*((begin.replace(hour=hour), hour) for hour in _HOURS), (after, 24)]
+        return [
+            AxisTick(axis.at(float(from_datetime(moment))), format_full_hour(hour, formats.language))
+            for moment, hour in hours
+        ]
     days = [slot.first.replace(day=day) for day in _DAYS if day <= slot.last.day]
     noons = [datetime(day.year, day.month, day.day, 12, tzinfo=formats.zone) for day in days]
     return [
@@ -185,7 +187,7 @@ class ChartSpec:
     size: tuple[float, float] = (340.0, 150.0)
 
 
-def draw_report_chart(spec: ChartSpec, formats: ReportFormatter) -> ReportChart | None:
+def draw_report_chart(spec: ChartSpec, formats: LocalFormatter) -> ReportChart | None:
     """Draw a chart; None: there are no values."""
     given = [(label, series) for label, series in spec.series if series]
     if not given:
@@ -238,7 +240,7 @@ def _lines(
     x: AxisScale,
     y: AxisScale,
     width_us: int,
-    formats: ReportFormatter,
+    formats: LocalFormatter,
 ) -> tuple[list[ChartLine], str]:
     if len(given) <= MAX_BOX_LINES:
         looks = zip(COLOURS, DASHES, strict=True)
@@ -302,15 +304,15 @@ def _area(
     return "".join(parts)
 
 
-def _when(at: int, spec: ChartSpec, formats: ReportFormatter) -> str:
+def _when(at: int, spec: ChartSpec, formats: LocalFormatter) -> str:
     """Format the hour or day of a value from the middle of its interval."""
     begin = at - spec.width_us // 2
     if spec.slot.first == spec.slot.last:
         return formats.clock(begin)
-    return formats.short_day(formats.local(at).date())
+    return formats.short_day(at)
 
 
-def _alt_text(spec: ChartSpec, given: Sequence[tuple[str, ChartSeries]], formats: ReportFormatter) -> str:
+def _alt_text(spec: ChartSpec, given: Sequence[tuple[str, ChartSeries]], formats: LocalFormatter) -> str:
     points = [(value, at, label) for label, series in given for at, value in series.items()]
     (low, low_at, low_box), (high, high_at, high_box) = min(points), max(points)
     words = formats.translate(WORDS["chart_said"]).format(
@@ -326,13 +328,11 @@ def _alt_text(spec: ChartSpec, given: Sequence[tuple[str, ChartSeries]], formats
     return " ".join([words, *(f"{_limit_text(each, spec, formats)}." for each in spec.limits)])
 
 
-def _limit_text(limit: ChartLimit, spec: ChartSpec, formats: ReportFormatter) -> str:
-    return f"{limit.label}{formats.translate(WORDS['colon'])}{formats.limit(limit.value, spec.unit)}"
+def _limit_text(limit: ChartLimit, spec: ChartSpec, formats: LocalFormatter) -> str:
+    return f"{limit.label}{formats.colon}{formats.limit(limit.value, spec.unit)}"
 
 
-def _table(
-    spec: ChartSpec, given: Sequence[tuple[str, ChartSeries]], formats: ReportFormatter
-) -> ReportTable:
+def _table(spec: ChartSpec, given: Sequence[tuple[str, ChartSeries]], formats: LocalFormatter) -> ReportTable:
     """Build the table of the drawn values."""
     unit = formats.unit(spec.unit)
     caption = f"{spec.title} ({unit})" if unit else spec.title
@@ -358,6 +358,6 @@ def _table(
     )
 
 
-def make_guideline_limit(value: float, words: BilingualText, formats: ReportFormatter) -> ChartLimit:
+def make_guideline_limit(value: float, words: BilingualText, formats: LocalFormatter) -> ChartLimit:
     """Make a limit with its label."""
     return ChartLimit(value, formats.translate(words))
