@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from app.notifications.email.mail_layout import SUBJECT_LIMIT, MailContent
 from app.platform.kernel.instants import format_us, from_datetime
 from app.presentation.date_formats import format_local_time
-from app.presentation.languages import LOCALES, Language, get_language
+from app.presentation.languages import LOCALES, Language
+from app.presentation.mail_layout import SUBJECT_LIMIT, MailContent
 from app.presentation.translation import translate_fields
 from app.presentation.typography import clean_line, truncate_text
 
@@ -51,19 +51,19 @@ TEXTS_BY_LANGUAGE: Final[Mapping[Language, InvitationTexts]] = {
 
 
 def build_invitation_page(
-    language: str, *, organisation: str, inviter: str, role: str, expires_at: datetime, link: str
+    language: Language, *, organisation: str, inviter: str, role: str, expires_at: datetime, link: str
 ) -> MailContent:
     """Compose the mail of an invitation.
 
     Args:
-        language: `en` or `fr`; any other: English.
+        language: The language of the mail.
         organisation: The organisation's name.
         inviter: The name of the inviting person or API key.
         role: The role of the new member.
         expires_at: The expiry, with a time zone.
         link: The link with the token.
     """
-    words = TEXTS_BY_LANGUAGE[get_language(language)]
+    words = TEXTS_BY_LANGUAGE[language]
     names = {
         "organisation": clean_line(organisation, _NAME_LIMIT),
         "inviter": clean_line(inviter, _NAME_LIMIT),

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 from app.platform.kernel.instants import to_datetime
 from app.presentation import date_formats, number_formats
 from app.presentation.languages import Language
-from app.presentation.translation import BilingualText
-from app.presentation.typography import COLONS, NBSP, NO_VALUE, join_clauses, join_words, typeset_text
+from app.presentation.translation import BilingualText, choose_text
+from app.presentation.typography import COLONS, NBSP, NO_VALUE, join_clauses, join_words
 
 UTC_ZONE: Final = ZoneInfo("UTC")
 
@@ -35,7 +35,7 @@ class LocalFormatter:
 
     def translate(self, text: BilingualText) -> str:
         """Return a text of the program in the language, with its typography."""
-        return typeset_text(text.fr if self.language == "fr" else text.en, self.language)
+        return choose_text(text, self.language)
 
     def fill(self, text: BilingualText, **values: str) -> str:
         """Fill the placeholders of a text. The typography of the values is not changed."""

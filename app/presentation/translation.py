@@ -53,6 +53,11 @@ def translated(english: str, *, context: str | None = None) -> BilingualText:
     return BilingualText(english, load_french()[context, english])
 
 
+def choose_text(text: BilingualText, language: Language) -> str:
+    """Return a text of the program in a language, with its typography."""
+    return typeset_text(text.fr if language == "fr" else text.en, language)
+
+
 def _in_language(value: Any, context: str, language: Language) -> Any:  # noqa: ANN401 (a text, or texts in one of several shapes)
     if isinstance(value, str):
         if language == "fr":

@@ -15,9 +15,10 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from app.presentation.languages import Language
+from app.presentation.template_environment import create_template_environment
 from app.public_register.map_tiles import NO_TILES, MapTileSource
 from app.public_register.page_texts import WORDS
 from app.public_register.register_formats import RegisterFormatter
@@ -89,13 +90,7 @@ def build_page_csp(tiles: MapTileSource) -> str:
 
 @cache
 def _environment(folder: Path | None) -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader([TEMPLATES] if folder is None else [folder, TEMPLATES]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = create_template_environment(*([] if folder is None else [folder]), TEMPLATES)
     environment.globals["file"] = build_static_url
     return environment
 

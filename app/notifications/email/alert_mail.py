@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 
 from app.notifications.email.alert_values import RESOLVED, format_alert_value, list_comparison_values
 from app.notifications.email.mail_event_schemas import MailAlertData, MailAlertEvent
-from app.notifications.email.mail_layout import SUBJECT_LIMIT, MailContent, MailListItem, MailTone
 from app.notifications.email.mail_texts import MailTexts
 from app.presentation.date_formats import format_duration, format_local_time, parse_instant
+from app.presentation.mail_layout import SUBJECT_LIMIT, MailContent, MailListItem, MailTone
 from app.presentation.number_formats import format_count
 from app.presentation.typography import clean_line, clean_lines, truncate_text
 

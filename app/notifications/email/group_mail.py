@@ -17,8 +17,8 @@ from app.notifications.email.alert_mail import (
 )
 from app.notifications.email.alert_values import RESOLVED
 from app.notifications.email.mail_event_schemas import MailAlertData, MailAlertEvent, MailGroupData
-from app.notifications.email.mail_layout import SUBJECT_LIMIT, MailContent, MailTone
 from app.notifications.email.mail_texts import MailTexts
+from app.presentation.mail_layout import SUBJECT_LIMIT, MailContent, MailTone
 from app.presentation.number_formats import format_count
 from app.presentation.typography import clean_line, truncate_text
 

@@ -24,7 +24,6 @@ class MailTexts:
         functions, kinds, recognised: Names of functions, endpoint kinds, and events that boxes recognise.
         quotas: The names of quotas.
         evidences: How well the position of an incident is known.
-        open: The text of a link to the alert.
         and_more, firing, resolved, unlisted: Singular and plural.
     """
 
@@ -49,7 +48,6 @@ class MailTexts:
     labels: Mapping[str, str]
     whole_site: str
     and_more: tuple[str, str]
-    advice: str
     firing: tuple[str, str]
     resolved: tuple[str, str]
     counted: str
@@ -63,7 +61,6 @@ class MailTexts:
     test_of_server: tuple[str, str]
     notices: Mapping[str, tuple[str, str]]
     other: tuple[str, str]
-    open: str
     footer: str
     footer_alert: str
     footer_test: str
@@ -202,7 +199,6 @@ TEXTS: Final = MailTexts(
     },
     whole_site="the site as a whole",
     and_more=("and {} more", "and {} more"),
-    advice="What to do",
     firing=("{} firing", "{} firing"),
     resolved=("{} resolved", "{} resolved"),
     counted="{counts}.",
@@ -277,7 +273,6 @@ TEXTS: Final = MailTexts(
         ),
     },
     other=("{type}", "Vigie reports an event for which this mail has no text:"),
-    open="Open in Vigie",
     footer="Your address is on an e-mail channel of Vigie. Its administrators can remove it.",
     footer_alert="Alert {id}, message {sequence}.",
     footer_test="An administrator of Vigie sent this test to your address.",

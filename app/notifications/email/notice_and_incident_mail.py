@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from app.notifications.email.alert_mail import SiteName, sanitize_link
 from app.notifications.email.mail_event_schemas import MailEvent
-from app.notifications.email.mail_layout import SUBJECT_LIMIT, MailContent, MailTone
 from app.notifications.email.mail_texts import MailTexts
 from app.notifications.events.event_types import (
     ENDPOINT_DISABLED,
@@ -15,6 +14,7 @@ from app.notifications.events.event_types import (
     TEST_EVENT,
 )
 from app.presentation.date_formats import format_local_time
+from app.presentation.mail_layout import SUBJECT_LIMIT, MailContent, MailTone
 from app.presentation.number_formats import format_exact_measurement, format_exact_number, format_percent
 from app.presentation.typography import clean_line, truncate_text
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2 import Environment, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from app.presentation.local_formatter import LocalFormatter
+from app.presentation.template_environment import create_template_environment
 from app.reports.render import (
     alert_section,
     chart_sections,
@@ -57,13 +58,7 @@ class RenderedReport:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = create_template_environment(TEMPLATES)
     environment.filters["unbroken"] = _unbroken
     return environment
 
