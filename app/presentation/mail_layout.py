@@ -6,7 +6,6 @@
 import textwrap
 from collections.abc import Iterable, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from jinja2 import Environment
@@ -139,4 +138,4 @@ def render_html(page: MailContent, language: Language) -> str:
 
 @cache
 def _environment() -> Environment:
-    return create_template_environment(Path(__file__).parent / "templates")
+    return create_template_environment()

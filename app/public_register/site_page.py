@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -33,14 +32,6 @@ from app.public_register.site_list_page import build_refusal_rows, format_site_k
 
 _BOXES: Final = 100
 _SPANS: Final[tuple[tuple[line_charts.ChartResolution, str], ...]] = (("hour", "hours"), ("day", "days"))
-_AREA: Final = SimpleNamespace(
-    WIDTH=line_charts.WIDTH,
-    HEIGHT=line_charts.HEIGHT,
-    LEFT=line_charts.LEFT,
-    RIGHT=line_charts.RIGHT,
-    TOP=line_charts.TOP,
-    BOTTOM=line_charts.BOTTOM,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +89,6 @@ def render_site_page(
         incidents=_incidents(site.incidents, formatter) if site.incidents is not None else None,
         refusals=build_refusal_rows(site.refusals, formatter),
         charts=_charts(site, data, register, formatter),
-        area=_AREA,
         changes=build_change_rows(changes, replace(frame, formatter=formatter), register),
     )
 
