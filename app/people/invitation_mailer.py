@@ -12,9 +12,7 @@ import msgspec
 
 from app.notifications.delivery.transport_types import AttemptOutcome, build_message_id
 from app.notifications.email.email_transport import EmailTransport
-from app.notifications.email.mail_formats import get_mail_texts
-from app.notifications.email.mail_layout import render_html, render_plain_text
-from app.notifications.email.mail_rendering import RenderedMail
+from app.notifications.email.mail_rendering import render_mail_content
 from app.notifications.email.mime_message import DeliveryHeaders
 from app.people.dependencies import WELCOME
 from app.people.invitation_texts import build_invitation_page
@@ -23,6 +21,7 @@ from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.stored_settings import InstallationSettings, wait_until_set
 from app.platform.secrets.sealed_columns import INVITATION_TOKEN
 from app.platform.secrets.sealing import SealingError, SecretSealer
+from app.presentation.languages import get_language
 
 SCHEDULE_S: Final = (5, 60, 600, 3600, 4 * 3600, 24 * 3600)
 """The back-off after each failed attempt, in seconds; then the mail is given up."""
@@ -114,18 +113,16 @@ async def _attempt(
     except SealingError as error:
         _log.warning("invitation_not_opened", invitation_id=str(row["id"]), error=str(error))
         return AttemptOutcome("not_configured", None, None, 0.0)
-    texts = get_mail_texts(row["language"])
+    language = get_language(row["language"])
     page = build_invitation_page(
-        texts.language,
+        language,
         organisation=row["organisation"],
         inviter=row["invited_by_name"],
         role=row["role"],
         expires_at=row["expires_at"],
         link=f"{installation.base_url}{WELCOME}#{token}",
     )
-    mail = RenderedMail(
-        page.subject, render_plain_text(page, texts), render_html(page, texts), texts.language
-    )
+    mail = render_mail_content(page, language)
     sent = DeliveryHeaders(build_message_id(row["id"]), _TYPE)
     return await mailer.post(msgspec.json.encode(mail), [row["email"]], sent, datetime.now(UTC))
 

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from babel.messages.pofile import read_po
 
+from app.presentation.languages import Language
+from app.presentation.typography import typeset_text
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -50,36 +53,32 @@ def translated(english: str, *, context: str | None = None) -> BilingualText:
     return BilingualText(english, load_french()[context, english])
 
 
-NBSP: Final = "\xa0"
-THIN_NBSP: Final = "\u202f"
-APOSTROPHE: Final = "\u2019"
+def choose_text(text: BilingualText, language: Language) -> str:
+    """Return a text of the program in a language, with its typography."""
+    return typeset_text(text.fr if language == "fr" else text.en, language)
 
 
-def typeset_french(text: str) -> str:
-    """Set the apostrophes and the non-breaking spaces of French punctuation in a text as typed."""
-    for mark in ";!?":
-        text = text.replace(f" {mark}", f"{THIN_NBSP}{mark}")
-    for typed, set_ in ((" :", f"{NBSP}:"), ("« ", f"«{NBSP}"), (" »", f"{NBSP}»"), ("'", APOSTROPHE)):
-        text = text.replace(typed, set_)
-    return text
-
-
-def _translate(value: Any, context: str) -> Any:  # noqa: ANN401 (a text, or texts in one of several shapes)
+def _in_language(value: Any, context: str, language: Language) -> Any:  # noqa: ANN401 (a text, or texts in one of several shapes)
     if isinstance(value, str):
-        french = load_french()
-        return typeset_french(french.get((context, value)) or french[context.partition(".")[0], value])
+        if language == "fr":
+            french = load_french()
+            value = french.get((context, value)) or french[context.partition(".")[0], value]
+        return typeset_text(value, language)
     if isinstance(value, tuple):
-        return tuple(_translate(each, f"{context}.{index}") for index, each in enumerate(value))
+        return tuple(_in_language(each, f"{context}.{index}", language) for index, each in enumerate(value))
     if isinstance(value, Mapping):
-        return {key: _translate(each, f"{context}.{key}") for key, each in value.items()}
+        return {key: _in_language(each, f"{context}.{key}", language) for key, each in value.items()}
     return value
 
 
-def translate_fields[Texts: "DataclassInstance"](english: Texts, *, context: str, **own: object) -> Texts:
-    """Return the French copy of a dataclass of English texts, typeset.
+def translate_fields[Texts: "DataclassInstance"](
+    texts: Texts, language: Language, *, context: str, **own: object
+) -> Texts:
+    """Return the copy of a dataclass of English texts in a language, typeset.
 
     Args:
-        english: Its fields are texts, or tuples and mappings of texts.
+        texts: Its fields are texts, or tuples and mappings of texts, and the field `language`.
+        language: The language of the copy.
         context: `msgctxt` of the catalogue. If an English text has several French ones, the context of each
             is its path, such as `mail.and_more.1`.
         own: Fields that are not translated but given.
@@ -87,9 +86,10 @@ def translate_fields[Texts: "DataclassInstance"](english: Texts, *, context: str
     Raises:
         KeyError: The catalogue lacks a text.
     """
+    own = {"language": language, **own}
     translated_fields = {
-        each.name: _translate(getattr(english, each.name), f"{context}.{each.name}")
-        for each in fields(english)
+        each.name: _in_language(getattr(texts, each.name), f"{context}.{each.name}", language)
+        for each in fields(texts)
         if each.name not in own
     }
-    return replace(english, **translated_fields, **own)
+    return replace(texts, **translated_fields, **own)

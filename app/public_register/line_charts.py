@@ -1,28 +1,46 @@
 """Draws the line charts of the register as inline SVG, each with a text alternative and a table. Pure.
 
-Coordinates are relative whole numbers, so that a page with ten charts stays small. The style sheet sets the
-colours, for light and dark mode.
+The style sheet sets the colours, for light and dark mode.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
+from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
+from app.catalogue.metric_names import get_metric_title
 from app.catalogue.metrics import Metric
+from app.platform.kernel.instants import from_datetime
+from app.presentation.chart_kit import (
+    AxisScale,
+    AxisTick,
+    ChartAxes,
+    ChartFrame,
+    build_day_ticks,
+    build_hour_ticks,
+    build_month_ticks,
+    build_value_axis,
+    draw_line,
+    list_days,
+)
 from app.public_register.register_formats import RegisterFormatter
 from app.public_register.register_model import SiteMean
-from app.reports.render.charts import AxisScale, build_value_ticks, round_axis_bounds
-from app.reports.render.report_formatter import typeset_text
 
-WIDTH: Final = 720
-HEIGHT: Final = 200
-LEFT, RIGHT, TOP, BOTTOM = 52, 8, 10, 24
-_GAP: Final = 1.6
-_DOT: Final = 2
-_LEAST_LEVELS: Final = 10.0
+# In whole numbers, so that a page with ten charts stays small.
+_FRAME: Final = ChartFrame(
+    width=720,
+    height=200,
+    left=52,
+    right=8,
+    top=10,
+    bottom=24,
+    label_gap=6,
+    label_drop=4,
+    mark=5,
+    decimals=None,
+)
+_DOT: Final = 2.0
 
 type ChartResolution = Literal["quarter", "hour", "day"]
 
@@ -31,18 +49,10 @@ _LENGTHS: Final[dict[ChartResolution, timedelta]] = {
     "hour": timedelta(days=7),
     "day": timedelta(days=365),
 }
-_WIDTHS: Final[dict[ChartResolution, float]] = {"quarter": 900.0, "hour": 3600.0, "day": 86_400.0}
+_INTERVALS_S: Final[dict[ChartResolution, float]] = {"quarter": 900.0, "hour": 3600.0, "day": 86_400.0}
 _HEADINGS: Final[dict[ChartResolution, str]] = {"quarter": "of_a_day", "hour": "week", "day": "of_a_year"}
-_EVERY_H: Final = 6
-_CLEAR: Final = 30
-
-
-@dataclass(frozen=True, slots=True)
-class PixelTick:
-    """A position on an axis (pixels), with its label."""
-
-    at: int
-    label: str
+_CLEAR: Final = 30.0
+_US: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +64,7 @@ class LineChart:
     heading: str
     alt_text: str
     path: str
-    across: list[PixelTick]
-    up: list[PixelTick]
+    axes: ChartAxes
     rows: list[tuple[str, str]]
 
 
@@ -82,18 +91,17 @@ def draw_line_chart(
     end = now.astimezone(formatter.zone)
     start = end - _LENGTHS[span]
     means = [value.mean for value in values]
-    low = 0.0 if metric.kind == "gauge" and min(means) >= 0 else min(means)
-    spare = max(0.0, _LEAST_LEVELS - (max(means) - low)) / 2 if metric.kind == "level" else 0.0
-    bottom, top, step = round_axis_bounds(low - spare, max(max(means) + spare, low + 1e-9))
-    x = AxisScale(start.timestamp(), end.timestamp(), LEFT, WIDTH - RIGHT)
-    y = AxisScale(bottom, top, HEIGHT - BOTTOM, TOP)
-    formats = formatter.formats
-    unit = formats.unit(metric.unit)
+    from_zero = metric.kind == "gauge" and min(means) >= 0
+    y, up = build_value_axis(_FRAME, means, metric.unit, formatter, from_zero=from_zero)
+    x = _FRAME.scale_times(from_datetime(start), from_datetime(end))
+    axes = ChartAxes(_FRAME, x, y, _build_time_ticks(x, span, formatter), up)
+    points = [(from_datetime(value.time), value.mean) for value in values]
+    unit = formatter.unit(metric.unit)
 
     def shown(value: float) -> str:
-        return formats.measured(value, metric.unit)
+        return formatter.measured(value, metric.unit)
 
-    title = formats.words(metric.name)
+    title = get_metric_title(metric.name, formatter.language)
     alt_text = formatter.word("chart_summary").format(
         title=title, low=shown(min(means)), high=shown(max(means)), last=shown(means[-1])
     )
@@ -101,72 +109,21 @@ def draw_line_chart(
         title=title,
         unit=unit,
         heading=formatter.word(_HEADINGS[span]),
-        alt_text=typeset_text(alt_text, formatter.language),
-        path=_path(values, x, y, max(_WIDTHS[span], spacing_s)),
-        across=_MARKS[span](x, start, end, formatter),
-        up=[PixelTick(round(mark.at), mark.label) for mark in build_value_ticks(y, step, formats)],
+        alt_text=alt_text,
+        path=draw_line(points, axes, _US * max(_INTERVALS_S[span], spacing_s), dot=_DOT),
+        axes=axes,
         rows=_rows(metric, values, span, formatter),
     )
 
 
-def _path(values: Sequence[SiteMean], x: AxisScale, y: AxisScale, width_s: float) -> str:
-    lines: list[list[tuple[int, int]]] = []
-    before: datetime | None = None
-    for value in values:
-        # The first day is partly out of the frame, as are values of boxes with a clock that runs ahead.
-        if not x.low <= value.time.timestamp() <= x.high:
-            continue
-        if before is None or (value.time - before).total_seconds() > _GAP * width_s:
-            lines.append([])
-        lines[-1].append((round(x.at(value.time.timestamp())), round(y.at(value.mean))))
-        before = value.time
-    return "".join(map(_drawn, lines))
-
-
-def _drawn(line: Sequence[tuple[int, int]]) -> str:
-    """Draw a line through points. A single point is a dot, because a line without length is invisible."""
-    (across, up), *others = line
-    if not others:
-        return f"M{across - _DOT} {up}a{_DOT} {_DOT} 0 1 0 {2 * _DOT} 0a{_DOT} {_DOT} 0 1 0 {-2 * _DOT} 0"
-    steps = [f"l{to[0] - at[0]} {to[1] - at[1]}" for at, to in pairwise(line)]
-    return f"M{across} {up}{''.join(steps)}"
-
-
-def _days(x: AxisScale, start: datetime, end: datetime, formatter: RegisterFormatter) -> list[PixelTick]:
-    day = start.date() + timedelta(days=1)
-    marks = []
-    while day <= end.date():
-        midnight = datetime(day.year, day.month, day.day, tzinfo=formatter.zone)
-        marks.append(PixelTick(round(x.at(midnight.timestamp())), f"{day.day}"))
-        day += timedelta(days=1)
-    return marks
-
-
-def _clocks(x: AxisScale, start: datetime, end: datetime, formatter: RegisterFormatter) -> list[PixelTick]:
-    """Mark every sixth hour of the site's local time."""
-    at = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    marks = []
-    while (at := at + timedelta(hours=1)) <= end:
-        local = at.astimezone(formatter.zone)
-        pixel = round(x.at(at.timestamp()))
+def _build_time_ticks(x: AxisScale, span: ChartResolution, formatter: RegisterFormatter) -> list[AxisTick]:
+    if span == "quarter":
         # Labels near the left edge would overlap those of the other axis.
-        if local.hour % _EVERY_H == 0 and pixel > LEFT + _CLEAR:
-            label = f"{local.hour}\xa0h" if formatter.language == "fr" else f"{local:%H:%M}"
-            marks.append(PixelTick(pixel, label))
-    return marks
-
-
-def _months(x: AxisScale, start: datetime, end: datetime, formatter: RegisterFormatter) -> list[PixelTick]:
-    marks = []
-    year, month = start.year, start.month
-    while (year, month) < (end.year, end.month):
-        year, month = (year + 1, 1) if month == 12 else (year, month + 1)  # noqa: PLR2004 (months)
-        first = datetime(year, month, 1, tzinfo=formatter.zone)
-        marks.append(PixelTick(round(x.at(first.timestamp())), f"{month}"))
-    return marks
-
-
-_MARKS: Final = {"quarter": _clocks, "hour": _days, "day": _months}
+        return build_hour_ticks(x, formatter, clear=_CLEAR)
+    if span == "day":
+        return build_month_ticks(x, formatter)
+    first, last = (formatter.local(int(bound)).date() for bound in (x.low, x.high))
+    return build_day_ticks(x, list_days(first + timedelta(days=1), last), formatter)
 
 
 def _rows(
@@ -179,9 +136,9 @@ def _rows(
     for value in values:
         local = value.time.astimezone(formatter.zone).date()
         groups.setdefault(local if span == "hour" else local.replace(day=1), []).append(value)
-    name = formatter.formats.short_day if span == "hour" else formatter.formats.month
+    name = formatter.short_day if span == "hour" else formatter.month
     return [
-        (name(day), formatter.formats.measured(compute_weighted_mean(metric, group), metric.unit))
+        (name(day), formatter.measured(compute_weighted_mean(metric, group), metric.unit))
         for day, group in groups.items()
     ]
 
@@ -194,12 +151,12 @@ def _hours(metric: Metric, values: Sequence[SiteMean], formatter: RegisterFormat
 
     def name(hour: datetime) -> str:
         day = hour.astimezone(formatter.zone).date()
-        clock = formatter.local_clock(hour)
+        clock = formatter.clock(hour)
         # 24 hours touch two days: hours of yesterday get their date.
-        return clock if day == today else f"{formatter.formats.short_day(day)}, {clock}"
+        return clock if day == today else f"{formatter.short_day(day)}, {clock}"
 
     return [
-        (name(hour), formatter.formats.measured(compute_weighted_mean(metric, group), metric.unit))
+        (name(hour), formatter.measured(compute_weighted_mean(metric, group), metric.unit))
         for hour, group in groups.items()
     ]
 

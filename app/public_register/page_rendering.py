@@ -15,13 +15,14 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
+from app.presentation.languages import Language
+from app.presentation.template_environment import create_template_environment
 from app.public_register.map_tiles import NO_TILES, MapTileSource
 from app.public_register.page_texts import WORDS
 from app.public_register.register_formats import RegisterFormatter
 from app.public_register.ttl_cache import CachedResponse
-from app.reports.report_input import ReportLanguage
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 FOLDER: Final = Path(__file__).parent / "static"
@@ -89,13 +90,7 @@ def build_page_csp(tiles: MapTileSource) -> str:
 
 @cache
 def _environment(folder: Path | None) -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader([TEMPLATES] if folder is None else [folder, TEMPLATES]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = create_template_environment(*([] if folder is None else [folder]), TEMPLATES)
     environment.globals["file"] = build_static_url
     return environment
 
@@ -140,7 +135,7 @@ def render_page(
             feed=build_localized_url(feed, formatter.language),
             data=data or [],
             made=made,
-            colon=" : " if formatter.language == "fr" else ": ",
+            colon=formatter.colon,
             tiles=frame.tiles,
             **more,
         )
@@ -152,7 +147,7 @@ def _word(formatter: RegisterFormatter) -> Any:  # noqa: ANN401 (a function of a
     return translated.__getitem__
 
 
-def negotiate_language(parameter: str | None, accepted: str) -> ReportLanguage:
+def negotiate_language(parameter: str | None, accepted: str) -> Language:
     """Choose English or French.
 
     Args:

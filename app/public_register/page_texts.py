@@ -232,9 +232,6 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     "rights_here": translated("Ask what data about this place are stored, object, or ask a question"),
     "of_which": translated("{titles}: {value}"),
     "history_of": translated("History: {name}"),
-    "comma": translated(", "),
-    "metre": translated("{} m"),
-    "kilometre": translated("{} km"),
     # How to read it.
     "about_lead": translated(
         "This register is generated automatically. It shows the current configuration of the boxes of this "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.catalogue.device_event_types import EVENT_TYPE_OF
+from app.catalogue.metric_names import get_metric_title
 from app.presentation.translation import BilingualText
 from app.public_register import dtpr
 from app.public_register.legal_texts import BASES, RETENTION_TEXTS, STANDINGS
@@ -107,12 +108,11 @@ def _row(each: PublishedPurpose, inputs: _PurposeInputs) -> dict[str, Any]:
 
 def _measures(each: PublishedPurpose, inputs: _PurposeInputs) -> dict[str, str]:
     formatter, known = inputs.formatter, each.known
-    names = formatter.formats.words
     measured = [name for name in known.metrics if name in inputs.data.measured]
     others = [name for name in known.metrics if name not in inputs.data.measured]
-    rest = formatter.listed([names(name) for name in others])
+    rest = formatter.listed([get_metric_title(name, formatter.language) for name in others])
     return {
-        "measured": formatter.listed([names(name) for name in measured]),
+        "measured": formatter.listed([get_metric_title(name, formatter.language) for name in measured]),
         "unmeasured": rest if measured else "",
         "none_measured": formatter.word("none_measured_now").format(names=rest)
         if others and not measured

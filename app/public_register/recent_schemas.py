@@ -7,8 +7,8 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 from pydantic.config import JsonDict
 
+from app.catalogue.metric_names import get_metric_title
 from app.catalogue.metrics import METRICS_BY_NAME
-from app.public_register.register_formats import RegisterFormatter
 from app.public_register.register_model import (
     IndexValue,
     PublishedSite,
@@ -117,8 +117,8 @@ def _metric(each: RecentMetric) -> PublicRecentMetric:
     return PublicRecentMetric(
         metric=each.metric,
         title=PublicText(
-            en=RegisterFormatter("en").formats.words(each.metric),
-            fr=RegisterFormatter("fr").formats.words(each.metric),
+            en=get_metric_title(each.metric, "en"),
+            fr=get_metric_title(each.metric, "fr"),
         ),
         unit=METRICS_BY_NAME[each.metric].unit,
         newest=None if each.newest is None else _value(each.newest),

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from app.catalogue.metric_names import get_metric_title
 from app.catalogue.metrics import METRICS_BY_NAME, Metric
 from app.indicators.index_definitions import INDEX_DEFINITIONS, BoxMeasurements, MethodOptions, worst_sort_key
 from app.indicators.index_results import NO_VALUE_REASONS, IndexMethod, IndexResult, ResultComponent
@@ -277,16 +278,15 @@ def build_recent_context(recent: RecentMeasurements, formatter: RegisterFormatte
 
 def _card(each: RecentMetric, recent: RecentMeasurements, formatter: RegisterFormatter) -> dict[str, Any]:
     metric = METRICS_BY_NAME[each.metric]
-    formats = formatter.formats
     left_out = ""
     if each.left_out:
-        left_out = formats.counted(each.left_out, WORDS["left_out_one"], WORDS["left_out_many"])
+        left_out = formatter.counted(each.left_out, WORDS["left_out_one"], WORDS["left_out_many"])
     return {
         "name": each.metric,
-        "title": formats.words(each.metric),
-        "value": "" if each.newest is None else formats.measured(each.newest.mean, metric.unit),
+        "title": get_metric_title(each.metric, formatter.language),
+        "value": "" if each.newest is None else formatter.measured(each.newest.mean, metric.unit),
         "when": "" if each.newest is None else _when(each.newest, formatter),
-        "coverage": formatter.word("coverage").format(share=formats.percent(each.coverage)),
+        "coverage": formatter.word("coverage").format(share=formatter.percent(each.coverage)),
         "left_out": left_out,
         "indices": [_format_index(index, formatter) for index in each.indices],
         "chart": line_charts.draw_line_chart(
@@ -299,7 +299,7 @@ def _card(each: RecentMetric, recent: RecentMeasurements, formatter: RegisterFor
 
 def _when(newest: SiteMean, formatter: RegisterFormatter) -> str:
     at = formatter.word("newest_at").format(
-        day=formatter.day(newest.time), clock=formatter.local_clock(newest.time)
+        day=formatter.day(newest.time), clock=formatter.clock(newest.time)
     )
     if newest.count == 1:
         return at
@@ -308,20 +308,19 @@ def _when(newest: SiteMean, formatter: RegisterFormatter) -> str:
 
 def _format_index(each: IndexValue, formatter: RegisterFormatter) -> dict[str, str]:
     """Format an index. Text always goes with its colour (accessibility)."""
-    formats = formatter.formats
     if each.band is not None:
         value = formatter.translate(each.band.label)
     elif each.value is not None:
-        value = formats.measured(each.value, each.unit)
+        value = formatter.measured(each.value, each.unit)
     else:
         value = ""
     of = {
         "title": formatter.translate(each.title),
-        "start": formatter.local_clock(each.start),
-        "end": formatter.local_clock(each.end),
+        "start": formatter.clock(each.start),
+        "end": formatter.clock(each.end),
     }
     if value or each.reason is None:
-        text = formatter.fill(WORDS["index_of"], **of, share=formats.percent(each.coverage))
+        text = formatter.fill(WORDS["index_of"], **of, share=formatter.percent(each.coverage))
     else:
         reason = formatter.translate(NO_VALUE_REASONS[each.reason])
         text = formatter.fill(WORDS["index_without"], **of, reason=reason[0].lower() + reason[1:])

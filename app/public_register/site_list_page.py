@@ -83,17 +83,18 @@ def format_site_kind(site: PublishedSite, formatter: RegisterFormatter) -> str:
 
 def format_site_summary(site: PublishedSite, formatter: RegisterFormatter) -> str:
     """Summarise a site in a line: kind, boxes and operator."""
-    boxes = formatter.formats.counted(len(site.boxes), WORDS["box_one"], WORDS["box_many"])
+    boxes = formatter.counted(len(site.boxes), WORDS["box_one"], WORDS["box_many"])
     operator = formatter.fill(WORDS["operated_by"], name=site.operator)
     return ", ".join([format_site_kind(site, formatter), boxes, operator])
 
 
 def build_refusal_rows(refusals: Sequence[RefusalCount], formatter: RegisterFormatter) -> list[list[str]]:
     """Build the rows of the table of refusals: purpose and reason, then the counts."""
-    colon = ": " if formatter.language == "en" else "\xa0: "
     return [
         [
-            colon.join([_format_purpose(each.purpose, formatter), _format_reason(each.code, formatter)]),
+            formatter.colon.join(
+                [_format_purpose(each.purpose, formatter), _format_reason(each.code, formatter)]
+            ),
             formatter.number(each.month),
             formatter.number(each.year),
         ]
@@ -116,7 +117,7 @@ def _build_data_url(form: str, search: SiteSearchQuery) -> str:
 
 
 def _found(found: SiteSearchResult, formatter: RegisterFormatter) -> str:
-    count = formatter.formats.counted(len(found.sites), WORDS["found_one"], WORDS["found_many"])
+    count = formatter.counted(len(found.sites), WORDS["found_one"], WORDS["found_many"])
     if found.place is None or not found.sites:
         return count
     key = "found_far" if found.is_far else "found_near"

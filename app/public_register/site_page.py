@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -33,14 +32,6 @@ from app.public_register.site_list_page import build_refusal_rows, format_site_k
 
 _BOXES: Final = 100
 _SPANS: Final[tuple[tuple[line_charts.ChartResolution, str], ...]] = (("hour", "hours"), ("day", "days"))
-_AREA: Final = SimpleNamespace(
-    WIDTH=line_charts.WIDTH,
-    HEIGHT=line_charts.HEIGHT,
-    LEFT=line_charts.LEFT,
-    RIGHT=line_charts.RIGHT,
-    TOP=line_charts.TOP,
-    BOTTOM=line_charts.BOTTOM,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +89,6 @@ def render_site_page(
         incidents=_incidents(site.incidents, formatter) if site.incidents is not None else None,
         refusals=build_refusal_rows(site.refusals, formatter),
         charts=_charts(site, data, register, formatter),
-        area=_AREA,
         changes=build_change_rows(changes, replace(frame, formatter=formatter), register),
     )
 
@@ -180,7 +170,7 @@ def _boxes(site: PublishedSite, formatter: RegisterFormatter) -> dict[str, Any]:
     ]
     more = len(site.boxes) - len(rows)
     return {
-        "count": formatter.formats.counted(len(site.boxes), WORDS["box_one"], WORDS["box_many"]),
+        "count": formatter.counted(len(site.boxes), WORDS["box_one"], WORDS["box_many"]),
         "rows": rows,
         "more": formatter.word("more_boxes").format(count=formatter.number(more)) if more else "",
     }
@@ -188,9 +178,7 @@ def _boxes(site: PublishedSite, formatter: RegisterFormatter) -> dict[str, Any]:
 
 def _recipients(site: PublishedSite, formatter: RegisterFormatter) -> list[str]:
     return [
-        formatter.word("comma").join(
-            [each.recipient or formatter.word("unnamed"), formatter.word(f"by_{each.kind}")]
-        )
+        ", ".join([each.recipient or formatter.word("unnamed"), formatter.word(f"by_{each.kind}")])
         for each in site.recipients
     ]
 
@@ -210,7 +198,7 @@ def _incidents(figures: IncidentFigures, formatter: RegisterFormatter) -> dict[s
         shares = {"share": figures.precision, "low": figures.interval[0], "high": figures.interval[1]}
         precision = formatter.word("precision_is").format(
             reviewed=formatter.number(figures.confirmed + figures.dismissed),
-            **{name: formatter.formats.percent(100 * share) for name, share in shares.items()},
+            **{name: formatter.percent(100 * share) for name, share in shares.items()},
         )
     rows = [(formatter.word("precision_published"), precision)]
     if figures.false_alarms_per_year is None:

@@ -9,17 +9,11 @@ from typing import Final, NamedTuple
 
 from app.notifications.email.alert_values import RESOLVED, format_alert_value, list_comparison_values
 from app.notifications.email.mail_event_schemas import MailAlertData, MailAlertEvent
-from app.notifications.email.mail_formats import (
-    clean_line,
-    clean_lines,
-    format_count,
-    format_duration,
-    format_local_time,
-    parse_instant,
-    truncate_text,
-)
-from app.notifications.email.mail_layout import SUBJECT_LIMIT, MailContent, MailListItem, MailTone
 from app.notifications.email.mail_texts import MailTexts
+from app.presentation.date_formats import format_duration, format_local_time, parse_instant
+from app.presentation.mail_layout import SUBJECT_LIMIT, MailContent, MailListItem, MailTone
+from app.presentation.number_formats import format_count
+from app.presentation.typography import clean_line, clean_lines, truncate_text
 
 _ACKNOWLEDGED: Final = "alert.acknowledged"
 _ENDED: Final = "alert.resolved"
@@ -106,7 +100,7 @@ def build_alert_item(
     if figure := format_alert_value(alert, texts):
         details.append(figure)
     lasted = _lasted(alert, texts)
-    since = format_local_time(alert.started_at, location.zone, texts)
+    since = format_local_time(alert.started_at, location.zone, texts.language)
     if alert.state == RESOLVED and lasted is not None:
         details.append(texts.lasted.format(lasted))
     elif since is not None:
@@ -208,13 +202,17 @@ def _box(alert: MailAlertData, texts: MailTexts) -> str:
         return texts.whole_site
     names = ", ".join(behind[:_BOXES_LISTED])
     if len(behind) > _BOXES_LISTED:
-        names += f" {format_count(len(behind) - _BOXES_LISTED, texts.and_more, texts)}"
+        names += f" {format_count(len(behind) - _BOXES_LISTED, texts.and_more, texts.language)}"
     return f"{texts.whole_site} ({names})"
 
 
 def _lasted(alert: MailAlertData, texts: MailTexts) -> str | None:
     begun, ended = parse_instant(alert.started_at), parse_instant(alert.resolved_at)
-    return None if begun is None or ended is None else format_duration((ended - begun).total_seconds(), texts)
+    return (
+        None
+        if begun is None or ended is None
+        else format_duration((ended - begun).total_seconds(), texts.language)
+    )
 
 
 def _rows(event: MailAlertEvent, location: AlertLocation, texts: MailTexts) -> Iterator[tuple[str, str]]:
@@ -227,10 +225,10 @@ def _rows(event: MailAlertEvent, location: AlertLocation, texts: MailTexts) -> I
         ("rule", clean_line(alert.rule_name or "", _NAME_LIMIT)),
         *list_comparison_values(alert, zone, texts),
         ("pending_since", _pending_since(alert, zone, texts)),
-        ("started_at", format_local_time(alert.started_at, zone, texts)),
-        ("resolved_at", format_local_time(alert.resolved_at, zone, texts)),
+        ("started_at", format_local_time(alert.started_at, zone, texts.language)),
+        ("resolved_at", format_local_time(alert.resolved_at, zone, texts.language)),
         ("lasted", _lasted(alert, texts)),
-        ("acknowledged_at", format_local_time(alert.acknowledged_at, zone, texts)),
+        ("acknowledged_at", format_local_time(alert.acknowledged_at, zone, texts.language)),
         ("acknowledged_by", _acknowledger(alert)),
         ("assignee", clean_line(alert.assignee or "", _NAME_LIMIT)),
     ]
@@ -246,5 +244,5 @@ def _pending_since(alert: MailAlertData, zone: str | None, texts: MailTexts) -> 
     return (
         None
         if alert.pending_since == alert.started_at
-        else format_local_time(alert.pending_since, zone, texts)
+        else format_local_time(alert.pending_since, zone, texts.language)
     )

@@ -8,30 +8,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
+from app.catalogue.metric_names import describe_metric, get_metric_unit
 from app.notifications.email.mail_event_schemas import (
     MailAlertCause,
     MailAlertData,
     MailIndexBand,
     MailIndexCause,
 )
-from app.notifications.email.mail_formats import (
-    clean_line,
-    describe_metric,
-    format_duration,
-    format_local_time,
-    format_measurement,
-    format_percent,
-    get_metric_unit,
-)
 from app.notifications.email.mail_texts import MailTexts
 from app.platform.kernel.instants import parse_iso_duration
 from app.platform.kernel.rejection_codes import RejectedError
+from app.presentation.date_formats import format_duration, format_local_time
+from app.presentation.number_formats import format_exact_measurement, format_percent
+from app.presentation.typography import clean_line
 
 RESOLVED: Final = "resolved"
 """The state of a resolved alert."""
 
 _NO_DATA: Final = "no_data"
-_NO_UNIT: Final = "1"
 _WORD: Final = 64
 _TITLE: Final = 120
 
@@ -53,11 +47,12 @@ def format_alert_value(alert: MailAlertData, texts: MailTexts) -> str:
 
 
 def _index_figure(alert: MailAlertData, index: MailIndexCause, value: float, texts: MailTexts) -> str:
-    figure = f"{_index_name(index, texts)} {format_measurement(value, _index_unit(index), texts)}"
+    unit = clean_line(index.unit, _WORD)
+    figure = f"{_index_name(index, texts)} {format_exact_measurement(value, unit, texts.language)}"
     if alert.state == RESOLVED:
         return figure
     figure += f", {words}" if (words := _band_words(index.band, texts)) else ""
-    limit = "" if alert.threshold is None else format_measurement(alert.threshold, "", texts)
+    limit = "" if alert.threshold is None else format_exact_measurement(alert.threshold, "", texts.language)
     limit = limit or _band_words(index.limit_band, texts)
     return f"{figure} ({texts.limit.format(limit)})" if limit else figure
 
@@ -68,11 +63,6 @@ def _index_name(index: MailIndexCause, texts: MailTexts) -> str:
     return name if index.metric is None else f"{name} ({clean_line(index.metric, _WORD)})"
 
 
-def _index_unit(index: MailIndexCause) -> str:
-    """Return the unit of an index; empty if it has none."""
-    return "" if index.unit == _NO_UNIT else clean_line(index.unit, _WORD)
-
-
 def _band_words(band: MailIndexBand | None, texts: MailTexts) -> str:
     if band is None:
         return ""
@@ -81,16 +71,16 @@ def _band_words(band: MailIndexBand | None, texts: MailTexts) -> str:
 
 def _value(alert: MailAlertData, metric: str, value: float, texts: MailTexts) -> str:
     unit = get_metric_unit(metric, None if alert.cause is None else alert.cause.function)
-    figure = f"{clean_line(metric, _WORD)} {format_measurement(value, unit, texts)}"
+    figure = f"{clean_line(metric, _WORD)} {format_exact_measurement(value, unit, texts.language)}"
     if alert.threshold is None or alert.state == RESOLVED:
         return figure
     # A range has two bounds, of which this is one. The unit is not repeated.
     limit = texts.upper_bound if alert.clear is None else texts.limit
-    return f"{figure} ({limit.format(format_measurement(alert.threshold, '', texts))})"
+    return f"{figure} ({limit.format(format_exact_measurement(alert.threshold, '', texts.language))})"
 
 
 def _silence(metric: str | None, seconds: float, texts: MailTexts) -> str:
-    lasted = format_duration(seconds, texts)
+    lasted = format_duration(seconds, texts.language)
     if metric is None:
         return texts.silence.format(lasted)
     return texts.silence_of.format(metric=clean_line(metric, _WORD), duration=lasted)
@@ -102,7 +92,7 @@ def _event_words(event: Mapping[str, object], texts: MailTexts) -> str:
     parts = [clean_line(str(event[name]), _WORD) for name in ("class", "model") if event.get(name)]
     confidence = event.get("confidence")
     if isinstance(confidence, int | float):
-        parts.append(format_percent(confidence, texts))
+        parts.append(format_percent(100 * confidence, texts.language))
     words = texts.recognised.get(kind, kind)
     return f"{words} ({', '.join(parts)})" if parts else words
 
@@ -114,14 +104,14 @@ def list_comparison_values(
     cause = alert.cause or MailAlertCause()
     if cause.event is not None:
         yield "event", _event_words(cause.event, texts)
-        yield "event_at", format_local_time(str(cause.event.get("time")), zone, texts, seconds=True)
+        yield "event_at", format_local_time(str(cause.event.get("time")), zone, texts.language, seconds=True)
         if alert.threshold:
-            yield "confidence", format_percent(alert.threshold, texts)
+            yield "confidence", format_percent(100 * alert.threshold, texts.language)
     elif cause.function == _NO_DATA:
         if alert.metric is not None:
-            yield "value", describe_metric(alert.metric, texts)
-        yield "silent", None if alert.value is None else format_duration(alert.value, texts)
-        yield "allowed", None if alert.threshold is None else format_duration(alert.threshold, texts)
+            yield "value", describe_metric(alert.metric, texts.language)
+        yield "silent", None if alert.value is None else format_duration(alert.value, texts.language)
+        yield "allowed", None if alert.threshold is None else format_duration(alert.threshold, texts.language)
     elif cause.index is not None:
         yield from _index_values(alert, cause.index, zone, texts)
     elif alert.metric is not None:
@@ -132,39 +122,39 @@ def _index_values(
     alert: MailAlertData, index: MailIndexCause, zone: str | None, texts: MailTexts
 ) -> Iterator[tuple[str, str | None]]:
     """Yield an index with its period, its class and its limit."""
-    unit = _index_unit(index)
+    unit = clean_line(index.unit, _WORD)
     words = _index_name(index, texts)
     if alert.value is not None:
-        words += f"{texts.colon}{format_measurement(alert.value, unit, texts)}"
+        words += f"{texts.colon}{format_exact_measurement(alert.value, unit, texts.language)}"
     band = _band_words(index.band, texts)
     yield "value", f"{words}, {band}" if band else words
     if index.period is not None:
-        yield "period_end", format_local_time(str(index.period.get("end")), zone, texts)
+        yield "period_end", format_local_time(str(index.period.get("end")), zone, texts.language)
     if alert.threshold is not None:
-        yield "limit", format_measurement(alert.threshold, unit, texts)
+        yield "limit", format_exact_measurement(alert.threshold, unit, texts.language)
     elif index.limit_band is not None:
         yield "limit", _band_words(index.limit_band, texts)
     if alert.clear is not None and alert.clear != alert.threshold:
-        yield "clear", format_measurement(alert.clear, unit, texts)
+        yield "clear", format_exact_measurement(alert.clear, unit, texts.language)
     if alert.resolved_value is not None:
-        yield "resolved_value", format_measurement(alert.resolved_value, unit, texts)
+        yield "resolved_value", format_exact_measurement(alert.resolved_value, unit, texts.language)
 
 
 def _values(
     alert: MailAlertData, metric: str, cause: MailAlertCause, texts: MailTexts
 ) -> Iterator[tuple[str, str]]:
     unit = get_metric_unit(metric, cause.function)
-    words = describe_metric(metric, texts) + _over(cause, texts)
+    words = describe_metric(metric, texts.language) + _over(cause, texts)
     if alert.value is not None:
-        words += f"{texts.colon}{format_measurement(alert.value, unit, texts)}"
+        words += f"{texts.colon}{format_exact_measurement(alert.value, unit, texts.language)}"
     yield "value", words
     if alert.threshold is not None:
         name = "upper_bound" if alert.clear is None else "limit"
-        yield name, format_measurement(alert.threshold, unit, texts)
+        yield name, format_exact_measurement(alert.threshold, unit, texts.language)
     if alert.clear is not None and alert.clear != alert.threshold:
-        yield "clear", format_measurement(alert.clear, unit, texts)
+        yield "clear", format_exact_measurement(alert.clear, unit, texts.language)
     if alert.resolved_value is not None:
-        yield "resolved_value", format_measurement(alert.resolved_value, unit, texts)
+        yield "resolved_value", format_exact_measurement(alert.resolved_value, unit, texts.language)
 
 
 def _over(cause: MailAlertCause, texts: MailTexts) -> str:
@@ -174,6 +164,6 @@ def _over(cause: MailAlertCause, texts: MailTexts) -> str:
     words = texts.functions.get(cause.function) or clean_line(cause.function, _WORD)
     with suppress(RejectedError):
         if cause.window is not None:
-            window = format_duration(parse_iso_duration(cause.window), texts)
+            window = format_duration(parse_iso_duration(cause.window), texts.language)
             words = texts.over.format(function=words, window=window)
     return f", {words}"

@@ -17,9 +17,10 @@ from app.notifications.email.alert_mail import (
 )
 from app.notifications.email.alert_values import RESOLVED
 from app.notifications.email.mail_event_schemas import MailAlertData, MailAlertEvent, MailGroupData
-from app.notifications.email.mail_formats import clean_line, format_count, truncate_text
-from app.notifications.email.mail_layout import SUBJECT_LIMIT, MailContent, MailTone
 from app.notifications.email.mail_texts import MailTexts
+from app.presentation.mail_layout import SUBJECT_LIMIT, MailContent, MailTone
+from app.presentation.number_formats import format_count
+from app.presentation.typography import clean_line, truncate_text
 
 MOST_LISTED: Final = 50
 """The most alerts that a mail lists; further ones are only counted."""
@@ -41,7 +42,7 @@ def build_group_mail(group: MailGroupData, sites: Mapping[str, SiteName], texts:
     shared = len(rules) <= 1 and len(site_names) <= 1
     description = _describe_group(rules, site_names, texts)
     counts = ", ".join(
-        format_count(count, words, texts)
+        format_count(count, words, texts.language)
         for words, count in ((texts.firing, group.firing), (texts.resolved, group.resolved))
         if count
     )
@@ -57,7 +58,7 @@ def build_group_mail(group: MailGroupData, sites: Mapping[str, SiteName], texts:
         items=tuple(
             build_alert_item(event, sites, texts, placed=not shared) for event in events[:MOST_LISTED]
         ),
-        more=format_count(unlisted, texts.unlisted, texts) if unlisted else None,
+        more=format_count(unlisted, texts.unlisted, texts.language) if unlisted else None,
         footer=(texts.footer,),
         thread=_thread(group),
     )

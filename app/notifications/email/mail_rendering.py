@@ -12,12 +12,13 @@ from app.notifications.delivery.alert_grouping import GROUP_EVENT
 from app.notifications.email.alert_mail import SiteName, build_alert_mail
 from app.notifications.email.group_mail import build_group_mail
 from app.notifications.email.mail_event_schemas import MailAlertEvent, MailEvent, MailGroupEvent
-from app.notifications.email.mail_formats import get_mail_texts
-from app.notifications.email.mail_layout import MailContent, render_html, render_plain_text
+from app.notifications.email.mail_texts import get_mail_texts
 from app.notifications.email.notice_and_incident_mail import PREFIX as INCIDENTS
 from app.notifications.email.notice_and_incident_mail import build_incident_mail, build_notice_mail
+from app.presentation.languages import Language, get_language
+from app.presentation.mail_layout import MailContent, render_html, render_plain_text
 
-__all__ = ("RenderedMail", "SiteName", "build_event_mail", "render_mail")
+__all__ = ("RenderedMail", "SiteName", "build_event_mail", "render_mail", "render_mail_content")
 
 _ALERTS: Final = "alert."
 
@@ -54,12 +55,15 @@ def render_mail(body: bytes, language: str, sites: Mapping[str, SiteName]) -> by
     Raises:
         msgspec.DecodeError: The body is not JSON.
     """
-    texts = get_mail_texts(language)
     page = build_event_mail(body, language, sites)
-    mail = RenderedMail(
-        page.subject, render_plain_text(page, texts), render_html(page, texts), texts.language, page.thread
+    return msgspec.json.encode(render_mail_content(page, get_language(language)))
+
+
+def render_mail_content(page: MailContent, language: Language) -> RenderedMail:
+    """Render the content of a mail as plain text and as HTML."""
+    return RenderedMail(
+        page.subject, render_plain_text(page, language), render_html(page, language), language, page.thread
     )
-    return msgspec.json.encode(mail)
 
 
 def build_event_mail(body: bytes, language: str, sites: Mapping[str, SiteName]) -> MailContent:

@@ -7,7 +7,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Final
 
-from app.presentation.translation import APOSTROPHE, NBSP, THIN_NBSP, translate_fields
+from app.presentation.languages import Language
+from app.presentation.translation import translate_fields
+from app.presentation.typography import COLONS
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,28 +18,16 @@ class MailTexts:
 
     Attributes:
         language: The value of `Content-Language`.
-        digits, apostrophes: Translations of the characters of numbers, and of the catalogue's texts.
-        first: The first day of a month.
-        moment: A time, with `day`, `month`, `year`, `clock` and `zone`.
         place: A rule and its site in a subject.
         tags, happened, leads: By type of event: the badge, the text in lists, and the first sentence.
         resolutions, reasons: Why an alert ended, and why its severity changed.
         functions, kinds, recognised: Names of functions, endpoint kinds, and events that boxes recognise.
         quotas: The names of quotas.
         evidences: How well the position of an incident is known.
-        open: The text of a link to the alert.
         and_more, firing, resolved, unlisted: Singular and plural.
     """
 
-    language: str
-    digits: Mapping[int, str]
-    apostrophes: Mapping[int, str]
-    months: tuple[str, ...]
-    first: str
-    moment: str
-    day: str
-    percent: str
-    colon: str
+    language: Language
     severities: Mapping[str, str]
     place: str
     tags: Mapping[str, str]
@@ -58,7 +48,6 @@ class MailTexts:
     labels: Mapping[str, str]
     whole_site: str
     and_more: tuple[str, str]
-    advice: str
     firing: tuple[str, str]
     resolved: tuple[str, str]
     counted: str
@@ -72,25 +61,18 @@ class MailTexts:
     test_of_server: tuple[str, str]
     notices: Mapping[str, tuple[str, str]]
     other: tuple[str, str]
-    open: str
     footer: str
     footer_alert: str
     footer_test: str
 
+    @property
+    def colon(self) -> str:
+        """The colon between a label and its value."""
+        return COLONS[self.language]
 
-ENGLISH: Final = MailTexts(
+
+TEXTS: Final = MailTexts(
     language="en",
-    digits={},
-    apostrophes={},
-    months=(
-        *("January", "February", "March", "April", "May", "June"),
-        *("July", "August", "September", "October", "November", "December"),
-    ),
-    first="1",
-    moment="{day} {month} {year} at {clock} ({zone})",
-    day="d",
-    percent=f"{NBSP}%",
-    colon=": ",
     severities={"info": "Info", "warning": "Warning", "critical": "Critical"},
     place="{rule} at {site}",
     tags={"resolved": "Resolved", "acknowledged": "Acknowledged", "other": "Vigie"},
@@ -217,7 +199,6 @@ ENGLISH: Final = MailTexts(
     },
     whole_site="the site as a whole",
     and_more=("and {} more", "and {} more"),
-    advice="What to do",
     firing=("{} firing", "{} firing"),
     resolved=("{} resolved", "{} resolved"),
     counted="{counts}.",
@@ -292,20 +273,16 @@ ENGLISH: Final = MailTexts(
         ),
     },
     other=("{type}", "Vigie reports an event for which this mail has no text:"),
-    open="Open in Vigie",
     footer="Your address is on an e-mail channel of Vigie. Its administrators can remove it.",
     footer_alert="Alert {id}, message {sequence}.",
     footer_test="An administrator of Vigie sent this test to your address.",
 )
+"""The texts as typed, which the message catalogue has as `msgid`."""
 
-FRENCH: Final = translate_fields(
-    ENGLISH,
-    context="mail",
-    language="fr",
-    digits={ord(","): THIN_NBSP, ord("."): ","},
-    apostrophes={ord("'"): APOSTROPHE},
-    first="1er",
-    moment="{day} {month} {year} à {clock} ({zone})",
-    percent=f"{NBSP}%",
-    colon=f"{NBSP}: ",
-)
+ENGLISH: Final = translate_fields(TEXTS, "en", context="mail")
+FRENCH: Final = translate_fields(TEXTS, "fr", context="mail")
+
+
+def get_mail_texts(language: str) -> MailTexts:
+    """Return the texts of a language; English for an unknown one."""
+    return FRENCH if language == FRENCH.language else ENGLISH

@@ -16,10 +16,10 @@ from uuid import UUID
 
 import msgspec
 
-from app.notifications.email.mail_formats import clean_line
-from app.notifications.email.mail_layout import SUBJECT_LIMIT
 from app.notifications.email.mail_rendering import RenderedMail
 from app.platform.kernel.email_addresses import get_email_domain, normalise_email_address
+from app.presentation.mail_layout import SUBJECT_LIMIT
+from app.presentation.typography import clean_line
 
 # 7 bits and short lines: every server forwards them unchanged, so signatures stay valid.
 _POLICY: Final = SMTP.clone(cte_type="7bit")

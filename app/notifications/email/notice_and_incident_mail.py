@@ -5,14 +5,6 @@ from typing import Any, Final
 
 from app.notifications.email.alert_mail import SiteName, sanitize_link
 from app.notifications.email.mail_event_schemas import MailEvent
-from app.notifications.email.mail_formats import (
-    clean_line,
-    format_local_time,
-    format_number,
-    format_percent,
-    truncate_text,
-)
-from app.notifications.email.mail_layout import SUBJECT_LIMIT, MailContent, MailTone
 from app.notifications.email.mail_texts import MailTexts
 from app.notifications.events.event_types import (
     ENDPOINT_DISABLED,
@@ -21,6 +13,10 @@ from app.notifications.events.event_types import (
     QUOTA_NOTICES,
     TEST_EVENT,
 )
+from app.presentation.date_formats import format_local_time
+from app.presentation.mail_layout import SUBJECT_LIMIT, MailContent, MailTone
+from app.presentation.number_formats import format_exact_measurement, format_exact_number, format_percent
+from app.presentation.typography import clean_line, truncate_text
 
 _LIMIT: Final = 200
 _SUBJECT_PART: Final = 80
@@ -84,7 +80,7 @@ def _of_anything(event: MailEvent, texts: MailTexts) -> MailContent:
     kind = clean_line(event.type, _SUBJECT_PART) or "?"
     title, lead = texts.other
     rows = [(texts.labels["type"], kind)]
-    if at := format_local_time(event.timestamp, None, texts):
+    if at := format_local_time(event.timestamp, None, texts.language):
         rows.append((texts.labels["timestamp"], at))
     rows += list(_flat(event.data, "", _DEEPEST))[:_MOST_ROWS]
     return _page(texts, title.format(type=kind), lead, title.format(type=kind), tuple(rows))
@@ -120,9 +116,9 @@ def _value(name: str, value: object, texts: MailTexts) -> str:
     if name == "quota":
         return texts.quotas.get(str(value)) or clean_line(str(value), _LIMIT)
     if name in _TIMES:
-        return format_local_time(str(value), None, texts) or clean_line(str(value), _LIMIT)
+        return format_local_time(str(value), None, texts.language) or clean_line(str(value), _LIMIT)
     if isinstance(value, int | float) and name != "last_status":
-        return format_number(value, texts)
+        return format_exact_number(value, texts.language)
     return clean_line(str(value), _LIMIT)
 
 
@@ -178,15 +174,16 @@ def build_incident_mail(event: MailEvent, sites: Mapping[str, SiteName], texts: 
 
 
 def _rows(data: Mapping[str, Any], zone: str | None, texts: MailTexts) -> Iterator[tuple[str, str]]:
-    yield "occurred_at", format_local_time(str(data.get("occurred_at") or ""), zone, texts) or ""
+    yield "occurred_at", format_local_time(str(data.get("occurred_at") or ""), zone, texts.language) or ""
     yield "evidence", texts.evidences.get(str(data.get("evidence")), "")
     yield "position", _position(data, texts)
     classes = data.get("classes") or [{}]
     yield "class", clean_line(str(classes[0].get("class") or ""), _INCIDENT_MAIL_LIMIT)
     probability = data.get("probability")
     if isinstance(probability, int | float):
-        yield "probability", format_percent(probability, texts)
-    yield "rounds", format_number(data["rounds"], texts) if isinstance(data.get("rounds"), int) else ""
+        yield "probability", format_percent(100 * probability, texts.language)
+    rounds = data.get("rounds")
+    yield "rounds", format_exact_number(rounds, texts.language) if isinstance(rounds, int) else ""
     boxes = [clean_line(str(box), _INCIDENT_MAIL_LIMIT) for box in data.get("boxes") or []]
     yield "boxes", ", ".join(boxes[:_BOXES_LISTED]) + (" …" if len(boxes) > _BOXES_LISTED else "")
     yield "outcome", clean_line(str(data.get("outcome") or ""), _INCIDENT_MAIL_LIMIT)
@@ -199,4 +196,5 @@ def _position(data: Mapping[str, Any], texts: MailTexts) -> str:
         return ""
     longitude, latitude = geometry["coordinates"][:2]
     # With a decimal point in any language, so that it can be copied into a map.
-    return f"{latitude:.5f}, {longitude:.5f} (± {format_number(round(ellipse['semi_major_m'], 1), texts)} m)"
+    error = format_exact_measurement(round(ellipse["semi_major_m"], 1), "m", texts.language)
+    return f"{latitude:.5f}, {longitude:.5f} (± {error})"

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from app.notifications.email.mail_formats import get_metric_unit
+from app.catalogue.metric_names import get_metric_unit
 from app.notifications.email.mail_rendering import SiteName
 from app.notifications.sentences import SENTENCES, condition_node, event_sentence
 from app.platform.db.database import RawConnection

@@ -17,12 +17,12 @@ from uuid import UUID
 
 import msgspec
 
-from app.notifications.email.mail_formats import parse_instant
 from app.notifications.events.event_types import TEST_EVENT
 from app.notifications.formats import native_and_cloudevents
 from app.notifications.formats.alertmanager_webhook import FIRING, build_alert_entry, build_non_alert_entry
 from app.notifications.sentences import event_sentence
 from app.platform.kernel.instants import format_us, from_datetime
+from app.presentation.date_formats import parse_instant
 
 FIRING_LIFETIME: Final = timedelta(hours=4)
 """The time that an alert stays active at Alertmanager after it was last sent as firing."""

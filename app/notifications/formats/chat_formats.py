@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
-from app.notifications.email.mail_formats import truncate_text
-from app.notifications.email.mail_layout import MailTone
 from app.notifications.formats.chat_message import ChatMessage, split_lines, truncate_utf8
+from app.presentation.mail_layout import MailTone
+from app.presentation.typography import truncate_text
 
 HEADER_LIMIT: Final = 150
 TEXT_LIMIT: Final = 3000

@@ -8,11 +8,13 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from app.notifications.email.mail_formats import get_mail_texts, truncate_text
-from app.notifications.email.mail_layout import MailContent, MailListItem, MailTone
 from app.notifications.email.mail_rendering import SiteName, build_event_mail
 from app.notifications.events.event_details import build_event_link
 from app.notifications.sentences import event_sentence
+from app.presentation.languages import Language, get_language
+from app.presentation.mail_layout import ADVICE_HEADING, LINK_LABEL, MailContent, MailListItem, MailTone
+from app.presentation.translation import choose_text
+from app.presentation.typography import COLONS, truncate_text
 
 EMOJI: Final[Mapping[MailTone, str]] = {
     "critical": "\U0001f534",
@@ -51,7 +53,7 @@ class ChatMessage(NamedTuple):
     data: Mapping[str, Any]
     page: MailContent
     sentence: str
-    language: str
+    language: Language
     link: str
 
     @property
@@ -62,7 +64,7 @@ class ChatMessage(NamedTuple):
     @property
     def link_words(self) -> str:
         """The text of the link."""
-        return get_mail_texts(self.language).open
+        return choose_text(LINK_LABEL, self.language)
 
     @property
     def facts(self) -> tuple[tuple[str, str], ...]:
@@ -80,8 +82,8 @@ class ChatMessage(NamedTuple):
         """The rule's advice; may be empty."""
         if not self.page.advice:
             return ""
-        texts = get_mail_texts(self.language)
-        return "\n".join((f"{texts.advice}{texts.colon.rstrip()}", *self.page.advice))
+        heading = choose_text(ADVICE_HEADING, self.language) + COLONS[self.language].rstrip(" ")
+        return "\n".join((heading, *self.page.advice))
 
 
 class _Event(msgspec.Struct):
@@ -105,14 +107,13 @@ def build_chat_message(
         msgspec.DecodeError: The body is not JSON, or not an event.
     """
     event = msgspec.json.decode(body, type=_Event)
-    language = get_mail_texts(language).language
     return ChatMessage(
         type=event.type,
         timestamp=event.timestamp,
         data=event.data,
         page=build_event_mail(body, language, sites),
         sentence=event_sentence(event.type, event.data, language),
-        language=language,
+        language=get_language(language),
         link=build_event_link(public_url, event.data) or public_url,
     )
 

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
-from app.notifications.email.mail_formats import parse_instant, truncate_text
 from app.notifications.formats.chat_message import COLOURS, ChatMessage
+from app.presentation.date_formats import parse_instant
+from app.presentation.typography import truncate_text
 
 TITLE_LIMIT: Final = 256
 DESCRIPTION_LIMIT: Final = 4096

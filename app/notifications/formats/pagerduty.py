@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import msgspec
 
-from app.notifications.email.mail_formats import truncate_text
 from app.notifications.events.event_types import (
     ENDPOINT_DISABLED,
     ENDPOINT_FAILING,
@@ -18,6 +17,7 @@ from app.notifications.events.event_types import (
     TEST_EVENT,
 )
 from app.notifications.formats.chat_message import ChatMessage
+from app.presentation.typography import truncate_text
 
 SUMMARY_LIMIT: Final = 1024
 KEY_LIMIT: Final = 255

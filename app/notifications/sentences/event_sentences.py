@@ -7,14 +7,7 @@ Example: `PM2.5 at Rue de Metz is 42 µg/m³, above 25 for 10 minutes`. Missing 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
 
-from app.notifications.email.mail_formats import (
-    clean_line,
-    format_count,
-    format_local_time,
-    format_percent,
-    get_metric_unit,
-    parse_instant,
-)
+from app.catalogue.metric_names import get_metric_unit
 from app.notifications.events.event_types import TEST_EVENT
 from app.notifications.sentences.rule_sentences import (
     JsonObject,
@@ -24,16 +17,16 @@ from app.notifications.sentences.rule_sentences import (
     describe_timing,
     format_box_count,
 )
-from app.notifications.sentences.value_formats import (
+from app.notifications.sentences.sentence_parts import (
     NAME_LIMIT,
     capitalize_sentence,
     describe_function,
     format_metric_name,
-    format_with_unit,
-    get_index_unit,
     parse_duration_s,
-    spell_duration,
 )
+from app.presentation.date_formats import format_local_time, parse_instant, spell_duration
+from app.presentation.number_formats import format_count, format_exact_measurement, format_percent
+from app.presentation.typography import clean_line, typeset_text
 
 ALERTS: Final = "alert."
 INCIDENTS: Final = "incident."
@@ -220,7 +213,7 @@ def _between(alert: _Alert, begin: str, end: str, phrase: str) -> str:
     """Describe the duration between two times of an alert; empty for less than a second."""
     first, last = (parse_instant(_text(alert.data.get(key))) for key in (begin, end))
     seconds = 0.0 if first is None or last is None else (last - first).total_seconds()
-    return phrase.format(time=spell_duration(seconds, alert.words.phrases)) if seconds >= 1 else ""
+    return phrase.format(time=spell_duration(seconds, alert.words.language)) if seconds >= 1 else ""
 
 
 def _text(value: object) -> str | None:
@@ -248,10 +241,10 @@ def _decided(alert: _Alert) -> str | None:
 
 def _silence(alert: _Alert) -> str:
     phrases, metric = alert.words.phrases, alert.data.get("metric")
-    time = spell_duration(alert.data["value"], phrases)
+    time = spell_duration(alert.data["value"], phrases.language)
     if metric is None:
         return phrases.silence.format(place=alert.place, time=time)
-    name = format_metric_name(str(metric), phrases, alert.words.texts)
+    name = format_metric_name(str(metric), phrases)
     return phrases.silence_of.format(place=alert.place, time=time, metric=name)
 
 
@@ -271,9 +264,9 @@ def _reading(alert: _Alert, value: float, lasted: str | None = None) -> str:
     phrases, texts = alert.words.phrases, alert.words.texts
     metric, function = str(alert.data["metric"]), alert.cause.get("function")
     filled = {
-        "metric": format_metric_name(metric, phrases, texts),
+        "metric": format_metric_name(metric, phrases),
         "place": alert.place,
-        "value": format_with_unit(value, get_metric_unit(metric, function), texts),
+        "value": format_exact_measurement(value, get_metric_unit(metric, function), texts.language),
         "lasted": lasted or "",
     }
     if function is None:
@@ -298,16 +291,16 @@ def _index(alert: _Alert, index: JsonObject) -> str:
 
 
 def _title(index: JsonObject, words: SentenceWords) -> str:
-    title = index.get("title_fr" if words.phrases.language == "fr" else "title") or index.get("method")
-    name = clean_line(str(title), NAME_LIMIT).translate(words.texts.apostrophes)
+    title = index.get("title_fr" if words.language == "fr" else "title") or index.get("method")
+    name = typeset_text(clean_line(str(title), NAME_LIMIT), words.language)
     metric = index.get("metric")
-    return (
-        name if metric is None else f"{name} ({format_metric_name(str(metric), words.phrases, words.texts)})"
-    )
+    return name if metric is None else f"{name} ({format_metric_name(str(metric), words.phrases)})"
 
 
 def _index_value(value: float, index: JsonObject, words: SentenceWords) -> str:
-    return format_with_unit(value, get_index_unit(index.get("unit")), words.texts)
+    return format_exact_measurement(
+        value, clean_line(str(index.get("unit") or ""), NAME_LIMIT), words.language
+    )
 
 
 def _recognised(alert: _Alert, event: JsonObject) -> str:
@@ -317,13 +310,15 @@ def _recognised(alert: _Alert, event: JsonObject) -> str:
     said = phrases.recognised.format(what=what, place=alert.place)
     details = [clean_line(str(event[key]), NAME_LIMIT) for key in ("class", "model") if event.get(key)]
     if isinstance(event.get("confidence"), int | float):
-        details.append(format_percent(event["confidence"], words.texts))
+        details.append(format_percent(100 * event["confidence"], words.language))
     if details:
         said += f" ({', '.join(details)})"
     node = alert.node or {}
     count, window = node.get("count") or 1, parse_duration_s(node.get("window"))
     return said + (
-        phrases.counted.format(count=count, time=spell_duration(window, phrases)) if count > 1 else ""
+        phrases.counted.format(count=count, time=spell_duration(window, phrases.language))
+        if count > 1
+        else ""
     )
 
 
@@ -350,9 +345,11 @@ def _group(data: JsonObject, words: SentenceWords) -> str:
     """Describe a group: the numbers of firing and resolved alerts, and the first alert."""
     texts = words.texts
     forms = {"firing": texts.firing, "resolved": texts.resolved}
-    counts = ", ".join(format_count(data[key], each, texts) for key, each in forms.items() if data.get(key))
+    counts = ", ".join(
+        format_count(data[key], each, texts.language) for key, each in forms.items() if data.get(key)
+    )
     first: JsonObject = next(iter(data.get("events") or ()), {})
-    said = event_sentence(str(first.get("type")), first.get("data") or {}, words.phrases.language)
+    said = event_sentence(str(first.get("type")), first.get("data") or {}, words.language)
     if not counts or not said:
         return counts or said
     return words.phrases.group.format(counts=counts, first=said)
@@ -367,7 +364,7 @@ def _notice(type_: str, data: JsonObject, words: SentenceWords) -> str:
         target = clean_line(str(data.get("target") or ""), NAME_LIMIT)
         return f"{target}{words.texts.colon}{found[1]}" if target else found[1]
     if type_ in words.phrases.requests:
-        due = format_local_time(_text(data.get("due_at")), None, words.texts) or "?"
+        due = format_local_time(_text(data.get("due_at")), None, words.language) or "?"
         reference = clean_line(str(data.get("reference")), NAME_LIMIT)
         return words.phrases.requests[type_].format(reference=reference, due=due)
     return clean_line(str(data.get("message") or ""), NAME_LIMIT)
@@ -381,7 +378,7 @@ def _incident(type_: str, data: JsonObject, words: SentenceWords) -> str:
     what = words.texts.recognised["gunshot"]
     details = [clean_line(likeliest, NAME_LIMIT)] if likeliest else []
     if isinstance(data.get("probability"), int | float):
-        details.append(format_percent(data["probability"], words.texts))
+        details.append(format_percent(100 * data["probability"], words.language))
     said = phrases.incidents[type_].format(
         what=what,
         where=phrases.incident_place.format(place=site),

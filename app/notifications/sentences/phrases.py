@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Final
 
+from app.presentation.languages import Language
 from app.presentation.translation import translate_fields
 
 
@@ -17,7 +18,6 @@ class SentencePhrases:
     Attributes:
         language: `en` or `fr`.
         metrics: The short name of each metric.
-        units: Singular and plural of each unit of time, largest first.
         unnamed_site: A site without a known name.
         place: A site and one of its boxes.
         reading, window: A measured value, with `metric`, `place`, `value`, and for a window `function`.
@@ -49,9 +49,8 @@ class SentencePhrases:
         days: The days of the week, from Monday.
     """
 
-    language: str
+    language: Language
     metrics: Mapping[str, str]
-    units: tuple[tuple[int, str, str], ...]
     unnamed_site: str
     place: str
     reading: str
@@ -125,15 +124,9 @@ METRICS: Final = {
 }
 """The short names of metrics."""
 
-ENGLISH: Final = SentencePhrases(
+PHRASES: Final = SentencePhrases(
     language="en",
     metrics=METRICS,
-    units=(
-        (86_400, "{} day", "{} days"),
-        (3600, "{} hour", "{} hours"),
-        (60, "{} minute", "{} minutes"),
-        (1, "{} second", "{} seconds"),
-    ),
     unnamed_site="the site",
     place="{site} ({box})",
     reading="{metric} at {place} is {value}",
@@ -227,5 +220,7 @@ ENGLISH: Final = SentencePhrases(
     },
     days=("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
 )
+"""The phrases as typed, which the message catalogue has as `msgid`."""
 
-FRENCH: Final = translate_fields(ENGLISH, context="sentence", language="fr")
+ENGLISH: Final = translate_fields(PHRASES, "en", context="sentence")
+FRENCH: Final = translate_fields(PHRASES, "fr", context="sentence")

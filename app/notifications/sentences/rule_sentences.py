@@ -6,19 +6,20 @@ It reads the stored definition. An invalid definition results in an empty text, 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from app.notifications.email.mail_formats import clean_line, format_percent, get_mail_texts, localize_unit
-from app.notifications.email.mail_texts import MailTexts
+from app.notifications.email.mail_texts import MailTexts, get_mail_texts
 from app.notifications.sentences.phrases import ENGLISH, FRENCH, SentencePhrases
-from app.notifications.sentences.value_formats import (
+from app.notifications.sentences.sentence_parts import (
     NAME_LIMIT,
     capitalize_sentence,
     describe_function,
     format_metric_name,
-    format_with_unit,
     get_comparison_unit,
     parse_duration_s,
-    spell_duration,
 )
+from app.presentation.date_formats import format_hour_and_minute, spell_duration
+from app.presentation.languages import Language
+from app.presentation.number_formats import append_unit, format_exact_measurement, format_percent
+from app.presentation.typography import clean_line, typeset_text
 
 type JsonObject = Mapping[str, Any]
 
@@ -32,6 +33,11 @@ class SentenceWords(NamedTuple):
     phrases: SentencePhrases
     texts: MailTexts
     titles: Mapping[str, str] = {}
+
+    @property
+    def language(self) -> Language:
+        """The language of the words."""
+        return self.phrases.language
 
     @classmethod
     def of(cls, name: str) -> "SentenceWords":
@@ -66,7 +72,7 @@ def rule_sentence(
     said = [capitalize_sentence(level, words.phrases) + "." for level in levels]
     calm = [parse_duration_s(level["condition"].get("keep_firing_for")) for level in definition["levels"]]
     if max(calm):
-        said.append(rules["calm"].format(time=spell_duration(max(calm), words.phrases)))
+        said.append(rules["calm"].format(time=spell_duration(max(calm), words.language)))
     if scope := describe_scope(definition.get("scope"), words):
         said.append(rules["scope"].format(scope=scope))
     if definition.get("active"):
@@ -106,7 +112,7 @@ def describe_timing(condition: JsonObject, words: SentenceWords, phrase: str) ->
     """Describe how long, or how many times in a row, a condition has to hold; empty if once is enough."""
     phrases = words.phrases
     wait, repeat = parse_duration_s(condition.get("for")), condition.get("repeat") or 1
-    said = phrase.format(time=spell_duration(wait, phrases)) if wait else ""
+    said = phrase.format(time=spell_duration(wait, phrases.language)) if wait else ""
     return said + (phrases.in_a_row.format(count=repeat) if repeat > 1 else "")
 
 
@@ -146,7 +152,7 @@ def _across(node: JsonObject, words: SentenceWords) -> str:
     clauses = words.phrases.clauses
     inner = describe_condition(node["boxes"], words)
     if node.get("share") is not None:
-        said = clauses["share"].format(share=format_percent(node["share"] / 100, words.texts), clause=inner)
+        said = clauses["share"].format(share=format_percent(node["share"], words.language), clause=inner)
     else:
         said = clauses["at_least"].format(
             count=format_box_count(node.get("at_least") or 1, words), clause=inner
@@ -181,24 +187,25 @@ def _hours(span: JsonObject, words: SentenceWords) -> str:
 
 
 def _clock(at: str, words: SentenceWords) -> str:
-    """Format a time of day such as `06:30`, in French `6 h 30`."""
     hour, _, minute = at.partition(":")
-    return f"{int(hour)}\xa0h\xa0{minute}" if words.phrases.language == "fr" and hour.isdecimal() else at
+    if not (hour.isdecimal() and minute.isdecimal()):
+        return at
+    return format_hour_and_minute(int(hour), int(minute), words.language)
 
 
 def _leaf(node: JsonObject, words: SentenceWords) -> str:
     phrases, clauses = words.phrases, words.phrases.clauses
     if "no_data" in node:
-        time = spell_duration(parse_duration_s(node["no_data"]), phrases)
+        time = spell_duration(parse_duration_s(node["no_data"]), phrases.language)
         metric = node.get("metric")
         key = "silence" if metric is None else "silence_of"
-        name = "" if metric is None else format_metric_name(metric, phrases, words.texts)
+        name = "" if metric is None else format_metric_name(metric, phrases)
         return clauses[key].format(time=time, metric=name)
     if "event" in node:
         return _event(node, words)
     if "index" in node:
         return _index(node, words)
-    name = format_metric_name(str(node.get("metric")), phrases, words.texts)
+    name = format_metric_name(str(node.get("metric")), phrases)
     compared = describe_comparison(node, get_comparison_unit(node), words)
     if node.get("function") is None:
         return clauses["value"].format(metric=name, compared=compared)
@@ -211,9 +218,11 @@ def _event(node: JsonObject, words: SentenceWords) -> str:
     kind = str(node["event"])
     details = [clean_line(str(node[key]), NAME_LIMIT) for key in ("class", "model") if node.get(key)]
     if node.get("confidence"):
-        details.append(clauses["confidence"].format(percent=format_percent(node["confidence"], words.texts)))
+        details.append(
+            clauses["confidence"].format(percent=format_percent(100 * node["confidence"], words.language))
+        )
     if (node.get("count") or 1) > 1:
-        time = spell_duration(parse_duration_s(node.get("window")), phrases)
+        time = spell_duration(parse_duration_s(node.get("window")), phrases.language)
         details.append(clauses["times"].format(count=node["count"], time=time))
     what = words.texts.recognised.get(kind) or clean_line(kind, NAME_LIMIT)
     return clauses["event"].format(what=what, details="".join(f", {each}" for each in details))
@@ -223,7 +232,7 @@ def _index(node: JsonObject, words: SentenceWords) -> str:
     clauses = words.phrases.clauses
     title = _titled(node["index"], node["index"], words)
     if node.get("metric") is not None:
-        name = format_metric_name(str(node["metric"]), words.phrases, words.texts)
+        name = format_metric_name(str(node["metric"]), words.phrases)
         title = clauses["index_of"].format(title=title, metric=name)
     if node.get("band") is not None:
         compared = clauses["band"].format(
@@ -235,7 +244,7 @@ def _index(node: JsonObject, words: SentenceWords) -> str:
 
 
 def _titled(name: object, key: object, words: SentenceWords) -> str:
-    return clean_line(words.titles.get(str(key)) or str(name), NAME_LIMIT).translate(words.texts.apostrophes)
+    return typeset_text(clean_line(words.titles.get(str(key)) or str(name), NAME_LIMIT), words.language)
 
 
 def describe_comparison(
@@ -253,9 +262,7 @@ def describe_comparison(
     sign = str(node.get("operator"))
     if sign in phrases.ranges:
         low, high = (describe_operand(node.get(key), "", words) for key in ("low", "high"))
-        return phrases.ranges[sign].format(
-            low=low, high=f"{high}\xa0{localize_unit(unit, words.texts)}" if unit else high
-        )
+        return phrases.ranges[sign].format(low=low, high=append_unit(high, unit, words.language))
     operand = node.get("threshold") if threshold is None else threshold
     if sign not in phrases.compared or operand is None:
         return ""
@@ -265,12 +272,12 @@ def describe_comparison(
 def describe_operand(operand: object, unit: str, words: SentenceWords) -> str:
     """Format a number with its unit, or name the attribute."""
     if isinstance(operand, int | float):
-        return format_with_unit(float(operand), unit, words.texts)
+        return format_exact_measurement(float(operand), unit, words.language)
     if not isinstance(operand, Mapping):
         return "?"
     clauses = words.phrases.clauses
     name, default = clean_line(str(operand.get("attribute")), NAME_LIMIT), operand.get("default")
     if default is None:
         return clauses["attribute"].format(name=name)
-    shown = format_with_unit(float(default), unit, words.texts)
+    shown = format_exact_measurement(float(default), unit, words.language)
     return clauses["attribute_default"].format(name=name, default=shown)

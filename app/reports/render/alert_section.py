@@ -2,8 +2,9 @@
 
 from typing import Final
 
+from app.presentation.local_formatter import LocalFormatter
+from app.reports.render.box_names import clean_name
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
-from app.reports.render.report_formatter import ReportFormatter, clean_name
 from app.reports.render.report_statistics import ReportStatistics
 from app.reports.render.report_texts import WORDS
 from app.reports.report_input import AlertStatistics, ReportAlert
@@ -13,7 +14,7 @@ _COLOURS: Final = {"critical": "#b91c1c", "warning": "#d97706", "info": "#2563eb
 _US: Final = 1e6
 
 
-def build_alert_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
+def build_alert_section(report: ReportStatistics, formats: LocalFormatter) -> ReportSection:
     """Build the section: counts, severities, durations and times to acknowledge."""
     section = ReportSection("alerts", formats.translate(WORDS["alerts"]))
     found = report.input.alerts
@@ -29,7 +30,7 @@ def build_alert_section(report: ReportStatistics, formats: ReportFormatter) -> R
     return section
 
 
-def _points(found: AlertStatistics, total: int, formats: ReportFormatter) -> list[str]:
+def _points(found: AlertStatistics, total: int, formats: LocalFormatter) -> list[str]:
     points = [formats.translate(WORDS["alerts_before"]).format(count=formats.number(found.before))]
     if found.went_on:
         points.append(formats.translate(WORDS["alerts_went_on"]).format(count=formats.number(found.went_on)))
@@ -48,7 +49,7 @@ def _points(found: AlertStatistics, total: int, formats: ReportFormatter) -> lis
     return points
 
 
-def _counts(found: AlertStatistics, total: int, formats: ReportFormatter) -> ReportTable:
+def _counts(found: AlertStatistics, total: int, formats: LocalFormatter) -> ReportTable:
     head = [
         TableCell(formats.translate(WORDS["severity"])),
         TableCell(formats.translate(WORDS["count"]), number=True),
@@ -69,7 +70,7 @@ def _counts(found: AlertStatistics, total: int, formats: ReportFormatter) -> Rep
     return ReportTable(formats.translate(WORDS["alerts_count"]), head, rows)
 
 
-def _longest(found: AlertStatistics, report: ReportStatistics, formats: ReportFormatter) -> ReportTable:
+def _longest(found: AlertStatistics, report: ReportStatistics, formats: LocalFormatter) -> ReportTable:
     head = [TableCell(formats.translate(WORDS[each])) for each in ("rule", "severity", "box", "began")]
     head.append(TableCell(formats.translate(WORDS["lasted"]), number=True))
     labels = {box.id: box.label for box in report.boxes}
@@ -90,7 +91,7 @@ def _longest(found: AlertStatistics, report: ReportStatistics, formats: ReportFo
     return ReportTable(formats.translate(WORDS["alerts_longest"]), head, rows)
 
 
-def _lasted(alert: ReportAlert, report: ReportStatistics, formats: ReportFormatter) -> str:
+def _lasted(alert: ReportAlert, report: ReportStatistics, formats: LocalFormatter) -> str:
     ended = alert.ended_us or report.input.made_us
     duration = formats.duration((ended - alert.started_us) / _US)
     return duration if alert.ended_us else formats.translate(WORDS["lasts"]).format(duration=duration)

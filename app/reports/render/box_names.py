@@ -1,13 +1,22 @@
-"""Makes unique labels of boxes, in full and shortened: where names coincide, the box's id is added. Pure."""
+"""Cleans names, and makes unique labels of boxes, in full and shortened. Pure.
+
+Where names coincide, the box's id is added.
+"""
 
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from app.reports.render.report_formatter import clean_name
+from app.presentation.typography import NO_VALUE, clean_line
 
 _ELLIPSIS: Final = "…"
+_NAME_LIMIT: Final = 60
+
+
+def clean_name(text: str) -> str:
+    """Clean a name of a client: one line, no invisible characters, at most 60 characters."""
+    return clean_line(text, _NAME_LIMIT) or NO_VALUE
 
 
 def make_unique_labels(boxes: Sequence[tuple[str, str | None]]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
+from app.catalogue.metric_names import get_metric_symbol
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.indicators.index_definitions import INDEX_DEFINITIONS
 from app.indicators.indoor_air import CO2_SCALE
@@ -14,6 +15,7 @@ from app.indicators.noise_levels import DAY_PARTS, DayPart
 from app.indicators.period_selection import resolve_local_time
 from app.indicators.who_guidelines import GUIDELINE_O3_8H, GUIDELINES_24H
 from app.platform.kernel.instants import DAY_US, HOUR_US
+from app.presentation.local_formatter import LocalFormatter
 from app.reports.render.charts import (
     ChartLimit,
     ChartSeries,
@@ -24,7 +26,6 @@ from app.reports.render.charts import (
 )
 from app.reports.render.index_value_labels import find_component_value
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
-from app.reports.render.report_formatter import ReportFormatter
 from app.reports.render.report_statistics import (
     BoxFigures,
     FigureValue,
@@ -48,7 +49,7 @@ _GROUNDS: Final = {"levening": "#fdf1dc", "lnight": "#e6ebf5"}
 _TABLE_ROWS: Final = 10
 
 
-def build_air_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
+def build_air_section(report: ReportStatistics, formats: LocalFormatter) -> ReportSection:
     """Build the charts of pollutants by hour or by day, with guideline values."""
     section = ReportSection("air", formats.translate(WORDS["air"]))
     for metric in _AIR:
@@ -58,7 +59,7 @@ def build_air_section(report: ReportStatistics, formats: ReportFormatter) -> Rep
     return section
 
 
-def build_rooms_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
+def build_rooms_section(report: ReportStatistics, formats: LocalFormatter) -> ReportSection:
     """Build the charts of indoor boxes, which are those that measure CO₂."""
     section = ReportSection("rooms", formats.translate(WORDS["rooms"]))
     inside = [box for box in report.boxes if "co2" in box.hours]
@@ -70,7 +71,7 @@ def build_rooms_section(report: ReportStatistics, formats: ReportFormatter) -> R
 
 
 def _of_metric(
-    report: ReportStatistics, metric: str, formats: ReportFormatter, boxes: Sequence[BoxFigures]
+    report: ReportStatistics, metric: str, formats: LocalFormatter, boxes: Sequence[BoxFigures]
 ) -> ReportChart | None:
     key = "hourly_means" if report.is_day else "daily_means"
     series_of: Callable[[BoxFigures], ChartSeries] = lambda box: build_box_series(report, box, metric)  # noqa: E731
@@ -88,7 +89,7 @@ def _of_metric(
     return draw_report_chart(
         ChartSpec(
             key=metric,
-            title=formats.translate(WORDS[key]).format(metric=formats.symbol(metric)),
+            title=formats.translate(WORDS[key]).format(metric=get_metric_symbol(metric, formats.language)),
             unit=unit,
             series=named,
             slot=report.slot,
@@ -100,7 +101,7 @@ def _of_metric(
     )
 
 
-def _limits(metric: str, formats: ReportFormatter) -> list[ChartLimit]:
+def _limits(metric: str, formats: LocalFormatter) -> list[ChartLimit]:
     if metric in GUIDELINES_24H:
         return [make_guideline_limit(GUIDELINES_24H[metric], WORDS["limit_24h"], formats)]
     if metric == "o3":
@@ -150,7 +151,7 @@ def _co2(report: ReportStatistics, box: BoxFigures) -> list[FigureValue]:
     ]
 
 
-def build_noise_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
+def build_noise_section(report: ReportStatistics, formats: LocalFormatter) -> ReportSection:
     """Build the charts of noise: levels by hour with the parts of the day, or Lden and night level by day."""
     section = ReportSection("noise", formats.translate(WORDS["noise"]))
     parts = DAY_PARTS.get(report.input.country, DAY_PARTS["EU"])
@@ -165,7 +166,7 @@ def build_noise_section(report: ReportStatistics, formats: ReportFormatter) -> R
 
 
 def _noise_of_day(
-    report: ReportStatistics, formats: ReportFormatter, parts: Sequence[DayPart]
+    report: ReportStatistics, formats: LocalFormatter, parts: Sequence[DayPart]
 ) -> list[ReportChart | None]:
     shades = []
     for day in (report.slot.first - timedelta(days=1), report.slot.first):
@@ -189,7 +190,7 @@ def _noise_of_day(
     ]
 
 
-def _noise_of_month(report: ReportStatistics, formats: ReportFormatter) -> list[ReportChart | None]:
+def _noise_of_month(report: ReportStatistics, formats: LocalFormatter) -> list[ReportChart | None]:
     found = group_values_by_box(report.values.get(("lden-day", None), []))
     made: list[ReportChart | None] = []
     for key, words in (("lden", WORDS["daily_lden"]), ("lnight", WORDS["daily_lnight"])):
@@ -205,7 +206,7 @@ def _noise_of_month(report: ReportStatistics, formats: ReportFormatter) -> list[
     if any(each is not None for each in made):
         return made
     named = [(box.label, build_box_series(report, box, "laeq")) for box in report.boxes]
-    title = formats.translate(WORDS["daily_means"]).format(metric=formats.symbol("laeq"))
+    title = formats.translate(WORDS["daily_means"]).format(metric=get_metric_symbol("laeq", formats.language))
     return [
         draw_report_chart(
             ChartSpec("laeq", title, "dB", named, report.slot, DAY_US, zero=False, size=_WIDE), formats
@@ -223,7 +224,7 @@ def _levels_by_day(report: ReportStatistics, found: Sequence[FigureValue], key: 
     return levels
 
 
-def _levels(report: ReportStatistics, formats: ReportFormatter) -> ReportTable | None:
+def _levels(report: ReportStatistics, formats: LocalFormatter) -> ReportTable | None:
     """Build the table of Lden and its parts, for the loudest day of each box."""
     of = group_values_by_box(report.values.get(("lden-day", None), []))
     loudest = [found for found in map(find_worst_value, of.values()) if found is not None]
@@ -248,7 +249,7 @@ def _levels(report: ReportStatistics, formats: ReportFormatter) -> ReportTable |
     return ReportTable(caption, head, rows, note=note)
 
 
-def _day_parts_text(parts: Sequence[DayPart], formats: ReportFormatter) -> str:
+def _day_parts_text(parts: Sequence[DayPart], formats: LocalFormatter) -> str:
     spans = {
         part.key: formats.translate(WORDS["from_until"]).format(first=part.begin.hour, last=part.end.hour)
         for part in parts

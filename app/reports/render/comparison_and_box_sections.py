@@ -6,12 +6,14 @@ Up to `MAX_BOX_TABLES` boxes have a table each; more boxes share one table with 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from app.catalogue.metric_names import get_metric_symbol, get_metric_title
 from app.catalogue.metrics import METRICS_BY_NAME
+from app.presentation.local_formatter import LocalFormatter
+from app.presentation.typography import NO_VALUE
 from app.reports.render.box_names import append_box_id
 from app.reports.render.index_value_labels import format_previous_period
 from app.reports.render.main_findings import format_change, group_guideline_values
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
-from app.reports.render.report_formatter import NO_VALUE, ReportFormatter
 from app.reports.render.report_statistics import (
     MIN_COVERAGE_PERCENT,
     BoxFigures,
@@ -27,7 +29,7 @@ _COLUMNS: Final = ("pm2_5", "pm10", "no2", "o3", "laeq", "co2", "temperature", "
 _MOST_COLUMNS: Final = 5
 
 
-def build_comparison_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
+def build_comparison_section(report: ReportStatistics, formats: LocalFormatter) -> ReportSection:
     """Build the comparison of the boxes' means with the period before."""
     section = ReportSection("comparison", formats.translate(WORDS["comparison"]))
     found = compare_period_means(report)
@@ -46,7 +48,11 @@ def build_comparison_section(report: ReportStatistics, formats: ReportFormatter)
         absolute = formats.signed(each.change, unit)
         rows.append(
             [
-                TableCell(formats.symbol(each.metric), small=_words(each.metric, formats), header=True),
+                TableCell(
+                    get_metric_symbol(each.metric, formats.language),
+                    small=_words(each.metric, formats),
+                    header=True,
+                ),
                 TableCell(formats.number(each.boxes), number=True),
                 TableCell(formats.measured(each.now, unit), number=True),
                 TableCell(formats.measured(each.before, unit), number=True),
@@ -60,12 +66,12 @@ def build_comparison_section(report: ReportStatistics, formats: ReportFormatter)
     return section
 
 
-def _words(metric: str, formats: ReportFormatter) -> str:
-    words = formats.words(metric)
-    return "" if words == formats.symbol(metric) else words
+def _words(metric: str, formats: LocalFormatter) -> str:
+    words = get_metric_title(metric, formats.language)
+    return "" if words == get_metric_symbol(metric, formats.language) else words
 
 
-def build_box_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
+def build_box_section(report: ReportStatistics, formats: LocalFormatter) -> ReportSection:
     """Build the tables of the boxes: mean, extremes and coverage."""
     section = ReportSection("boxes", formats.translate(WORDS["by_box"]))
     if not report.boxes:
@@ -79,7 +85,7 @@ def build_box_section(report: ReportStatistics, formats: ReportFormatter) -> Rep
     return section
 
 
-def _of_box(box: BoxFigures, formats: ReportFormatter) -> ReportTable:
+def _of_box(box: BoxFigures, formats: LocalFormatter) -> ReportTable:
     """Build the table of a box: all its metrics, with the period before."""
     names = ("mean", "minimum", "maximum", "measured_share", "period_before")
     head = [
@@ -94,7 +100,7 @@ def _of_box(box: BoxFigures, formats: ReportFormatter) -> ReportTable:
         enough = before is not None and before.coverage >= MIN_COVERAGE_PERCENT
         rows.append(
             [
-                TableCell(formats.symbol(metric), header=True),
+                TableCell(get_metric_symbol(metric, formats.language), header=True),
                 TableCell(formats.measured(now.mean, unit), number=True),
                 TableCell(formats.measured(now.low, unit), number=True),
                 TableCell(formats.measured(now.high, unit), number=True),
@@ -112,7 +118,7 @@ def _of_box(box: BoxFigures, formats: ReportFormatter) -> ReportTable:
     )
 
 
-def _of_all(report: ReportStatistics, formats: ReportFormatter) -> ReportTable:
+def _of_all(report: ReportStatistics, formats: LocalFormatter) -> ReportTable:
     """Build the table of all boxes: those with the worst values first, silent ones last."""
     there = [metric for metric in _COLUMNS if any(metric in box.now for box in report.boxes)][:_MOST_COLUMNS]
     highest = {
@@ -120,7 +126,11 @@ def _of_all(report: ReportStatistics, formats: ReportFormatter) -> ReportTable:
     }
     head = [TableCell(formats.translate(WORDS["box"]))]
     head += [
-        TableCell(formats.symbol(metric), small=formats.unit(METRICS_BY_NAME[metric].unit), number=True)
+        TableCell(
+            get_metric_symbol(metric, formats.language),
+            small=formats.unit(METRICS_BY_NAME[metric].unit),
+            number=True,
+        )
         for metric in there
     ]
     head.append(TableCell(formats.translate(WORDS["measured_share"]), number=True))
@@ -135,7 +145,7 @@ def _of_all(report: ReportStatistics, formats: ReportFormatter) -> ReportTable:
     return ReportTable(caption, head, rows, looks="compact")
 
 
-def _of_metric(box: BoxFigures, metric: str, formats: ReportFormatter, highest: float) -> TableCell:
+def _of_metric(box: BoxFigures, metric: str, formats: LocalFormatter, highest: float) -> TableCell:
     found, unit = box.now.get(metric), METRICS_BY_NAME[metric].unit
     if found is None:
         return TableCell(NO_VALUE, number=True)

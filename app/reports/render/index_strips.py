@@ -8,6 +8,7 @@ from app.indicators.air_indices import ATMO_SCALES, EAQI_SCALES
 from app.indicators.index_definitions import worst_sort_key
 from app.indicators.index_results import IndexBand
 from app.indicators.indoor_air import CO2_SCALE
+from app.presentation.local_formatter import LocalFormatter
 from app.reports.render.box_names import shorten_labels
 from app.reports.render.index_value_labels import (
     choose_band_colour,
@@ -15,7 +16,6 @@ from app.reports.render.index_value_labels import (
     format_figure_title,
 )
 from app.reports.render.page_blocks import IndexStrip, ReportTable, StripField, StripRow, TableCell
-from app.reports.render.report_formatter import ReportFormatter
 from app.reports.render.report_statistics import FigureValue, ReportStatistics
 from app.reports.render.report_texts import WORDS
 
@@ -35,7 +35,7 @@ SCALES: Final[Mapping[str, tuple[IndexBand, ...]]] = {
 type _Fields = dict[int, FigureValue]
 
 
-def build_index_strip(report: ReportStatistics, formats: ReportFormatter) -> tuple[IndexStrip, str] | None:
+def build_index_strip(report: ReportStatistics, formats: LocalFormatter) -> tuple[IndexStrip, str] | None:
     """Build the strip and the note below it; None: no index has a value."""
     there = [value for value in report.strip if value.result.band is not None]
     if not there:
@@ -58,7 +58,7 @@ def build_index_strip(report: ReportStatistics, formats: ReportFormatter) -> tup
     note = formats.translate(WORDS["strip_more"]).format(count=MAX_BOX_ROWS, more=more) if more > 0 else ""
     title = format_figure_title(there[0], formats)
     if there[0].figure.lengths == ("hour",) and not report.is_day:
-        title += f"{formats.translate(WORDS['comma'])}{formats.translate(WORDS['strip_worst_hour'])}"
+        title += f", {formats.translate(WORDS['strip_worst_hour'])}"
     made = IndexStrip(
         key="strip",
         title=formats.translate(WORDS["strip_day" if report.is_day else "strip_month"]).format(title=title),
@@ -91,7 +91,7 @@ def _place(value: FigureValue, report: ReportStatistics) -> int:
     return report.days[day].period.start_us
 
 
-def _head(at: int, report: ReportStatistics, formats: ReportFormatter) -> str:
+def _head(at: int, report: ReportStatistics, formats: LocalFormatter) -> str:
     local = formats.local(at)
     return str(local.hour) if report.is_day else str(local.day)
 
@@ -122,7 +122,7 @@ def _row(number: int, label: str, fields: _Fields, starts: list[int], side: floa
     return StripRow(_HEAD + _TALL * number, label, made)
 
 
-def build_legend(method: str, formats: ReportFormatter) -> list[tuple[str, str]]:
+def build_legend(method: str, formats: LocalFormatter) -> list[tuple[str, str]]:
     """Build the legend: the colour of each class, and its number and name."""
     return [
         (choose_band_colour(band) or _NONE, f"{level} {formats.translate(band.label)}")
@@ -135,7 +135,7 @@ def count_bands(site: _Fields) -> Counter[str]:
     return Counter(value.result.band.key for value in site.values() if value.result.band is not None)
 
 
-def _alt_text(site: _Fields, formats: ReportFormatter) -> str:
+def _alt_text(site: _Fields, formats: LocalFormatter) -> str:
     found = count_bands(site)
     bands = SCALES[next(iter(site.values())).result.method]
     classes = [
@@ -145,11 +145,11 @@ def _alt_text(site: _Fields, formats: ReportFormatter) -> str:
         for band in bands
         if found[band.key]
     ]
-    return formats.translate(WORDS["strip_said"]).format(classes="; ".join(classes))
+    return formats.translate(WORDS["strip_said"]).format(classes=formats.listed(classes))
 
 
 def _table(
-    site: _Fields, starts: list[int], report: ReportStatistics, formats: ReportFormatter
+    site: _Fields, starts: list[int], report: ReportStatistics, formats: LocalFormatter
 ) -> ReportTable:
     """Build the table of the site's classes."""
     words = WORDS["hour" if report.is_day else "day"]
@@ -157,7 +157,7 @@ def _table(
     rows = []
     for at in starts:
         value = site.get(at)
-        when = formats.clock(at) if report.is_day else formats.short_day(formats.local(at).date())
+        when = formats.clock(at) if report.is_day else formats.short_day(at)
         band = None if value is None else value.result.band
         label = formats.translate(band.label) if band is not None else formats.translate(WORDS["no_value"])
         rows.append(

@@ -2,10 +2,10 @@
 
 from typing import Final
 
+from app.catalogue.metric_names import get_metric_symbol
 from app.indicators.index_results import IndexBand
-from app.reports.render.report_formatter import ReportFormatter
+from app.presentation.local_formatter import LocalFormatter
 from app.reports.render.report_statistics import FigureValue, ReportStatistics
-from app.reports.render.report_texts import WORDS
 
 # Colours of classes without a colour in their source, from good to bad.
 _OWN: Final = {
@@ -37,15 +37,13 @@ def choose_text_colour(colour: str) -> str:
     return _DARK if luminance > _MIDDLE / 2 else _LIGHT
 
 
-def format_figure_title(value: FigureValue, formats: ReportFormatter) -> str:
+def format_figure_title(value: FigureValue, formats: LocalFormatter) -> str:
     """Format the title of a figure, with its metric if it is for one metric."""
     title = formats.translate(value.figure.method.title)
-    return (
-        f"{title}{formats.translate(WORDS['comma'])}{formats.symbol(value.metric)}" if value.metric else title
-    )
+    return f"{title}, {get_metric_symbol(value.metric, formats.language)}" if value.metric else title
 
 
-def format_value_period(value: FigureValue, report: ReportStatistics, formats: ReportFormatter) -> str:
+def format_value_period(value: FigureValue, report: ReportStatistics, formats: LocalFormatter) -> str:
     """Format the hour or days of a value; empty: the whole period."""
     slot = value.slot
     if value.figure.lengths == ("hour",):
@@ -58,7 +56,7 @@ def format_value_period(value: FigureValue, report: ReportStatistics, formats: R
     return f"{formats.short_day(slot.first)} \u2013 {formats.short_day(slot.last)}"
 
 
-def format_figure_value(value: FigureValue, formats: ReportFormatter) -> str:
+def format_figure_value(value: FigureValue, formats: LocalFormatter) -> str:
     """Format a value with its unit."""
     result = value.result
     if result.value is None:
@@ -73,8 +71,8 @@ def find_component_value(value: FigureValue, key: str) -> float | None:
     return next((part.value for part in value.result.components if part.key == key), None)
 
 
-def format_previous_period(report: ReportStatistics, formats: ReportFormatter) -> str:
+def format_previous_period(report: ReportStatistics, formats: LocalFormatter) -> str:
     """Format the period before, for a sentence."""
     if report.is_day:
-        return formats.day(report.earlier.first)
+        return formats.full_day(report.earlier.first)
     return formats.month(report.earlier.first)

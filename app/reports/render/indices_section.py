@@ -4,6 +4,8 @@ from typing import Final
 
 from app.indicators.index_definitions import INDEX_DEFINITIONS
 from app.indicators.index_results import NO_VALUE_REASONS
+from app.presentation.local_formatter import LocalFormatter
+from app.presentation.typography import NO_VALUE
 from app.reports.render.index_value_labels import (
     HIGHER_IS_BETTER,
     choose_band_colour,
@@ -12,7 +14,6 @@ from app.reports.render.index_value_labels import (
     format_value_period,
 )
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
-from app.reports.render.report_formatter import NO_VALUE, ReportFormatter
 from app.reports.render.report_statistics import (
     FigureValue,
     ReportStatistics,
@@ -25,7 +26,7 @@ _HEAD: Final = ("figure", "worst_value", "class", "compared_with", "where", "mea
 _NUMBERS: Final = frozenset({"worst_value", "measured_share"})
 
 
-def build_index_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
+def build_index_section(report: ReportStatistics, formats: LocalFormatter) -> ReportSection:
     """Build the section."""
     section = ReportSection("indices", formats.translate(WORDS["indices"]))
     if report.input.odours_left_out:
@@ -48,7 +49,7 @@ def build_index_section(report: ReportStatistics, formats: ReportFormatter) -> R
     return section
 
 
-def _unfinished(report: ReportStatistics, formats: ReportFormatter) -> str:
+def _unfinished(report: ReportStatistics, formats: LocalFormatter) -> str:
     late = [name for name in sorted(report.unfinished) if (name, None) not in report.values]
     if not late:
         return ""
@@ -56,7 +57,7 @@ def _unfinished(report: ReportStatistics, formats: ReportFormatter) -> str:
     return formats.translate(WORDS["unfinished"]).format(titles=titles)
 
 
-def _row(values: list[FigureValue], report: ReportStatistics, formats: ReportFormatter) -> list[TableCell]:
+def _row(values: list[FigureValue], report: ReportStatistics, formats: LocalFormatter) -> list[TableCell]:
     found = find_worst_value(values)
     title = TableCell(
         format_figure_title(values[0], formats), small=_days_over(values, report, formats), header=True
@@ -88,7 +89,7 @@ def _row(values: list[FigureValue], report: ReportStatistics, formats: ReportFor
     ]
 
 
-def _limit(value: FigureValue, formats: ReportFormatter) -> TableCell:
+def _limit(value: FigureValue, formats: LocalFormatter) -> TableCell:
     result = value.result
     if result.limit is None:
         return TableCell("")
@@ -100,7 +101,7 @@ def _limit(value: FigureValue, formats: ReportFormatter) -> TableCell:
     return TableCell(formats.limit(result.limit, result.unit), small=verdict, strong=strong)
 
 
-def _days_over(values: list[FigureValue], report: ReportStatistics, formats: ReportFormatter) -> str:
+def _days_over(values: list[FigureValue], report: ReportStatistics, formats: LocalFormatter) -> str:
     """Count the days on which a box exceeded a daily guideline, of the days with a value."""
     if report.is_day or values[0].slot.first != values[0].slot.last or values[0].result.limit is None:
         return ""
@@ -109,10 +110,10 @@ def _days_over(values: list[FigureValue], report: ReportStatistics, formats: Rep
     if not there:
         return ""
     cell = formats.translate(WORDS["days_over_cell"]).format(over=len(over), total=len(there))
-    return f"{formats.translate(WORDS['days_over'])}{formats.translate(WORDS['colon'])}{cell}"
+    return f"{formats.translate(WORDS['days_over'])}{formats.colon}{cell}"
 
 
-def _without(values: list[FigureValue], formats: ReportFormatter) -> str:
+def _without(values: list[FigureValue], formats: LocalFormatter) -> str:
     """Count the boxes with the figure that have no value."""
     boxes = {value.box.position for value in values}
     there = {value.box.position for value in values if value.result.value is not None}

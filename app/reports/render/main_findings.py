@@ -3,15 +3,17 @@
 from collections.abc import Iterator
 from typing import Final
 
+from app.catalogue.metric_names import get_metric_symbol
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.indicators.index_definitions import worst_sort_key
+from app.presentation.local_formatter import LocalFormatter
+from app.presentation.typography import NBSP
 from app.reports.render.index_value_labels import (
     find_component_value,
     format_figure_title,
     format_figure_value,
     format_value_period,
 )
-from app.reports.render.report_formatter import ReportFormatter
 from app.reports.render.report_statistics import (
     FigureValue,
     MeanComparison,
@@ -32,7 +34,7 @@ _MAX_CHANGES: Final = 3
 _COMPARED: Final = frozenset({"pm2_5", "pm10", "no2", "o3", "laeq", "co2"})
 
 
-def build_main_findings(report: ReportStatistics, formats: ReportFormatter) -> list[str]:
+def build_main_findings(report: ReportStatistics, formats: LocalFormatter) -> list[str]:
     """Write the sentences, in a fixed order, at most `MAX_FINDINGS`."""
     if not report.boxes:
         return [formats.translate(WORDS["short_no_boxes"])]
@@ -42,7 +44,7 @@ def build_main_findings(report: ReportStatistics, formats: ReportFormatter) -> l
     return list(_sentences(report, formats))[:MAX_FINDINGS]
 
 
-def _sentences(report: ReportStatistics, formats: ReportFormatter) -> Iterator[str]:
+def _sentences(report: ReportStatistics, formats: LocalFormatter) -> Iterator[str]:
     for each in (_coverage, _index, _who, _noise, _rooms, _alerts, _changes):
         sentence = each(report, formats)
         if sentence:
@@ -60,7 +62,7 @@ def compute_coverage(report: ReportStatistics) -> float:
     return 100.0 * there / due if due else 0.0
 
 
-def _coverage(report: ReportStatistics, formats: ReportFormatter) -> str:
+def _coverage(report: ReportStatistics, formats: LocalFormatter) -> str:
     count = len(report.boxes) - len(report.measured)
     silent = ""
     if count:
@@ -83,7 +85,7 @@ def find_headline_value(report: ReportStatistics) -> FigureValue | None:
     return None
 
 
-def _index(report: ReportStatistics, formats: ReportFormatter) -> str:
+def _index(report: ReportStatistics, formats: LocalFormatter) -> str:
     found = find_headline_value(report)
     if found is None or found.result.band is None:
         return ""
@@ -95,8 +97,10 @@ def _index(report: ReportStatistics, formats: ReportFormatter) -> str:
     )
 
 
-def _named(value: FigureValue, formats: ReportFormatter) -> str:
-    return formats.box(value.box.label, value.box.id)
+def _named(value: FigureValue, formats: LocalFormatter) -> str:
+    """Name a box in a sentence. French puts names in quotes, but not ids."""
+    label = value.box.label
+    return label if formats.language == "en" or label == value.box.id else f"«{NBSP}{label}{NBSP}»"
 
 
 def group_guideline_values(report: ReportStatistics) -> dict[str, list[FigureValue]]:
@@ -127,7 +131,7 @@ def find_most_exceeding_box(values: list[FigureValue]) -> tuple[FigureValue, int
     return max(found, key=lambda pair: (pair[1], worst_sort_key(pair[0].result)))
 
 
-def _who(report: ReportStatistics, formats: ReportFormatter) -> str:
+def _who(report: ReportStatistics, formats: LocalFormatter) -> str:
     by_metric = group_guideline_values(report)
     if not by_metric:
         return ""
@@ -139,7 +143,7 @@ def _who(report: ReportStatistics, formats: ReportFormatter) -> str:
         key = "short_who_part" if report.is_day else "short_who_part_days"
         parts.append(
             formats.translate(WORDS[key]).format(
-                metric=formats.symbol(metric),
+                metric=get_metric_symbol(metric, formats.language),
                 value=format_figure_value(value, formats),
                 ratio=formats.times(value.result.ratio or 0.0),
                 limit=formats.limit(value.result.limit, value.result.unit),
@@ -148,14 +152,14 @@ def _who(report: ReportStatistics, formats: ReportFormatter) -> str:
             )
         )
     if not parts:
-        metrics = formats.joined([formats.symbol(metric) for metric in by_metric])
+        metrics = formats.joined([get_metric_symbol(metric, formats.language) for metric in by_metric])
         return formats.translate(WORDS["short_who_none"]).format(metrics=metrics)
     sentence = formats.translate(WORDS["short_who"]).format(parts=formats.joined(parts))
     # A single day above the guideline is no breach of it, and readers of "exceeded" must know that.
     return f"{sentence} {formats.translate(WORDS['who_percentile'])}"
 
 
-def _noise(report: ReportStatistics, formats: ReportFormatter) -> str:
+def _noise(report: ReportStatistics, formats: LocalFormatter) -> str:
     found = find_worst_value(report.values.get(("lden-day", None), []))
     if found is not None:
         night = find_component_value(found, "lnight")
@@ -175,7 +179,7 @@ def _noise(report: ReportStatistics, formats: ReportFormatter) -> str:
     )
 
 
-def _rooms(report: ReportStatistics, formats: ReportFormatter) -> str:
+def _rooms(report: ReportStatistics, formats: LocalFormatter) -> str:
     found = find_worst_value(report.values.get(("indoor-co2", None), []))
     if found is None or found.result.band is None:
         return ""
@@ -186,7 +190,7 @@ def _rooms(report: ReportStatistics, formats: ReportFormatter) -> str:
     )
 
 
-def _alerts(report: ReportStatistics, formats: ReportFormatter) -> str:
+def _alerts(report: ReportStatistics, formats: LocalFormatter) -> str:
     alerts = report.input.alerts
     if alerts is None:
         return ""
@@ -203,7 +207,7 @@ def _alerts(report: ReportStatistics, formats: ReportFormatter) -> str:
     )
 
 
-def format_change(each: MeanComparison, formats: ReportFormatter) -> str:
+def format_change(each: MeanComparison, formats: LocalFormatter) -> str:
     """Format the change of a mean, in percent if the quantity allows it."""
     if each.percent is None:
         return formats.signed(each.change, METRICS_BY_NAME[each.metric].unit)
@@ -211,9 +215,9 @@ def format_change(each: MeanComparison, formats: ReportFormatter) -> str:
     return sign + formats.percent(abs(each.percent))
 
 
-def _changes(report: ReportStatistics, formats: ReportFormatter) -> str:
+def _changes(report: ReportStatistics, formats: LocalFormatter) -> str:
     changes = [
-        f"{formats.symbol(each.metric)} {format_change(each, formats)}"
+        f"{get_metric_symbol(each.metric, formats.language)} {format_change(each, formats)}"
         for each in compare_period_means(report)
         if each.metric in _COMPARED
         and (
@@ -226,5 +230,5 @@ def _changes(report: ReportStatistics, formats: ReportFormatter) -> str:
         return ""
     before = formats.translate(WORDS["against_day" if report.is_day else "against_month"])
     return formats.translate(WORDS["short_compared"]).format(
-        before=before, parts=formats.translate(WORDS["comma"]).join(changes[:_MAX_CHANGES])
+        before=before, parts=", ".join(changes[:_MAX_CHANGES])
     )

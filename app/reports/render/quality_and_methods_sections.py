@@ -5,10 +5,11 @@ from typing import Final
 from app.indicators.index_definitions import INDEX_DEFINITIONS
 from app.indicators.index_results import IndexMethod
 from app.indicators.noise_levels import DAY_PARTS
+from app.presentation.local_formatter import LocalFormatter
 from app.presentation.translation import BilingualText
+from app.presentation.typography import typeset_text
 from app.reports.render.main_findings import WHO_METHODS, compute_coverage
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
-from app.reports.render.report_formatter import ReportFormatter, typeset_text
 from app.reports.render.report_statistics import ReportStatistics, count_silent_hours
 from app.reports.render.report_texts import CITATIONS_FR, COVERAGES_FR, WORDS
 
@@ -16,7 +17,7 @@ _ROWS: Final = 10
 _READ: Final = ("day", "measured", "worst", "decibels", "alerts", "sensors")
 
 
-def build_quality_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
+def build_quality_section(report: ReportStatistics, formats: LocalFormatter) -> ReportSection:
     """Build the section on data quality: coverage, silent boxes, gaps and flags."""
     section = ReportSection("quality", formats.translate(WORDS["quality"]))
     if not report.boxes:
@@ -42,7 +43,7 @@ def build_quality_section(report: ReportStatistics, formats: ReportFormatter) ->
     return section
 
 
-def _gaps(report: ReportStatistics, formats: ReportFormatter) -> ReportTable | None:
+def _gaps(report: ReportStatistics, formats: LocalFormatter) -> ReportTable | None:
     """Build the table of boxes with hours without values, those with the most first."""
     found = [(box, *count_silent_hours(box, report.slot.period)) for box in report.measured]
     found = sorted((each for each in found if each[1]), key=lambda each: -each[1])
@@ -65,7 +66,7 @@ def _gaps(report: ReportStatistics, formats: ReportFormatter) -> ReportTable | N
     return ReportTable(caption, head, rows, note=note)
 
 
-def _flags(section: ReportSection, report: ReportStatistics, formats: ReportFormatter) -> None:
+def _flags(section: ReportSection, report: ReportStatistics, formats: LocalFormatter) -> None:
     flags = report.input.flags
     if flags is None:
         section.points.append(formats.translate(WORDS["quality_flags_left_out"]))
@@ -93,7 +94,7 @@ def _flags(section: ReportSection, report: ReportStatistics, formats: ReportForm
     )
 
 
-def build_reading_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
+def build_reading_section(report: ReportStatistics, formats: LocalFormatter) -> ReportSection:
     """Build the section on how to read the report."""
     section = ReportSection("reading", formats.translate(WORDS["reading"]))
     begin = DAY_PARTS.get(report.input.country, DAY_PARTS["EU"])[0].begin.hour
@@ -107,7 +108,7 @@ def build_reading_section(report: ReportStatistics, formats: ReportFormatter) ->
     return section
 
 
-def build_methods_section(report: ReportStatistics, formats: ReportFormatter) -> ReportSection:
+def build_methods_section(report: ReportStatistics, formats: LocalFormatter) -> ReportSection:
     """Build the section on the methods in use: version, required coverage, source and notes."""
     section = ReportSection("methods", formats.translate(WORDS["methods"]))
     used = dict.fromkeys(name for name, _ in report.values)
@@ -119,12 +120,12 @@ def build_methods_section(report: ReportStatistics, formats: ReportFormatter) ->
     return section
 
 
-def _cited(source: BilingualText, formats: ReportFormatter) -> str:
+def _cited(source: BilingualText, formats: LocalFormatter) -> str:
     """Format a source. Titles that are not translated keep their English typography."""
     return formats.translate(source) if source.en != source.fr else typeset_text(source.en, "en")
 
 
-def _of_method(method: IndexMethod, report: ReportStatistics, formats: ReportFormatter) -> list[str]:
+def _of_method(method: IndexMethod, report: ReportStatistics, formats: LocalFormatter) -> list[str]:
     # Coverage rules and sources are translated here, because they are not in `WORDS`.
     rule = formats.translate(BilingualText(method.coverage, COVERAGES_FR[method.name]))
     document = method.citation.document

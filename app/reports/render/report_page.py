@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2 import Environment, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
+from app.presentation.local_formatter import LocalFormatter
+from app.presentation.template_environment import create_template_environment
 from app.reports.render import (
     alert_section,
     chart_sections,
@@ -19,6 +21,7 @@ from app.reports.render import (
     indices_section,
     quality_and_methods_sections,
 )
+from app.reports.render.box_names import clean_name
 from app.reports.render.content_security_policy import TEMPLATES, build_report_csp, read_style_sheet
 from app.reports.render.index_strips import build_index_strip
 from app.reports.render.index_value_labels import (
@@ -34,7 +37,6 @@ from app.reports.render.main_findings import (
     group_guideline_values,
 )
 from app.reports.render.page_blocks import KeyFigureTile, ReportSection
-from app.reports.render.report_formatter import ReportFormatter, clean_name
 from app.reports.render.report_statistics import ReportStatistics, compute_report_statistics, find_worst_value
 from app.reports.render.report_texts import SITE_KINDS, WORDS
 from app.reports.report_input import ReportInput
@@ -56,13 +58,7 @@ class RenderedReport:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = create_template_environment(TEMPLATES)
     environment.filters["unbroken"] = _unbroken
     return environment
 
@@ -85,10 +81,10 @@ def _unbroken(context: Context, text: str) -> Markup:
 def render_report(report_input: ReportInput) -> RenderedReport:
     """Render a report."""
     report = compute_report_statistics(report_input)
-    formats = ReportFormatter(report_input.language, report.zone)
+    formats = LocalFormatter(report_input.language, report.zone)
     site = clean_name(report_input.site)
     kind = formats.translate(WORDS["report_day" if report.is_day else "report_month"])
-    period = formats.day(report.slot.first) if report.is_day else formats.month(report.slot.first)
+    period = formats.full_day(report.slot.first) if report.is_day else formats.month(report.slot.first)
     title = f"{kind} \u2013 {site} \u2013 {period}"
     html = (
         _environment()
@@ -114,21 +110,21 @@ def render_report(report_input: ReportInput) -> RenderedReport:
     return RenderedReport(html, title)
 
 
-def _facts(report: ReportStatistics, formats: ReportFormatter) -> list[tuple[str, str]]:
+def _facts(report: ReportStatistics, formats: LocalFormatter) -> list[tuple[str, str]]:
     """Build the facts of the header: name and value."""
     report_input, period = report.input, report.slot.period
     bounds = formats.translate(WORDS["from_to"]).format(
         first=formats.short_day(report.slot.first),
         first_at=formats.clock(period.start_us),
-        last=formats.short_day(formats.local(period.end_us).date()),
+        last=formats.short_day(period.end_us),
         last_at=formats.clock(period.end_us),
     )
     hours = round(period.seconds / 3_600)
     if report.is_day and hours != _HOURS:
         length = formats.translate(WORDS["hours_of_day"]).format(hours=hours)
-        bounds += f"{formats.translate(WORDS['comma'])}{length}"
+        bounds += f", {length}"
     made = formats.translate(WORDS["made_at"]).format(
-        day=formats.day(formats.local(report_input.made_us).date()), clock=formats.clock(report_input.made_us)
+        day=formats.full_day(report_input.made_us), clock=formats.clock(report_input.made_us)
     )
     kind = (
         formats.translate(SITE_KINDS[report_input.kind])
@@ -144,7 +140,7 @@ def _facts(report: ReportStatistics, formats: ReportFormatter) -> list[tuple[str
     ]
 
 
-def _sections(report: ReportStatistics, formats: ReportFormatter) -> list[ReportSection]:
+def _sections(report: ReportStatistics, formats: LocalFormatter) -> list[ReportSection]:
     """Build the sections in order. Sections of charts without a chart are left out."""
     short = ReportSection(
         "short", formats.translate(WORDS["in_short"]), points=build_main_findings(report, formats)
@@ -177,7 +173,7 @@ def _sections(report: ReportStatistics, formats: ReportFormatter) -> list[Report
     ]
 
 
-def _tiles(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTile]:
+def _tiles(report: ReportStatistics, formats: LocalFormatter) -> list[KeyFigureTile]:
     """Build the key figures at the top of the page."""
     if not report.measured:
         return []
@@ -195,12 +191,12 @@ def _tiles(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigure
     return [*found[:_TILES], share][: _TILES + 1]
 
 
-def _air(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTile]:
+def _air(report: ReportStatistics, formats: LocalFormatter) -> list[KeyFigureTile]:
     tiles = []
     index = find_headline_value(report)
     if index is not None and index.result.band is not None:
         moment = format_value_period(index, report, formats)
-        more = f"{index.box.label}{formats.translate(WORDS['comma'])}{moment}" if moment else index.box.label
+        more = f"{index.box.label}, {moment}" if moment else index.box.label
         label = format_figure_title(index, formats)
         tiles.append(
             KeyFigureTile(
@@ -215,7 +211,7 @@ def _air(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTi
     return tiles
 
 
-def _noise(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTile]:
+def _noise(report: ReportStatistics, formats: LocalFormatter) -> list[KeyFigureTile]:
     loudest = find_worst_value(report.values.get(("lden-day", None), []))
     label = "tile_noise_day" if report.is_day else "tile_noise_month"
     if loudest is None:
@@ -231,7 +227,7 @@ def _noise(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigure
     )
 
 
-def _room(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTile]:
+def _room(report: ReportStatistics, formats: LocalFormatter) -> list[KeyFigureTile]:
     highest = find_worst_value(report.values.get(("indoor-co2", None), []))
     if highest is None:
         return []
@@ -246,7 +242,7 @@ def _room(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureT
     ]
 
 
-def _alerts(report: ReportStatistics, formats: ReportFormatter) -> list[KeyFigureTile]:
+def _alerts(report: ReportStatistics, formats: LocalFormatter) -> list[KeyFigureTile]:
     found = report.input.alerts
     label = formats.translate(WORDS["tile_alerts"])
     if found is None:

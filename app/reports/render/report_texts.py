@@ -1,7 +1,7 @@
 """Defines the texts of reports in English and French, with placeholders that callers fill in.
 
 Titles of methods, classes and metrics are defined in `app.indicators` and the catalogue.
-`number_formats.typeset_text` applies French typography.
+`typeset_text` applies French typography.
 """
 
 from collections.abc import Mapping
@@ -31,8 +31,6 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     "made_at": translated("{day}, {clock}"),
     "boxes": translated("Boxes"),
     "of": translated("of"),
-    "colon": translated(": "),
-    "comma": translated(", "),
     # Counts.
     "box_one": translated("{} box"),
     "box_many": translated("{} boxes"),

@@ -57,7 +57,7 @@ async def test_a_site_answers_what_where_why_by_what_right_how_long_who(
     english = await page(public, f"/public/sites/{site}?lang=en")
     for said in (
         "Sound level",
-        "within 100 m of latitude",
+        "within 100\xa0m of latitude",
         "To map noise.",
         "<dd>Public task (GDPR, Article 6(1)(e))",
         "For this purpose",
@@ -212,7 +212,7 @@ async def test_the_history_tells_each_change_and_no_more(
         "Site renamed; it was called “Rue d&#39;Alsace-Lorraine”.",
         "Purpose declared: Noise. Legal basis: Public task (GDPR, Article 6(1)(e)).",
         "Purpose changed: Noise (publication of figures: no → yes).",
-        "Precision of the locations changed from 100 m to 1 km.",
+        "Precision of the locations changed from 100\xa0m to 1\xa0km.",
         "Storage period changed: data older than 30 days are rejected on receipt",
         "period changed: Acoustic safety: 7 days, then removed; all else: 30 days, then removed.",
         "Purpose ended: Odours.",

@@ -14,9 +14,10 @@ from fastapi import FastAPI
 from starlette.types import Message
 from weasyprint.urls import FatalURLFetchingError
 
+from app.catalogue.metric_names import get_metric_symbol
+from app.presentation.local_formatter import LocalFormatter
 from app.reports.process_pool import ReportProcessPool
 from app.reports.render.pdf_writer import render_pdf
-from app.reports.render.report_formatter import ReportFormatter
 from app.reports.render.report_page import RenderedReport
 from app.rules.presets.preset_list import PRESETS
 from tests.conftest import Tenant, client_of
@@ -39,7 +40,7 @@ RULE = {
     "severity": "critical",
     "condition": {"metric": "pm2_5", "operator": ">", "threshold": 39, "clear": 38},
 }
-ENGLISH, FRENCH = ReportFormatter("en", PARIS), ReportFormatter("fr", PARIS)
+ENGLISH, FRENCH = LocalFormatter("en", PARIS), LocalFormatter("fr", PARIS)
 
 
 @pytest.fixture
@@ -141,7 +142,7 @@ async def test_charts_and_tables_have_the_numbers_of_series(tenant: Tenant, stre
         )
         rows = {row["Quantity"]: row for row in tables(sections(root)["boxes"])[box]}
         for each in compared.json()["data"]:
-            row, now = rows[ENGLISH.symbol(each["metric"])], each["period"]
+            row, now = rows[get_metric_symbol(each["metric"], "en")], each["period"]
             for head, key in (("Mean", "avg"), ("Lowest", "min"), ("Highest", "max")):
                 assert row[head] == plain(ENGLISH.measured(now[key], each["unit"])), (box, head)
             assert row["Measured"] == ENGLISH.percent(now["coverage"])

@@ -100,8 +100,8 @@ def test_totals_map_and_list_are_of_what_was_found() -> None:
     assert 'data-places="/public/register.geojson?q=43.6%2C+1.44&amp;purpose=noise"' in page
     for form in ("geojson", "csv", "json"):
         assert f'href="/public/register.{form}?q=43.6%2C+1.44&amp;purpose=noise"' in page
-    assert "about 600 m away" in page
-    assert "1 site within 10 km of this place" in page
+    assert "about 600\xa0m away" in page
+    assert "1 site within 10\xa0km of this place" in page
     whole = render_index_page(REGISTER, SiteSearchQuery(), PageContext(RegisterFormatter("fr"), NOW))
     assert "<dt>Sites</dt><dd>3</dd>" in whole
     assert 'data-places="/public/register.geojson"' in whole

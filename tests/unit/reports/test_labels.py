@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.reports.render.box_names import make_unique_labels, shorten_labels
+from app.presentation.typography import NO_VALUE
+from app.reports.render.box_names import clean_name, make_unique_labels, shorten_labels
 from app.reports.render.report_page import render_report
 from app.reports.report_input import ReportBoxInput, ReportInput
 from tests.unit.reports.sheet import make_report_input, parsed, sections, tables, text
@@ -74,3 +75,9 @@ def test_rows_of_a_strip_are_told_apart_though_their_names_are_long() -> None:
     strip = sections(parsed(render_report(named(names)).html))["short"]
     drawn = [text(each) for each in strip.iter("text")]
     assert {"Rue de la R…e, numéro 11", "Rue de la R…e, numéro 12"} <= set(drawn)
+
+
+def test_names_of_clients_are_one_line_without_what_turns_a_page_around() -> None:
+    assert clean_name(" A\nb\u202ec\x00 ") == "A bc"
+    assert clean_name("\u200e") == NO_VALUE
+    assert len(clean_name("x" * 500)) == 60

@@ -15,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.indicators.method_registry import METHODS
+from app.presentation.local_formatter import LocalFormatter
 from app.presentation.translation import BilingualText
+from app.presentation.typography import typeset_text
+from app.reports.render.box_names import clean_name
 from app.reports.render.content_security_policy import TEMPLATES, build_report_csp
 from app.reports.render.index_strips import SCALES
 from app.reports.render.index_value_labels import choose_text_colour
 from app.reports.render.pdf_writer import render_pdf
-from app.reports.render.report_formatter import ReportFormatter, clean_name, typeset_text
 from app.reports.render.report_page import render_report
 from app.reports.render.report_statistics import compute_report_statistics, count_silent_hours
 from app.reports.render.report_texts import CITATIONS_FR, COVERAGES_FR, SITE_KINDS, WORDS
@@ -496,5 +498,5 @@ def test_a_long_name_leaves_the_table_of_indices_its_columns() -> None:
 
 
 def test_formats_of_a_text_do_not_read_names_as_formats() -> None:
-    formats = ReportFormatter("en", PARIS)
+    formats = LocalFormatter("en", PARIS)
     assert formats.translate(BilingualText("{box}", "{box}")).format(box="{0.__class__}") == "{0.__class__}"

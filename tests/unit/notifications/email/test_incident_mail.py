@@ -21,10 +21,10 @@ def test_it_says_where_it_was_and_how_sure_that_is() -> None:
     assert mail.thread == f"incident-{UPDATED['data']['incident_id']}"
     for line in (
         "Site: Place du Capitole",
-        "Latitude, longitude: 43.60472, 1.44499 (± 6.4 m)",
+        "Latitude, longitude: 43.60472, 1.44499 (± 6.4\xa0m)",
         "Evidence: a position, of three boxes or more",
         "Most likely: pistol",
-        "A gunshot or an explosion: 95\xa0%",
+        "A gunshot or an explosion: 95%",
         "Rounds: 2",
         "Heard by: box-0001, box-0002, box-0003, box-0004",
     ):

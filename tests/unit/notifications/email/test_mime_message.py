@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.notifications.email.mail_formats import clean_line
 from app.notifications.email.mime_message import DeliveryHeaders, SenderAddress, build_mime_message
 from app.platform.kernel.errors import InvalidError
+from app.presentation.typography import clean_line
 from tests.unit.notifications.email.bodies import alert, mail_of
 
 SENDER = SenderAddress("Vigie de la Ville d'É", "vigie@ville.example")

@@ -194,7 +194,7 @@ def caused(**cause: object) -> dict[str, Any]:
                 **caused(event=SHOT, window="PT1M"),
             },
             {"event": "gunshot", "confidence": 0.7, "count": 2, "window": "PT1M"},
-            "Gunshot recognised at Rue de Metz (pistol, 81 %), 2 times in 1 minute",
+            "Gunshot recognised at Rue de Metz (pistol, 81%), 2 times in 1 minute",
             "Rue de Metz : le boîtier signale « coup de feu » (pistol, 81 %), 2 fois en 1 minute",
         ),
         (
@@ -224,12 +224,12 @@ def caused(**cause: object) -> dict[str, Any]:
             },
             MOULD,
             (
-                "Humidity at Rue de Metz is 84 %RH, above 80; the whole condition holds for 6 hours: humidity is above "
-                "80 %RH, unless no humidity comes for 30 minutes"
+                "Humidity at Rue de Metz is 84%, above 80; the whole condition holds for 6 hours: humidity is above "
+                "80%, unless no humidity comes for 30 minutes"
             ),
             (
-                "Rue de Metz : humidité à 84 %RH, au-dessus de 80 ; la condition entière est remplie depuis 6 heures "
-                "(humidité au-dessus de 80 %RH, sauf si aucune mesure pendant 30 minutes (humidité))"
+                "Rue de Metz : humidité à 84 %, au-dessus de 80 ; la condition entière est remplie depuis 6 heures "
+                "(humidité au-dessus de 80 %, sauf si aucune mesure pendant 30 minutes (humidité))"
             ),
         ),
         (
@@ -237,12 +237,12 @@ def caused(**cause: object) -> dict[str, Any]:
             {"metric": "humidity", **caused(path="levels/0/condition/all/1/not", function="no_data")},
             MOULD,
             (
-                "“Fine particles” holds at Rue de Metz for 6 hours: humidity is above 80 %RH, unless no humidity comes "
+                "“Fine particles” holds at Rue de Metz for 6 hours: humidity is above 80%, unless no humidity comes "
                 "for 30 minutes"
             ),
             (
                 "Rue de Metz : la condition de « Fine particles » est remplie depuis 6 heures (humidité au-dessus de "
-                "80 %RH, sauf si aucune mesure pendant 30 minutes (humidité))"
+                "80 %, sauf si aucune mesure pendant 30 minutes (humidité))"
             ),
         ),
     ],

@@ -62,7 +62,7 @@ def said(name: str, language: str = "en", titles: dict[str, str] | None = None) 
         (
             "event",
             (
-                "Warning when a box recognises “gunshot”, pistol, with a confidence of 70 % or more, 2 times in"
+                "Warning when a box recognises “gunshot”, pistol, with a confidence of 70% or more, 2 times in"
                 " 1 minute."
             ),
             (
@@ -73,11 +73,11 @@ def said(name: str, language: str = "en", titles: dict[str, str] | None = None) 
         (
             "all",
             (
-                "Warning when humidity is above 80 %RH and temperature is within 15 to 30 °C, unless no humidity"
+                "Warning when humidity is above 80% and temperature is within 15 to 30 °C, unless no humidity"
                 " comes for 30 minutes, all of it for 6 hours. It ends once that has been over for 1 hour."
             ),
             (
-                "Avertissement : humidité au-dessus de 80 %RH et température dans l'intervalle de 15 à 30 °C, sauf"
+                "Avertissement : humidité au-dessus de 80 % et température dans l'intervalle de 15 à 30 °C, sauf"
                 " si aucune mesure pendant 30 minutes (humidité), le tout pendant 6 heures. L'alerte se termine une"
                 " fois que ce n'est plus le cas depuis 1 heure."
             ),
@@ -85,7 +85,7 @@ def said(name: str, language: str = "en", titles: dict[str, str] | None = None) 
         (
             "share",
             (
-                "Warning when PM2.5 is above 25 µg/m³ at 50 % or more of the boxes of kind street, all of it for"
+                "Warning when PM2.5 is above 25 µg/m³ at 50% or more of the boxes of kind street, all of it for"
                 " 15 minutes."
             ),
             (
