@@ -91,7 +91,7 @@ async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) ->
         RejectedError: The whole body is refused.
         UnreadableBodyError: The body cannot be read.
     """
-    context = make_decode_context(request.app.state.settings, now)
+    context = make_decode_context(request, now)
     try:
         body = await read_ingest_body(request, intake)
     finally:

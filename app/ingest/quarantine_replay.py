@@ -28,7 +28,6 @@ from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.telemetry_codec import decode_http_telemetry
 from app.ingest.pipeline.batch_pipeline import IngestPipeline, share_boxes
 from app.ingest.pipeline.batch_receipt import BatchReceipt
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import RawConnection
 from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.kernel.errors import ConflictError, NotFoundError, VigieError
@@ -105,7 +104,7 @@ async def replay_entry(
     identifier: UUID,
     visible: TenantScope,
     *,
-    settings: VigieSettings,
+    context: DecodeContext,
     now: datetime,
 ) -> ReplayResult:
     """Replay one entry.
@@ -115,7 +114,7 @@ async def replay_entry(
         pipeline: a pipeline that is not the consumer's.
         identifier: the id of the entry.
         visible: the tenant scope of the caller.
-        settings: the limits, as for new messages.
+        context: the decode context of a message that arrives now.
         now: the time of the replay, for the checks of samples that are in the future or too old.
 
     Raises:
@@ -126,8 +125,7 @@ async def replay_entry(
     intake = _decode_entry(
         _check_replayable(await lock_entry(connection, identifier, visible), identifier),
         visible,
-        settings,
-        now,
+        context,
     )
     # Before the transaction, since sharing blocks the ingest barrier for all batches.
     await _share_boxes_of_entry(connection, intake, now)
@@ -182,15 +180,13 @@ def _check_replayable(entry: LockedQuarantineEntry | None, identifier: UUID) -> 
     return entry
 
 
-def _decode_entry(
-    entry: LockedQuarantineEntry, caller: TenantScope, settings: VigieSettings, now: datetime
-) -> DecodedBatch:
+def _decode_entry(entry: LockedQuarantineEntry, caller: TenantScope, context: DecodeContext) -> DecodedBatch:
     """Decode an entry as when it was received, with times up to the present as not in the future."""
     # Some formats have no time, or one relative to their arrival.
-    received_us, now_us = (round(instant.timestamp() * 1_000_000) for instant in (entry.received_at, now))
-    future_us = round(settings.ingest.max_future_s * 1_000_000) + now_us - received_us
+    received_us = round(entry.received_at.timestamp() * 1_000_000)
+    future_us = context.max_future_us + context.now_us - received_us
     if entry.topic is None:
-        arrival = DecodeContext(entry.box, received_us, future_us, settings.api.max_body_bytes)
+        arrival = DecodeContext(entry.box, received_us, future_us, context.max_bytes)
         intake = DecodedBatch("http", [ReceivedMessage(None, entry.payload)])
         add_adapted_message(intake, 0, _adapt_body(entry.payload, arrival))
     else:

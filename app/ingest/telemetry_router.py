@@ -131,7 +131,7 @@ async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) ->
         UnreadableBodyError: The body cannot be read.
     """
     body = await read_ingest_body(request, intake)
-    context = make_decode_context(request.app.state.settings, now)
+    context = make_decode_context(request, now)
     adapter = _adapter(request)
     if adapter is not None:
         add_foreign_message(intake, 0, adapter, context)

@@ -7,7 +7,7 @@ A change applies in this process immediately, and in the others within two secon
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 
 from app.installation.schemas import (
     MailOut,
@@ -29,39 +29,29 @@ from app.installation.settings_service import (
     store_mail_server,
     store_setting,
 )
-from app.notifications.api.dependencies import SealerDependency
 from app.notifications.email.allowed_recipients import check_recipients
-from app.platform.config.settings import VigieSettings
-from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep
+from app.platform.config.settings import SmtpSettings
+from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep, SealerDependency
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
+from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import ConflictError, TooManyRequestsError
 from app.platform.kernel.ids import new_id
 from app.platform.runtime.models import StoredSetting
-from app.platform.runtime.stored_settings import MAIL, PUBLIC_URL, InstallationSettings
+from app.platform.runtime.stored_settings import (
+    MAIL,
+    PUBLIC_URL,
+    InstallationDependency,
+    InstallationSettings,
+)
 from app.registry.dependencies import OrganisationsReader, OrganisationsWriter
 
 router: Final = APIRouter(prefix="/v1/settings", tags=["Settings"], route_class=StrictRoute)
 
 _SMTP: Final = "VIGIE_SMTP__HOST"
 _URL: Final = "VIGIE_API__PUBLIC_URL"
-
-
-async def _installation(request: Request) -> InstallationSettings:
-    installation: InstallationSettings = request.app.state.installation
-    return installation
-
-
-async def _settings(request: Request) -> VigieSettings:
-    settings: VigieSettings = request.app.state.settings
-    return settings
-
-
-async def _tests(request: Request) -> TestMailLimiter:
-    counter: TestMailLimiter = request.app.state.mail_tests
-    return counter
 
 
 async def _reader(principal: OrganisationsReader) -> Principal:
@@ -74,8 +64,7 @@ async def _writer(principal: OrganisationsWriter) -> Principal:
     return principal
 
 
-InstallationDependency = Annotated[InstallationSettings, Depends(_installation)]
-Environment = Annotated[VigieSettings, Depends(_settings)]
+EnvironmentSmtp = Annotated[SmtpSettings, Depends(make_resource_dependency(SmtpSettings))]
 AdminReader = Annotated[Principal, Depends(_reader)]
 AdminWriter = Annotated[Principal, Depends(_writer)]
 
@@ -131,7 +120,7 @@ async def set_mail_settings(
     principal: AdminWriter,
     database: DatabaseDependency,
     installation: InstallationDependency,
-    settings: Environment,
+    environment: EnvironmentSmtp,
     sealer: SealerDependency,
     matching: PreconditionDep,
 ) -> MailOut:
@@ -145,7 +134,7 @@ async def set_mail_settings(
     now = datetime.now(UTC)
     async with database.write() as session:
         matching.check(_mail(installation, await find_setting(session, MAIL, lock=True)))
-        await store_mail_server(session, principal, body, smtp=settings.smtp, sealer=sealer, now=now)
+        await store_mail_server(session, principal, body, smtp=environment, sealer=sealer, now=now)
     await installation.refresh(database)
     async with database.read() as reader:
         return _mail(installation, await find_setting(reader, MAIL))
@@ -184,7 +173,7 @@ async def test_mail_settings(
     body: MailTest,
     principal: AdminWriter,  # noqa: ARG001 (who may)
     installation: InstallationDependency,
-    counter: Annotated[TestMailLimiter, Depends(_tests)],
+    counter: Annotated[TestMailLimiter, Depends(make_resource_dependency(TestMailLimiter))],
 ) -> MailTestOut:
     """Send a test mail now, and return the response of the mail server.
 

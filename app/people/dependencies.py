@@ -13,6 +13,7 @@ from app.platform.config.sign_in_settings import SessionSettings
 from app.platform.db.database import Database
 from app.platform.identity.principals import Principal, bearer, current_principal
 from app.platform.kernel.api_keys import hash_key
+from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import ForbiddenError, UnauthorisedError
 from app.platform.runtime.stored_settings import InstallationSettings
 
@@ -61,11 +62,6 @@ class PeopleContext:
         return f"{self.base_url}{WELCOME}#{token}"
 
 
-async def _people(request: Request) -> PeopleContext:
-    people: PeopleContext = request.app.state.people
-    return people
-
-
 async def _person(principal: Annotated[Principal, Depends(current_principal)]) -> Principal:
     if principal.kind != "user":
         raise ForbiddenError(
@@ -82,7 +78,7 @@ async def _token_hash(request: Request, _: Annotated[Principal, Depends(_person)
     return hash_key(credentials.credentials)
 
 
-PeopleDependency = Annotated[PeopleContext, Depends(_people)]
+PeopleDependency = Annotated[PeopleContext, Depends(make_resource_dependency(PeopleContext))]
 """The dependencies of sign-in, for routes."""
 
 Person = Annotated[Principal, Depends(_person)]

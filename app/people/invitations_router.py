@@ -20,14 +20,15 @@ from app.people.schemas import (
     SessionCreated,
 )
 from app.people.sessions import ClientInfo
-from app.platform.http.contract.dependencies import WriteSessionDep
+from app.platform.http.contract.dependencies import SealerDependency, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Name
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import AnonymousRoute, StrictRoute
-from app.platform.identity.principals import authenticate_token, bearer
+from app.platform.identity.principals import CallerAuthenticator, bearer
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ConflictError, NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.tenant_scope import TenantScope
@@ -55,10 +56,10 @@ async def _get(
 )
 async def create_invitation(
     body: InvitationCreate,
-    request: Request,
     principal: MembersWriter,
     session: WriteSessionDep,
     people: PeopleDependency,
+    sealer: SealerDependency,
 ) -> InvitationCreated:
     """Invite an e-mail address. The role cannot have scopes that the caller lacks.
 
@@ -69,7 +70,7 @@ async def create_invitation(
     """
     now = datetime.now(UTC)
     token, row = await invitation_service.invite_member(
-        session, principal, body, people=people, sealer=request.app.state.sealer, now=now
+        session, principal, body, people=people, sealer=sealer, now=now
     )
     return InvitationCreated.of(row, now, token=token, link=people.link(token))
 
@@ -100,7 +101,8 @@ async def accept_invitation(
     caller = None
     # Not a dependency: the token is optional, and the OpenAPI document shows no authentication.
     if (credentials := await bearer(request)) is not None:
-        caller = await authenticate_token(request.app.state, credentials.credentials, now)
+        authenticator = get_resource(request.app, CallerAuthenticator)
+        caller = await authenticator.authenticate(credentials.credentials, now)
     return await invitation_acceptance.accept_open_invitation(
         people, body, caller, ClientInfo.of(request), now
     )

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit.audit_recorder import AccessedSubject, record_access
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.dependencies import WriteSessionDep
+from app.platform.http.contract.dependencies import DatabaseDependency, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Identifier, collect_sent_fields
 from app.platform.http.contract.pagination import Page
@@ -20,6 +20,7 @@ from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.ids import parse_id
 from app.privacy_requests import public_requests, repository, service
 from app.privacy_requests.models import RightsRequest
+from app.privacy_requests.public_requests import RightsSettingsDependency
 from app.privacy_requests.schemas import (
     RightsAnswer,
     RightsAsk,
@@ -51,15 +52,19 @@ _Writer = Annotated[Principal, Depends(require_scope("rights:write", whole=True)
     status_code=201,
     responses=document_problems(400, 404, 413, 415, 422, 429),
 )
-async def create_rights_request(body: RightsRequestCreate, request: Request) -> RightsRequestMade:
+async def create_rights_request(
+    body: RightsRequestCreate,
+    request: Request,
+    database: DatabaseDependency,
+    settings: RightsSettingsDependency,
+) -> RightsRequestMade:
     """Ask for access to data, object to their processing, or have them erased, corrected or restricted.
 
     No API key is needed, and you need not say who you are. The organisation of the site has to answer within
     a month. Store the token of the response: you need it to read the answer, and it is not shown again.
     """
-    state = request.app.state
     host = public_requests.get_client_host(request)
-    return await public_requests.submit_request(state.database, body, state.settings, host=host)
+    return await public_requests.submit_request(database, body, settings, host=host)
 
 
 @anonymous_router.post(
@@ -68,11 +73,12 @@ async def create_rights_request(body: RightsRequestCreate, request: Request) -> 
     summary="Read the status of your request",
     responses=document_problems(400, 404, 413, 415, 422, 429),
 )
-async def get_rights_request_status(body: RightsAsk, request: Request) -> RightsStatus:
+async def get_rights_request_status(
+    body: RightsAsk, request: Request, database: DatabaseDependency, settings: RightsSettingsDependency
+) -> RightsStatus:
     """Return the status and the answer of a request. The token of the request is required."""
-    state = request.app.state
     host = public_requests.get_client_host(request)
-    return await public_requests.read_request_status(state.database, body, state.settings, host=host)
+    return await public_requests.read_request_status(database, body, settings, host=host)
 
 
 @anonymous_router.post(
@@ -81,11 +87,12 @@ async def get_rights_request_status(body: RightsAsk, request: Request) -> Rights
     summary="Withdraw a request",
     responses=document_problems(400, 404, 409, 413, 415, 422, 429),
 )
-async def withdraw_rights_request(body: RightsAsk, request: Request) -> RightsStatus:
+async def withdraw_rights_request(
+    body: RightsAsk, request: Request, database: DatabaseDependency, settings: RightsSettingsDependency
+) -> RightsStatus:
     """Withdraw a request that has no answer yet. The token of the request is required."""
-    state = request.app.state
     host = public_requests.get_client_host(request)
-    return await public_requests.withdraw_own_request(state.database, body, state.settings, host=host)
+    return await public_requests.withdraw_own_request(database, body, settings, host=host)
 
 
 async def _record(session: WriteSession, rows: list[RightsRequest]) -> None:

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from app.notifications.stream.stream_hub import StreamHub
 from app.platform.config.settings import VigieSettings
+from app.platform.kernel.application_resources import get_resource
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.process_runner import ProcessContext, run_role
 from app.platform.runtime.server_timeouts import TimeoutHttpProtocol
@@ -64,7 +66,7 @@ async def _serve(process: ProcessContext) -> None:
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if server.started:
         # Event streams do not end by themselves: the graceful stop would wait for them in vain.
-        application.state.stream_hub.stop()
+        get_resource(application, StreamHub).stop()
     server.should_exit = True
     stopping.cancel()
     close_unread = asyncio.get_running_loop().call_later(_CLOSE_UNREAD_AFTER_S, _close_unread, server)

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 
+from app.platform.db.alert_closer import AlertCloserDependency
 from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import BoxId, Identifier, Name
@@ -29,6 +30,7 @@ from app.registry.box_schemas import (
 from app.registry.dependencies import (
     BoxesWriter,
     CurrentSilenceCriterion,
+    NewBoxLimitsDependency,
     OrganisationFilter,
     SitesReader,
     get_silence_criterion,
@@ -98,13 +100,16 @@ async def _filter(
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
 async def create_box(
-    body: BoxCreate, request: Request, principal: BoxesWriter, database: DatabaseDependency
+    body: BoxCreate,
+    request: Request,
+    principal: BoxesWriter,
+    database: DatabaseDependency,
+    limits: NewBoxLimitsDependency,
 ) -> BoxCreated:
     """Create a box. The response shows its credentials once: store them. They work immediately."""
-    settings = request.app.state.settings
     async with database.write() as session:
         (created,) = await box_service.add_boxes(
-            session, principal.visible(), [body], settings, datetime.now(UTC), numbered=False
+            session, principal.visible(), [body], limits, datetime.now(UTC), numbered=False
         )
     await sync_broker_accounts(request, database)
     return BoxCreated.with_password(created.box, created.password)
@@ -149,6 +154,7 @@ async def update_box(
     request: Request,
     principal: BoxesWriter,
     session: WriteSessionDep,
+    close_alerts: AlertCloserDependency,
     matching: PreconditionDep,
 ) -> BoxOut:
     """Change the given fields. The id cannot change: it is part of every topic."""
@@ -157,7 +163,7 @@ async def update_box(
         principal,
         box,
         body,
-        close_alerts=request.app.state.close_alerts,
+        close_alerts=close_alerts,
         now=datetime.now(UTC),
         check=matching.on(BoxOut.steady),
     )
@@ -173,17 +179,18 @@ async def update_box(
     responses=document_problems(401, 403, 404, 503),
 )
 async def delete_box(
+    *,
     box: str,
     request: Request,
     principal: BoxesWriter,
     database: DatabaseDependency,
+    close_alerts: AlertCloserDependency,
     matching: PreconditionDep,
 ) -> None:
     """Delete a box. Its alerts close, its broker account is removed, and its id can be used again."""
-    closer = request.app.state.close_alerts
     async with database.write() as session:
         await box_service.delete_box(
-            session, principal, box, closer, datetime.now(UTC), check=matching.on(BoxOut.steady)
+            session, principal, box, close_alerts, datetime.now(UTC), check=matching.on(BoxOut.steady)
         )
     await sync_broker_accounts(request, database)
 

@@ -20,7 +20,9 @@ from app.registry import enrolment_repository, enrolment_service
 from app.registry.box_schemas import BoxCreated
 from app.registry.box_service import check_expiry_within_key
 from app.registry.dependencies import (
+    EnrolmentDependency,
     NameFilter,
+    NewBoxLimitsDependency,
     OrganisationFilter,
     SitesReader,
     SitesWriter,
@@ -70,15 +72,22 @@ async def create_claim(body: ClaimCreate, principal: SitesWriter, session: Write
     status_code=201,
     responses=document_problems(400, 404, 409, 413, 415, 422, 429, 503),
 )
-async def redeem_claim(body: Redemption, request: Request, database: DatabaseDependency) -> BoxCreated:
+async def redeem_claim(
+    body: Redemption,
+    request: Request,
+    database: DatabaseDependency,
+    settings: EnrolmentDependency,
+    limits: NewBoxLimitsDependency,
+) -> BoxCreated:
     """Register a box at the claim's site. The code replaces an API key.
 
     The response shows the box's credentials once: store them. They work immediately. Attempts are limited by
     address and by code: after 429, wait for `Retry-After`.
     """
     host = request.client.host if request.client else None
-    settings = request.app.state.settings
-    created = await enrolment_service.redeem_claim(database, body, settings, host=host, now=datetime.now(UTC))
+    created = await enrolment_service.redeem_claim(
+        database, body, settings, limits, host=host, now=datetime.now(UTC)
+    )
     await sync_broker_accounts(request, database)
     return BoxCreated.with_password(created.box, created.password)
 

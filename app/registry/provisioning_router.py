@@ -21,7 +21,9 @@ from app.registry import enrolment_repository, enrolment_service
 from app.registry.box_schemas import BoxCreated
 from app.registry.box_service import check_expiry_within_key
 from app.registry.dependencies import (
+    EnrolmentDependency,
     NameFilter,
+    NewBoxLimitsDependency,
     OrganisationFilter,
     OrganisationsReader,
     OrganisationsWriter,
@@ -66,20 +68,22 @@ async def _get(
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
 async def provision_box(
+    *,
     body: NewBox,
     request: Request,
     database: DatabaseDependency,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+    settings: EnrolmentDependency,
+    limits: NewBoxLimitsDependency,
 ) -> BoxCreated:
     """Register the calling box. The response shows its credentials once: store them.
 
     If the id is registered already, the answer is 409 (`box_exists`) without credentials. The answer is 404
     (`enrolment_off`) unless boxes may register themselves; by default they may not.
     """
+    enrolment_service.check_enrolment_enabled(settings)
     key = bearer.credentials if bearer else None
-    created = await enrolment_service.provision_box(
-        database, key, body, request.app.state.settings, datetime.now(UTC)
-    )
+    created = await enrolment_service.provision_box(database, key, body, limits, datetime.now(UTC))
     await sync_broker_accounts(request, database)
     return BoxCreated.with_password(created.box, created.password)
 
@@ -92,13 +96,16 @@ async def provision_box(
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def create_provisioning_key(
-    body: ProvisioningKeyCreate, request: Request, principal: OrganisationsWriter, session: WriteSessionDep
+    body: ProvisioningKeyCreate,
+    principal: OrganisationsWriter,
+    session: WriteSessionDep,
+    settings: EnrolmentDependency,
 ) -> ProvisioningKeyCreated:
     """Create a provisioning key for a fleet. The response shows it once: store it. Needs `sites:write` too.
 
     The answer is 404 (`enrolment_off`) unless boxes may register themselves; by default they may not.
     """
-    enrolment_service.check_enrolment_enabled(request.app.state.settings)
+    enrolment_service.check_enrolment_enabled(settings)
     enrolment_service.check_key_grant(principal)
     now = datetime.now(UTC)
     check_expiry(body.expires_at, now)

@@ -33,7 +33,6 @@ from app.notifications.api.dependencies import (
     READ_SCOPE,
     PublicUrl,
     Reader,
-    SealerDependency,
     WebhookSettingsDependency,
     Writer,
 )
@@ -44,13 +43,14 @@ from app.notifications.delivery import endpoint_removal
 from app.notifications.delivery.models import Endpoint
 from app.platform.config.settings import SmtpSettings
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.dependencies import DatabaseDependency, WriteSessionDep
+from app.platform.http.contract.dependencies import DatabaseDependency, SealerDependency, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.ids import parse_id
+from app.platform.runtime.stored_settings import InstallationDependency
 from app.registry.dependencies import DefaultQuotas, sync_broker_accounts
 from app.registry.quota_service import check_quota
 
@@ -60,9 +60,8 @@ _ROTATE: Final = "give the channel a new password"
 _ENDED: Final = "the account has ended"
 
 
-async def _smtp(request: Request) -> SmtpSettings:
-    settings: SmtpSettings = request.app.state.installation.smtp
-    return settings
+async def _smtp(installation: InstallationDependency) -> SmtpSettings:
+    return installation.smtp
 
 
 async def _rules(

@@ -13,7 +13,6 @@ from app.notifications.api import endpoint_repository, webhook_service
 from app.notifications.api.dependencies import (
     PublicUrl,
     Reader,
-    SealerDependency,
     WebhookSettingsDependency,
     Writer,
 )
@@ -29,7 +28,12 @@ from app.notifications.api.webhook_schemas import (
 )
 from app.notifications.delivery import endpoint_removal
 from app.notifications.delivery.models import Endpoint
-from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.dependencies import (
+    DatabaseDependency,
+    ReadSessionDep,
+    SealerDependency,
+    WriteSessionDep,
+)
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems

@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -32,10 +32,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
-from starlette.datastructures import State
 
 from app.platform.db.database import Base, Database
 from app.platform.kernel.api_keys import hash_key, is_well_formed_key
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ForbiddenError, InvalidError, UnauthorisedError
 from app.platform.kernel.tenant_scope import (
     FULL_SCOPE,
@@ -250,27 +250,30 @@ def resolve_tenant_scope(
     return TenantScope.of([organisation_id, *clients], site_ids)
 
 
-class TokenAuthenticator(Protocol):
-    """Authenticates tokens other than API keys (`app.state.authenticators`, by prefix)."""
-
-    async def __call__(self, token: str, now: datetime) -> Principal:
-        """Return the caller (UnauthorisedError for a wrong or expired token)."""
-        ...
+type TokenAuthenticator = Callable[[str, datetime], Awaitable[Principal]]
+"""Authenticates a token at a time (UnauthorisedError for a wrong or expired one)."""
 
 
-async def authenticate_token(state: State, token: str, now: datetime) -> Principal:
-    """Authenticate a token of any kind (UnauthorisedError).
+@dataclass(frozen=True, slots=True)
+class CallerAuthenticator:
+    """Authenticates the callers of the application.
 
-    Args:
-        state: The application's state, which the composition root fills.
-        token: An API key, or a token of another kind.
-        now: The current time.
+    Attributes:
+        database: Where keys are stored.
+        bootstrap_key: The key of the first administrator; None: there is none.
+        others: Authenticators of tokens that are no API keys, by the prefix of the token.
     """
-    others: dict[str, TokenAuthenticator] = state.authenticators
-    for prefix, authenticator in others.items():
-        if token.startswith(prefix):
-            return await authenticator(token, now)
-    return await authenticate_api_key(state.database, token, state.bootstrap_key, now)
+
+    database: Database
+    bootstrap_key: str | None
+    others: Mapping[str, TokenAuthenticator]
+
+    async def authenticate(self, token: str, now: datetime) -> Principal:
+        """Authenticate an API key or another token (UnauthorisedError)."""
+        for prefix, authenticator in self.others.items():
+            if token.startswith(prefix):
+                return await authenticator(token, now)
+        return await authenticate_api_key(self.database, token, self.bootstrap_key, now)
 
 
 async def authenticate_api_key(
@@ -341,7 +344,8 @@ async def current_principal(
         return known
     if credentials is None:
         raise UnauthorisedError(NO_KEY)
-    found = await authenticate_token(request.app.state, credentials.credentials, datetime.now(UTC))
+    authenticator = get_resource(request.app, CallerAuthenticator)
+    found = await authenticator.authenticate(credentials.credentials, datetime.now(UTC))
     for step in request.scope.get(_AUTHENTICATION_STEPS, ()):
         await step(found)
     # Only now: no other dependency may find a caller that a step refused.

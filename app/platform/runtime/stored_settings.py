@@ -7,13 +7,15 @@ nothing. A process polls every two seconds. `app.installation` writes these sett
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
+from fastapi import Depends
 from pydantic import SecretStr
 from sqlalchemy import text
 
 from app.platform.config.settings import SmtpSettings, VigieSettings
 from app.platform.db.database import DATABASE_ERRORS, Database
+from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.tenant_scope import run_with_full_scope
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.secrets.sealed_columns import INSTALLATION_SECRET
@@ -128,6 +130,12 @@ class InstallationSettings:
                 await self.refresh(database)
             except DATABASE_ERRORS as error:
                 _log.debug("installation_settings_not_read", error=repr(error))
+
+
+InstallationDependency = Annotated[
+    InstallationSettings, Depends(make_resource_dependency(InstallationSettings))
+]
+"""FastAPI dependency: the settings that apply now."""
 
 
 async def wait_until_set(stop: asyncio.Event, seconds: float) -> bool:

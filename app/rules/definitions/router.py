@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Path, Query, Request
+from fastapi import APIRouter, Body, Depends, Path, Query
 from pydantic import AfterValidator
 
 from app.notifications.events.outbox import wake_dispatcher_after
-from app.platform.db.alert_closer import AlertCloser
+from app.platform.db.alert_closer import AlertCloser, AlertCloserDependency
 from app.platform.db.database import Database, WriteSession
 from app.platform.http.contract.dependencies import (
     DatabaseDependency,
@@ -49,16 +49,8 @@ Reader = Annotated[Principal, Depends(require_scope("rules:read"))]
 Writer = Annotated[Principal, Depends(require_scope("rules:write"))]
 
 
-async def _closer(request: Request) -> AlertCloser:
-    closer: AlertCloser = request.app.state.close_alerts
-    return closer
-
-
 def _preset(preset_id: str | None) -> str | None:
     return None if preset_id is None else check_preset(preset_id)
-
-
-AlertCloserDependency = Annotated[AlertCloser, Depends(_closer)]
 
 
 @router.post(

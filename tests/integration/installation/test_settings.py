@@ -13,6 +13,7 @@ from app.installation.settings_service import TEST_LIMIT
 from app.notifications.email import smtp_client
 from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.platform.kernel.application_resources import provide_resources
 from app.platform.runtime.stored_settings import InstallationSettings
 from app.platform.secrets.sealing import SecretSealer
 from app.processes.deliver import run_deliver
@@ -393,6 +394,6 @@ async def test_a_change_of_what_nobody_has_seen_is_refused(api: httpx.AsyncClien
 
 
 async def test_without_a_key_no_password_is_stored(api: httpx.AsyncClient, application: FastAPI) -> None:
-    application.state.sealer = SecretSealer([])
+    provide_resources(application, SecretSealer([]))
     answer = await api.put("/v1/settings/mail", json=MAIL)
     assert (answer.status_code, answer.json()["code"]) == (503, "encryption_key_missing")

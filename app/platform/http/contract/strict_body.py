@@ -32,6 +32,7 @@ from app.platform.identity.principals import (
     get_known_principal,
 )
 from app.platform.kernel import strict_json
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import VigieError
 from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value, get_rejection_status
 
@@ -243,7 +244,7 @@ async def read_body(request: Request, *, most: int | None = None, encodings: Col
             f"The content encoding {format_rejected_value(encoding)} is not supported. Send the "
             f"body uncompressed",
         )
-    settings: ApiSettings = request.app.state.settings.api
+    settings = get_resource(request.app, ApiSettings)
     most = settings.max_body_bytes if most is None else min(most, settings.max_body_bytes)
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > most:
