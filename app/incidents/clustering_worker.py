@@ -48,7 +48,6 @@ from app.platform.observability.metrics_and_logs import (
     INCIDENTS_TOLD,
     get_logger,
 )
-from app.platform.runtime.process_runner import ProcessContext
 
 _log = get_logger(__name__)
 _POLL_S: Final = 0.5
@@ -67,10 +66,10 @@ class IncidentWorker:
         self._task: asyncio.Task[None] | None = None
         self._retry_at: dict[tuple[UUID, int], float] = {}
 
-    async def tick(self, process: ProcessContext, _: asyncpg.Connection) -> None:
+    async def tick(self, database: Database, _: asyncpg.Connection) -> None:
         """Start the background task if it does not run. Does not wait for it: other jobs must not block."""
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(process.database))
+            self._task = asyncio.create_task(self._run(database))
 
     async def stop(self) -> None:
         """Cancel the background task. The next worker repeats uncommitted work."""

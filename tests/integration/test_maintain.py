@@ -30,8 +30,8 @@ from tests.scenarios.processes import until
 @asynccontextmanager
 async def maintaining(settings: VigieSettings, database: Database) -> AsyncIterator[ProcessContext]:
     async with working_as("maintain", database) as opened:
-        role = ProcessContext("maintain", settings, opened)
-        working = asyncio.create_task(run_maintain(role))
+        role = ProcessContext("maintain", opened)
+        working = asyncio.create_task(run_maintain(settings, role))
         yield role
         role.stop.set()
         await asyncio.wait_for(working, 10)
@@ -107,7 +107,6 @@ async def test_what_the_broker_drops_is_told_once_over_restarts(
 
 
 async def test_the_removal_of_boxes_waits_for_the_other_jobs_turn(
-    settings: VigieSettings,
     database: Database,
     tenant: Tenant,
     site_id: str,
@@ -126,7 +125,7 @@ async def test_the_removal_of_boxes_waits_for_the_other_jobs_turn(
     await connection.execute("UPDATE boxes SET deleted_at = now() - interval '1 hour'")
     left: list[tuple[int, int]] = []
 
-    async def count(_: ProcessContext, __: asyncpg.Connection) -> None:
+    async def count(_: asyncpg.Connection) -> None:
         boxes = await connection.fetchval("SELECT count(*) FROM boxes")
         left.append((boxes, await connection.fetchval("SELECT count(*) FROM samples")))
 
@@ -134,7 +133,7 @@ async def test_the_removal_of_boxes_waits_for_the_other_jobs_turn(
     async with working_as("maintain", database) as opened:
         working = await opened.connect()
         for _ in range(7):
-            await _run_due_jobs(ProcessContext("maintain", settings, opened), working, jobs)
+            await _run_due_jobs(working, jobs)
         await working.close()
     await connection.close()
     # Two samples at a time, or what is left of a box; then it is not due any more.

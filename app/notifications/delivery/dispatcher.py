@@ -59,6 +59,7 @@ _log = get_logger(__name__)
 
 async def run_dispatcher(
     settings: VigieSettings,
+    webhooks: WebhookSettings,
     database: Database,
     stop: asyncio.Event,
     installation: InstallationSettings | None = None,
@@ -68,7 +69,8 @@ async def run_dispatcher(
     If the database is down, at the start or later, retries with a back-off.
 
     Args:
-        settings: The settings of the transports and the dispatcher.
+        settings: The mail server, the broker and the encryption keys.
+        webhooks: The settings of attempts and of the dispatcher.
         database: The database.
         stop: Ends the dispatcher.
         installation: The settings that administrators change by the API; None: only those of the process.
@@ -78,8 +80,8 @@ async def run_dispatcher(
         return
     try:
         installation = installation or InstallationSettings(settings, SecretSealer.of(settings.encryption))
-        async with TransportRegistry(settings, installation) as transports:
-            await DeliveryDispatcher(settings.webhooks, pool, transports, installation).run(database, stop)
+        async with TransportRegistry(settings, webhooks, installation) as transports:
+            await DeliveryDispatcher(webhooks, pool, transports, installation).run(database, stop)
     finally:
         try:
             async with asyncio.timeout(_DATABASE_TIMEOUT_S):

@@ -195,8 +195,8 @@ async def test_the_maintainer_does_it(street: Street, settings: VigieSettings) -
     await street.batch(street.story().fires(1))
     await street.end_silences()
     async with working_as("maintain", street.database) as opened:
-        role = ProcessContext("maintain", settings, opened)
-        working = asyncio.create_task(run_maintain(role))
+        role = ProcessContext("maintain", opened)
+        working = asyncio.create_task(run_maintain(settings, role))
         assert await until(street.told) == ["firing"]
         role.stop.set()
         await asyncio.wait_for(working, 10)

@@ -184,8 +184,8 @@ async def test_the_maintainer_shows_what_is_muted_and_what_waits(
         return await shown() == wanted
 
     async with working_as("maintain", street.database) as opened:
-        role = ProcessContext("maintain", settings, opened)
-        working = asyncio.create_task(run_maintain(role))
+        role = ProcessContext("maintain", opened)
+        working = asyncio.create_task(run_maintain(settings, role))
         assert await until(right), await shown()
         assert 89 < metric("vigie_groups_oldest_waiting_seconds") < 120
         role.stop.set()

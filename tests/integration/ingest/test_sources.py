@@ -481,8 +481,8 @@ async def test_the_settings_choose(
             "ingest": {"client_id": f"consumer-{box}", **ingest},
         }
     )
-    assert build_mqtt_options(settings).topics == TOPICS
-    source = make_source(settings)
+    assert build_mqtt_options(settings.ingest, settings.broker).topics == TOPICS
+    source = make_source(settings.ingest, settings.broker)
     assert isinstance(source, expected)
     async with running(source):
         await publish(broker.port, f"vigie/v1/{box}/telemetry", b"t")

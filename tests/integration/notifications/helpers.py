@@ -140,7 +140,7 @@ async def dispatching(settings: VigieSettings, database: Database) -> AsyncItera
     """Run a dispatcher under its role; gives the event that stops it."""
     stop = asyncio.Event()
     async with working_as("deliver", database) as opened:
-        task = asyncio.create_task(dispatcher.run_dispatcher(settings, opened, stop))
+        task = asyncio.create_task(dispatcher.run_dispatcher(settings, settings.webhooks, opened, stop))
         try:
             yield stop
         finally:

@@ -217,8 +217,8 @@ async def test_the_maintain_role_works_on_them_beside_its_other_duties(
         "INSERT INTO heartbeats VALUES ('api', 'gone', 'serving', now() - interval '1 hour')"
     )
     async with working_as("maintain", database) as opened:
-        role = ProcessContext("maintain", settings, opened)
-        maintaining = asyncio.create_task(run_maintain(role))
+        role = ProcessContext("maintain", opened)
+        maintaining = asyncio.create_task(run_maintain(settings, role))
         found = await ask(tenant, rule=rule(), site_id=site_id)
         role.stop.set()
         await asyncio.wait_for(maintaining, 10)

@@ -247,7 +247,7 @@ async def test_both_sources_read_by_tls(keys: Keys, source: Literal["mqtt5", "ai
         settings.broker = BrokerSettings(
             port=port, username="ingest", password=SecretStr("ingest-pw"), tls=tls
         )
-        consumer = make_source(settings)
+        consumer = make_source(settings.ingest, settings.broker)
         await consumer.start()
         try:
             async with asyncio.timeout(20):

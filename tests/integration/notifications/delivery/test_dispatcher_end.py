@@ -99,7 +99,7 @@ async def test_a_database_that_hangs_does_not_keep_it(
         await add_endpoint(connection, organisation, receiver.url)
         stop = asyncio.Event()
         task = asyncio.create_task(
-            dispatcher.run_dispatcher(with_webhooks(settings, poll_s=0.2), database, stop)
+            dispatcher.run_dispatcher(settings, with_webhooks(settings, poll_s=0.2).webhooks, database, stop)
         )
         await emit(connection, *(event(organisation) for _ in range(4)))
         await receiver.wait(4)
