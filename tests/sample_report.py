@@ -18,9 +18,9 @@ from typing import Any, Final
 import httpx
 from PIL import Image
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.schema_upgrade import upgrade
 from app.platform.kernel.api_keys import generate_key
+from app.settings import VigieSettings
 from app.standalone.private_postgres import PrivatePostgres
 from simulators.demo_places import PLACES, SITES, Place
 from simulators.patterns import measure

@@ -23,10 +23,11 @@ from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_splitter import CommitProgress
 from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.registry_snapshot import RegistryCache
+from app.ingest.settings import IngestSettings
 from app.ingest.sources.message_source import MessageBatch, MessageSource
 from app.ingest.sources.source_factory import make_source
 from app.notifications.events.outbox import wake_dispatcher
-from app.platform.config.settings import BrokerSettings, IngestSettings
+from app.platform.config.settings import BrokerSettings
 from app.platform.db.advisory_locks import CONSUMER
 from app.platform.db.database import DATABASE_ERRORS, is_transient
 from app.platform.observability import metrics_and_logs as metrics

@@ -21,9 +21,9 @@ from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_splitter import CommitProgress
 from app.ingest.pipeline.quota_step import find_day_end
+from app.ingest.settings import IngestSettings
 from app.notifications.events.outbox import wake_dispatcher
 from app.platform.config.api_settings import ApiSettings
-from app.platform.config.settings import IngestSettings
 from app.platform.db.database import DATABASE_ERRORS, RawConnection, is_transient
 from app.platform.http.contract.problems import make_problem_response
 from app.platform.http.contract.strict_body import read_body, read_content_encoding

@@ -8,8 +8,8 @@ from fastapi import Depends, Request
 from app.people.oidc_provider import OidcProvider
 from app.people.password_hashing import PasswordHashingPool
 from app.people.sessions import SessionAuthenticator
-from app.platform.config.settings import VigieSettings
-from app.platform.config.sign_in_settings import SessionSettings
+from app.people.settings import OidcSettings, SessionSettings
+from app.platform.config.api_settings import ApiSettings
 from app.platform.db.database import Database
 from app.platform.identity.principals import Principal, bearer, current_principal
 from app.platform.kernel.api_keys import hash_key
@@ -41,14 +41,29 @@ class PeopleContext:
     installation: InstallationSettings
 
     @classmethod
-    def of(cls, settings: VigieSettings, database: Database, installation: InstallationSettings) -> Self:
-        """Build the dependencies from settings, without connecting to anything."""
+    def of(
+        cls,
+        settings: SessionSettings,
+        oidc: OidcSettings,
+        api: ApiSettings,
+        database: Database,
+        installation: InstallationSettings,
+    ) -> Self:
+        """Build the dependencies without connecting to anything.
+
+        Args:
+            settings: The settings of sessions and sign-in limits.
+            oidc: The OpenID Connect provider.
+            api: The base URL to which the provider redirects.
+            database: The database.
+            installation: The base URL of links, and the mail server.
+        """
         return cls(
             database,
-            settings.sessions,
-            PasswordHashingPool(settings.sessions),
-            SessionAuthenticator(database, settings.sessions),
-            OidcProvider.of(settings.oidc, settings.api.base_url),
+            settings,
+            PasswordHashingPool(settings),
+            SessionAuthenticator(database, settings),
+            OidcProvider.of(oidc, api.base_url),
             installation,
         )
 

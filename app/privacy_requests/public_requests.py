@@ -9,7 +9,6 @@ from typing import Annotated, Final, Protocol
 from fastapi import Depends, Request
 
 from app.notifications.events.outbox import wake_dispatcher_after
-from app.platform.config.privacy_request_settings import RightsSettings
 from app.platform.db.database import Database
 from app.platform.identity import attempt_limiter
 from app.platform.kernel.application_resources import make_resource_dependency
@@ -17,6 +16,7 @@ from app.platform.kernel.ip_addresses import make_address_subject
 from app.platform.kernel.tenant_scope import FULL_SCOPE, ScopedCaller, format_actor, run_as_caller
 from app.privacy_requests import service
 from app.privacy_requests.schemas import RightsAsk, RightsRequestCreate, RightsRequestMade, RightsStatus
+from app.privacy_requests.settings import RightsSettings
 
 _HOUR_S: Final = 3600.0
 

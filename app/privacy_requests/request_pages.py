@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
-from app.platform.config.privacy_request_settings import RightsSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.body_scanner import check_body
 from app.platform.http.contract.html_forms import read_form
@@ -27,6 +26,7 @@ from app.platform.kernel.rejection_codes import RejectedError
 from app.privacy_requests import public_requests
 from app.privacy_requests.request_texts import FAULTS, KINDS, OUTCOMES, STATES, WORDS
 from app.privacy_requests.schemas import RightsAsk, RightsRequestCreate, RightsRequestMade, RightsStatus
+from app.privacy_requests.settings import RightsSettings
 from app.public_register.dependencies import Context, RegisterContext
 from app.public_register.page_rendering import (
     PageContext,

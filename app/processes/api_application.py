@@ -27,7 +27,6 @@ from app.notifications.stream.stream_hub import StreamHub
 from app.pages.error_pages import ErrorPageMiddleware
 from app.pages.guide_rendering import GUIDES_PATH
 from app.people.dependencies import PeopleContext
-from app.platform.config.settings import VigieSettings
 from app.platform.db.alert_closer import AlertClosing
 from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.http.contract import header_descriptions, problems
@@ -53,6 +52,7 @@ from app.registry.quota_service import OrganisationQuotaExceededError, count_quo
 from app.registry.refusal_counts import count_rest_refusal
 from app.registry.repository import bootstrap_platform
 from app.reports.process_pool import ReportProcessPool
+from app.settings import VigieSettings
 from app.timeseries.exports.parquet_format import ParquetEncoderPool
 
 _DESCRIPTION = """
@@ -129,7 +129,7 @@ async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None
         if not sealer.ready:
             _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
         installation = await InstallationSettings.of(settings, sealer, database)
-        people = PeopleContext.of(settings, database, installation)
+        people = PeopleContext.of(settings.sessions, settings.oidc, settings.api, database, installation)
         key = settings.bootstrap_admin_key.get_secret_value() if settings.bootstrap_admin_key else None
         pool = await database.pool(size=SAMPLES_CONNECTIONS, eager=False, role="vigie_ingest")
         opened.push_async_callback(pool.close)

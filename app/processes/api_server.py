@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import uvicorn
 
 from app.notifications.stream.stream_hub import StreamHub
-from app.platform.config.settings import VigieSettings
 from app.platform.kernel.application_resources import get_resource
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.process_runner import ProcessContext
 from app.platform.runtime.server_timeouts import TimeoutHttpProtocol
 from app.processes.api_application import create_app
+from app.settings import VigieSettings
 
 _log = get_logger(__name__)
 _DRAIN_S = 5

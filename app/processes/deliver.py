@@ -5,10 +5,10 @@ from contextlib import AsyncExitStack
 
 from app.notifications.delivery.dispatcher import run_dispatcher
 from app.people.invitation_mailer import run_invitation_mailer
-from app.platform.config.settings import VigieSettings
 from app.platform.runtime.process_runner import ProcessContext
 from app.platform.runtime.stored_settings import InstallationSettings, stop_tasks
 from app.platform.secrets.sealing import SecretSealer
+from app.settings import VigieSettings
 
 
 async def run_deliver(settings: VigieSettings, process: ProcessContext) -> None:

@@ -3,8 +3,8 @@
 import gc
 
 from app.ingest.consumer import IngestConsumer
-from app.platform.config.settings import VigieSettings
 from app.platform.runtime.process_runner import ProcessContext
+from app.settings import VigieSettings
 
 # A batch creates some 100,000 containers without cycles, and frees them all. With Python's default threshold
 # of 2,000 the collector took a third of the process's time.

@@ -33,7 +33,6 @@ from app.notifications.events.operator_events import notify_dropped_messages, pr
 from app.notifications.events.quota_notices import delete_old_usage, notify_quota_usage
 from app.people.repository import purge_people_data
 from app.platform.broker.dropped_message_monitor import RECENT_S, BrokerDropMonitor
-from app.platform.config.settings import VigieSettings
 from app.platform.db.advisory_locks import MAINTAINER
 from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.http.contract import idempotency_keys
@@ -58,6 +57,7 @@ from app.registry.broker_password_file import sync_password_file
 from app.registry.cross_tenant_repository import delete_box_row, list_deleted_boxes
 from app.registry.refusal_counts import fold_refusal_counts
 from app.rules.backtests.worker import BacktestWorker
+from app.settings import VigieSettings
 from app.timeseries.erasure.box_data_removal import remove_box_rollups, remove_sample_slice
 from app.timeseries.erasure.worker import ErasureWorker
 from app.timeseries.retention.worker import RetentionWorker

@@ -10,7 +10,6 @@ from uuid import UUID
 import asyncpg
 from fastapi import Depends
 
-from app.platform.config.register_settings import RegisterSettings
 from app.platform.db.database import Database
 from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import NotFoundError
@@ -19,6 +18,7 @@ from app.public_register import queries
 from app.public_register.change_history import ChangeHistoryPage, group_changes
 from app.public_register.map_tiles import MapTileSource
 from app.public_register.register_model import OpenData, PublishedSite, RecentMeasurements, RegisterSnapshot
+from app.public_register.settings import RegisterSettings
 from app.public_register.ttl_cache import TtlCache
 
 CONNECTIONS: Final = 2

@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from app.platform.broker.mosquitto_password_hash import hash_mosquitto_password
-from app.platform.config.quota_settings import QuotaSettings
 from app.platform.db.alert_closer import AlertCloser
 from app.platform.db.database import WriteSession
 from app.platform.db.ingest_barrier import close_ingest_barrier
@@ -27,6 +26,7 @@ from app.registry import box_configurations, box_repository, quota_service, repo
 from app.registry.box_schemas import BULK_FAULTS, BoxChange, BoxCreate
 from app.registry.models import Box, Organisation
 from app.registry.retention_settings import RetentionSettings
+from app.registry.settings import QuotaSettings
 
 # The accounts that the broker's access rules name, and the consumer's default client id: a listener that uses
 # user names as client ids would give a box of that name the consumer's session.

@@ -5,8 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
-from app.platform.config.quota_settings import QuotaSettings
-from app.platform.config.settings import BrokerSettings, EnrolmentSettings, SitesSettings
+from app.platform.config.settings import BrokerSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.fields import Identifier, Name
 from app.platform.identity.principals import Principal, require_scope
@@ -16,6 +15,7 @@ from app.platform.observability.metrics_and_logs import get_logger
 from app.registry import broker_password_file
 from app.registry.box_filters import SilenceCriterion
 from app.registry.box_service import NewBoxLimits
+from app.registry.settings import EnrolmentSettings, QuotaSettings, SitesSettings
 
 OrganisationsReader = Annotated[Principal, Depends(require_scope("organisations:read"))]
 OrganisationsWriter = Annotated[Principal, Depends(require_scope("organisations:write"))]

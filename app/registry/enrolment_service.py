@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from app.platform.config.settings import EnrolmentSettings
 from app.platform.db.database import Database, WriteSession
 from app.platform.identity import attempt_limiter
 from app.platform.identity.principals import Principal
@@ -44,6 +43,7 @@ from app.registry.enrolment_schemas import (
     compute_claim_state,
 )
 from app.registry.models import Claim, ProvisioningKey, Site
+from app.registry.settings import EnrolmentSettings
 
 KEY_PREFIX: Final = "vgp_"
 _CLOSED: Final = {

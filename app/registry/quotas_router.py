@@ -11,7 +11,6 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.platform.config.quota_settings import QUOTA_MAX, QuotaSettings
 from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep, ResourceModel
 from app.platform.http.contract.fields import RequestBody
@@ -23,6 +22,7 @@ from app.registry import repository
 from app.registry.dependencies import DefaultQuotas, OrganisationsReader, OrganisationsWriter
 from app.registry.models import Organisation
 from app.registry.quota_service import QuotaUsage, get_assigned_quotas, read_quota_usage
+from app.registry.settings import QUOTA_MAX, QuotaSettings
 
 _MOST: Final = Field(ge=0, le=QUOTA_MAX)
 _Quota = Annotated[int, _MOST]

@@ -11,12 +11,12 @@ import pytest
 
 from app.notifications.events.operator_events import prune_outbox, read_last_dropped
 from app.notifications.http.webhook_secrets import open_secret
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.runtime.process_runner import ProcessContext
 from app.platform.secrets.sealing import SecretSealer
 from app.processes import maintain as maintain_module
 from app.processes.maintain import _Job, _purge_boxes, _run_due_jobs, run_maintain
+from app.settings import VigieSettings
 from app.standalone.mosquitto_config import BrokerLimits
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import ACCOUNTS, Tenant

@@ -9,7 +9,7 @@ import yaml
 from prometheus_client import Gauge
 from prometheus_client.metrics import MetricWrapperBase
 
-from app.platform.config.settings import IngestSettings
+from app.ingest.settings import IngestSettings
 from app.platform.observability import metrics_and_logs
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "vigie-alerts.yml"

@@ -32,7 +32,6 @@ from app.notifications.formats import RenderContext, render_event
 from app.notifications.http.service_channel_requests import HTTP_CHANNELS, build_channel_request
 from app.people.member_roles import SCOPES_OF
 from app.platform.config.security_findings import SECURITY_FINDING_TYPES
-from app.platform.config.settings import VigieSettings
 from app.platform.identity.principals import SCOPES
 from app.platform.kernel.errors import VigieError
 from app.platform.kernel.rejection_codes import REJECTION_REASONS
@@ -40,6 +39,7 @@ from app.platform.observability import metrics_and_logs
 from app.processes.api_application import create_app
 from app.rules.presets.preset_list import PRESETS
 from app.rules.presets.preset_types import LegalValidity, PresetCitation
+from app.settings import VigieSettings
 from app.standalone import mosquitto_config
 from app.timeseries.quality.plausible_ranges import PLAUSIBLE_LIMITS
 from tests.integration import bad_calls, bad_input

@@ -2,12 +2,13 @@
 
 from aiomqtt.client import ProtocolVersion
 
+from app.ingest.settings import IngestSettings
 from app.ingest.sources.aiomqtt_source import AiomqttSource
 from app.ingest.sources.message_source import MessageSource
 from app.ingest.sources.mqtt5_source import Mqtt5Source
 from app.ingest.sources.source_options import MqttOptions
 from app.platform.broker.broker_client import make_tls_context
-from app.platform.config.settings import BrokerSettings, IngestSettings
+from app.platform.config.settings import BrokerSettings
 
 
 def build_mqtt_options(settings: IngestSettings, broker: BrokerSettings) -> MqttOptions:

@@ -23,7 +23,8 @@ from app.notifications.delivery.outcome_recorder import OutcomeRecorder, Recordi
 from app.notifications.delivery.slot_scheduler import SLOW_S, DeliverySlots, HeldLease
 from app.notifications.delivery.transport_types import AttemptOutcome, DeliveryTransport, LeasedDelivery
 from app.notifications.delivery.transports import CAPACITY, TransportRegistry
-from app.platform.config.settings import VigieSettings, WebhookSettings
+from app.notifications.settings import WebhookSettings
+from app.platform.config.settings import PlatformSettings
 from app.platform.db.database import Database, RawConnection
 from app.platform.kernel.ids import new_id
 from app.platform.observability.metrics_and_logs import (
@@ -58,7 +59,7 @@ _log = get_logger(__name__)
 
 
 async def run_dispatcher(
-    settings: VigieSettings,
+    settings: PlatformSettings,
     webhooks: WebhookSettings,
     database: Database,
     stop: asyncio.Event,

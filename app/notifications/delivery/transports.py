@@ -11,7 +11,8 @@ from app.notifications.email.email_transport import CONNECTIONS, EmailTransport
 from app.notifications.http.http_transport import HttpTransport
 from app.notifications.http.service_channel_requests import HTTP_CHANNELS
 from app.notifications.mqtt.mqtt_transport import MqttTransport
-from app.platform.config.settings import VigieSettings, WebhookSettings
+from app.notifications.settings import WebhookSettings
+from app.platform.config.settings import PlatformSettings
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.stored_settings import InstallationSettings
 from app.platform.secrets.sealing import SecretSealer
@@ -35,7 +36,7 @@ class TransportRegistry:
 
     def __init__(
         self,
-        settings: VigieSettings,
+        settings: PlatformSettings,
         webhooks: WebhookSettings,
         installation: InstallationSettings | None = None,
     ) -> None:

@@ -24,7 +24,7 @@ from app.notifications.events.event_types import (
     EventEnvelope,
 )
 from app.notifications.events.incident_event_schemas import INCIDENT_EVENT_SCHEMAS
-from app.platform.config.quota_settings import Quota
+from app.registry.settings import Quota
 
 type Severity = Literal["info", "warning", "critical"]
 

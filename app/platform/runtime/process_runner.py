@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import uvloop
 
-from app.platform.config.settings import VigieSettings
+from app.platform.config.settings import PlatformSettings
 from app.platform.db.database import Database
 from app.platform.observability.metrics_and_logs import configure_logging, get_logger
 from app.platform.runtime.heartbeat import run_heartbeat
@@ -42,7 +42,7 @@ class ProcessContext:
             await asyncio.wait_for(self.stop.wait(), seconds)
 
 
-type ProcessWork[S: VigieSettings] = Callable[[S, ProcessContext], Awaitable[None]]
+type ProcessWork[S: PlatformSettings] = Callable[[S, ProcessContext], Awaitable[None]]
 """The work of a process, with its settings. It opens what it needs, and closes it before it returns."""
 
 
@@ -50,7 +50,9 @@ async def _nothing() -> None:
     """Stop a metrics server that was not started."""
 
 
-async def _serve_metrics(settings: VigieSettings, context: ProcessContext) -> Callable[[], Awaitable[None]]:
+async def _serve_metrics(
+    settings: PlatformSettings, context: ProcessContext
+) -> Callable[[], Awaitable[None]]:
     if not settings.metrics_port:
         return _nothing
     from app.platform.runtime.metrics_server import serve_metrics  # noqa: PLC0415 (loading it costs a third of a start)
@@ -58,7 +60,7 @@ async def _serve_metrics(settings: VigieSettings, context: ProcessContext) -> Ca
     return await serve_metrics(settings, context.name, lambda: context.state)
 
 
-async def _run[S: VigieSettings](name: str, settings: S, work: ProcessWork[S]) -> None:
+async def _run[S: PlatformSettings](name: str, settings: S, work: ProcessWork[S]) -> None:
     database = Database(settings.database, application=f"vigie-{name}", role=f"vigie_{name}")
     context = ProcessContext(name, database)
     loop = asyncio.get_running_loop()
@@ -98,7 +100,7 @@ async def _work_until_stopped(context: ProcessContext, work: Awaitable[None]) ->
         working.cancel()
 
 
-def run_process[S: VigieSettings](name: str, settings: S, work: ProcessWork[S]) -> None:
+def run_process[S: PlatformSettings](name: str, settings: S, work: ProcessWork[S]) -> None:
     """Run a process until SIGTERM or SIGINT; returns when it has drained.
 
     Args:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app import __version__
 from app.platform.broker.broker_client import make_broker_client
-from app.platform.config.settings import VigieSettings
+from app.platform.config.settings import PlatformSettings
 from app.platform.db import schema_upgrade
 from app.platform.db.database import Database
 from app.platform.http.contract.operator_auth import is_operator_request, require_operator
@@ -133,7 +133,7 @@ class ReadinessProbe:
     """
 
     def __init__(
-        self, settings: VigieSettings, database: Database, *, patience_s: float = _PATIENCE_S
+        self, settings: PlatformSettings, database: Database, *, patience_s: float = _PATIENCE_S
     ) -> None:
         self._settings = settings
         self._database = database

@@ -13,7 +13,7 @@ from fastapi import Depends
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from app.platform.config.settings import SmtpSettings, VigieSettings
+from app.platform.config.settings import PlatformSettings, SmtpSettings
 from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.tenant_scope import run_with_full_scope
@@ -48,7 +48,7 @@ class InstallationSettings:
         sealer: Decrypts the mail server's password.
     """
 
-    def __init__(self, settings: VigieSettings, sealer: SecretSealer) -> None:
+    def __init__(self, settings: PlatformSettings, sealer: SecretSealer) -> None:
         self._settings = settings
         self._sealer = sealer
         self._rows: dict[str, tuple[Any, Any, Any]] = {}
@@ -56,7 +56,7 @@ class InstallationSettings:
         self._public_url = ""
 
     @classmethod
-    async def of(cls, settings: VigieSettings, sealer: SecretSealer, database: Database) -> Self:
+    async def of(cls, settings: PlatformSettings, sealer: SecretSealer, database: Database) -> Self:
         """Make the settings of a process; if the database is unavailable, they are read later."""
         made = cls(settings, sealer)
         with suppress(*DATABASE_ERRORS):

@@ -4,10 +4,10 @@ import asyncio
 import json
 from datetime import timedelta
 
-from app.platform.config.settings import VigieSettings
 from app.platform.kernel.ids import new_id
 from app.platform.runtime.process_runner import ProcessContext
 from app.processes.maintain import run_maintain
+from app.settings import VigieSettings
 from tests.integration.alerts.helpers import Street
 from tests.roles import working_as
 from tests.scenarios.processes import until

@@ -8,10 +8,10 @@ from prometheus_client import REGISTRY
 
 from app.alerts import alert_timers as sweeping
 from app.alerts.alert_timers import AlertTimerRunner, run_alert_timers
-from app.platform.config.settings import VigieSettings
 from app.platform.kernel.ids import new_id
 from app.platform.runtime.process_runner import ProcessContext
 from app.processes.maintain import run_maintain
+from app.settings import VigieSettings
 from tests import shifted_clock
 from tests.integration.alerts.helpers import NOW, Street, make_street
 from tests.roles import working_as

@@ -14,9 +14,9 @@ from fastapi import FastAPI
 from app.audit import router
 from app.audit.hash_chain import ChainVerifier
 from app.audit.log_export import verify_export
-from app.platform.config.settings import VigieSettings
 from app.platform.http.fairness.fair_semaphore import ExportLimits
 from app.platform.kernel.application_resources import get_resource
+from app.settings import VigieSettings
 from tests.conftest import Tenant, client_of
 from tests.integration.audit.logs import actions, entries, last
 

@@ -11,10 +11,10 @@ import aiomqtt
 import asyncpg
 import pytest
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.runtime.process_runner import ProcessContext
 from app.processes.ingest import run_ingest
+from app.settings import VigieSettings
 from app.standalone.private_postgres import PrivatePostgres
 from tests import shifted_clock
 from tests.conftest import ACCOUNTS, Tenant

@@ -23,7 +23,7 @@ from app.ingest.sources.reconnecting_mqtt_source import MqttSource
 from app.ingest.sources.source_factory import build_mqtt_options, make_source
 from app.ingest.sources.source_options import TOPICS, MqttOptions
 from app.platform.broker.mosquitto_password_hash import format_password_line
-from app.platform.config.settings import VigieSettings
+from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.integration.ingest.source_peers import Proxy, ScriptedBroker
 

@@ -25,7 +25,6 @@ from app.ingest.pipeline.batch_context import BatchContext
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.registry_snapshot import RegistryCache
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel.application_resources import provide_resources
 from app.platform.kernel.ids import new_id
@@ -38,6 +37,7 @@ from app.rules.engine.threshold_evaluator import (
     compile_rule,
     evaluate_box,
 )
+from app.settings import VigieSettings
 from app.timeseries.storage.latest_values import LatestValues, advance_latest
 from tests.conftest import Tenant
 

@@ -11,13 +11,13 @@ from fastapi import FastAPI
 
 from app.installation.settings_service import TEST_LIMIT
 from app.notifications.email import smtp_client
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel.application_resources import provide_resources
 from app.platform.runtime.process_runner import ProcessContext
 from app.platform.runtime.stored_settings import InstallationSettings
 from app.platform.secrets.sealing import SecretSealer
 from app.processes.deliver import run_deliver
+from app.settings import VigieSettings
 from app.standalone.doctor_database import check_stored_mail
 from tests.conftest import Tenant, client_of, new_application, running
 from tests.integration.notifications.helpers import until

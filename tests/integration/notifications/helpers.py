@@ -14,9 +14,9 @@ from app.notifications.delivery import dispatcher
 from app.notifications.delivery.transport_types import LeasedDelivery
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.notifications.http.webhook_signatures import generate_secret
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
+from app.settings import VigieSettings
 from tests.roles import working_as
 
 SITE, RULE = uuid4(), uuid4()

@@ -8,10 +8,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.platform.config.privacy_request_settings import RightsSettings
 from app.platform.db.database import Database
 from app.platform.kernel.application_resources import provide_resources
 from app.privacy_requests.service import compute_due_at
+from app.privacy_requests.settings import RightsSettings
 from app.privacy_requests.worker import process_overdue_requests
 from tests.conftest import Tenant, client_of
 from tests.integration.people.folk import Folk, refusal

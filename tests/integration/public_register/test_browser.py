@@ -8,10 +8,10 @@ import pytest
 from fastapi import FastAPI
 from playwright.async_api import Browser
 
-from app.platform.config.register_settings import RegisterSettings
 from app.platform.kernel.application_resources import get_resource
 from app.public_register.dependencies import RegisterContext
 from app.public_register.map_tiles import TILES_PATH, MapTileSource
+from app.public_register.settings import RegisterSettings
 from tests.conftest import Tenant
 from tests.integration.notifications.streams import serving
 from tests.integration.public_register.archives import PICTURE, VECTOR, land, picture, write_archive

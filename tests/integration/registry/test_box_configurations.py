@@ -10,7 +10,6 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel.application_resources import get_resource, provide_resources
 from app.registry.box_configurations import (
@@ -18,6 +17,7 @@ from app.registry.box_configurations import (
     publish_due_configs,
     store_reported_configs,
 )
+from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 

@@ -10,10 +10,10 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from app.platform.config.settings import SitesSettings
 from app.platform.db.database import Database
 from app.platform.kernel.application_resources import provide_resources
 from app.platform.kernel.instants import format_us, from_datetime
+from app.registry.settings import SitesSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.integration.registry.links import can_connect, link

@@ -10,11 +10,11 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from app.platform.config.settings import EnrolmentSettings
 from app.platform.db.database import Database
 from app.platform.kernel.api_keys import generate_key
 from app.platform.kernel.application_resources import provide_resources
 from app.registry.claim_codes import generate_code
+from app.registry.settings import EnrolmentSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant, client_of
 from tests.integration.registry.links import can_connect

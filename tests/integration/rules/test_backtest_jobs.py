@@ -7,13 +7,13 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.runtime.process_runner import ProcessContext
 from app.processes.maintain import run_maintain
 from app.rules.backtests import job_leases, sample_reader
 from app.rules.backtests.backtest_run import BacktestProgress
 from app.rules.backtests.worker import BacktestWorker
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.rules.backtesting import (
     RANGE,

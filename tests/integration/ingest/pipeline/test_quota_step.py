@@ -17,9 +17,9 @@ from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.registry_snapshot import RegistryCache
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel.application_resources import get_resource, provide_resources
+from app.settings import VigieSettings
 from tests.conftest import Tenant, client_of, new_application, running
 
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -20,10 +20,10 @@ import pytest
 from fastapi import FastAPI
 
 from app.ingest.pipeline import batch_pipeline as pipelines
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel.application_resources import provide_resources
 from app.platform.kernel.instants import from_datetime
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.ingest.pipeline.test_rule_context import Door, Sent
 from tests.integration.ingest.test_states_model import Trouble

@@ -11,11 +11,11 @@ from aiohttp import web
 from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel.application_resources import provide_resources
 from app.platform.kernel.ids import new_id
 from app.platform.secrets.sealing import SecretSealer
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.notifications.helpers import (
     alert_event,

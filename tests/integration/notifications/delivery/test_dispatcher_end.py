@@ -13,8 +13,8 @@ from aiohttp import web
 
 from app.notifications.delivery import dispatcher
 from app.notifications.delivery.dispatcher import END_S
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.settings import VigieSettings
 from app.standalone.private_postgres import PrivatePostgres
 from tests.integration.notifications.helpers import (
     add_endpoint,

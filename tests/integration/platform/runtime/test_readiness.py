@@ -17,12 +17,12 @@ import psutil
 import pytest
 
 from app.platform.broker.dropped_message_monitor import BrokerDropMonitor
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.db.schema_upgrade import upgrade
 from app.platform.kernel.application_resources import get_resource, provide_resources
 from app.platform.runtime.heartbeat import instance_name, run_heartbeat, write_heartbeat
 from app.platform.runtime.readiness import ReadinessProbe
+from app.settings import VigieSettings
 from app.standalone.free_ports import find_free_port
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.private_postgres import PrivatePostgres

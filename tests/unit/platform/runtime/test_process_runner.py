@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.runtime import process_runner
 from app.platform.runtime.process_runner import ProcessContext
+from app.settings import VigieSettings
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from sqlalchemy import text
 
-from app.platform.config.settings import EnrolmentSettings, VigieSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.etags import IF_MATCH
 from app.platform.kernel.application_resources import get_resource
 from app.processes.api_application import create_app
+from app.registry.settings import EnrolmentSettings
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.openapi import openapi_document
 

@@ -12,12 +12,12 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.http.contract import idempotency_keys
 from app.platform.http.contract.buffered_response import BufferedResponse
 from app.platform.kernel.application_resources import provide_resources
 from app.platform.secrets.sealing import SecretSealer
+from app.settings import VigieSettings
 from app.standalone.free_ports import find_free_port
 from tests.conftest import Tenant, client_of
 from tests.scenarios.processes import RoleProcess, until

@@ -12,7 +12,6 @@ import httpx
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import StreamingResponse
 
-from app.platform.config.settings import VigieSettings
 from app.platform.http.contract import problems
 from app.platform.http.middleware.middleware_order import install_middleware
 from app.platform.identity.principals import CallerAuthenticator, Principal, current_principal
@@ -26,6 +25,7 @@ from app.platform.kernel.tenant_scope import (
     current_caller,
     set_current_caller,
 )
+from app.settings import VigieSettings
 
 BOOTSTRAP = "a-bootstrap-key-of-mine"
 
