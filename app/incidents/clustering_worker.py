@@ -26,6 +26,7 @@ from app.incidents.incident_lifecycle import enqueue_updates, has_due_work, sett
 from app.incidents.incident_plan import StoredIncident, exclude_partial_incidents, plan_incidents
 from app.incidents.incident_writer import ConcurrentChangeError, IncidentChangeSet, write_plan
 from app.incidents.localisation_assumptions import build_localisation_settings, estimate_temperature
+from app.incidents.metrics import INCIDENT_EVENTS_SKIPPED, INCIDENT_SECONDS, INCIDENTS_TOLD
 from app.incidents.settings import IncidentSettings
 from app.incidents.worker_queries import (
     IncidentSite,
@@ -42,12 +43,7 @@ from app.incidents.worker_queries import (
 )
 from app.notifications.events.outbox import wake_dispatcher
 from app.platform.db.database import DATABASE_ERRORS, Database, is_transient
-from app.platform.observability.metrics_and_logs import (
-    INCIDENT_EVENTS_SKIPPED,
-    INCIDENT_SECONDS,
-    INCIDENTS_TOLD,
-    get_logger,
-)
+from app.platform.observability.metrics_and_logs import get_logger
 
 _log = get_logger(__name__)
 _POLL_S: Final = 0.5

@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 
+from app.ingest import metrics
 from app.ingest.ack_publisher import AckPublisher
 from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.codec.decoded_batch import DecodedBatch
@@ -30,7 +31,6 @@ from app.notifications.events.outbox import wake_dispatcher
 from app.platform.config.settings import BrokerSettings
 from app.platform.db.advisory_locks import CONSUMER
 from app.platform.db.database import DATABASE_ERRORS, is_transient
-from app.platform.observability import metrics_and_logs as metrics
 from app.platform.observability.metrics_and_logs import find_root_cause, get_logger, redact_error
 from app.platform.runtime.heartbeat import WAITING
 from app.platform.runtime.process_runner import ProcessContext

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from app.ingest.adapters.adapter_types import DecodeContext
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.telemetry_codec import encode_sample
+from app.ingest.metrics import INGEST_RETRIES
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_splitter import CommitProgress
@@ -31,12 +32,7 @@ from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.bounded_gzip import decompress_gzip
 from app.platform.kernel.errors import TooManyRequestsError, UnavailableError, VigieError
 from app.platform.kernel.rejection_codes import InputRejection, RejectedError, get_rejection_status
-from app.platform.observability.metrics_and_logs import (
-    INGEST_RETRIES,
-    find_root_cause,
-    get_logger,
-    redact_error,
-)
+from app.platform.observability.metrics_and_logs import find_root_cause, get_logger, redact_error
 
 _log = get_logger(__name__)
 _TRIES: Final = 3

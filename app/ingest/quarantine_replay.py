@@ -26,6 +26,7 @@ from app.ingest.adapters.adapter_types import (
 from app.ingest.codec.batch_decoder import add_adapted_message, decode_batch
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.telemetry_codec import decode_http_telemetry
+from app.ingest.metrics import QUARANTINE_REPLAYS
 from app.ingest.pipeline.batch_pipeline import IngestPipeline, share_boxes
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.platform.db.database import RawConnection
@@ -35,12 +36,7 @@ from app.platform.kernel.instants import format_us, from_datetime
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection, RejectedError
 from app.platform.kernel.strict_json import parse_strict_json
 from app.platform.kernel.tenant_scope import TenantScope
-from app.platform.observability.metrics_and_logs import (
-    QUARANTINE_REPLAYS,
-    get_logger,
-    list_error_frames,
-    redact_error,
-)
+from app.platform.observability.metrics_and_logs import get_logger, list_error_frames, redact_error
 from app.quarantine.entry_writer import suppress_quarantine_writes
 from app.quarantine.replay_repository import (
     LockedQuarantineEntry,

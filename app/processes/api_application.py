@@ -13,6 +13,7 @@ from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 from starlette.middleware import Middleware
 
+import app.metrics  # noqa: F401 (the process exports all metrics)
 from app import __version__
 from app.alerts.service import close_alerts
 from app.audit.audit_recorder import RefusalsMiddleware

@@ -20,9 +20,11 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
+import app.metrics  # noqa: F401 (the process exports all metrics)
 from app.alerts.alert_timers import AlertTimerRunner
 from app.alerts.alertmanager_repeats import repeat_alerts
 from app.alerts.indicator_rule_worker import IndicatorRuleWorker
+from app.alerts.metrics import ALERTS_FIRING, ALERTS_MUTED
 from app.alerts.muting_queries import count_firing_alerts
 from app.audit.verification import HeadLogger
 from app.incidents.clustering_worker import IncidentWorker
@@ -31,20 +33,13 @@ from app.notifications.delivery.delivery_leases import count_pending_deliveries
 from app.notifications.delivery.retention import delete_expired_secrets, delete_old_deliveries
 from app.notifications.events.operator_events import notify_dropped_messages, prune_outbox, read_last_dropped
 from app.notifications.events.quota_notices import delete_old_usage, notify_quota_usage
+from app.notifications.metrics import ENDPOINTS_TROUBLED, GROUPS_OLDEST, GROUPS_WAITING, OUTBOX_PENDING
 from app.people.repository import purge_people_data
 from app.platform.broker.dropped_message_monitor import RECENT_S, BrokerDropMonitor
 from app.platform.db.advisory_locks import MAINTAINER
 from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.http.contract import idempotency_keys
-from app.platform.observability.metrics_and_logs import (
-    ALERTS_FIRING,
-    ALERTS_MUTED,
-    ENDPOINTS_TROUBLED,
-    GROUPS_OLDEST,
-    GROUPS_WAITING,
-    OUTBOX_PENDING,
-    get_logger,
-)
+from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.heartbeat import BROKER_MONITOR, WAITING, delete_old_heartbeats, write_heartbeat
 from app.platform.runtime.process_runner import ProcessContext
 from app.platform.runtime.stored_settings import InstallationSettings

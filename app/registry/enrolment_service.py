@@ -31,7 +31,6 @@ from app.platform.kernel.tenant_scope import (
     format_actor,
     run_as_caller,
 )
-from app.platform.observability.metrics_and_logs import BOXES_ENROLLED
 from app.registry import box_service, enrolment_repository, repository
 from app.registry.box_service import NewBoxLimits, check_expiry_within_key
 from app.registry.claim_codes import generate_code, get_code_hint, hash_code, parse_code
@@ -42,6 +41,7 @@ from app.registry.enrolment_schemas import (
     Redemption,
     compute_claim_state,
 )
+from app.registry.metrics import BOXES_ENROLLED
 from app.registry.models import Claim, ProvisioningKey, Site
 from app.registry.settings import EnrolmentSettings
 

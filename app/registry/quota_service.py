@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.platform.db.database import Database, RawConnection, WriteSession, suspend_commit_step
 from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.tenant_scope import TenantScope, run_with_full_scope
-from app.platform.observability.metrics_and_logs import QUOTA_REFUSED, get_logger
+from app.platform.observability.metrics_and_logs import get_logger
+from app.registry.metrics import QUOTA_REFUSED
 from app.registry.models import Organisation
 from app.registry.settings import QUOTAS, SAMPLES, Quota, QuotaSettings
 

@@ -16,7 +16,6 @@ from urllib.parse import unquote
 from uuid import UUID
 
 import pytest
-from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, SecretStr
 
 from app.catalogue.device_event_types import EVENT_TYPES
@@ -24,6 +23,7 @@ from app.catalogue.metrics import CATALOGUE
 from app.catalogue.purposes import PURPOSE_BY_EVENT_TYPE, PURPOSES
 from app.catalogue.units import FACTORS, MOLAR_MASSES
 from app.ingest.adapters.sensor_community_adapter import METRICS
+from app.metrics import ALL_METRICS
 from app.notifications.delivery import transport_types
 from app.notifications.email.mail_rendering import SiteName
 from app.notifications.events import event_examples
@@ -35,7 +35,6 @@ from app.platform.config.security_findings import SECURITY_FINDING_TYPES
 from app.platform.identity.principals import SCOPES
 from app.platform.kernel.errors import VigieError
 from app.platform.kernel.rejection_codes import REJECTION_REASONS
-from app.platform.observability import metrics_and_logs
 from app.processes.api_application import create_app
 from app.rules.presets.preset_list import PRESETS
 from app.rules.presets.preset_types import LegalValidity, PresetCitation
@@ -128,9 +127,8 @@ def insecurities_table() -> str:
 
 
 def metrics_table() -> str:
-    declared = [value for value in vars(metrics_and_logs).values() if isinstance(value, MetricWrapperBase)]
     body = []
-    for metric in declared:
+    for metric in ALL_METRICS:
         kind = str(metric._type)
         name = metric._name + ("_total" if kind == "counter" else "")
         labels = ", ".join(f"`{label}`" for label in metric._labelnames)

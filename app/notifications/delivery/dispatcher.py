@@ -23,19 +23,19 @@ from app.notifications.delivery.outcome_recorder import OutcomeRecorder, Recordi
 from app.notifications.delivery.slot_scheduler import SLOW_S, DeliverySlots, HeldLease
 from app.notifications.delivery.transport_types import AttemptOutcome, DeliveryTransport, LeasedDelivery
 from app.notifications.delivery.transports import CAPACITY, TransportRegistry
-from app.notifications.settings import WebhookSettings
-from app.platform.config.settings import PlatformSettings
-from app.platform.db.database import Database, RawConnection
-from app.platform.kernel.ids import new_id
-from app.platform.observability.metrics_and_logs import (
+from app.notifications.metrics import (
     DELIVERIES,
     DELIVERIES_LEASED,
     DELIVERIES_RUNNING,
     DELIVERY_DELAY,
     DELIVERY_SECONDS,
     OUTBOX_PENDING,
-    get_logger,
 )
+from app.notifications.settings import WebhookSettings
+from app.platform.config.settings import PlatformSettings
+from app.platform.db.database import Database, RawConnection
+from app.platform.kernel.ids import new_id
+from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.stored_settings import InstallationSettings
 from app.platform.secrets.sealing import SecretSealer
 

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from httpx_sse import aconnect_sse
 
 from app.notifications.events.outbox import OutboxRecord
+from app.notifications.metrics import STREAM_EVENTS
 from app.notifications.stream import event_stream
 from app.notifications.stream import stream_queries as reads
 from app.notifications.stream.event_stream import StreamCursor
@@ -23,7 +24,6 @@ from app.notifications.stream.stream_hub import StreamHub
 from app.platform.config.api_settings import ApiSettings
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.ids import new_id
-from app.platform.observability.metrics_and_logs import STREAM_EVENTS
 from app.standalone.private_postgres import PrivatePostgres
 from tests.conftest import Tenant, client_of
 from tests.integration.notifications.helpers import alert_event, event, until
