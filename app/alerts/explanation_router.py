@@ -28,7 +28,6 @@ _Reader = Annotated[Principal, Depends(require_scope("alerts:read"))]
 @router.get(
     "/{alert_id}/explanation",
     summary="Explain an alert",
-    operation_id="get_alert_explanation",
     responses=document_problems(401, 403, 404),
 )
 async def get_alert_explanation(

@@ -29,7 +29,6 @@ _Writer = Annotated[Principal, Depends(require_scope("alerts:write", whole=True)
     "",
     status_code=201,
     summary="Create an inhibition",
-    operation_id="create_inhibition",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def create_inhibition(
@@ -47,7 +46,6 @@ async def create_inhibition(
 @router.get(
     "",
     summary="List inhibitions",
-    operation_id="list_inhibitions",
     responses=document_problems(401, 403, 422),
 )
 async def list_inhibitions(
@@ -68,7 +66,6 @@ async def list_inhibitions(
 @router.get(
     "/{inhibition_id}",
     summary="Read an inhibition",
-    operation_id="get_inhibition",
     responses=document_problems(401, 403, 404),
 )
 async def get_inhibition(principal: _Reader, session: ReadSessionDep, inhibition_id: str) -> InhibitionOut:
@@ -80,7 +77,6 @@ async def get_inhibition(principal: _Reader, session: ReadSessionDep, inhibition
 @router.patch(
     "/{inhibition_id}",
     summary="Change an inhibition",
-    operation_id="update_inhibition",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_inhibition(
@@ -107,7 +103,6 @@ async def update_inhibition(
     "/{inhibition_id}",
     status_code=204,
     summary="Delete an inhibition",
-    operation_id="delete_inhibition",
     responses=document_problems(401, 403, 404),
 )
 async def delete_inhibition(

@@ -38,7 +38,6 @@ _LISTED: Final = TypeAdapter(list[FailingEndpoint])
 @router.get(
     "",
     summary="Read current problems",
-    operation_id="get_overview",
     responses=document_problems(401, 403, 422),
 )
 async def get_overview(

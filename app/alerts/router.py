@@ -99,7 +99,6 @@ async def _filter(
 @router.get(
     "",
     summary="List alerts",
-    operation_id="list_alerts",
     responses=document_problems(401, 403, 404, 422),
 )
 async def list_alerts(
@@ -119,7 +118,6 @@ async def list_alerts(
 @router.get(
     "/{alert_id}",
     summary="Read an alert",
-    operation_id="get_alert",
     responses=document_problems(401, 403, 404),
 )
 async def get_alert(
@@ -133,7 +131,6 @@ async def get_alert(
 @router.get(
     "/{alert_id}/timeline",
     summary="Read the timeline of an alert",
-    operation_id="get_alert_timeline",
     responses=document_problems(401, 403, 404, 422),
 )
 async def get_alert_timeline(
@@ -154,7 +151,6 @@ async def get_alert_timeline(
 @router.post(
     "/acknowledge",
     summary="Acknowledge many alerts",
-    operation_id="acknowledge_alerts",
     responses=document_problems(400, 401, 403, 413, 415, 422),
 )
 async def acknowledge_alerts(
@@ -173,7 +169,6 @@ async def acknowledge_alerts(
 @router.post(
     "/{alert_id}/acknowledge",
     summary="Acknowledge an alert",
-    operation_id="acknowledge_alert",
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def acknowledge_alert(
@@ -202,7 +197,6 @@ async def acknowledge_alert(
 @router.post(
     "/{alert_id}/unacknowledge",
     summary="Withdraw an acknowledgement",
-    operation_id="unacknowledge_alert",
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def unacknowledge_alert(
@@ -226,7 +220,6 @@ async def unacknowledge_alert(
 @router.post(
     "/{alert_id}/assign",
     summary="Assign an alert",
-    operation_id="assign_alert",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def assign_alert(
@@ -249,7 +242,6 @@ async def assign_alert(
     "/{alert_id}/comments",
     status_code=201,
     summary="Comment on an alert",
-    operation_id="comment_alert",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def comment_alert(

@@ -43,7 +43,6 @@ def _to_out(found: SilenceWithState) -> SilenceOut:
     "",
     status_code=201,
     summary="Create a silence",
-    operation_id="create_silence",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def create_silence(principal: _Writer, session: WriteSessionDep, body: SilenceCreate) -> SilenceMade:
@@ -62,7 +61,6 @@ async def create_silence(principal: _Writer, session: WriteSessionDep, body: Sil
 @router.get(
     "",
     summary="List silences",
-    operation_id="list_silences",
     responses=document_problems(401, 403, 422),
 )
 async def list_silences(
@@ -85,7 +83,6 @@ async def list_silences(
 @router.get(
     "/{silence_id}",
     summary="Read a silence",
-    operation_id="get_silence",
     responses=document_problems(401, 403, 404),
 )
 async def get_silence(principal: _Reader, session: ReadSessionDep, silence_id: str) -> SilenceOut:
@@ -97,7 +94,6 @@ async def get_silence(principal: _Reader, session: ReadSessionDep, silence_id: s
 @router.get(
     "/{silence_id}/alerts",
     summary="List the alerts of a silence",
-    operation_id="list_silenced_alerts",
     responses=document_problems(401, 403, 404, 422),
 )
 async def list_silenced_alerts(
@@ -120,7 +116,6 @@ async def list_silenced_alerts(
 @router.patch(
     "/{silence_id}",
     summary="Change a silence",
-    operation_id="update_silence",
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def update_silence(
@@ -146,7 +141,6 @@ async def update_silence(
 @router.post(
     "/{silence_id}/expire",
     summary="End a silence",
-    operation_id="expire_silence",
     responses=document_problems(401, 403, 404),
 )
 async def expire_silence(principal: _Writer, session: WriteSessionDep, silence_id: str) -> SilenceOut:
@@ -162,7 +156,6 @@ async def expire_silence(principal: _Writer, session: WriteSessionDep, silence_i
     "/{silence_id}",
     status_code=204,
     summary="Delete a silence",
-    operation_id="delete_silence",
     responses=document_problems(401, 403, 404),
 )
 async def delete_silence(

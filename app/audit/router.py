@@ -79,7 +79,6 @@ async def _acquire_export_slot(
 
 @router.get(
     "",
-    operation_id="list_audit_entries",
     summary="List audit entries",
     responses=document_problems(401, 403, 422, 503),
 )
@@ -121,7 +120,6 @@ async def list_audit_entries(
 
 @router.get(
     "/head",
-    operation_id="get_audit_head",
     summary="Read the head of a log",
     responses=document_problems(401, 403, 404, 422),
 )
@@ -135,7 +133,6 @@ async def get_audit_head(principal: Reader, session: ReadSessionDep, organisatio
 
 @router.get(
     "/export",
-    operation_id="export_audit",
     summary="Export a log",
     response_class=StreamingResponse,
     responses={
@@ -196,7 +193,6 @@ async def _lines(
 
 @router.get(
     "/{position}",
-    operation_id="get_audit_entry",
     summary="Read an audit entry with its proof",
     responses=document_problems(401, 403, 404, 422, 503),
 )

@@ -57,7 +57,6 @@ def _check_class(value: str) -> str:
 
 @router.get(
     "",
-    operation_id="list_acoustic_sources",
     summary="List acoustic sources",
     responses=document_problems(401, 422),
 )
@@ -93,7 +92,6 @@ async def list_acoustic_sources(
 
 @router.get(
     "/{source_id}",
-    operation_id="get_acoustic_source",
     summary="Read an acoustic source",
     responses=document_problems(401, 404),
 )

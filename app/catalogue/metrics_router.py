@@ -25,7 +25,7 @@ _ALL: Final = Page[MetricOut](
 )
 
 
-@router.get("", operation_id="list_metrics", summary="List metrics", responses=document_problems(401))
+@router.get("", summary="List metrics", responses=document_problems(401))
 async def list_metrics() -> Page[MetricOut]:
     """List the metrics that a sample may have, with unit, bounds and the units that are converted.
 

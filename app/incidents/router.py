@@ -121,7 +121,6 @@ def _circle(near: str) -> GeoCircle:
 @router.get(
     "/incidents",
     summary="List incidents",
-    operation_id="list_incidents",
     response_model=Page[IncidentOut],
     responses={
         **document_problems(401, 403, 404, 422),
@@ -156,7 +155,6 @@ async def list_incidents(
 @router.get(
     "/incidents/{incident_id}",
     summary="Read an incident",
-    operation_id="get_incident",
     responses=document_problems(401, 403, 404),
 )
 async def get_incident(principal: Reader, session: ReadSessionDep, incident_id: str) -> IncidentDetail:
@@ -172,7 +170,6 @@ async def get_incident(principal: Reader, session: ReadSessionDep, incident_id: 
 @router.post(
     "/incidents/{incident_id}/confirm",
     summary="Confirm an incident",
-    operation_id="confirm_incident",
     responses=document_problems(400, 401, 403, 404, 409, 412, 413, 415, 422),
 )
 async def confirm_incident(
@@ -194,7 +191,6 @@ async def confirm_incident(
 @router.post(
     "/incidents/{incident_id}/dismiss",
     summary="Dismiss an incident",
-    operation_id="dismiss_incident",
     responses=document_problems(400, 401, 403, 404, 409, 412, 413, 415, 422),
 )
 async def dismiss_incident(
@@ -235,7 +231,6 @@ async def _review(
 @router.get(
     "/sites/{site_id}/incident-statistics",
     summary="Read incident statistics of a site",
-    operation_id="get_incident_statistics",
     responses=document_problems(401, 403, 404, 422),
 )
 async def get_incident_statistics(

@@ -155,7 +155,6 @@ OptionsDependency = Annotated[RequestedOptions, Depends(_parse_options)]
 
 @router.get(
     "/indices",
-    operation_id="list_indices",
     summary="List index methods",
     responses=document_problems(401),
     dependencies=[Depends(current_principal)],
@@ -167,7 +166,6 @@ async def list_indices() -> Page[MethodOut]:
 
 @router.get(
     "/sites/{site_id}/indices",
-    operation_id="get_site_indices",
     summary="Read current indices of a site",
     response_model=IndicesOut,
     responses=document_problems(401, 403, 404, 422),
@@ -225,7 +223,6 @@ async def get_site_indices(
 
 @router.get(
     "/sites/{site_id}/indices/history",
-    operation_id="list_site_index_history",
     summary="History of an index",
     response_model=IndexHistoryOut,
     responses=document_problems(401, 403, 404, 422),

@@ -118,7 +118,6 @@ async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) ->
 @router.post(
     "/v1/events",
     summary="Send events of a box",
-    operation_id="post_events",
     response_model=TelemetryOutcome,
     responses=document_problems(400, 401, 403, 404, 413, 415, 422, 503),
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}}}},

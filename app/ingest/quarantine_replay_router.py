@@ -130,7 +130,6 @@ async def _replay(request: Request, identifier: UUID, principal: Principal) -> R
 
 @router.post(
     "/{entry_id}/replay",
-    operation_id="replay_quarantine_entry",
     summary="Replay a quarantine entry",
     response_model=ReplayOutcome,
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
@@ -160,7 +159,6 @@ async def replay_quarantine_entry(entry_id: str, request: Request, principal: Re
 
 @router.post(
     "/replay",
-    operation_id="replay_quarantine",
     summary="Replay several quarantine entries",
     responses=document_problems(400, 401, 403, 413, 415, 422, 503),
 )

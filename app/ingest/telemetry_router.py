@@ -148,7 +148,6 @@ async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) ->
 @router.post(
     "/v1/telemetry",
     summary="Send samples of a box",
-    operation_id="post_telemetry",
     response_model=TelemetryOutcome,
     responses=document_problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
     openapi_extra={"parameters": [_GZIP_HEADER], "requestBody": {"required": True, "content": _BODIES}},

@@ -95,7 +95,6 @@ def _public_url(installation: InstallationSettings, row: StoredSetting | None) -
 
 @router.get(
     "/mail",
-    operation_id="get_mail_settings",
     summary="Read the mail server settings",
     responses=document_problems(401, 403),
 )
@@ -110,7 +109,6 @@ async def get_mail_settings(
 
 @router.put(
     "/mail",
-    operation_id="set_mail_settings",
     summary="Set the mail server settings",
     responses=document_problems(400, 401, 403, 409, 413, 415, 422, 503),
 )
@@ -143,7 +141,6 @@ async def set_mail_settings(
 @router.delete(
     "/mail",
     status_code=204,
-    operation_id="delete_mail_settings",
     summary="Delete the mail server settings",
     responses=document_problems(401, 403, 409),
 )
@@ -165,7 +162,6 @@ async def delete_mail_settings(
 
 @router.post(
     "/mail/test",
-    operation_id="test_mail_settings",
     summary="Send a test mail",
     responses=document_problems(400, 401, 403, 409, 413, 415, 422, 429),
 )
@@ -212,7 +208,6 @@ async def test_mail_settings(
 
 @router.get(
     "/public-url",
-    operation_id="get_public_url",
     summary="Read the public URL",
     responses=document_problems(401, 403),
 )
@@ -227,7 +222,6 @@ async def get_public_url(
 
 @router.put(
     "/public-url",
-    operation_id="set_public_url",
     summary="Set the public URL",
     responses=document_problems(400, 401, 403, 409, 413, 415, 422),
 )
@@ -257,7 +251,6 @@ async def set_public_url(
 @router.delete(
     "/public-url",
     status_code=204,
-    operation_id="delete_public_url",
     summary="Delete the public URL",
     responses=document_problems(401, 403, 409),
 )

@@ -49,7 +49,6 @@ async def _get(
 
 @router.post(
     "",
-    operation_id="create_invitation",
     summary="Invite a person",
     status_code=201,
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
@@ -77,7 +76,6 @@ async def create_invitation(
 
 @anonymous_router.post(
     "/accept",
-    operation_id="accept_invitation",
     summary="Accept an invitation",
     status_code=201,
     responses=document_problems(400, 401, 403, 409, 413, 415, 422, 429, 503),
@@ -110,7 +108,6 @@ async def accept_invitation(
 
 @router.get(
     "",
-    operation_id="list_invitations",
     summary="List invitations",
     responses=document_problems(401, 403, 422, 503),
 )
@@ -135,7 +132,6 @@ async def list_invitations(
 
 @router.get(
     "/{invitation_id}",
-    operation_id="get_invitation",
     summary="Read an invitation",
     responses=document_problems(401, 403, 404, 503),
 )
@@ -150,7 +146,6 @@ async def get_invitation(
 
 @router.delete(
     "/{invitation_id}",
-    operation_id="revoke_invitation",
     summary="Revoke an invitation",
     status_code=204,
     responses=document_problems(401, 403, 404, 409),

@@ -30,9 +30,7 @@ def _to_response(member: tuple[Membership, User]) -> MemberOut:
     return MemberOut.of(*member)
 
 
-@router.get(
-    "", operation_id="list_members", summary="List members", responses=document_problems(401, 403, 422, 503)
-)
+@router.get("", summary="List members", responses=document_problems(401, 403, 422, 503))
 async def list_members(
     principal: MembersReader,
     session: WriteSessionDep,
@@ -56,7 +54,6 @@ async def list_members(
 
 @router.get(
     "/{member_id}",
-    operation_id="get_member",
     summary="Read a member",
     responses=document_problems(401, 403, 404, 503),
 )
@@ -69,7 +66,6 @@ async def get_member(member_id: str, principal: MembersReader, session: WriteSes
 
 @router.patch(
     "/{member_id}",
-    operation_id="update_member",
     summary="Change a member",
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
@@ -95,7 +91,6 @@ async def update_member(
 
 @router.delete(
     "/{member_id}",
-    operation_id="remove_member",
     summary="Remove a member",
     status_code=204,
     responses=document_problems(401, 403, 404, 409),
@@ -115,7 +110,6 @@ async def remove_member(
 
 @router.post(
     "/{member_id}/password-reset",
-    operation_id="create_password_reset",
     summary="Create a password reset token for a member",
     status_code=201,
     responses=document_problems(401, 403, 404, 409),

@@ -41,7 +41,6 @@ async def sign_in_with_password(body: SignIn, request: Request, people: PeopleDe
 
 @anonymous_router.post(
     "/passwords/reset",
-    operation_id="reset_password",
     summary="Choose a new password",
     status_code=204,
     responses=document_problems(400, 401, 413, 415, 422, 429, 503),
@@ -56,7 +55,6 @@ async def reset_password(body: PasswordReset, request: Request, people: PeopleDe
 
 @router.post(
     "/switch",
-    operation_id="switch_organisation",
     summary="Work for another organisation",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
@@ -81,7 +79,6 @@ async def switch_organisation(
 
 @router.delete(
     "/current",
-    operation_id="sign_out",
     summary="Sign out",
     status_code=204,
     responses=document_problems(401, 403),

@@ -47,7 +47,6 @@ _Writer = Annotated[Principal, Depends(require_scope("rights:write", whole=True)
 
 @anonymous_router.post(
     "",
-    operation_id="create_rights_request",
     summary="Use a right",
     status_code=201,
     responses=document_problems(400, 404, 413, 415, 422, 429),
@@ -69,7 +68,6 @@ async def create_rights_request(
 
 @anonymous_router.post(
     "/status",
-    operation_id="get_rights_request_status",
     summary="Read the status of your request",
     responses=document_problems(400, 404, 413, 415, 422, 429),
 )
@@ -83,7 +81,6 @@ async def get_rights_request_status(
 
 @anonymous_router.post(
     "/withdraw",
-    operation_id="withdraw_rights_request",
     summary="Withdraw a request",
     responses=document_problems(400, 404, 409, 413, 415, 422, 429),
 )
@@ -110,7 +107,6 @@ async def _get(session: AsyncSession, identifier: str, principal: Principal) -> 
 
 @router.get(
     "",
-    operation_id="list_rights_requests",
     summary="List requests",
     responses=document_problems(401, 403, 422, 503),
 )
@@ -144,7 +140,6 @@ async def list_rights_requests(
 
 @router.get(
     "/{request_id}",
-    operation_id="get_rights_request",
     summary="Read a request",
     responses=document_problems(401, 403, 404, 503),
 )
@@ -159,7 +154,6 @@ async def get_rights_request(
 
 @router.get(
     "/{request_id}/findings",
-    operation_id="get_rights_request_findings",
     summary="Count the data that a request is about",
     responses=document_problems(401, 403, 404, 422, 503),
 )
@@ -177,7 +171,6 @@ async def get_rights_request_findings(
 
 @router.patch(
     "/{request_id}",
-    operation_id="update_rights_request",
     summary="Change a request",
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
@@ -205,7 +198,6 @@ async def update_rights_request(
 
 @router.post(
     "/{request_id}/extend",
-    operation_id="extend_rights_request",
     summary="Extend the deadline of a request",
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
@@ -230,7 +222,6 @@ async def extend_rights_request(
 
 @router.post(
     "/{request_id}/answer",
-    operation_id="answer_rights_request",
     summary="Answer a request",
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
@@ -255,7 +246,6 @@ async def answer_rights_request(
 
 @router.delete(
     "/{request_id}",
-    operation_id="delete_rights_request",
     summary="Delete a request",
     status_code=204,
     responses=document_problems(401, 403, 404, 409),

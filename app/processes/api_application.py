@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
@@ -219,6 +220,8 @@ def create_app(settings: VigieSettings) -> FastAPI:
         openapi_tags=_tags(settings.api.base_url),
         lifespan=partial(_lifespan, settings),
         dependencies=[Depends(reject_unknown_parameters)],
+        # Clients name their methods after it: a route says otherwise where its function has another name.
+        generate_unique_id_function=attrgetter("name"),
         # A redirect would use the Host header of the request.
         redirect_slashes=False,
         license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},

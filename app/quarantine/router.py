@@ -147,7 +147,6 @@ def _out(row: QuarantineEntry, beginning: bytes, stored_bytes: int) -> Quarantin
 
 @router.get(
     "",
-    operation_id="list_quarantine",
     summary="List refused messages",
     responses=document_problems(401, 403, 422),
 )
@@ -169,7 +168,6 @@ async def list_quarantine(
 
 @router.get(
     "/counts",
-    operation_id="count_quarantine",
     summary="Count refused messages",
     responses=document_problems(401, 403, 422),
     response_model_exclude_unset=True,
@@ -203,7 +201,6 @@ async def count_quarantine(
 
 @router.get(
     "/{entry_id}",
-    operation_id="get_quarantine_entry",
     summary="Read a refused message",
     responses=document_problems(401, 403, 404),
 )
@@ -218,7 +215,6 @@ async def get_quarantine_entry(entry_id: str, principal: Reader, session: ReadSe
 
 @router.delete(
     "/{entry_id}",
-    operation_id="delete_quarantine_entry",
     summary="Delete a refused message",
     status_code=204,
     responses=document_problems(401, 403, 404),

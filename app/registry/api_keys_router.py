@@ -46,7 +46,6 @@ async def _get(session: AsyncSession, identifier: str, visible: TenantScope, *, 
 
 @router.post(
     "",
-    operation_id="create_api_key",
     summary="Create an API key",
     status_code=201,
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
@@ -84,9 +83,7 @@ async def create_api_key(
     return KeyCreated(**KeyOut.of(row).model_dump(), key=key)
 
 
-@router.get(
-    "", operation_id="list_api_keys", summary="List API keys", responses=document_problems(401, 403, 422)
-)
+@router.get("", summary="List API keys", responses=document_problems(401, 403, 422))
 async def list_api_keys(
     principal: OrganisationsReader,
     session: ReadSessionDep,
@@ -106,7 +103,6 @@ async def list_api_keys(
 
 @router.get(
     "/{key_id}",
-    operation_id="get_api_key",
     summary="Read an API key",
     responses=document_problems(401, 403, 404),
 )
@@ -117,7 +113,6 @@ async def get_api_key(key_id: str, principal: OrganisationsReader, session: Read
 
 @router.patch(
     "/{key_id}",
-    operation_id="update_api_key",
     summary="Change an API key",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
@@ -146,7 +141,6 @@ async def update_api_key(
 
 @router.delete(
     "/{key_id}",
-    operation_id="revoke_api_key",
     summary="Revoke an API key",
     status_code=204,
     responses=document_problems(401, 403, 404),

@@ -61,7 +61,6 @@ class ConfigOut(ResourceModel):
 
 @router.get(
     "/{box}/config",
-    operation_id="get_box_config",
     summary="Read a box's configuration",
     responses=document_problems(401, 403, 404),
 )
@@ -73,7 +72,6 @@ async def get_box_config(box: str, principal: SitesReader, session: ReadSessionD
 
 @router.put(
     "/{box}/config",
-    operation_id="put_box_config",
     summary="Configure a box",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
@@ -96,7 +94,6 @@ async def put_box_config(
 
 @router.delete(
     "/{box}/config",
-    operation_id="delete_box_config",
     summary="Remove a box's configuration",
     responses=document_problems(401, 403, 404),
 )

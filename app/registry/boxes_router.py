@@ -94,7 +94,6 @@ async def _filter(
 
 @router.post(
     "",
-    operation_id="create_box",
     summary="Create a box",
     status_code=201,
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
@@ -115,7 +114,7 @@ async def create_box(
     return BoxCreated.with_password(created.box, created.password)
 
 
-@router.get("", operation_id="list_boxes", summary="List boxes", responses=document_problems(401, 403, 422))
+@router.get("", summary="List boxes", responses=document_problems(401, 403, 422))
 async def list_boxes(
     principal: SitesReader,
     session: ReadSessionDep,
@@ -131,9 +130,7 @@ async def list_boxes(
     return Page(data=[BoxOut.of(row) for row in page], next=following)
 
 
-@router.get(
-    "/{box}", operation_id="get_box", summary="Read a box", responses=document_problems(401, 403, 404)
-)
+@router.get("/{box}", summary="Read a box", responses=document_problems(401, 403, 404))
 async def get_box(
     box: str, principal: SitesReader, session: ReadSessionDep, silence: CurrentSilenceCriterion
 ) -> BoxOut:
@@ -143,7 +140,6 @@ async def get_box(
 
 @router.patch(
     "/{box}",
-    operation_id="update_box",
     summary="Change a box",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
@@ -173,7 +169,6 @@ async def update_box(
 
 @router.delete(
     "/{box}",
-    operation_id="delete_box",
     summary="Delete a box",
     status_code=204,
     responses=document_problems(401, 403, 404, 503),
@@ -197,7 +192,6 @@ async def delete_box(
 
 @router.post(
     "/{box}/credentials",
-    operation_id="rotate_box_credentials",
     summary="Rotate a box's credentials",
     responses=document_problems(401, 403, 404, 503),
 )
@@ -213,7 +207,6 @@ async def rotate_box_credentials(
 
 @router.post(
     "/{box}/credentials/revoke",
-    operation_id="revoke_box_credentials",
     summary="Revoke a box's credentials",
     responses=document_problems(401, 403, 404, 503),
 )

@@ -38,7 +38,6 @@ _CREDENTIALS: Final = (
 
 @router.post(
     "/bulk",
-    operation_id="create_boxes",
     summary="Create many boxes",
     status_code=201,
     response_model=BoxesCreated,
@@ -100,7 +99,6 @@ _SHARE_OF_PUBLISHING: Final = 0.25
 
 @operations.post(
     "/operations",
-    operation_id="change_boxes",
     summary="Change many boxes",
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )

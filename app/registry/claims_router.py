@@ -53,7 +53,6 @@ async def _get(session: AsyncSession, identifier: str, visible: TenantScope, *, 
 
 @router.post(
     "",
-    operation_id="create_claim",
     summary="Create a claim code",
     status_code=201,
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
@@ -67,7 +66,6 @@ async def create_claim(body: ClaimCreate, principal: SitesWriter, session: Write
 
 @anonymous_router.post(
     "/redeem",
-    operation_id="redeem_claim",
     summary="Register a box with a claim code",
     status_code=201,
     responses=document_problems(400, 404, 409, 413, 415, 422, 429, 503),
@@ -92,7 +90,7 @@ async def redeem_claim(
     return BoxCreated.with_password(created.box, created.password)
 
 
-@router.get("", operation_id="list_claims", summary="List claims", responses=document_problems(401, 403, 422))
+@router.get("", summary="List claims", responses=document_problems(401, 403, 422))
 async def list_claims(
     principal: SitesReader,
     session: ReadSessionDep,
@@ -121,7 +119,6 @@ async def list_claims(
 
 @router.get(
     "/{claim_id}",
-    operation_id="get_claim",
     summary="Read a claim",
     responses=document_problems(401, 403, 404),
 )
@@ -132,7 +129,6 @@ async def get_claim(claim_id: str, principal: SitesReader, session: ReadSessionD
 
 @router.patch(
     "/{claim_id}",
-    operation_id="update_claim",
     summary="Change a claim",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
@@ -162,7 +158,6 @@ async def update_claim(
 
 @router.delete(
     "/{claim_id}",
-    operation_id="revoke_claim",
     summary="Revoke a claim",
     status_code=204,
     responses=document_problems(401, 403, 404),

@@ -61,7 +61,6 @@ async def _parent(session: WriteSession, principal: Principal, body: Organisatio
 
 @router.post(
     "",
-    operation_id="create_organisation",
     summary="Create an organisation",
     status_code=201,
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
@@ -96,7 +95,6 @@ async def create_organisation(
 
 @router.get(
     "",
-    operation_id="list_organisations",
     summary="List organisations",
     responses=document_problems(401, 403, 422),
 )
@@ -122,7 +120,6 @@ async def list_organisations(
 
 @router.get(
     "/{organisation_id}",
-    operation_id="get_organisation",
     summary="Read an organisation",
     responses=document_problems(401, 403, 404),
 )
@@ -136,7 +133,6 @@ async def get_organisation(
 
 @router.patch(
     "/{organisation_id}",
-    operation_id="update_organisation",
     summary="Change an organisation",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
@@ -159,7 +155,6 @@ async def update_organisation(
 
 @router.delete(
     "/{organisation_id}",
-    operation_id="delete_organisation",
     summary="Delete an organisation",
     status_code=204,
     responses=document_problems(401, 403, 404, 409),

@@ -62,7 +62,6 @@ async def _get(
 
 @anonymous_router.post(
     "/v1/provision",
-    operation_id="provision_box",
     summary="Register a box with a provisioning key",
     status_code=201,
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
@@ -90,7 +89,6 @@ async def provision_box(
 
 @router.post(
     _KEYS,
-    operation_id="create_provisioning_key",
     summary="Create a provisioning key",
     status_code=201,
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
@@ -115,7 +113,6 @@ async def create_provisioning_key(
 
 @router.get(
     _KEYS,
-    operation_id="list_provisioning_keys",
     summary="List provisioning keys",
     responses=document_problems(401, 403, 422),
 )
@@ -145,7 +142,6 @@ async def list_provisioning_keys(
 
 @router.get(
     f"{_KEYS}/{{key_id}}",
-    operation_id="get_provisioning_key",
     summary="Read a provisioning key",
     responses=document_problems(401, 403, 404),
 )
@@ -158,7 +154,6 @@ async def get_provisioning_key(
 
 @router.patch(
     f"{_KEYS}/{{key_id}}",
-    operation_id="update_provisioning_key",
     summary="Change a provisioning key",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
@@ -185,7 +180,6 @@ async def update_provisioning_key(
 
 @router.delete(
     f"{_KEYS}/{{key_id}}",
-    operation_id="revoke_provisioning_key",
     summary="Revoke a provisioning key",
     status_code=204,
     responses=document_problems(401, 403, 404),

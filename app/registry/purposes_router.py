@@ -34,7 +34,6 @@ _TYPES: Final = Page[CatalogueEventOut](data=[CatalogueEventOut.of(each) for eac
 
 @catalogue.get(
     "/purposes",
-    operation_id="list_purposes",
     summary="List the catalogue of purposes",
     responses=document_problems(401),
 )
@@ -45,7 +44,6 @@ async def list_purposes() -> Page[PurposeOut]:
 
 @catalogue.get(
     "/event-catalogue",
-    operation_id="list_event_catalogue",
     summary="List the catalogue of event types",
     responses=document_problems(401),
 )
@@ -56,7 +54,6 @@ async def list_event_catalogue() -> Page[CatalogueEventOut]:
 
 @router.get(
     "",
-    operation_id="list_site_purposes",
     summary="List a site's purposes",
     responses=document_problems(401, 403, 404),
 )
@@ -73,7 +70,6 @@ async def list_site_purposes(
 
 @router.get(
     "/{purpose}",
-    operation_id="get_site_purpose",
     summary="Read a site's purpose",
     responses=document_problems(401, 403, 404),
 )
@@ -89,7 +85,6 @@ async def get_site_purpose(
 
 @router.put(
     "/{purpose}",
-    operation_id="set_site_purpose",
     summary="Declare a purpose",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
@@ -118,7 +113,6 @@ async def set_site_purpose(
 
 @router.patch(
     "/{purpose}",
-    operation_id="update_site_purpose",
     summary="Change a purpose",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
@@ -144,7 +138,6 @@ async def update_site_purpose(
 
 @router.post(
     "/{purpose}/end",
-    operation_id="end_site_purpose",
     summary="End a purpose",
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
@@ -171,7 +164,6 @@ async def end_site_purpose(
 
 @router.post(
     "/{purpose}/approve",
-    operation_id="approve_site_purpose",
     summary="Approve a sensitive purpose",
     responses=document_problems(401, 403, 404, 409),
 )
@@ -198,7 +190,6 @@ async def approve_site_purpose(
 
 @router.delete(
     "/{purpose}",
-    operation_id="delete_site_purpose",
     summary="End a purpose now",
     status_code=204,
     responses=document_problems(401, 403, 404, 409),

@@ -113,7 +113,6 @@ async def _check_may_set(
 
 @router.get(
     "/quotas",
-    operation_id="get_organisation_quotas",
     summary="Read an organisation's quotas",
     responses=document_problems(401, 403, 404),
 )
@@ -127,7 +126,6 @@ async def get_organisation_quotas(
 
 @router.put(
     "/quotas",
-    operation_id="set_organisation_quotas",
     summary="Set an organisation's quotas",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
@@ -162,7 +160,6 @@ def _to_usage(use: QuotaUsage) -> UseOut:
 
 @router.get(
     "/usage",
-    operation_id="get_organisation_usage",
     summary="Read an organisation's usage of its quotas",
     responses=document_problems(401, 403, 404),
 )

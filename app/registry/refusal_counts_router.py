@@ -126,7 +126,6 @@ async def _parse_query(  # noqa: PLR0917 (one for each parameter)
 
 @router.get(
     "",
-    operation_id="list_refusals",
     summary="List refusals for purpose or content",
     responses=document_problems(401, 403),
 )

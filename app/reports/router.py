@@ -132,7 +132,6 @@ ReportOptionsDependency = Annotated[ReportOptions, Depends(make_async_dependency
 
 @router.get(
     "/sites/{site_id}/reports/day",
-    operation_id="get_site_daily_report",
     summary="Daily report of a site",
     response_class=Response,
     responses=_ANSWERS,
@@ -160,7 +159,6 @@ async def get_site_daily_report(
 
 @router.get(
     "/sites/{site_id}/reports/month",
-    operation_id="get_site_monthly_report",
     summary="Monthly report of a site",
     response_class=Response,
     responses=_ANSWERS,

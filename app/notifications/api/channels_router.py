@@ -83,7 +83,6 @@ async def _record(session: WriteSession, rows: Sequence[Endpoint]) -> None:
 @router.post(
     "",
     status_code=201,
-    operation_id="create_channel",
     summary="Create a channel",
     response_model=ChannelCreated,
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
@@ -123,7 +122,6 @@ async def create_channel(
 
 @router.get(
     "",
-    operation_id="list_channels",
     summary="List channels",
     response_model=Page[ChannelOut],
     responses=document_problems(401, 403, 422, 503),
@@ -154,7 +152,6 @@ async def list_channels(
 
 @router.get(
     "/{channel}",
-    operation_id="get_channel",
     summary="Read a channel",
     response_model=ChannelOut,
     responses=document_problems(401, 403, 404, 503),
@@ -171,7 +168,6 @@ async def get_channel(
 
 @router.patch(
     "/{channel}",
-    operation_id="update_channel",
     summary="Change a channel",
     response_model=ChannelOut,
     responses=document_problems(400, 401, 403, 404, 413, 415, 422, 503),
@@ -205,7 +201,6 @@ async def update_channel(
 @router.delete(
     "/{channel}",
     status_code=204,
-    operation_id="delete_channel",
     summary="Delete a channel",
     responses=document_problems(401, 403, 404, 503),
 )

@@ -108,7 +108,6 @@ async def _page(
 
 @router.get(
     "/deliveries",
-    operation_id="list_all_deliveries",
     summary="List deliveries of all endpoints",
     responses=document_problems(401, 403, 422),
 )
@@ -128,7 +127,6 @@ async def list_all_deliveries(
 
 @router.get(
     "/deliveries/{delivery}",
-    operation_id="get_delivery",
     summary="Read a delivery",
     responses=document_problems(401, 403, 404),
 )
@@ -144,7 +142,6 @@ async def get_delivery(delivery: str, principal: Reader, session: ReadSessionDep
 @router.post(
     "/deliveries/{delivery}/replay",
     status_code=202,
-    operation_id="replay_delivery",
     summary="Send a delivery again",
     responses=document_problems(401, 403, 404, 429),
 )

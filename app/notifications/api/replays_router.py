@@ -33,7 +33,6 @@ async def _present_replays(session: AsyncSession, rows: Sequence[Replay]) -> lis
 
 @router.get(
     "/replays/{replay}",
-    operation_id="get_replay",
     summary="Read a replay",
     responses=document_problems(401, 403, 404),
 )
@@ -46,7 +45,6 @@ async def get_replay(replay: str, principal: Reader, session: ReadSessionDep) ->
 @router.delete(
     "/replays/{replay}",
     status_code=204,
-    operation_id="cancel_replay",
     summary="Cancel a replay",
     responses=document_problems(401, 403, 404, 409),
 )

@@ -49,7 +49,6 @@ router = APIRouter(prefix="/v1", tags=["Webhooks"], route_class=StrictRoute)
 @router.post(
     "/webhooks",
     status_code=201,
-    operation_id="create_webhook",
     summary="Register an endpoint",
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
@@ -86,7 +85,6 @@ async def create_webhook(
 
 @router.get(
     "/webhooks",
-    operation_id="list_webhooks",
     summary="List endpoints",
     responses=document_problems(401, 403, 422),
 )
@@ -110,7 +108,6 @@ async def list_webhooks(
 
 @router.get(
     "/webhooks/{webhook}",
-    operation_id="get_webhook",
     summary="Read an endpoint",
     responses=document_problems(401, 403, 404),
 )
@@ -124,7 +121,6 @@ async def get_webhook(
 
 @router.patch(
     "/webhooks/{webhook}",
-    operation_id="update_webhook",
     summary="Change an endpoint",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422, 503),
 )
@@ -162,7 +158,6 @@ async def update_webhook(
 @router.delete(
     "/webhooks/{webhook}",
     status_code=204,
-    operation_id="delete_webhook",
     summary="Delete an endpoint",
     responses=document_problems(401, 403, 404),
 )

@@ -52,7 +52,6 @@ _ALL: Final = Page[EventTypeOut](
 
 @router.get(
     "/event-types",
-    operation_id="list_event_types",
     summary="List event types",
     responses=document_problems(401, 403),
 )

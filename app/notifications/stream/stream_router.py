@@ -165,7 +165,6 @@ class _KeyCheck:
 
 @router.get(
     "/events/stream",
-    operation_id="stream_events",
     summary="Stream events",
     # FastAPI treats a route with EventSourceResponse as a generator: its errors would come after the
     # response's headers, and its keep-alive has neither a token nor a configurable interval.

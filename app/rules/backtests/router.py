@@ -48,7 +48,6 @@ async def _poll(database: Database, backtest_id: UUID, visible: TenantScope, wai
 @router.post(
     "/backtest",
     summary="Try a rule on stored samples",
-    operation_id="create_backtest",
     dependencies=_SEES_VALUES,
     responses={
         202: {"model": BacktestResult, "description": "Not finished yet: read it again under its `id`"},
@@ -87,7 +86,6 @@ async def create_backtest(
 @router.get(
     "/backtests",
     summary="List back-tests",
-    operation_id="list_backtests",
     responses=document_problems(401, 403, 422),
 )
 async def list_backtests(
@@ -110,7 +108,6 @@ async def list_backtests(
 @router.get(
     "/backtests/{backtest_id}",
     summary="Read a back-test",
-    operation_id="get_backtest",
     dependencies=_SEES_VALUES,
     responses=document_problems(401, 403, 404),
 )
@@ -129,7 +126,6 @@ async def get_backtest(principal: Reader, session: ReadSessionDep, backtest_id: 
     "/backtests/{backtest_id}",
     status_code=204,
     summary="Cancel a back-test",
-    operation_id="cancel_backtest",
     responses=document_problems(401, 403, 404, 409),
 )
 async def cancel_backtest(principal: Writer, database: DatabaseDependency, backtest_id: str) -> None:

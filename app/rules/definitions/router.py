@@ -57,7 +57,6 @@ def _preset(preset_id: str | None) -> str | None:
     "",
     status_code=201,
     summary="Create a rule",
-    operation_id="create_rule",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def create_rule(
@@ -87,7 +86,6 @@ async def create_rule(
 @router.get(
     "",
     summary="List rules",
-    operation_id="list_rules",
     responses=document_problems(401, 403, 404, 422),
 )
 async def list_rules(
@@ -130,7 +128,6 @@ async def list_rules(
 @router.get(
     "/{rule_id}",
     summary="Read a rule",
-    operation_id="get_rule",
     responses=document_problems(401, 403, 404),
 )
 async def get_rule(principal: Reader, session: ReadSessionDep, rule_id: str) -> RuleOut:
@@ -141,7 +138,6 @@ async def get_rule(principal: Reader, session: ReadSessionDep, rule_id: str) -> 
 @router.patch(
     "/{rule_id}",
     summary="Change a rule",
-    operation_id="update_rule",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
 async def update_rule(
@@ -196,7 +192,6 @@ async def _commit_change(
 @router.post(
     "/{rule_id}/dry-run",
     summary="Start a dry run",
-    operation_id="dry_run_rule",
     responses=document_problems(401, 403, 404),
 )
 async def dry_run_rule(
@@ -209,7 +204,6 @@ async def dry_run_rule(
 @router.post(
     "/{rule_id}/go-live",
     summary="End a dry run",
-    operation_id="go_live_rule",
     responses=document_problems(401, 403, 404),
 )
 async def go_live_rule(
@@ -222,7 +216,6 @@ async def go_live_rule(
 @router.get(
     "/{rule_id}/versions",
     summary="List the versions of a rule",
-    operation_id="list_rule_versions",
     responses=document_problems(401, 403, 404, 422),
 )
 async def list_rule_versions(
@@ -245,7 +238,6 @@ async def list_rule_versions(
 @router.get(
     "/{rule_id}/versions/{version}",
     summary="Read a version of a rule",
-    operation_id="get_rule_version",
     responses=document_problems(401, 403, 404),
 )
 async def get_rule_version(
@@ -259,7 +251,6 @@ async def get_rule_version(
 @router.post(
     "/{rule_id}/versions/{version}/restore",
     summary="Restore a version of a rule",
-    operation_id="restore_rule_version",
     responses=document_problems(401, 403, 404, 422),
 )
 async def restore_rule_version(
@@ -288,7 +279,6 @@ async def restore_rule_version(
     "/{rule_id}",
     status_code=204,
     summary="Delete a rule",
-    operation_id="delete_rule",
     responses=document_problems(401, 403, 404),
 )
 async def delete_rule(

@@ -36,7 +36,6 @@ def _site_kind(kind: str | None) -> str | None:
 @router.get(
     "",
     summary="List presets of rules",
-    operation_id="list_rule_presets",
     responses=document_problems(401, 403, 422),
 )
 async def list_rule_presets(
@@ -71,7 +70,6 @@ async def list_rule_presets(
 @router.get(
     "/{preset_id}",
     summary="Read a preset",
-    operation_id="get_rule_preset",
     responses=document_problems(401, 403, 404, 422),
 )
 async def get_rule_preset(_: Reader, preset_id: str, language: LanguageQuery = _ENGLISH) -> PresetOut:
@@ -83,7 +81,6 @@ async def get_rule_preset(_: Reader, preset_id: str, language: LanguageQuery = _
     "/{preset_id}/apply",
     status_code=201,
     summary="Apply a preset to a site",
-    operation_id="apply_rule_preset",
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def apply_rule_preset(

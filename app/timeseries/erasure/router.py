@@ -22,7 +22,6 @@ _PageRequestDep = Annotated[PageRequest, Depends(service.ERASURES.page_request)]
 
 @router.post(
     "/boxes/{box}/erasures",
-    operation_id="create_box_erasure",
     summary="Erase data of a box",
     tags=["Boxes"],
     status_code=202,
@@ -41,7 +40,6 @@ async def create_box_erasure(
 
 @router.get(
     "/boxes/{box}/erasures",
-    operation_id="list_box_erasures",
     summary="List erasures of a box",
     tags=["Boxes"],
     responses=document_problems(401, 403, 404, 422),
@@ -55,7 +53,6 @@ async def list_box_erasures(
 
 @router.get(
     "/boxes/{box}/erasures/{erasure_id}",
-    operation_id="get_box_erasure",
     summary="Read an erasure of a box",
     tags=["Boxes"],
     responses=document_problems(401, 403, 404),
@@ -69,7 +66,6 @@ async def get_box_erasure(
 
 @router.post(
     "/sites/{site_id}/erasures",
-    operation_id="create_site_erasure",
     summary="Erase data of a site's boxes",
     tags=["Sites"],
     status_code=202,
@@ -86,7 +82,6 @@ async def create_site_erasure(
 
 @router.get(
     "/sites/{site_id}/erasures",
-    operation_id="list_site_erasures",
     summary="List erasures at a site",
     tags=["Sites"],
     responses=document_problems(401, 403, 404, 422),
@@ -100,7 +95,6 @@ async def list_site_erasures(
 
 @router.get(
     "/sites/{site_id}/erasures/{erasure_id}",
-    operation_id="get_site_erasure",
     summary="Read an erasure at a site",
     tags=["Sites"],
     responses=document_problems(401, 403, 404),

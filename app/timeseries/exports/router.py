@@ -149,7 +149,6 @@ async def _acquire_slot(
 
 @router.get(
     "/readings/export",
-    operation_id="export_readings",
     summary="Export readings as a file",
     response_class=StreamingResponse,
     responses={
@@ -261,7 +260,6 @@ def _file_name(query: ExportQuery, number: int, format_: str) -> str:
 
 @router.get(
     "/readings/export/parts",
-    operation_id="list_export_parts",
     summary="List the parts of an export",
     responses=document_problems(401, 403, 404, 422, 429, 503),
 )

@@ -29,7 +29,6 @@ _Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
     "",
     status_code=201,
     summary="Define a correction",
-    operation_id="create_correction",
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def create_correction(
@@ -49,7 +48,6 @@ async def create_correction(
 @router.get(
     "",
     summary="List a box's corrections",
-    operation_id="list_corrections",
     responses=document_problems(401, 403, 404, 422),
 )
 async def list_corrections(
@@ -70,7 +68,6 @@ async def list_corrections(
 @router.get(
     "/{correction_id}",
     summary="Read a correction",
-    operation_id="get_correction",
     responses=document_problems(401, 403, 404),
 )
 async def get_correction(
@@ -85,7 +82,6 @@ async def get_correction(
 @router.patch(
     "/{correction_id}",
     summary="End a correction",
-    operation_id="update_correction",
     responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
 )
 async def update_correction(
@@ -122,7 +118,6 @@ async def update_correction(
     "/{correction_id}",
     status_code=204,
     summary="Delete a correction",
-    operation_id="delete_correction",
     responses=document_problems(401, 403, 404),
 )
 async def delete_correction(

@@ -41,7 +41,6 @@ async def _shown(session: AsyncSession, site: Site) -> RetentionOut:
 
 @router.get(
     "",
-    operation_id="get_site_retention",
     summary="Read a site's retention",
     responses=document_problems(401, 403, 404),
 )
@@ -52,7 +51,6 @@ async def get_site_retention(site_id: str, principal: SitesReader, session: Read
 
 @router.put(
     "",
-    operation_id="set_site_retention",
     summary="Set a site's retention",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )
@@ -89,7 +87,6 @@ async def set_site_retention(
 
 @router.get(
     "/preview",
-    operation_id="get_site_retention_preview",
     summary="Preview removal by a site's settings",
     responses=document_problems(401, 403, 404),
 )
@@ -103,7 +100,6 @@ async def get_site_retention_preview(
 
 @router.post(
     "/preview",
-    operation_id="preview_site_retention",
     summary="Preview removal by other settings",
     responses=document_problems(400, 401, 403, 404, 413, 415, 422),
 )

@@ -112,7 +112,6 @@ async def _progress(session: AsyncSession) -> RollUpsOut:
 
 @router.get(
     "",
-    operation_id="get_roll_ups",
     summary="Read the progress of roll-ups",
     responses=document_problems(401, 403),
 )
@@ -126,7 +125,6 @@ async def get_roll_ups(
 
 @router.post(
     "/backfill",
-    operation_id="create_roll_up_backfill",
     summary="Rebuild roll-ups",
     status_code=202,
     responses=document_problems(401, 403, 404, 422),

@@ -64,7 +64,6 @@ def _page(rows: Sequence[Row[Event, str, UUID]], page_request: PageRequest) -> P
 
 @router.get(
     "/boxes/{box}/events",
-    operation_id="list_box_events",
     summary="List events of a box",
     responses=document_problems(401, 403, 404, 422),
 )
@@ -89,7 +88,6 @@ async def list_box_events(
 
 @router.get(
     "/events",
-    operation_id="list_events",
     summary="List events of all boxes",
     responses=document_problems(401, 403, 422),
 )

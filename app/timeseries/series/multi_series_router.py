@@ -55,7 +55,6 @@ MetricsParameter = Annotated[
 
 @router.get(
     "",
-    operation_id="list_readings",
     summary="Read series of several boxes and metrics",
     response_model=SeriesPage,
     responses=document_problems(401, 403, 404, 422),
@@ -97,7 +96,6 @@ async def list_readings(
 
 @router.get(
     "/comparison",
-    operation_id="get_readings_comparison",
     summary="Compare a period with an earlier one",
     response_model=ComparisonsOut,
     responses=document_problems(401, 403, 404, 422),

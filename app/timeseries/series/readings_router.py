@@ -47,7 +47,6 @@ _BUCKETS: Final = "buckets"
 
 @router.get(
     "/boxes/{box}/latest",
-    operation_id="get_box_latest",
     summary="Read the latest values of a box",
     response_model=Latest,
     responses=document_problems(401, 403, 404),
@@ -60,7 +59,6 @@ async def get_box_latest(box: str, principal: Reader, session: ReadSessionDep) -
 
 @router.get(
     "/sites/{site_id}/latest",
-    operation_id="list_site_latest",
     summary="List the latest values of a site's boxes",
     response_model=Page[Latest],
     responses=document_problems(401, 403, 404, 422),
@@ -85,7 +83,6 @@ async def list_site_latest(
 
 @router.get(
     "/boxes/{box}/readings",
-    operation_id="get_box_readings",
     summary="Read a series of a box",
     response_model=Readings | BucketedReadings,
     responses=document_problems(401, 403, 404, 422),

@@ -42,7 +42,6 @@ class IngestTotals(BaseModel):
 
 @router.get(
     "",
-    operation_id="list_ingest_totals",
     summary="Count ingested samples by day",
     responses=document_problems(401, 403, 422),
 )

@@ -111,7 +111,7 @@ class StrictRoute(APIRoute):
         """The scopes without which a change responds with 204 instead of the resource."""
         if "GET" in (self.methods or ()) or not self.param_convertors or not _shows(self.response_model):
             return ()
-        if (self.operation_id or "").startswith("create_"):
+        if self.name.startswith("create_"):
             return ()
         return tuple(derive_read_scope(each.scope) for each in self.requirements)
 
