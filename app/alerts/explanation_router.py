@@ -14,7 +14,6 @@ from app.alerts.schemas import TimelineOut
 from app.notifications.api.delivery_queries import find_last_attempts, list_alert_deliveries
 from app.notifications.api.delivery_schemas import LISTED_ATTEMPTS, DeliveryOut
 from app.platform.http.contract.dependencies import ReadSessionDep
-from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, require_scope
@@ -25,11 +24,7 @@ router = APIRouter(prefix="/v1/alerts", tags=["Alerts"], route_class=StrictRoute
 _Reader = Annotated[Principal, Depends(require_scope("alerts:read"))]
 
 
-@router.get(
-    "/{alert_id}/explanation",
-    summary="Explain an alert",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/{alert_id}/explanation", summary="Explain an alert")
 async def get_alert_explanation(
     principal: _Reader, session: ReadSessionDep, presenter: Presenter, alert_id: str
 ) -> ExplanationOut:

@@ -22,7 +22,6 @@ from app.notifications.api.failing_endpoint_queries import (
     list_failing_endpoints,
 )
 from app.platform.http.contract.dependencies import ReadSessionDep
-from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, require_scope
@@ -35,11 +34,7 @@ _Reader = Annotated[Principal, Depends(require_scope("alerts:read"))]
 _LISTED: Final = TypeAdapter(list[FailingEndpoint])
 
 
-@router.get(
-    "",
-    summary="Read current problems",
-    responses=document_problems(401, 403, 422),
-)
+@router.get("", summary="Read current problems")
 async def get_overview(
     *,
     principal: _Reader,

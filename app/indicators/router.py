@@ -153,12 +153,7 @@ async def _parse_options(
 OptionsDependency = Annotated[RequestedOptions, Depends(_parse_options)]
 
 
-@router.get(
-    "/indices",
-    summary="List index methods",
-    responses=document_problems(401),
-    dependencies=[Depends(current_principal)],
-)
+@router.get("/indices", summary="List index methods", dependencies=[Depends(current_principal)])
 async def list_indices() -> Page[MethodOut]:
     """List all methods that Vigie computes, each with its source and its coverage rule."""
     return _METHODS
@@ -168,7 +163,7 @@ async def list_indices() -> Page[MethodOut]:
     "/sites/{site_id}/indices",
     summary="Read current indices of a site",
     response_model=IndicesOut,
-    responses=document_problems(401, 403, 404, 422),
+    responses=document_problems(403),
 )
 async def get_site_indices(
     site_id: str,
@@ -225,7 +220,7 @@ async def get_site_indices(
     "/sites/{site_id}/indices/history",
     summary="History of an index",
     response_model=IndexHistoryOut,
-    responses=document_problems(401, 403, 404, 422),
+    responses=document_problems(403),
 )
 async def list_site_index_history(
     site_id: str,

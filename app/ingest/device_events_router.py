@@ -119,7 +119,7 @@ async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) ->
     "/v1/events",
     summary="Send events of a box",
     response_model=TelemetryOutcome,
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422, 503),
+    responses=document_problems(403, 404),
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}}}},
 )
 async def post_events(

@@ -132,7 +132,7 @@ async def _replay(request: Request, identifier: UUID, principal: Principal) -> R
     "/{entry_id}/replay",
     summary="Replay a quarantine entry",
     response_model=ReplayOutcome,
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+    responses=document_problems(400, 415),
 )
 async def replay_quarantine_entry(entry_id: str, request: Request, principal: Replayer) -> JSONResponse:
     """Store an entry as if it were received now, after the cause of its refusal was fixed.
@@ -157,11 +157,7 @@ async def replay_quarantine_entry(entry_id: str, request: Request, principal: Re
     return JSONResponse(outcome)
 
 
-@router.post(
-    "/replay",
-    summary="Replay several quarantine entries",
-    responses=document_problems(400, 401, 403, 413, 415, 422, 503),
-)
+@router.post("/replay", summary="Replay several quarantine entries")
 async def replay_quarantine(
     body: ReplayWanted,
     request: Request,

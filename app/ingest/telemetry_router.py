@@ -149,7 +149,7 @@ async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) ->
     "/v1/telemetry",
     summary="Send samples of a box",
     response_model=TelemetryOutcome,
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
+    responses=document_problems(403, 404),
     openapi_extra={"parameters": [_GZIP_HEADER], "requestBody": {"required": True, "content": _BODIES}},
 )
 async def post_telemetry(

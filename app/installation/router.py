@@ -93,11 +93,7 @@ def _public_url(installation: InstallationSettings, row: StoredSetting | None) -
     )
 
 
-@router.get(
-    "/mail",
-    summary="Read the mail server settings",
-    responses=document_problems(401, 403),
-)
+@router.get("/mail", summary="Read the mail server settings")
 async def get_mail_settings(
     principal: AdminReader,  # noqa: ARG001 (who may)
     session: ReadSessionDep,
@@ -107,11 +103,7 @@ async def get_mail_settings(
     return _mail(installation, await find_setting(session, MAIL))
 
 
-@router.put(
-    "/mail",
-    summary="Set the mail server settings",
-    responses=document_problems(400, 401, 403, 409, 413, 415, 422, 503),
-)
+@router.put("/mail", summary="Set the mail server settings", responses=document_problems(409))
 async def set_mail_settings(
     *,
     body: MailSet,
@@ -142,7 +134,7 @@ async def set_mail_settings(
     "/mail",
     status_code=204,
     summary="Delete the mail server settings",
-    responses=document_problems(401, 403, 409),
+    responses=document_problems(409),
 )
 async def delete_mail_settings(
     principal: AdminWriter,  # noqa: ARG001 (who may)
@@ -160,11 +152,7 @@ async def delete_mail_settings(
     await installation.refresh(database)
 
 
-@router.post(
-    "/mail/test",
-    summary="Send a test mail",
-    responses=document_problems(400, 401, 403, 409, 413, 415, 422, 429),
-)
+@router.post("/mail/test", summary="Send a test mail")
 async def test_mail_settings(
     body: MailTest,
     principal: AdminWriter,  # noqa: ARG001 (who may)
@@ -206,11 +194,7 @@ async def test_mail_settings(
     )
 
 
-@router.get(
-    "/public-url",
-    summary="Read the public URL",
-    responses=document_problems(401, 403),
-)
+@router.get("/public-url", summary="Read the public URL")
 async def get_public_url(
     principal: AdminReader,  # noqa: ARG001 (who may)
     session: ReadSessionDep,
@@ -220,11 +204,7 @@ async def get_public_url(
     return _public_url(installation, await find_setting(session, PUBLIC_URL))
 
 
-@router.put(
-    "/public-url",
-    summary="Set the public URL",
-    responses=document_problems(400, 401, 403, 409, 413, 415, 422),
-)
+@router.put("/public-url", summary="Set the public URL", responses=document_problems(409))
 async def set_public_url(
     *,
     body: PublicUrlSet,
@@ -252,7 +232,7 @@ async def set_public_url(
     "/public-url",
     status_code=204,
     summary="Delete the public URL",
-    responses=document_problems(401, 403, 409),
+    responses=document_problems(409),
 )
 async def delete_public_url(
     principal: AdminWriter,  # noqa: ARG001 (who may)

@@ -47,12 +47,7 @@ async def _get(
     return row
 
 
-@router.post(
-    "",
-    summary="Invite a person",
-    status_code=201,
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
-)
+@router.post("", summary="Invite a person", status_code=201, responses=document_problems(404))
 async def create_invitation(
     body: InvitationCreate,
     principal: MembersWriter,
@@ -78,7 +73,7 @@ async def create_invitation(
     "/accept",
     summary="Accept an invitation",
     status_code=201,
-    responses=document_problems(400, 401, 403, 409, 413, 415, 422, 429, 503),
+    responses=document_problems(401, 403, 409),
 )
 async def accept_invitation(
     body: InvitationAccept,
@@ -106,11 +101,7 @@ async def accept_invitation(
     )
 
 
-@router.get(
-    "",
-    summary="List invitations",
-    responses=document_problems(401, 403, 422, 503),
-)
+@router.get("", summary="List invitations")
 async def list_invitations(
     principal: MembersReader,
     session: WriteSessionDep,
@@ -130,11 +121,7 @@ async def list_invitations(
     return Page(data=[InvitationOut.of(row, now) for row in page], next=following)
 
 
-@router.get(
-    "/{invitation_id}",
-    summary="Read an invitation",
-    responses=document_problems(401, 403, 404, 503),
-)
+@router.get("/{invitation_id}", summary="Read an invitation")
 async def get_invitation(
     invitation_id: str, principal: MembersReader, session: WriteSessionDep
 ) -> InvitationOut:
@@ -148,7 +135,7 @@ async def get_invitation(
     "/{invitation_id}",
     summary="Revoke an invitation",
     status_code=204,
-    responses=document_problems(401, 403, 404, 409),
+    responses=document_problems(409),
 )
 async def revoke_invitation(
     invitation_id: str, principal: MembersWriter, session: WriteSessionDep, matching: PreconditionDep

@@ -55,7 +55,7 @@ async def get_oidc(provider: _Provider, people: PeopleDependency) -> OidcOut:
     summary="Sign in through the provider",
     status_code=302,
     response_class=RedirectResponse,
-    responses=document_problems(404, 422, 503),
+    responses=document_problems(404),
 )
 async def start_oidc(
     provider: _Provider,
@@ -77,7 +77,7 @@ async def start_oidc(
 @anonymous_router.post(
     "/start",
     summary="Accept an invitation through the provider",
-    responses=document_problems(400, 401, 404, 413, 415, 422, 503),
+    responses=document_problems(401, 404),
 )
 async def confirm_oidc(
     body: OidcStart, response: Response, provider: _Provider, people: PeopleDependency

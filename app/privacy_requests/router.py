@@ -45,12 +45,7 @@ _Reader = Annotated[Principal, Depends(require_scope("rights:read", whole=True))
 _Writer = Annotated[Principal, Depends(require_scope("rights:write", whole=True))]
 
 
-@anonymous_router.post(
-    "",
-    summary="Use a right",
-    status_code=201,
-    responses=document_problems(400, 404, 413, 415, 422, 429),
-)
+@anonymous_router.post("", summary="Use a right", status_code=201, responses=document_problems(404))
 async def create_rights_request(
     body: RightsRequestCreate,
     request: Request,
@@ -69,7 +64,7 @@ async def create_rights_request(
 @anonymous_router.post(
     "/status",
     summary="Read the status of your request",
-    responses=document_problems(400, 404, 413, 415, 422, 429),
+    responses=document_problems(404),
 )
 async def get_rights_request_status(
     body: RightsAsk, request: Request, database: DatabaseDependency, settings: RightsSettingsDependency
@@ -79,11 +74,7 @@ async def get_rights_request_status(
     return await public_requests.read_request_status(database, body, settings, host=host)
 
 
-@anonymous_router.post(
-    "/withdraw",
-    summary="Withdraw a request",
-    responses=document_problems(400, 404, 409, 413, 415, 422, 429),
-)
+@anonymous_router.post("/withdraw", summary="Withdraw a request", responses=document_problems(404, 409))
 async def withdraw_rights_request(
     body: RightsAsk, request: Request, database: DatabaseDependency, settings: RightsSettingsDependency
 ) -> RightsStatus:
@@ -105,11 +96,7 @@ async def _get(session: AsyncSession, identifier: str, principal: Principal) -> 
     )
 
 
-@router.get(
-    "",
-    summary="List requests",
-    responses=document_problems(401, 403, 422, 503),
-)
+@router.get("", summary="List requests")
 async def list_rights_requests(
     principal: _Reader,
     session: WriteSessionDep,
@@ -138,11 +125,7 @@ async def list_rights_requests(
     return Page(data=[RightsRequestOut.of(row, now) for row in page], next=following)
 
 
-@router.get(
-    "/{request_id}",
-    summary="Read a request",
-    responses=document_problems(401, 403, 404, 503),
-)
+@router.get("/{request_id}", summary="Read a request")
 async def get_rights_request(
     request_id: str, principal: _Reader, session: WriteSessionDep
 ) -> RightsRequestOut:
@@ -152,11 +135,7 @@ async def get_rights_request(
     return RightsRequestOut.of(row, datetime.now(UTC))
 
 
-@router.get(
-    "/{request_id}/findings",
-    summary="Count the data that a request is about",
-    responses=document_problems(401, 403, 404, 422, 503),
-)
+@router.get("/{request_id}/findings", summary="Count the data that a request is about")
 async def get_rights_request_findings(
     request_id: str, principal: _Reader, session: WriteSessionDep
 ) -> RightsFindings:
@@ -169,11 +148,7 @@ async def get_rights_request_findings(
     return await service.count_findings(session, row, datetime.now(UTC))
 
 
-@router.patch(
-    "/{request_id}",
-    summary="Change a request",
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
-)
+@router.patch("/{request_id}", summary="Change a request", responses=document_problems(409))
 async def update_rights_request(
     request_id: str,
     body: RightsRequestChange,
@@ -196,11 +171,7 @@ async def update_rights_request(
     return RightsRequestOut.of(row, now)
 
 
-@router.post(
-    "/{request_id}/extend",
-    summary="Extend the deadline of a request",
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
-)
+@router.post("/{request_id}/extend", summary="Extend the deadline of a request")
 async def extend_rights_request(
     request_id: str,
     body: RightsExtension,
@@ -220,11 +191,7 @@ async def extend_rights_request(
     return RightsRequestOut.of(row, now)
 
 
-@router.post(
-    "/{request_id}/answer",
-    summary="Answer a request",
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
-)
+@router.post("/{request_id}/answer", summary="Answer a request")
 async def answer_rights_request(
     request_id: str,
     body: RightsAnswer,
@@ -248,7 +215,7 @@ async def answer_rights_request(
     "/{request_id}",
     summary="Delete a request",
     status_code=204,
-    responses=document_problems(401, 403, 404, 409),
+    responses=document_problems(409),
 )
 async def delete_rights_request(
     request_id: str, principal: _Writer, session: WriteSessionDep, matching: PreconditionDep

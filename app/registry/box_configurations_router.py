@@ -11,7 +11,6 @@ from app.platform.db.database import Database
 from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.etags import IfMatchPrecondition, PreconditionDep, ResourceModel
 from app.platform.http.contract.fields import RequestBody
-from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.application_resources import get_resource
 from app.registry import box_configurations, box_repository
@@ -59,22 +58,14 @@ class ConfigOut(ResourceModel):
         )
 
 
-@router.get(
-    "/{box}/config",
-    summary="Read a box's configuration",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/{box}/config", summary="Read a box's configuration")
 async def get_box_config(box: str, principal: SitesReader, session: ReadSessionDep) -> ConfigOut:
     """Read the desired configuration, and the one that the box last reported."""
     found = await box_repository.get_box(session, box, principal.visible())
     return ConfigOut.of(await box_configurations.read_box_config(session, found.key))
 
 
-@router.put(
-    "/{box}/config",
-    summary="Configure a box",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.put("/{box}/config", summary="Configure a box")
 async def put_box_config(
     *,
     box: str,
@@ -92,11 +83,7 @@ async def put_box_config(
     return await _change(request, database, principal, box, body.config, matching=matching)
 
 
-@router.delete(
-    "/{box}/config",
-    summary="Remove a box's configuration",
-    responses=document_problems(401, 403, 404),
-)
+@router.delete("/{box}/config", summary="Remove a box's configuration")
 async def delete_box_config(
     box: str,
     request: Request,

@@ -92,12 +92,7 @@ async def _filter(
     )
 
 
-@router.post(
-    "",
-    summary="Create a box",
-    status_code=201,
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
-)
+@router.post("", summary="Create a box", status_code=201, responses=document_problems(404))
 async def create_box(
     body: BoxCreate,
     request: Request,
@@ -114,7 +109,7 @@ async def create_box(
     return BoxCreated.with_password(created.box, created.password)
 
 
-@router.get("", summary="List boxes", responses=document_problems(401, 403, 422))
+@router.get("", summary="List boxes")
 async def list_boxes(
     principal: SitesReader,
     session: ReadSessionDep,
@@ -130,7 +125,7 @@ async def list_boxes(
     return Page(data=[BoxOut.of(row) for row in page], next=following)
 
 
-@router.get("/{box}", summary="Read a box", responses=document_problems(401, 403, 404))
+@router.get("/{box}", summary="Read a box")
 async def get_box(
     box: str, principal: SitesReader, session: ReadSessionDep, silence: CurrentSilenceCriterion
 ) -> BoxOut:
@@ -138,11 +133,7 @@ async def get_box(
     return BoxOut.of(await box_repository.get_box_row(session, box, principal.visible(), silence))
 
 
-@router.patch(
-    "/{box}",
-    summary="Change a box",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.patch("/{box}", summary="Change a box")
 async def update_box(
     *,
     box: str,
@@ -167,12 +158,7 @@ async def update_box(
     return BoxOut.of(await box_repository.get_box_row(session, box, principal.visible(), silence))
 
 
-@router.delete(
-    "/{box}",
-    summary="Delete a box",
-    status_code=204,
-    responses=document_problems(401, 403, 404, 503),
-)
+@router.delete("/{box}", summary="Delete a box", status_code=204)
 async def delete_box(
     *,
     box: str,
@@ -190,11 +176,7 @@ async def delete_box(
     await sync_broker_accounts(request, database)
 
 
-@router.post(
-    "/{box}/credentials",
-    summary="Rotate a box's credentials",
-    responses=document_problems(401, 403, 404, 503),
-)
+@router.post("/{box}/credentials", summary="Rotate a box's credentials")
 async def rotate_box_credentials(
     box: str, request: Request, principal: BoxesWriter, database: DatabaseDependency
 ) -> CredentialsOut:
@@ -205,11 +187,7 @@ async def rotate_box_credentials(
     return CredentialsOut(credentials=Credentials(username=created.box.id, password=created.password))
 
 
-@router.post(
-    "/{box}/credentials/revoke",
-    summary="Revoke a box's credentials",
-    responses=document_problems(401, 403, 404, 503),
-)
+@router.post("/{box}/credentials/revoke", summary="Revoke a box's credentials")
 async def revoke_box_credentials(
     box: str,
     request: Request,

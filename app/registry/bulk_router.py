@@ -42,7 +42,7 @@ _CREDENTIALS: Final = (
     status_code=201,
     response_model=BoxesCreated,
     responses={
-        **document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
+        **document_problems(404),
         201: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _CREDENTIALS}}},
     },
     openapi_extra={
@@ -97,11 +97,7 @@ _SHARE_OF_SLICES: Final = 0.5
 _SHARE_OF_PUBLISHING: Final = 0.25
 
 
-@operations.post(
-    "/operations",
-    summary="Change many boxes",
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
-)
+@operations.post("/operations", summary="Change many boxes", responses=document_problems(404))
 async def change_boxes(
     *,
     body: BoxesOperation,

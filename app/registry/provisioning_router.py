@@ -64,7 +64,7 @@ async def _get(
     "/v1/provision",
     summary="Register a box with a provisioning key",
     status_code=201,
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    responses=document_problems(403, 404, 409),
 )
 async def provision_box(
     *,
@@ -87,12 +87,7 @@ async def provision_box(
     return BoxCreated.with_password(created.box, created.password)
 
 
-@router.post(
-    _KEYS,
-    summary="Create a provisioning key",
-    status_code=201,
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.post(_KEYS, summary="Create a provisioning key", status_code=201, responses=document_problems(404))
 async def create_provisioning_key(
     body: ProvisioningKeyCreate,
     principal: OrganisationsWriter,
@@ -111,11 +106,7 @@ async def create_provisioning_key(
     return ProvisioningKeyCreated.of(row, key=key)
 
 
-@router.get(
-    _KEYS,
-    summary="List provisioning keys",
-    responses=document_problems(401, 403, 422),
-)
+@router.get(_KEYS, summary="List provisioning keys")
 async def list_provisioning_keys(
     principal: OrganisationsReader,
     session: ReadSessionDep,
@@ -140,11 +131,7 @@ async def list_provisioning_keys(
     return Page(data=[ProvisioningKeyOut.of(row) for row in page], next=following)
 
 
-@router.get(
-    f"{_KEYS}/{{key_id}}",
-    summary="Read a provisioning key",
-    responses=document_problems(401, 403, 404),
-)
+@router.get(f"{_KEYS}/{{key_id}}", summary="Read a provisioning key")
 async def get_provisioning_key(
     key_id: str, principal: OrganisationsReader, session: ReadSessionDep
 ) -> ProvisioningKeyOut:
@@ -152,11 +139,7 @@ async def get_provisioning_key(
     return ProvisioningKeyOut.of(await _get(session, key_id, principal.visible()))
 
 
-@router.patch(
-    f"{_KEYS}/{{key_id}}",
-    summary="Change a provisioning key",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.patch(f"{_KEYS}/{{key_id}}", summary="Change a provisioning key")
 async def update_provisioning_key(
     key_id: str,
     body: ProvisioningKeyChange,
@@ -178,12 +161,7 @@ async def update_provisioning_key(
     return ProvisioningKeyOut.of(row)
 
 
-@router.delete(
-    f"{_KEYS}/{{key_id}}",
-    summary="Revoke a provisioning key",
-    status_code=204,
-    responses=document_problems(401, 403, 404),
-)
+@router.delete(f"{_KEYS}/{{key_id}}", summary="Revoke a provisioning key", status_code=204)
 async def revoke_provisioning_key(
     key_id: str, principal: OrganisationsWriter, session: WriteSessionDep, matching: PreconditionDep
 ) -> None:

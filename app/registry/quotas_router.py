@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep, ResourceModel
 from app.platform.http.contract.fields import RequestBody
-from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ForbiddenError, InvalidError
@@ -111,11 +110,7 @@ async def _check_may_set(
             raise InvalidError(detail, code="quota_above_own").at(f"body.{quota}")
 
 
-@router.get(
-    "/quotas",
-    summary="Read an organisation's quotas",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/quotas", summary="Read an organisation's quotas")
 async def get_organisation_quotas(
     organisation_id: str, principal: OrganisationsReader, session: ReadSessionDep
 ) -> QuotasOut:
@@ -124,11 +119,7 @@ async def get_organisation_quotas(
     return QuotasOut(**get_assigned_quotas(row))
 
 
-@router.put(
-    "/quotas",
-    summary="Set an organisation's quotas",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.put("/quotas", summary="Set an organisation's quotas")
 async def set_organisation_quotas(
     *,
     organisation_id: str,
@@ -158,11 +149,7 @@ def _to_usage(use: QuotaUsage) -> UseOut:
     return UseOut(**use._asdict(), remaining=remaining)
 
 
-@router.get(
-    "/usage",
-    summary="Read an organisation's usage of its quotas",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/usage", summary="Read an organisation's usage of its quotas")
 async def get_organisation_usage(
     organisation_id: str, principal: OrganisationsReader, session: ReadSessionDep, defaults: DefaultQuotas
 ) -> UsageOut:

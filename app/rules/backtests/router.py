@@ -51,7 +51,7 @@ async def _poll(database: Database, backtest_id: UUID, visible: TenantScope, wai
     dependencies=_SEES_VALUES,
     responses={
         202: {"model": BacktestResult, "description": "Not finished yet: read it again under its `id`"},
-        **document_problems(400, 401, 403, 404, 413, 415, 422, 429),
+        **document_problems(404),
     },
 )
 async def create_backtest(
@@ -83,11 +83,7 @@ async def create_backtest(
     return BacktestResult.of(found)
 
 
-@router.get(
-    "/backtests",
-    summary="List back-tests",
-    responses=document_problems(401, 403, 422),
-)
+@router.get("/backtests", summary="List back-tests")
 async def list_backtests(
     principal: Reader,
     session: ReadSessionDep,
@@ -105,12 +101,7 @@ async def list_backtests(
     return Page(data=[BacktestOut.of(row) for row in rows], next=following)
 
 
-@router.get(
-    "/backtests/{backtest_id}",
-    summary="Read a back-test",
-    dependencies=_SEES_VALUES,
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/backtests/{backtest_id}", summary="Read a back-test", dependencies=_SEES_VALUES)
 async def get_backtest(principal: Reader, session: ReadSessionDep, backtest_id: str) -> BacktestResult:
     """Read the progress of a back-test, and its result once it is done.
 
@@ -126,7 +117,7 @@ async def get_backtest(principal: Reader, session: ReadSessionDep, backtest_id: 
     "/backtests/{backtest_id}",
     status_code=204,
     summary="Cancel a back-test",
-    responses=document_problems(401, 403, 404, 409),
+    responses=document_problems(409),
 )
 async def cancel_backtest(principal: Writer, database: DatabaseDependency, backtest_id: str) -> None:
     """Cancel a queued or running back-test. It stays in the list. A finished one is refused with 409."""

@@ -53,12 +53,7 @@ def _preset(preset_id: str | None) -> str | None:
     return None if preset_id is None else check_preset(preset_id)
 
 
-@router.post(
-    "",
-    status_code=201,
-    summary="Create a rule",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.post("", status_code=201, summary="Create a rule", responses=document_problems(404))
 async def create_rule(
     principal: Writer, session: WriteSessionDep, body: Annotated[RuleCreate, Body(openapi_examples=EXAMPLES)]
 ) -> RuleOut:
@@ -83,11 +78,7 @@ async def create_rule(
     return RuleOut.of(await service.add_rule(session, principal, body, datetime.now(UTC)))
 
 
-@router.get(
-    "",
-    summary="List rules",
-    responses=document_problems(401, 403, 404, 422),
-)
+@router.get("", summary="List rules", responses=document_problems(404))
 async def list_rules(
     *,
     principal: Reader,
@@ -125,21 +116,13 @@ async def list_rules(
     return Page(data=[RuleOut.of(row) for row in rows], next=following)
 
 
-@router.get(
-    "/{rule_id}",
-    summary="Read a rule",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/{rule_id}", summary="Read a rule")
 async def get_rule(principal: Reader, session: ReadSessionDep, rule_id: str) -> RuleOut:
     """Read one rule."""
     return RuleOut.of(await repository.find_rule(session, parse_id(rule_id, "rule"), principal.visible()))
 
 
-@router.patch(
-    "/{rule_id}",
-    summary="Change a rule",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.patch("/{rule_id}", summary="Change a rule")
 async def update_rule(
     *,
     principal: Writer,
@@ -189,11 +172,7 @@ async def _commit_change(
     return response
 
 
-@router.post(
-    "/{rule_id}/dry-run",
-    summary="Start a dry run",
-    responses=document_problems(401, 403, 404),
-)
+@router.post("/{rule_id}/dry-run", summary="Start a dry run")
 async def dry_run_rule(
     principal: Writer, database: DatabaseDependency, close_alerts: AlertCloserDependency, rule_id: str
 ) -> RuleOut:
@@ -201,11 +180,7 @@ async def dry_run_rule(
     return await _change(principal, database, close_alerts, rule_id, RuleChange(dry_run=True))
 
 
-@router.post(
-    "/{rule_id}/go-live",
-    summary="End a dry run",
-    responses=document_problems(401, 403, 404),
-)
+@router.post("/{rule_id}/go-live", summary="End a dry run")
 async def go_live_rule(
     principal: Writer, database: DatabaseDependency, close_alerts: AlertCloserDependency, rule_id: str
 ) -> RuleOut:
@@ -213,11 +188,7 @@ async def go_live_rule(
     return await _change(principal, database, close_alerts, rule_id, RuleChange(dry_run=False))
 
 
-@router.get(
-    "/{rule_id}/versions",
-    summary="List the versions of a rule",
-    responses=document_problems(401, 403, 404, 422),
-)
+@router.get("/{rule_id}/versions", summary="List the versions of a rule")
 async def list_rule_versions(
     principal: Reader,
     session: ReadSessionDep,
@@ -235,11 +206,7 @@ async def list_rule_versions(
     return Page(data=[RuleVersionOut.of(*row) for row in rows], next=following)
 
 
-@router.get(
-    "/{rule_id}/versions/{version}",
-    summary="Read a version of a rule",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/{rule_id}/versions/{version}", summary="Read a version of a rule")
 async def get_rule_version(
     principal: Reader, session: ReadSessionDep, rule_id: str, version: str
 ) -> RuleVersionOut:
@@ -248,11 +215,7 @@ async def get_rule_version(
     return RuleVersionOut.of(*found)
 
 
-@router.post(
-    "/{rule_id}/versions/{version}/restore",
-    summary="Restore a version of a rule",
-    responses=document_problems(401, 403, 404, 422),
-)
+@router.post("/{rule_id}/versions/{version}/restore", summary="Restore a version of a rule")
 async def restore_rule_version(
     principal: Writer,
     database: DatabaseDependency,
@@ -275,12 +238,7 @@ async def restore_rule_version(
     )
 
 
-@router.delete(
-    "/{rule_id}",
-    status_code=204,
-    summary="Delete a rule",
-    responses=document_problems(401, 403, 404),
-)
+@router.delete("/{rule_id}", status_code=204, summary="Delete a rule")
 async def delete_rule(
     principal: Writer,
     database: DatabaseDependency,

@@ -152,7 +152,7 @@ async def _acquire_slot(
     summary="Export readings as a file",
     response_class=StreamingResponse,
     responses={
-        **document_problems(400, 401, 403, 404, 422, 429, 503),
+        **document_problems(400, 403, 404),
         200: {"description": "The file, streamed", "content": _CONTENT},
     },
 )
@@ -261,7 +261,7 @@ def _file_name(query: ExportQuery, number: int, format_: str) -> str:
 @router.get(
     "/readings/export/parts",
     summary="List the parts of an export",
-    responses=document_problems(401, 403, 404, 422, 429, 503),
+    responses=document_problems(403, 404),
 )
 async def list_export_parts(
     *,

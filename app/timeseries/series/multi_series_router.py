@@ -57,7 +57,7 @@ MetricsParameter = Annotated[
     "",
     summary="Read series of several boxes and metrics",
     response_model=SeriesPage,
-    responses=document_problems(401, 403, 404, 422),
+    responses=document_problems(403, 404),
 )
 async def list_readings(
     principal: Reader,
@@ -98,7 +98,7 @@ async def list_readings(
     "/comparison",
     summary="Compare a period with an earlier one",
     response_model=ComparisonsOut,
-    responses=document_problems(401, 403, 404, 422),
+    responses=document_problems(403, 404),
 )
 async def get_readings_comparison(
     principal: Reader,

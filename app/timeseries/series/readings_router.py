@@ -49,7 +49,7 @@ _BUCKETS: Final = "buckets"
     "/boxes/{box}/latest",
     summary="Read the latest values of a box",
     response_model=Latest,
-    responses=document_problems(401, 403, 404),
+    responses=document_problems(403),
 )
 async def get_box_latest(box: str, principal: Reader, session: ReadSessionDep) -> Response:
     """Read the latest value of each metric that the box has ever sent, by measurement time."""
@@ -61,7 +61,7 @@ async def get_box_latest(box: str, principal: Reader, session: ReadSessionDep) -
     "/sites/{site_id}/latest",
     summary="List the latest values of a site's boxes",
     response_model=Page[Latest],
-    responses=document_problems(401, 403, 404, 422),
+    responses=document_problems(403),
 )
 async def list_site_latest(
     site_id: str,
@@ -85,7 +85,7 @@ async def list_site_latest(
     "/boxes/{box}/readings",
     summary="Read a series of a box",
     response_model=Readings | BucketedReadings,
-    responses=document_problems(401, 403, 404, 422),
+    responses=document_problems(403),
 )
 async def get_box_readings(
     box: str,

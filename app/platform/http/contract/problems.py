@@ -300,8 +300,9 @@ _EXAMPLE_CODES = {
 def document_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the `responses=` of a route: the problems that it can answer with.
 
-    Leave out those that any route can answer with:
-    `app.platform.http.openapi.openapi_finalizer.list_common_problems` adds them.
+    Leave out those that follow from the route: `list_common_problems` adds those of authentication,
+    parameters and bodies (`app.platform.http.openapi.openapi_finalizer`), and `describe_headers` those of
+    scopes, idempotency keys and preconditions (`app.platform.http.contract.header_descriptions`).
     """
     return {
         status: {
