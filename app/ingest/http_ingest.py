@@ -52,7 +52,7 @@ class Reason(BaseModel):
 
     index: int | None = Field(description="Position in the request; null if it is unknown")
     seq: int | None
-    code: str = Field(examples=["value_out_of_bounds"])
+    code: str = Field(examples=["value_out_of_bounds"], description="The stable code of the reason")
     detail: str
     purpose: str | None = Field(None, description="The purpose for which it was refused, if there is one")
     partly: bool = Field(

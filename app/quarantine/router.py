@@ -86,7 +86,7 @@ class QuarantineCount(BaseModel):
     door: Door | None = None
     box: str | None = Field(None, description="Claimed box id; null if it could not be read")
     day: date | None = Field(None, description="Day of arrival, in UTC")
-    count: int
+    count: int = Field(description="Number of entries")
     replayed: int = Field(description="How many of them a replay has accepted")
 
 

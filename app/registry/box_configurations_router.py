@@ -35,10 +35,14 @@ class ConfigOut(ResourceModel):
 
     volatile = frozenset({"published", "reported", "reported_at", "in_force"})
 
-    desired: dict[str, Any] | None = Field(examples=[_EXAMPLE])
+    desired: dict[str, Any] | None = Field(
+        examples=[_EXAMPLE], description="The desired configuration of the box"
+    )
     desired_at: datetime | None
     published: bool = Field(description="Whether the broker has it as a retained message for the box")
-    reported: dict[str, Any] | None = Field(examples=[_EXAMPLE])
+    reported: dict[str, Any] | None = Field(
+        examples=[_EXAMPLE], description="The configuration that the box reports"
+    )
     reported_at: datetime | None
     in_force: bool = Field(description="Whether the reported configuration equals the desired one")
 

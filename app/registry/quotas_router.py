@@ -45,12 +45,12 @@ class QuotasSet(RequestBody):
 class QuotasOut(ResourceModel):
     """The quotas that are set for an organisation; null: the installation's default."""
 
-    sites: int | None
-    boxes: int | None
-    api_keys: int | None
-    webhooks: int | None
-    clients: int | None
-    samples_per_day: int | None
+    sites: int | None = Field(description="Maximum sites")
+    boxes: int | None = Field(description="Maximum boxes")
+    api_keys: int | None = Field(description="Maximum API keys")
+    webhooks: int | None = Field(description="Maximum webhooks and channels")
+    clients: int | None = Field(description="Maximum client organisations")
+    samples_per_day: int | None = Field(description="Maximum samples a day")
 
 
 class UseOut(BaseModel):

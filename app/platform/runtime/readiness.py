@@ -39,7 +39,7 @@ class Dependency(BaseModel):
         description="`degraded`: it works, but needs attention"
     )
     required: bool = Field(description="Whether readiness needs it")
-    detail: str
+    detail: str = Field(description="Its fault, or its version")
 
 
 class Health(BaseModel):

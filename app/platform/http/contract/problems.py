@@ -89,8 +89,8 @@ class Problem(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     type: str = Field("about:blank", description="A URI for the kind of problem")
-    title: str
-    status: int
+    title: str = Field(description="The status in words")
+    status: int = Field(description="The HTTP status")
     code: str = Field(description="Stable, for programs", examples=["not_found"])
     detail: str = Field(description="For people: names every fault of `errors`")
     request_id: str | None = Field(
