@@ -37,7 +37,6 @@ from app.platform.db.database import Database, RawConnection
 from app.platform.kernel.ids import new_id
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.stored_settings import InstallationSettings
-from app.platform.secrets.sealing import SecretSealer
 
 DRAIN_S: Final = 4.0
 """How long a stop waits for running attempts, in seconds."""
@@ -63,7 +62,7 @@ async def run_dispatcher(
     webhooks: WebhookSettings,
     database: Database,
     stop: asyncio.Event,
-    installation: InstallationSettings | None = None,
+    installation: InstallationSettings,
 ) -> None:
     """Deliver until `stop` is set, then let running attempts end.
 
@@ -74,13 +73,12 @@ async def run_dispatcher(
         webhooks: The settings of attempts and of the dispatcher.
         database: The database.
         stop: Ends the dispatcher.
-        installation: The settings that administrators change by the API; None: only those of the process.
+        installation: The settings that administrators change by the API.
     """
     pool = await _open_pool(database, stop)
     if pool is None:
         return
     try:
-        installation = installation or InstallationSettings(settings, SecretSealer.of(settings.encryption))
         async with TransportRegistry(settings, webhooks, installation) as transports:
             await DeliveryDispatcher(webhooks, pool, transports, installation).run(database, stop)
     finally:

@@ -260,7 +260,7 @@ class CallerAuthenticator:
 
     Attributes:
         database: Where keys are stored.
-        bootstrap_key: The key of the first administrator; None: there is none.
+        bootstrap_key: The key of the first administrator, which has no checksum; None: there is none.
         others: Authenticators of tokens that are no API keys, by the prefix of the token.
     """
 
@@ -273,49 +273,40 @@ class CallerAuthenticator:
         for prefix, authenticator in self.others.items():
             if token.startswith(prefix):
                 return await authenticator(token, now)
-        return await authenticate_api_key(self.database, token, self.bootstrap_key, now)
+        return await self._authenticate_key(token, now)
 
-
-async def authenticate_api_key(
-    database: Database, key: str, bootstrap: str | None, now: datetime
-) -> Principal:
-    """Authenticate an API key.
-
-    Args:
-        database: Where keys are stored.
-        key: The key.
-        bootstrap: The key of the first administrator, which has no checksum; None: there is none.
-        now: The current time.
-
-    Raises:
-        UnauthorisedError: The key is wrong, expired (`key_expired`) or revoked.
-    """
-    is_bootstrap = bootstrap is not None and hmac.compare_digest(key.encode(), bootstrap.encode())
-    # The checksum avoids a query for every invented key.
-    if not is_bootstrap and not is_well_formed_key(key):
-        raise UnauthorisedError("The API key is not valid. Check that you copied all of it.")
-    async with database.look_up() as session:
-        found = (await session.execute(_WITH_HASH, {"hash": hash_key(key)})).one_or_none()
-    if found is None or found[0].revoked_at is not None:
-        raise UnauthorisedError("The API key does not exist or was revoked. Use another one.")
-    record, clients, integrator_id = found
-    if record.expires_at is not None and record.expires_at <= now:
-        raise UnauthorisedError("The API key has expired. Create a new one.", code="key_expired")
-    if record.last_used_at is None or now - record.last_used_at > _TOUCH_EVERY:
-        with run_with_full_scope():
-            async with database.write() as writer:
-                await writer.execute(update(ApiKey).where(ApiKey.id == record.id).values(last_used_at=now))
-    return Principal(
-        record.id,
-        record.organisation_id,
-        # A key limited to sites is no administrator's.
-        record.platform and record.site_ids is None,
-        frozenset(record.scopes),
-        resolve_tenant_scope(record.organisation_id, clients, record.site_ids, platform=record.platform),
-        record.name,
-        expires_at=record.expires_at,
-        integrator_id=integrator_id,
-    )
+    async def _authenticate_key(self, key: str, now: datetime) -> Principal:
+        """Authenticate an API key (UnauthorisedError: it is wrong, revoked, or expired: `key_expired`)."""
+        is_bootstrap = self.bootstrap_key is not None and hmac.compare_digest(
+            key.encode(), self.bootstrap_key.encode()
+        )
+        # The checksum avoids a query for every invented key.
+        if not is_bootstrap and not is_well_formed_key(key):
+            raise UnauthorisedError("The API key is not valid. Check that you copied all of it.")
+        async with self.database.look_up() as session:
+            found = (await session.execute(_WITH_HASH, {"hash": hash_key(key)})).one_or_none()
+        if found is None or found[0].revoked_at is not None:
+            raise UnauthorisedError("The API key does not exist or was revoked. Use another one.")
+        record, clients, integrator_id = found
+        if record.expires_at is not None and record.expires_at <= now:
+            raise UnauthorisedError("The API key has expired. Create a new one.", code="key_expired")
+        if record.last_used_at is None or now - record.last_used_at > _TOUCH_EVERY:
+            with run_with_full_scope():
+                async with self.database.write() as writer:
+                    await writer.execute(
+                        update(ApiKey).where(ApiKey.id == record.id).values(last_used_at=now)
+                    )
+        return Principal(
+            record.id,
+            record.organisation_id,
+            # A key limited to sites is no administrator's.
+            record.platform and record.site_ids is None,
+            frozenset(record.scopes),
+            resolve_tenant_scope(record.organisation_id, clients, record.site_ids, platform=record.platform),
+            record.name,
+            expires_at=record.expires_at,
+            integrator_id=integrator_id,
+        )
 
 
 def add_authentication_step(
