@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import asyncpg
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.schema_upgrade import upgrade
 from app.platform.kernel.api_keys import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
+from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.private_postgres import PrivatePostgres
 from bench.load import box_id, rules

@@ -23,12 +23,12 @@ import structlog
 from fastapi import FastAPI
 from starlette.routing import BaseRoute
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.db.schema_upgrade import upgrade
 from app.platform.kernel.api_keys import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
 from app.processes.api_application import create_app
+from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.private_postgres import DATABASE, PrivatePostgres
 from tests import nursery, once, shifted_clock

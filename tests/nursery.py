@@ -30,10 +30,10 @@ _MODULES: Final = (
     "app.processes.cli",
     "app.processes.audit_cli",
     "app.standalone.startup_checks",
-    "app.ingest.consumer",
+    "app.processes.ingest",
     "app.processes.maintain",
     "app.processes.api_server",
-    "app.notifications.delivery.dispatcher",
+    "app.processes.deliver",
     "simulators.cli",
     "simulators.demo",
 )

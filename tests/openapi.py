@@ -3,8 +3,8 @@
 import functools
 from typing import Any
 
-from app.platform.config.settings import VigieSettings
 from app.processes.api_application import create_app
+from app.settings import VigieSettings
 
 
 @functools.cache

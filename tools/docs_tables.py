@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, SecretStr
 
 from app.catalogue.device_event_types import EVENT_TYPES
@@ -14,6 +13,7 @@ from app.catalogue.metrics import CATALOGUE
 from app.catalogue.purposes import PURPOSE_BY_EVENT_TYPE, PURPOSES
 from app.catalogue.units import FACTORS, MOLAR_MASSES
 from app.ingest.adapters.sensor_community_adapter import METRICS
+from app.metrics import ALL_METRICS
 from app.notifications.delivery import transport_types
 from app.notifications.email.mail_rendering import SiteName
 from app.notifications.events import event_examples
@@ -21,13 +21,12 @@ from app.notifications.formats import RenderContext, render_event
 from app.notifications.http.service_channel_requests import HTTP_CHANNELS, build_channel_request
 from app.people.member_roles import SCOPES_OF
 from app.platform.config.security_findings import SECURITY_FINDING_TYPES
-from app.platform.config.settings import VigieSettings
 from app.platform.identity.principals import SCOPES
 from app.platform.kernel.rejection_codes import REJECTION_REASONS
-from app.platform.observability import metrics_and_logs
 from app.processes.api_application import create_app
 from app.rules.presets.preset_list import PRESETS
 from app.rules.presets.preset_types import LegalValidity, PresetCitation
+from app.settings import VigieSettings
 from app.standalone import mosquitto_config
 from app.timeseries.quality.plausible_ranges import PLAUSIBLE_LIMITS
 from tools.acoustic_source_tables import ACOUSTIC_SOURCE_TABLES
@@ -104,13 +103,12 @@ def render_insecurities_table() -> str:
         )
         for code, known in SECURITY_FINDING_TYPES.items()
     ]
-    return render_rows("code", "where", "what may come of it", "set instead", "who does not start", body=body)
+    return render_rows("code", "settings", "risk", "fix", "processes that do not start", body=body)
 
 
 def render_metrics_table() -> str:
-    declared = [value for value in vars(metrics_and_logs).values() if isinstance(value, MetricWrapperBase)]
     body = []
-    for metric in declared:
+    for metric in ALL_METRICS:
         kind = str(metric._type)  # noqa: SLF001 (it has no other way)
         name = metric._name + ("_total" if kind == "counter" else "")  # noqa: SLF001 (it has no other way)
         labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 (it has no other way)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.schema_upgrade import upgrade
 from app.platform.kernel.api_keys import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
+from app.settings import VigieSettings
 from app.standalone.private_postgres import PrivatePostgres
 from tests.conftest import Tenant, client_of, new_application, new_tenant, running
 

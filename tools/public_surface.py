@@ -28,9 +28,9 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import app
-from app.platform.config.settings import VigieSettings
 from app.processes.api_application import create_app
 from app.processes.audit_cli import app as audit_app
+from app.settings import VigieSettings
 from simulators.cli import app as simulators_app
 
 _PROSE: Final = frozenset(

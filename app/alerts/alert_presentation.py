@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, NamedTuple, Self
 from uuid import UUID
 
-from fastapi import Depends, Request
+from fastapi import Depends
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,6 +20,7 @@ from app.notifications.events.event_details import build_alert_link, get_cause_u
 from app.notifications.sentences import condition_node, event_sentence
 from app.platform.identity.principals import Principal, current_principal
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
+from app.platform.runtime.stored_settings import InstallationDependency
 from app.registry.models import Box, Site
 from app.rules.definitions.models import Rule
 from app.timeseries.series.latest_value_queries import LatestByMetric, read_latest_values
@@ -61,10 +62,11 @@ class AlertPresenter:
         self._measures = measures
 
     @classmethod
-    async def of(cls, request: Request, principal: Annotated[Principal, Depends(current_principal)]) -> Self:
+    async def of(
+        cls, installation: InstallationDependency, principal: Annotated[Principal, Depends(current_principal)]
+    ) -> Self:
         """Make the presenter of a request."""
-        base_url: str = request.app.state.installation.base_url
-        return cls(base_url, measures=principal.may(MEASUREMENTS_SCOPE))
+        return cls(installation.base_url, measures=principal.may(MEASUREMENTS_SCOPE))
 
     async def show(self, session: AsyncSession, rows: Sequence[AlertWithRuleName]) -> list[AlertOut]:
         """Return the JSON of alerts, in their order."""

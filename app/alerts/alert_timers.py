@@ -22,13 +22,14 @@ from app.alerts import alert_bulk_repository
 from app.alerts.alert_bulk_repository import AlertRow
 from app.alerts.alert_events import REASON_SAMPLES, REASON_UNACKNOWLEDGED, AlertEventType, build_alert_event
 from app.alerts.alert_transitions import restart_due_times
+from app.alerts.metrics import SWEEP_FAILURES, SWEEP_SECONDS
 from app.alerts.muting_queries import find_alerts_to_check, find_due_alerts, find_muted
 from app.alerts.silence_windows import find_next_window
 from app.alerts.timeline_writer import NewTimelineEntry, TimelineKind, write_timeline
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import US_PER_S
-from app.platform.observability.metrics_and_logs import SWEEP_FAILURES, SWEEP_SECONDS, get_logger
+from app.platform.observability.metrics_and_logs import get_logger
 from app.rules.definitions.severity import find_highest_severity, rank_severity
 
 _log = get_logger(__name__)

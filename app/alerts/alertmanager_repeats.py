@@ -24,7 +24,7 @@ from app.notifications.events.event_types import ALERT_REPEAT, SEVERITIES
 from app.notifications.events.outbox import OutboxRecord, wake_dispatcher
 from app.notifications.formats.alertmanager_api import FIRING_LIFETIME, render_alertmanager_events
 from app.notifications.formats.native_and_cloudevents import build_native_body
-from app.platform.config.settings import WebhookSettings
+from app.notifications.settings import WebhookSettings
 from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import first_id, new_id
 

@@ -15,12 +15,13 @@ from typing import Final
 
 import asyncpg
 
+from app.alerts.metrics import ALERT_TRANSITIONS, INDEX_PERIODS
 from app.alerts.transition_recorder import record_transitions
 from app.notifications.events.outbox import wake_dispatcher
 from app.platform.db.database import DATABASE_ERRORS, Database, is_transient
 from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.kernel.instants import US_PER_S, from_datetime
-from app.platform.observability.metrics_and_logs import ALERT_TRANSITIONS, INDEX_PERIODS, get_logger
+from app.platform.observability.metrics_and_logs import get_logger
 from app.rules.engine.alert_state_machine import AlertTransition, resolve_removed_rule
 from app.rules.indicators.indicator_assignments import RuleAssignment, compile_assignments
 from app.rules.indicators.indicator_evaluator import find_newest_period_end

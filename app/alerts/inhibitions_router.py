@@ -25,13 +25,7 @@ _Reader = Annotated[Principal, Depends(require_scope("alerts:read", whole=True))
 _Writer = Annotated[Principal, Depends(require_scope("alerts:write", whole=True))]
 
 
-@router.post(
-    "",
-    status_code=201,
-    summary="Create an inhibition",
-    operation_id="create_inhibition",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.post("", status_code=201, summary="Create an inhibition", responses=document_problems(404))
 async def create_inhibition(
     principal: _Writer, session: WriteSessionDep, body: InhibitionCreate
 ) -> InhibitionOut:
@@ -44,12 +38,7 @@ async def create_inhibition(
     return InhibitionOut.of(await muting_service.add_inhibition(session, principal, body, datetime.now(UTC)))
 
 
-@router.get(
-    "",
-    summary="List inhibitions",
-    operation_id="list_inhibitions",
-    responses=document_problems(401, 403, 422),
-)
+@router.get("", summary="List inhibitions")
 async def list_inhibitions(
     *,
     principal: _Reader,
@@ -65,24 +54,14 @@ async def list_inhibitions(
     return Page(data=[InhibitionOut.of(row) for row in rows], next=following)
 
 
-@router.get(
-    "/{inhibition_id}",
-    summary="Read an inhibition",
-    operation_id="get_inhibition",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/{inhibition_id}", summary="Read an inhibition")
 async def get_inhibition(principal: _Reader, session: ReadSessionDep, inhibition_id: str) -> InhibitionOut:
     """Read one inhibition."""
     identifier = parse_id(inhibition_id, "inhibition")
     return InhibitionOut.of(await muting_repository.find_inhibition(session, identifier, principal.visible()))
 
 
-@router.patch(
-    "/{inhibition_id}",
-    summary="Change an inhibition",
-    operation_id="update_inhibition",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.patch("/{inhibition_id}", summary="Change an inhibition")
 async def update_inhibition(
     principal: _Writer,
     session: WriteSessionDep,
@@ -103,13 +82,7 @@ async def update_inhibition(
     )
 
 
-@router.delete(
-    "/{inhibition_id}",
-    status_code=204,
-    summary="Delete an inhibition",
-    operation_id="delete_inhibition",
-    responses=document_problems(401, 403, 404),
-)
+@router.delete("/{inhibition_id}", status_code=204, summary="Delete an inhibition")
 async def delete_inhibition(
     principal: _Writer, session: WriteSessionDep, inhibition_id: str, matching: PreconditionDep
 ) -> None:

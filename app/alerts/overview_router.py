@@ -1,10 +1,9 @@
 """Serves `/v1/overview`: firing alerts, inactive boxes and failing webhooks or channels, in one response."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from pydantic import TypeAdapter
 
 from app.alerts import overview_queries, repository
@@ -23,13 +22,11 @@ from app.notifications.api.failing_endpoint_queries import (
     list_failing_endpoints,
 )
 from app.platform.http.contract.dependencies import ReadSessionDep
-from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, require_scope
-from app.registry.box_filters import SilenceCriterion
 from app.registry.box_repository import BoxCounts, read_inactive_boxes
-from app.registry.dependencies import OrganisationFilter
+from app.registry.dependencies import CurrentSilenceCriterion, OrganisationFilter
 
 router = APIRouter(prefix="/v1/overview", tags=["Alerts"], route_class=StrictRoute)
 
@@ -37,22 +34,13 @@ _Reader = Annotated[Principal, Depends(require_scope("alerts:read"))]
 _LISTED: Final = TypeAdapter(list[FailingEndpoint])
 
 
-async def _silence(request: Request) -> SilenceCriterion:
-    return SilenceCriterion(datetime.now(UTC), request.app.state.settings.sites.silent_intervals)
-
-
-@router.get(
-    "",
-    summary="Read current problems",
-    operation_id="get_overview",
-    responses=document_problems(401, 403, 422),
-)
+@router.get("", summary="Read current problems")
 async def get_overview(
     *,
     principal: _Reader,
     session: ReadSessionDep,
     presenter: Presenter,
-    silence: Annotated[SilenceCriterion, Depends(_silence)],
+    silence: CurrentSilenceCriterion,
     organisation: OrganisationFilter = None,
 ) -> OverviewOut:
     """Read current problems: firing alerts, silent and refused boxes, and failing endpoints.

@@ -103,12 +103,7 @@ async def _filter(
     )
 
 
-@router.get(
-    "",
-    summary="List alerts",
-    operation_id="list_alerts",
-    responses=document_problems(401, 403, 404, 422),
-)
+@router.get("", summary="List alerts", responses=document_problems(404))
 async def list_alerts(
     session: ReadSessionDep,
     presenter: Presenter,
@@ -123,12 +118,7 @@ async def list_alerts(
     return Page(data=await presenter.show(session, rows), next=following)
 
 
-@router.get(
-    "/{alert_id}",
-    summary="Read an alert",
-    operation_id="get_alert",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/{alert_id}", summary="Read an alert")
 async def get_alert(
     principal: Reader, session: ReadSessionDep, presenter: Presenter, alert_id: str
 ) -> AlertOut:
@@ -137,12 +127,7 @@ async def get_alert(
     return await presenter.show_one(session, found)
 
 
-@router.get(
-    "/{alert_id}/timeline",
-    summary="Read the timeline of an alert",
-    operation_id="get_alert_timeline",
-    responses=document_problems(401, 403, 404, 422),
-)
+@router.get("/{alert_id}/timeline", summary="Read the timeline of an alert")
 async def get_alert_timeline(
     *,
     principal: Reader,
@@ -158,12 +143,7 @@ async def get_alert_timeline(
     return Page(data=[TimelineOut.of(row) for row in rows], next=following)
 
 
-@router.post(
-    "/acknowledge",
-    summary="Acknowledge many alerts",
-    operation_id="acknowledge_alerts",
-    responses=document_problems(400, 401, 403, 413, 415, 422),
-)
+@router.post("/acknowledge", summary="Acknowledge many alerts")
 async def acknowledge_alerts(
     principal: Writer, database: DatabaseDependency, body: ManyToAcknowledge
 ) -> ManyAcknowledgedOut:
@@ -177,12 +157,7 @@ async def acknowledge_alerts(
     return ManyAcknowledgedOut.of(result.new, result.before, result.refused)
 
 
-@router.post(
-    "/{alert_id}/acknowledge",
-    summary="Acknowledge an alert",
-    operation_id="acknowledge_alert",
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
-)
+@router.post("/{alert_id}/acknowledge", summary="Acknowledge an alert")
 async def acknowledge_alert(
     principal: Writer,
     database: DatabaseDependency,
@@ -206,12 +181,7 @@ async def acknowledge_alert(
     return shown
 
 
-@router.post(
-    "/{alert_id}/unacknowledge",
-    summary="Withdraw an acknowledgement",
-    operation_id="unacknowledge_alert",
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
-)
+@router.post("/{alert_id}/unacknowledge", summary="Withdraw an acknowledgement")
 async def unacknowledge_alert(
     principal: Writer,
     database: DatabaseDependency,
@@ -230,12 +200,7 @@ async def unacknowledge_alert(
         return await _present(session, presenter, result)
 
 
-@router.post(
-    "/{alert_id}/assign",
-    summary="Assign an alert",
-    operation_id="assign_alert",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.post("/{alert_id}/assign", summary="Assign an alert")
 async def assign_alert(
     principal: Writer, database: DatabaseDependency, presenter: Presenter, alert_id: str, body: Assignment
 ) -> AlertOut:
@@ -252,13 +217,7 @@ async def assign_alert(
         return await _present(session, presenter, result)
 
 
-@router.post(
-    "/{alert_id}/comments",
-    status_code=201,
-    summary="Comment on an alert",
-    operation_id="comment_alert",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.post("/{alert_id}/comments", status_code=201, summary="Comment on an alert")
 async def comment_alert(
     principal: Writer, database: DatabaseDependency, presenter: Presenter, alert_id: str, body: CommentCreate
 ) -> AlertOut:

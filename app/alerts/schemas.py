@@ -243,7 +243,7 @@ class Refused(BaseModel):
     """An alert that could not be acknowledged, and why."""
 
     id: UUID
-    code: Literal["already_resolved", "not_found"]
+    code: Literal["already_resolved", "not_found"] = Field(description="The stable code of the reason")
 
 
 class ManyAcknowledgedOut(BaseModel):

@@ -11,6 +11,7 @@ from uuid import UUID
 from app.alerts import repository
 from app.alerts.alert_events import ACKNOWLEDGEMENT_COLUMNS, EVENT_COLUMNS, AlertEventType, build_alert_event
 from app.alerts.alert_transitions import compute_due_times
+from app.alerts.metrics import ALERT_TRANSITIONS
 from app.alerts.models import Alert
 from app.alerts.timeline_writer import NewTimelineEntry, TimelineKind, write_timeline_in_session
 from app.notifications.events.outbox import OutboxRecord, enqueue_session_events
@@ -18,7 +19,6 @@ from app.platform.db.database import WriteSession
 from app.platform.db.ingest_barrier import close_ingest_barrier
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, VigieError
-from app.platform.observability.metrics_and_logs import ALERT_TRANSITIONS
 
 
 class AlertActionResult(NamedTuple):

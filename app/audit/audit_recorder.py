@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.platform.db.database import DATABASE_ERRORS, Database, RawConnection, WriteSession
 from app.platform.identity.principals import Principal, get_known_principal
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import UnavailableError
 from app.platform.kernel.tenant_scope import current_caller, run_as_caller
 from app.platform.observability.metrics_and_logs import get_logger
@@ -200,7 +201,7 @@ class RefusalsMiddleware:
         principal = get_known_principal(scope)
         if principal is None or not self._is_due(principal, scope):
             return
-        database: Database = scope["app"].state.database
+        database = get_resource(scope["app"], Database)
         path = str(getattr(scope.get("route"), "path", "other"))
         try:
             with run_as_caller(principal.caller()):

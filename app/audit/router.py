@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import StreamingResponse
 
 from app.audit import repository
@@ -17,13 +17,14 @@ from app.audit.log_export import MEDIA_TYPE, format_end_line, format_entry_line
 from app.audit.repository import AuditFilter
 from app.audit.schemas import AuditEntryOut, AuditHeadOut, AuditProofOut
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep, get_database
+from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.fields import Identifier, InstantParameter, Name
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.fairness.fair_semaphore import ExportLimits
 from app.platform.identity.principals import Principal, require_scope
+from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.tenant_scope import ScopedCaller, run_as_caller
 
@@ -68,19 +69,15 @@ async def _resolve_log(
 LogOwner = Annotated[UUID, Depends(_resolve_log)]
 
 
-async def _acquire_export_slot(request: Request, principal: Reader) -> AsyncIterator[ExportLimits]:
+async def _acquire_export_slot(
+    principal: Reader, limits: Annotated[ExportLimits, Depends(make_resource_dependency(ExportLimits))]
+) -> AsyncIterator[ExportLimits]:
     """Hold an export slot of the caller's organisation until its last byte or a disconnect."""
-    limits: ExportLimits = request.app.state.export_turns
     with limits.reserve_export(principal.organisation_id):
         yield limits
 
 
-@router.get(
-    "",
-    operation_id="list_audit_entries",
-    summary="List audit entries",
-    responses=document_problems(401, 403, 422, 503),
-)
+@router.get("", summary="List audit entries", responses=document_problems(403))
 async def list_audit_entries(
     *,
     principal: Reader,
@@ -117,12 +114,7 @@ async def list_audit_entries(
     return Page(data=[AuditEntryOut.of(row) for row in page], next=following)
 
 
-@router.get(
-    "/head",
-    operation_id="get_audit_head",
-    summary="Read the head of a log",
-    responses=document_problems(401, 403, 404, 422),
-)
+@router.get("/head", summary="Read the head of a log", responses=document_problems(403, 404))
 async def get_audit_head(principal: Reader, session: ReadSessionDep, organisation: LogOwner) -> AuditHeadOut:
     """Read the position and hash of the last entry.
 
@@ -133,17 +125,16 @@ async def get_audit_head(principal: Reader, session: ReadSessionDep, organisatio
 
 @router.get(
     "/export",
-    operation_id="export_audit",
     summary="Export a log",
     response_class=StreamingResponse,
     responses={
-        **document_problems(401, 403, 404, 422, 429, 503),
+        **document_problems(403, 404),
         200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _EXAMPLE}}},
     },
 )
 async def export_audit(
     principal: Reader,
-    database: Annotated[Database, Depends(get_database)],
+    database: DatabaseDependency,
     organisation: LogOwner,
     limits: Annotated[ExportLimits, Depends(_acquire_export_slot)],
     *,
@@ -192,12 +183,7 @@ async def _lines(
     yield format_end_line(head, entries)
 
 
-@router.get(
-    "/{position}",
-    operation_id="get_audit_entry",
-    summary="Read an audit entry with its proof",
-    responses=document_problems(401, 403, 404, 422, 503),
-)
+@router.get("/{position}", summary="Read an audit entry with its proof", responses=document_problems(403))
 async def get_audit_entry(
     position: Annotated[int, Path(ge=1, le=_LAST_POSITION)],
     principal: Reader,

@@ -38,8 +38,8 @@ class SubjectOut(BaseModel):
 class DatabaseSessionOut(BaseModel):
     """The database session that wrote the entry."""
 
-    user: str = Field(examples=["vigie_api"])
-    application: str = Field(examples=["vigie-api"])
+    user: str = Field(examples=["vigie_api"], description="The role at the database")
+    application: str = Field(examples=["vigie-api"], description="The process")
 
 
 class AuditEntryOut(BaseModel):
@@ -51,7 +51,7 @@ class AuditEntryOut(BaseModel):
     position: int = Field(description="1, 2, 3 … in the log of the organisation", examples=[1042])
     at: datetime = Field(description="Time of the commit of its transaction")
     actor: ActorOut
-    action: str = Field(examples=["site.updated"])
+    action: str = Field(examples=["site.updated"], description="What was done")
     subject: SubjectOut
     before: dict[str, Any] | None = Field(
         description="The changed fields before a change", examples=[{"name": "Rue d'Alsace"}]

@@ -9,7 +9,7 @@ from sqlalchemy import String, column
 from app.catalogue.acoustic_sources import CATALOGUE, SourceKind, fold_source_text
 from app.catalogue.schemas import AcousticSourceOut, AcousticSourcePage
 from app.platform.http.contract.fields import Name
-from app.platform.http.contract.problems import CodedValueError, document_problems
+from app.platform.http.contract.problems import CodedValueError
 from app.platform.http.contract.sorting import (
     PageRequest,
     SortKey,
@@ -55,12 +55,7 @@ def _check_class(value: str) -> str:
     return value
 
 
-@router.get(
-    "",
-    operation_id="list_acoustic_sources",
-    summary="List acoustic sources",
-    responses=document_problems(401, 422),
-)
+@router.get("", summary="List acoustic sources")
 async def list_acoustic_sources(
     page_request: Annotated[PageRequest, Depends(_SOURCES.page_request)],
     *,
@@ -91,12 +86,7 @@ async def list_acoustic_sources(
     return AcousticSourcePage(catalogue_version=CATALOGUE.version, data=list(page), next=following)
 
 
-@router.get(
-    "/{source_id}",
-    operation_id="get_acoustic_source",
-    summary="Read an acoustic source",
-    responses=document_problems(401, 404),
-)
+@router.get("/{source_id}", summary="Read an acoustic source")
 async def get_acoustic_source(source_id: str) -> AcousticSourceOut:
     """Read one firearm model or look-alike."""
     matches = _ALL.get(source_id)

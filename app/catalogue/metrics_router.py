@@ -9,7 +9,6 @@ from app.catalogue.metrics import CATALOGUE
 from app.catalogue.schemas import MetricOut, UnitOut
 from app.catalogue.units import FACTORS
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import document_problems
 from app.platform.identity.principals import current_principal
 
 router: Final = APIRouter(prefix="/v1/metrics", tags=["Metrics"], dependencies=[Depends(current_principal)])
@@ -25,7 +24,7 @@ _ALL: Final = Page[MetricOut](
 )
 
 
-@router.get("", operation_id="list_metrics", summary="List metrics", responses=document_problems(401))
+@router.get("", summary="List metrics")
 async def list_metrics() -> Page[MetricOut]:
     """List the metrics that a sample may have, with unit, bounds and the units that are converted.
 

@@ -26,6 +26,8 @@ from app.incidents.incident_lifecycle import enqueue_updates, has_due_work, sett
 from app.incidents.incident_plan import StoredIncident, exclude_partial_incidents, plan_incidents
 from app.incidents.incident_writer import ConcurrentChangeError, IncidentChangeSet, write_plan
 from app.incidents.localisation_assumptions import build_localisation_settings, estimate_temperature
+from app.incidents.metrics import INCIDENT_EVENTS_SKIPPED, INCIDENT_SECONDS, INCIDENTS_TOLD
+from app.incidents.settings import IncidentSettings
 from app.incidents.worker_queries import (
     IncidentSite,
     MarkedSlots,
@@ -40,15 +42,8 @@ from app.incidents.worker_queries import (
     read_temperatures,
 )
 from app.notifications.events.outbox import wake_dispatcher
-from app.platform.config.incident_settings import IncidentSettings
 from app.platform.db.database import DATABASE_ERRORS, Database, is_transient
-from app.platform.observability.metrics_and_logs import (
-    INCIDENT_EVENTS_SKIPPED,
-    INCIDENT_SECONDS,
-    INCIDENTS_TOLD,
-    get_logger,
-)
-from app.platform.runtime.process_runner import ProcessContext
+from app.platform.observability.metrics_and_logs import get_logger
 
 _log = get_logger(__name__)
 _POLL_S: Final = 0.5
@@ -67,10 +62,10 @@ class IncidentWorker:
         self._task: asyncio.Task[None] | None = None
         self._retry_at: dict[tuple[UUID, int], float] = {}
 
-    async def tick(self, process: ProcessContext, _: asyncpg.Connection) -> None:
+    async def tick(self, database: Database, _: asyncpg.Connection) -> None:
         """Start the background task if it does not run. Does not wait for it: other jobs must not block."""
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(process.database))
+            self._task = asyncio.create_task(self._run(database))
 
     async def stop(self) -> None:
         """Cancel the background task. The next worker repeats uncommitted work."""

@@ -8,9 +8,9 @@ import msgspec
 from app.incidents.clustering_windows import SILENCE_US
 from app.incidents.incident_columns import find_changes, summarise_incident
 from app.incidents.incident_writer import IncidentHistoryEntry, write_history
+from app.incidents.settings import IncidentSettings
 from app.incidents.worker_queries import decode_incident
 from app.notifications.events.outbox import enqueue_events
-from app.platform.config.incident_settings import IncidentSettings
 from app.platform.db.database import RawConnection
 
 _BATCH: Final = 200

@@ -7,7 +7,7 @@ from typing import Any, Final
 from app.acoustics.classification_pooling import CLASS_PRIOR
 from app.acoustics.localisation_inputs import AirConditions, LocalisationSettings
 from app.incidents.event_clustering import MAX_CLOCK_ERROR_MS, AirTemperature
-from app.platform.config.incident_settings import IncidentSettings
+from app.incidents.settings import IncidentSettings
 
 INDOOR_SITE_KINDS: Final = frozenset({"office", "indoor"})
 """Kinds of sites without wind and at room temperature."""

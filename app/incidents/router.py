@@ -121,10 +121,9 @@ def _circle(near: str) -> GeoCircle:
 @router.get(
     "/incidents",
     summary="List incidents",
-    operation_id="list_incidents",
     response_model=Page[IncidentOut],
     responses={
-        **document_problems(401, 403, 404, 422),
+        **document_problems(404),
         200: {"content": {MEDIA_TYPE: {"schema": {"type": "object"}, "example": _EXAMPLE}}},
     },
 )
@@ -153,12 +152,7 @@ async def list_incidents(
     return response
 
 
-@router.get(
-    "/incidents/{incident_id}",
-    summary="Read an incident",
-    operation_id="get_incident",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/incidents/{incident_id}", summary="Read an incident")
 async def get_incident(principal: Reader, session: ReadSessionDep, incident_id: str) -> IncidentDetail:
     """Read one incident with its events, their residuals, and its history."""
     row = await repository.find_incident(session, parse_id(incident_id, "incident"), principal.visible())
@@ -169,12 +163,7 @@ async def get_incident(principal: Reader, session: ReadSessionDep, incident_id: 
     )
 
 
-@router.post(
-    "/incidents/{incident_id}/confirm",
-    summary="Confirm an incident",
-    operation_id="confirm_incident",
-    responses=document_problems(400, 401, 403, 404, 409, 412, 413, 415, 422),
-)
+@router.post("/incidents/{incident_id}/confirm", summary="Confirm an incident")
 async def confirm_incident(
     principal: Writer,
     database: DatabaseDependency,
@@ -191,12 +180,7 @@ async def confirm_incident(
     return await _review(principal, database, incident_id, ("confirmed", body), matching)
 
 
-@router.post(
-    "/incidents/{incident_id}/dismiss",
-    summary="Dismiss an incident",
-    operation_id="dismiss_incident",
-    responses=document_problems(400, 401, 403, 404, 409, 412, 413, 415, 422),
-)
+@router.post("/incidents/{incident_id}/dismiss", summary="Dismiss an incident")
 async def dismiss_incident(
     principal: Writer,
     database: DatabaseDependency,
@@ -232,12 +216,7 @@ async def _review(
     return shown
 
 
-@router.get(
-    "/sites/{site_id}/incident-statistics",
-    summary="Read incident statistics of a site",
-    operation_id="get_incident_statistics",
-    responses=document_problems(401, 403, 404, 422),
-)
+@router.get("/sites/{site_id}/incident-statistics", summary="Read incident statistics of a site")
 async def get_incident_statistics(
     principal: Reader,
     session: ReadSessionDep,

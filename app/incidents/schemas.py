@@ -41,8 +41,8 @@ class IncidentMethod(BaseModel):
 
     name: str = Field(examples=["tdoa_robust_least_squares"])
     version: int = Field(examples=[1])
-    citation: str
-    parameters: dict[str, float]
+    citation: str = Field(description="The source of the method")
+    parameters: dict[str, float] = Field(description="The parameters of the computation")
 
 
 class IncidentOut(ResourceModel):
@@ -82,7 +82,7 @@ class IncidentOut(ResourceModel):
     rounds: int = Field(description="Number of shots, or other sounds, of the source")
     boxes: list[str] = Field(description="Boxes that recorded it")
     temperature: IncidentTemperature
-    method: list[IncidentMethod]
+    method: list[IncidentMethod] = Field(description="How it was computed")
     crowded: bool = Field(
         description="There were too many events for one computation: it may be part of a larger incident"
     )
@@ -95,9 +95,9 @@ class IncidentOut(ResourceModel):
     outcome: str | None = Field(
         description="Outcome of the review; `superseded` if it became part of another incident"
     )
-    note: str | None
+    note: str | None = Field(description="The reviewer's note")
     review_s: float | None = Field(description="Time from detection to the first review, in seconds")
-    superseded_by: UUID | None
+    superseded_by: UUID | None = Field(description="The incident into which it was merged; null: none")
 
     @classmethod
     def of(cls, row: Incident) -> Self:
@@ -134,7 +134,7 @@ class IncidentEventOut(BaseModel):
     )
     residual_ms: float | None = Field(description="Measured minus expected time of arrival, in milliseconds")
     longitude: float | None = Field(description="Longitude of the box at that time")
-    latitude: float | None
+    latitude: float | None = Field(description="Latitude of the box, WGS 84; null: it has no location")
 
 
 class IncidentEntryOut(BaseModel):
@@ -144,14 +144,14 @@ class IncidentEntryOut(BaseModel):
 
     id: UUID
     kind: str = Field(description="`detected`, `updated`, `confirmed` or `dismissed`", examples=["detected"])
-    at: datetime
-    sequence: int
+    at: datetime = Field(description="When it happened")
+    sequence: int = Field(description="The incident's version at that time")
     data: dict[str, Any] | None = Field(description="Summary of this version, with its `changes`")
     actor_kind: str = Field(description="`user` or `system`", examples=["system"])
-    actor_id: UUID | None
-    actor_name: str | None
-    outcome: str | None
-    note: str | None
+    actor_id: UUID | None = Field(description="The actor; null: the program")
+    actor_name: str | None = Field(description="The actor's name; null: the program")
+    outcome: str | None = Field(description="The reviewer's verdict")
+    note: str | None = Field(description="The reviewer's note")
 
 
 class IncidentDetail(IncidentOut):
@@ -204,9 +204,9 @@ class IncidentReview(RequestBody):
 class PrecisionInterval(BaseModel):
     """A confidence interval."""
 
-    low: float
-    high: float
-    level: float = Field(examples=[0.95])
+    low: float = Field(description="Lower end (0 to 1)")
+    high: float = Field(description="Upper end (0 to 1)")
+    level: float = Field(examples=[0.95], description="Confidence level (0 to 1)")
 
 
 class IncidentStatisticsOut(BaseModel):
@@ -216,7 +216,7 @@ class IncidentStatisticsOut(BaseModel):
     from_: datetime = Field(alias="from", serialization_alias="from")
     to: datetime
     open: int = Field(description="Incidents without a review")
-    confirmed: int
+    confirmed: int = Field(description="Number that people confirmed")
     dismissed: int = Field(description="Incidents that people dismissed")
     withdrawn: int = Field(description="Superseded or erased incidents; no other count includes them")
     precision: float | None = Field(

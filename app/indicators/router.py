@@ -153,13 +153,7 @@ async def _parse_options(
 OptionsDependency = Annotated[RequestedOptions, Depends(_parse_options)]
 
 
-@router.get(
-    "/indices",
-    operation_id="list_indices",
-    summary="List index methods",
-    responses=document_problems(401),
-    dependencies=[Depends(current_principal)],
-)
+@router.get("/indices", summary="List index methods", dependencies=[Depends(current_principal)])
 async def list_indices() -> Page[MethodOut]:
     """List all methods that Vigie computes, each with its source and its coverage rule."""
     return _METHODS
@@ -167,10 +161,9 @@ async def list_indices() -> Page[MethodOut]:
 
 @router.get(
     "/sites/{site_id}/indices",
-    operation_id="get_site_indices",
     summary="Read current indices of a site",
     response_model=IndicesOut,
-    responses=document_problems(401, 403, 404, 422),
+    responses=document_problems(403),
 )
 async def get_site_indices(
     site_id: str,
@@ -225,10 +218,9 @@ async def get_site_indices(
 
 @router.get(
     "/sites/{site_id}/indices/history",
-    operation_id="list_site_index_history",
     summary="History of an index",
     response_model=IndexHistoryOut,
-    responses=document_problems(401, 403, 404, 422),
+    responses=document_problems(403),
 )
 async def list_site_index_history(
     site_id: str,

@@ -12,10 +12,11 @@ from contextlib import suppress
 import aiomqtt
 import msgspec
 
+from app.ingest.metrics import ACKS_FAILED, ACKS_SENT
 from app.ingest.pipeline.batch_receipt import BoxAck
 from app.platform.broker.broker_client import make_broker_client
 from app.platform.config.settings import BrokerSettings
-from app.platform.observability.metrics_and_logs import ACKS_FAILED, ACKS_SENT, get_logger
+from app.platform.observability.metrics_and_logs import get_logger
 
 _log = get_logger(__name__)
 _MAX_QUEUED = 50_000

@@ -39,6 +39,7 @@ from app.platform.db.database import Database
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import check_media_type
 from app.platform.identity.principals import bearer, current_principal, require_scope
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import UnauthorisedError
 from app.platform.kernel.tenant_scope import TenantScope, run_with_full_scope
 from app.registry.models import Box
@@ -115,7 +116,7 @@ async def current_sender(
 ) -> PushSender:
     """FastAPI dependency: the sender of a push (401 without credentials, 403 without the scope)."""
     if account is not None:
-        return await _as_box(request.app.state.database, account.username, account.password)
+        return await _as_box(get_resource(request.app, Database), account.username, account.password)
     if credentials is None:
         raise UnauthorisedError(_WRONG)
     principal = await current_principal(request, credentials)
@@ -128,7 +129,7 @@ async def _decode_body(
 ) -> None:
     body = await read_ingest_body(request, intake)
     check_media_type(request, body)
-    add_foreign_message(intake, 0, adapter, make_decode_context(request.app.state.settings, now, sender.box))
+    add_foreign_message(intake, 0, adapter, make_decode_context(request, now, sender.box))
     rewrite_payload_as_json(intake)
 
 

@@ -5,7 +5,6 @@ when the connection of the first one ends. The settings name the client of the s
 """
 
 import asyncio
-import gc
 import random
 import time
 from collections.abc import Coroutine, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 import asyncpg
 from aiomqtt.client import ProtocolVersion
 
+from app.ingest import metrics
 from app.ingest.ack_publisher import AckPublisher
 from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.codec.decoded_batch import DecodedBatch
@@ -25,49 +25,48 @@ from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_splitter import CommitProgress
 from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.registry_snapshot import RegistryCache
+from app.ingest.settings import IngestSettings
 from app.ingest.sources.aiomqtt_source import AiomqttSource
 from app.ingest.sources.message_source import MessageBatch, MessageSource
 from app.ingest.sources.mqtt5_source import Mqtt5Source
 from app.ingest.sources.reconnecting_mqtt_source import MqttOptions
 from app.notifications.events.outbox import wake_dispatcher
 from app.platform.broker.broker_client import make_tls_context
-from app.platform.config.settings import VigieSettings
+from app.platform.config.settings import BrokerSettings
 from app.platform.db.advisory_locks import CONSUMER
 from app.platform.db.database import DATABASE_ERRORS, is_transient
 from app.platform.kernel.instants import US_PER_S, from_datetime
-from app.platform.observability import metrics_and_logs as metrics
 from app.platform.observability.metrics_and_logs import find_root_cause, get_logger, redact_error
 from app.platform.runtime.heartbeat import WAITING
 from app.platform.runtime.process_runner import ProcessContext
 
 
-def build_mqtt_options(settings: VigieSettings) -> MqttOptions:
+def build_mqtt_options(settings: IngestSettings, broker: BrokerSettings) -> MqttOptions:
     """Convert the settings to the options of an MQTT source."""
-    broker, ingest = settings.broker, settings.ingest
     return MqttOptions(
         host=broker.host,
         port=broker.port,
-        client_id=ingest.client_id,
+        client_id=settings.client_id,
         username=broker.username or None,
         password=broker.password.get_secret_value() if broker.username else None,
-        session_expiry_s=ingest.session_expiry_s,
-        receive_maximum=ingest.receive_maximum,
-        keepalive_s=ingest.keepalive_s,
-        reconnect_min_s=ingest.reconnect_min_s,
-        reconnect_max_s=ingest.reconnect_max_s,
-        batch_messages=ingest.batch_messages,
-        batch_bytes=ingest.batch_bytes,
-        batch_delay_s=ingest.batch_delay_ms / 1000,
-        pending_limit_bytes=ingest.buffer_bytes,
+        session_expiry_s=settings.session_expiry_s,
+        receive_maximum=settings.receive_maximum,
+        keepalive_s=settings.keepalive_s,
+        reconnect_min_s=settings.reconnect_min_s,
+        reconnect_max_s=settings.reconnect_max_s,
+        batch_messages=settings.batch_messages,
+        batch_bytes=settings.batch_bytes,
+        batch_delay_s=settings.batch_delay_ms / 1000,
+        pending_limit_bytes=settings.buffer_bytes,
         tls=make_tls_context(broker),
     )
 
 
-def make_source(settings: VigieSettings) -> MessageSource:
+def make_source(settings: IngestSettings, broker: BrokerSettings) -> MessageSource:
     """Make the source that the settings name; it connects on `start`."""
-    options = build_mqtt_options(settings)
-    if settings.ingest.source == "aiomqtt":
-        version = ProtocolVersion.V5 if settings.ingest.protocol == "5" else ProtocolVersion.V311
+    options = build_mqtt_options(settings, broker)
+    if settings.source == "aiomqtt":
+        version = ProtocolVersion.V5 if settings.protocol == "5" else ProtocolVersion.V311
         return AiomqttSource(options, protocol=version)
     return Mqtt5Source(options)
 
@@ -93,30 +92,46 @@ class _LostError(Exception):
 
 
 class IngestConsumer:
-    """Consumes messages while it holds the lock."""
+    """Consumes messages while it holds the lock.
 
-    def __init__(self, process: ProcessContext) -> None:
+    Args:
+        process: The process.
+        settings: The source, the sizes of batches, and the pauses.
+        broker: Where messages come from, and acknowledgements go to.
+        samples_per_day: The default quota of an organisation; None: no limit.
+    """
+
+    def __init__(
+        self,
+        process: ProcessContext,
+        settings: IngestSettings,
+        broker: BrokerSettings,
+        *,
+        samples_per_day: int | None,
+    ) -> None:
         self._process = process
-        self._settings = process.settings
-        self._acks = AckPublisher(self._settings.broker, client_id=f"{self._settings.ingest.client_id}-acks")
+        self._settings = settings
+        self._broker = broker
+        self._samples_per_day = samples_per_day
+        self._acks = AckPublisher(broker, client_id=f"{settings.client_id}-acks")
         self._reported = dict.fromkeys(("reconnects", "malformed", "poison", "pauses", "stale_acks"), 0)
         self._connected_since: float | None = None
         self._timers_ran_at = 0.0
 
     async def run(self) -> None:
         """Consume until the process is asked to stop; reconnects with back-off after a lost database."""
-        wait = least = self._settings.ingest.reconnect_min_s
+        wait = least = self._settings.reconnect_min_s
         while not self._process.stop.is_set():
             began = time.monotonic()
             try:
                 await self._hold_and_consume()
             except (_LostError, *DATABASE_ERRORS) as error:
                 self._wait_for_database(error.__cause__ or error)
-                if time.monotonic() - began > self._settings.ingest.reconnect_max_s:
+                if time.monotonic() - began > self._settings.reconnect_max_s:
                     wait = least  # it worked for a while: this is a new problem
                 self._log_lost_connection(error, wait)
                 await self._process.pause(wait * random.uniform(0.8, 1.2))  # noqa: S311 (jitter, not a secret)
-                wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
+                wait = min(wait * 2, self._settings.reconnect_max_s)
 
     def _log_lost_connection(self, error: BaseException, wait: float) -> None:
         why, batch = error.__cause__ or error, error.batch if isinstance(error, _LostError) else {}
@@ -146,19 +161,19 @@ class IngestConsumer:
     async def _consume(self, connection: asyncpg.Connection) -> None:
         # New for each connection, since the database may have been restored from a backup.
         pipeline = IngestPipeline(
-            RegistryCache(), is_consumer=True, quota_cache=QuotaCache(self._settings.quotas.samples_per_day)
+            RegistryCache(), is_consumer=True, quota_cache=QuotaCache(self._samples_per_day)
         )
-        source = make_source(self._settings)
+        source = make_source(self._settings, self._broker)
         self._reported = dict.fromkeys(self._reported, 0)
         self._connected_since = None
         self._acks.start()
         await source.start()
-        _log.info("consuming", source=self._settings.ingest.source)
+        _log.info("consuming", source=self._settings.source)
         try:
             while (batch := await self._next_batch(source, connection, pipeline)) is not None:
                 await self._commit_batch(pipeline, connection, batch)
                 source.acknowledge(batch)
-                if len(batch) <= self._settings.ingest.batch_messages // 2:
+                if len(batch) <= self._settings.batch_messages // 2:
                     await self._run_due_timers(pipeline, connection)
             # Optional, so it gets a short timeout: the next consumer can compute the states again.
             with suppress(*DATABASE_ERRORS):
@@ -232,7 +247,7 @@ class IngestConsumer:
     async def _commit(
         self, pipeline: IngestPipeline, connection: asyncpg.Connection, intake: DecodedBatch, now: datetime
     ) -> None:
-        wait = self._settings.ingest.reconnect_min_s
+        wait = self._settings.reconnect_min_s
         progress = CommitProgress()
         while True:
             began = time.monotonic()
@@ -253,7 +268,7 @@ class IngestConsumer:
                 _log.warning("batch_tried_again", error=redact_error(error), **_batch(intake, began))
                 self._wait_for_database(error)
                 await self._process.pause(wait)
-                wait = min(wait * 2, self._settings.ingest.reconnect_max_s)
+                wait = min(wait * 2, self._settings.reconnect_max_s)
                 if self._process.stop.is_set():
                     raise _LostError from error
         self._process.state = "consuming"
@@ -294,7 +309,7 @@ class IngestConsumer:
             retained=batch.retained,
             poison=batch.poison,
             now_us=from_datetime(now),
-            max_future_us=round(self._settings.ingest.max_future_s * US_PER_S),
+            max_future_us=round(self._settings.max_future_s * US_PER_S),
         )
         intake.correlations = batch.correlations
         metrics.INGEST_MESSAGES.labels("telemetry").inc(
@@ -308,7 +323,7 @@ class IngestConsumer:
 
     async def _report(self, connection: asyncpg.Connection, receipt: BatchReceipt) -> None:
         receipt.count()
-        if self._settings.ingest.ack_enabled and receipt.acks:
+        if self._settings.ack_enabled and receipt.acks:
             self._acks.publish(receipt.acks)
         if receipt.transitions:
             # The batch is committed: a failed wake-up only costs the dispatcher's poll interval.
@@ -338,19 +353,3 @@ class IngestConsumer:
 def _batch(intake: DecodedBatch, began: float) -> dict[str, Any]:
     """Return the log fields of a batch that failed."""
     return {"batch_ran_s": round(time.monotonic() - began, 2), "messages": len(intake.messages)}
-
-
-# A batch creates some 100,000 containers without cycles, and frees them all. With Python's default threshold
-# of 2,000 the collector took a third of the process's time.
-_GC_THRESHOLD = 200_000
-
-
-def tune_garbage_collector() -> None:
-    """Tune Python's garbage collector for a process that only ingests."""
-    gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD, 10, 10)
-
-
-async def run_ingest(process: ProcessContext) -> None:
-    """Run `vigie ingest`."""
-    await IngestConsumer(process).run()

@@ -91,7 +91,7 @@ async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) ->
         RejectedError: The whole body is refused.
         UnreadableBodyError: The body cannot be read.
     """
-    context = make_decode_context(request.app.state.settings, now)
+    context = make_decode_context(request, now)
     try:
         body = await read_ingest_body(request, intake)
     finally:
@@ -118,9 +118,8 @@ async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) ->
 @router.post(
     "/v1/events",
     summary="Send events of a box",
-    operation_id="post_events",
     response_model=TelemetryOutcome,
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422, 503),
+    responses=document_problems(403, 404),
     openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}}}},
 )
 async def post_events(

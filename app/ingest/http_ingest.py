@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Awaitable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,29 +17,35 @@ from pydantic import BaseModel, Field
 from app.ingest.adapters.adapter_types import DecodeContext
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.telemetry_codec import encode_sample
+from app.ingest.metrics import INGEST_RETRIES
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_splitter import CommitProgress
 from app.ingest.pipeline.quota_step import find_day_end
+from app.ingest.settings import IngestSettings
 from app.notifications.events.outbox import wake_dispatcher
-from app.platform.config.settings import VigieSettings
+from app.platform.config.api_settings import ApiSettings
 from app.platform.db.database import DATABASE_ERRORS, RawConnection, is_transient
 from app.platform.http.contract.problems import make_problem_response
 from app.platform.http.contract.strict_body import read_body, read_content_encoding
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.bounded_gzip import decompress_gzip
 from app.platform.kernel.errors import TooManyRequestsError, UnavailableError, VigieError
 from app.platform.kernel.instants import US_PER_S, from_datetime
 from app.platform.kernel.rejection_codes import InputRejection, RejectedError, get_rejection_status
-from app.platform.observability.metrics_and_logs import (
-    INGEST_RETRIES,
-    find_root_cause,
-    get_logger,
-    redact_error,
-)
+from app.platform.observability.metrics_and_logs import find_root_cause, get_logger, redact_error
 
 _log = get_logger(__name__)
 _TRIES: Final = 3
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
+
+
+@dataclass(frozen=True, slots=True)
+class HttpIngestContext:
+    """The pipeline of the API process, and the connections of the role that stores samples."""
+
+    pipeline: IngestPipeline
+    pool: asyncpg.Pool
 
 
 class Reason(BaseModel):
@@ -46,7 +53,7 @@ class Reason(BaseModel):
 
     index: int | None = Field(description="Position in the request; null if it is unknown")
     seq: int | None
-    code: str = Field(examples=["value_out_of_bounds"])
+    code: str = Field(examples=["value_out_of_bounds"], description="The stable code of the reason")
     detail: str
     purpose: str | None = Field(None, description="The purpose for which it was refused, if there is one")
     partly: bool = Field(
@@ -123,19 +130,18 @@ async def read_ingest_body(request: Request, intake: DecodedBatch) -> bytes:
     body = await read_body(request, encodings=_GZIP)
     intake.messages = [ReceivedMessage(None, body)]
     if read_content_encoding(request) in _GZIP:
-        settings: VigieSettings = request.app.state.settings
-        body = decompress_gzip(body, settings.api.max_body_bytes)
+        body = decompress_gzip(body, get_resource(request.app, ApiSettings).max_body_bytes)
         intake.messages = [ReceivedMessage(None, body)]
     return body
 
 
-def make_decode_context(settings: VigieSettings, now: datetime, box: str | None = None) -> DecodeContext:
+def make_decode_context(request: Request, now: datetime, box: str | None = None) -> DecodeContext:
     """Return the decode context of a request that arrived now, from the account of a box if one is given."""
     return DecodeContext(
         box,
         from_datetime(now),
-        round(settings.ingest.max_future_s * US_PER_S),
-        settings.api.max_body_bytes,
+        round(get_resource(request.app, IngestSettings).max_future_s * US_PER_S),
+        get_resource(request.app, ApiSettings).max_body_bytes,
     )
 
 
@@ -199,14 +205,13 @@ async def _commit(request: Request, intake: DecodedBatch, now: datetime) -> Batc
     Raises:
         UnavailableError: the database cannot store all of it now.
     """
-    pipeline: IngestPipeline = request.app.state.pipeline
-    pool: asyncpg.Pool = request.app.state.ingest_pool
+    context = get_resource(request.app, HttpIngestContext)
     progress = CommitProgress()
     for left in reversed(range(_TRIES)):
         began = time.monotonic()
         try:
-            async with pool.acquire(timeout=10) as connection:
-                receipt = await pipeline.commit(connection, intake, now=now, progress=progress)
+            async with context.pool.acquire(timeout=10) as connection:
+                receipt = await context.pipeline.commit(connection, intake, now=now, progress=progress)
                 receipt.count()
                 if receipt.transitions:
                     await wake_dispatcher_if_possible(connection)

@@ -26,22 +26,17 @@ from app.ingest.adapters.adapter_types import (
 from app.ingest.codec.batch_decoder import add_adapted_message, decode_batch
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.telemetry_codec import decode_http_telemetry
+from app.ingest.metrics import QUARANTINE_REPLAYS
 from app.ingest.pipeline.batch_pipeline import IngestPipeline, share_boxes
 from app.ingest.pipeline.batch_receipt import BatchReceipt
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import RawConnection
 from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.kernel.errors import ConflictError, NotFoundError, VigieError
-from app.platform.kernel.instants import US_PER_S, format_us, from_datetime
+from app.platform.kernel.instants import format_us, from_datetime
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection, RejectedError
 from app.platform.kernel.strict_json import parse_strict_json
 from app.platform.kernel.tenant_scope import TenantScope
-from app.platform.observability.metrics_and_logs import (
-    QUARANTINE_REPLAYS,
-    get_logger,
-    list_error_frames,
-    redact_error,
-)
+from app.platform.observability.metrics_and_logs import get_logger, list_error_frames, redact_error
 from app.quarantine.entry_writer import suppress_quarantine_writes
 from app.quarantine.replay_repository import (
     LockedQuarantineEntry,
@@ -104,7 +99,7 @@ async def replay_entry(
     identifier: UUID,
     visible: TenantScope,
     *,
-    settings: VigieSettings,
+    context: DecodeContext,
     now: datetime,
 ) -> ReplayResult:
     """Replay one entry.
@@ -114,7 +109,7 @@ async def replay_entry(
         pipeline: a pipeline that is not the consumer's.
         identifier: the id of the entry.
         visible: the tenant scope of the caller.
-        settings: the limits, as for new messages.
+        context: the decode context of a message that arrives now.
         now: the time of the replay, for the checks of samples that are in the future or too old.
 
     Raises:
@@ -125,8 +120,7 @@ async def replay_entry(
     intake = _decode_entry(
         _check_replayable(await lock_entry(connection, identifier, visible), identifier),
         visible,
-        settings,
-        now,
+        context,
     )
     # Before the transaction, since sharing blocks the ingest barrier for all batches.
     await _share_boxes_of_entry(connection, intake, now)
@@ -181,15 +175,13 @@ def _check_replayable(entry: LockedQuarantineEntry | None, identifier: UUID) -> 
     return entry
 
 
-def _decode_entry(
-    entry: LockedQuarantineEntry, caller: TenantScope, settings: VigieSettings, now: datetime
-) -> DecodedBatch:
+def _decode_entry(entry: LockedQuarantineEntry, caller: TenantScope, context: DecodeContext) -> DecodedBatch:
     """Decode an entry as when it was received, with times up to the present as not in the future."""
     # Some formats have no time, or one relative to their arrival.
-    received_us, now_us = from_datetime(entry.received_at), from_datetime(now)
-    future_us = round(settings.ingest.max_future_s * US_PER_S) + now_us - received_us
+    received_us = from_datetime(entry.received_at)
+    future_us = context.max_future_us + context.now_us - received_us
     if entry.topic is None:
-        arrival = DecodeContext(entry.box, received_us, future_us, settings.api.max_body_bytes)
+        arrival = DecodeContext(entry.box, received_us, future_us, context.max_bytes)
         intake = DecodedBatch("http", [ReceivedMessage(None, entry.payload)])
         add_adapted_message(intake, 0, _adapt_body(entry.payload, arrival))
     else:

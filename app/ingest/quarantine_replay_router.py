@@ -7,24 +7,27 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 from uuid import UUID
 
-import asyncpg
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.ingest.http_ingest import (
+    HttpIngestContext,
     TelemetryOutcome,
     build_retry_header,
     describe_rejections,
+    make_decode_context,
     wake_dispatcher_if_possible,
 )
 from app.ingest.quarantine_replay import ReplayResult, replay_entry
-from app.platform.db.database import DATABASE_ERRORS, Database, is_transient
+from app.platform.db.database import DATABASE_ERRORS, is_transient
+from app.platform.http.contract.dependencies import DatabaseDependency
 from app.platform.http.contract.fields import Name, RequestBody
 from app.platform.http.contract.pagination import decode_cursor, encode_cursor
 from app.platform.http.contract.problems import document_problems, make_problem_response
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, require_scope
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ConflictError, NotFoundError, UnavailableError
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.rejection_codes import get_rejection_status
@@ -101,18 +104,17 @@ class ReplaySummary(BaseModel):
 
 async def _replay(request: Request, identifier: UUID, principal: Principal) -> ReplayResult:
     """Replay one entry, with retries (UnavailableError if they fail)."""
-    state = request.app.state
-    pool: asyncpg.Pool = state.ingest_pool
+    context = get_resource(request.app, HttpIngestContext)
     for left in reversed(range(_TRIES)):
         try:
-            async with pool.acquire(timeout=10) as connection:
+            async with context.pool.acquire(timeout=10) as connection:
                 now = datetime.now(UTC)
                 done = await replay_entry(
                     connection,
-                    state.pipeline,
+                    context.pipeline,
                     identifier,
                     principal.visible(),
-                    settings=state.settings,
+                    context=make_decode_context(request, now),
                     now=now,
                 )
                 if done.has_transitions:
@@ -128,10 +130,9 @@ async def _replay(request: Request, identifier: UUID, principal: Principal) -> R
 
 @router.post(
     "/{entry_id}/replay",
-    operation_id="replay_quarantine_entry",
     summary="Replay a quarantine entry",
     response_model=ReplayOutcome,
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+    responses=document_problems(400, 415),
 )
 async def replay_quarantine_entry(entry_id: str, request: Request, principal: Replayer) -> JSONResponse:
     """Store an entry as if it were received now, after the cause of its refusal was fixed.
@@ -156,22 +157,17 @@ async def replay_quarantine_entry(entry_id: str, request: Request, principal: Re
     return JSONResponse(outcome)
 
 
-@router.post(
-    "/replay",
-    operation_id="replay_quarantine",
-    summary="Replay several quarantine entries",
-    responses=document_problems(400, 401, 403, 413, 415, 422, 503),
-)
+@router.post("/replay", summary="Replay several quarantine entries")
 async def replay_quarantine(
     body: ReplayWanted,
     request: Request,
     principal: Replayer,
+    database: DatabaseDependency,
 ) -> ReplaySummary:
     """Replay the entries that match, oldest first and independently. Entries that were replayed are skipped.
 
     A request ends after `limit` entries or after 20 seconds. Send its `next` as `cursor` to continue.
     """
-    database: Database = request.app.state.database
     filters = QuarantineFilter(principal.visible(), body.box, body.code, body.door)
     after: UUID | None = None
     if body.cursor is not None:

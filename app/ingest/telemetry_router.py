@@ -131,7 +131,7 @@ async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) ->
         UnreadableBodyError: The body cannot be read.
     """
     body = await read_ingest_body(request, intake)
-    context = make_decode_context(request.app.state.settings, now)
+    context = make_decode_context(request, now)
     adapter = _adapter(request)
     if adapter is not None:
         add_foreign_message(intake, 0, adapter, context)
@@ -148,9 +148,8 @@ async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) ->
 @router.post(
     "/v1/telemetry",
     summary="Send samples of a box",
-    operation_id="post_telemetry",
     response_model=TelemetryOutcome,
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422, 429, 503),
+    responses=document_problems(403, 404),
     openapi_extra={"parameters": [_GZIP_HEADER], "requestBody": {"required": True, "content": _BODIES}},
 )
 async def post_telemetry(

@@ -7,7 +7,7 @@ A change applies in this process immediately, and in the others within two secon
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 
 from app.installation.schemas import (
     MailOut,
@@ -29,39 +29,29 @@ from app.installation.settings_service import (
     store_mail_server,
     store_setting,
 )
-from app.notifications.api.dependencies import SealerDependency
 from app.notifications.email.allowed_recipients import check_recipients
-from app.platform.config.settings import VigieSettings
-from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep
+from app.platform.config.settings import SmtpSettings
+from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep, SealerDependency
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
+from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import ConflictError, TooManyRequestsError
 from app.platform.kernel.ids import new_id
 from app.platform.runtime.models import StoredSetting
-from app.platform.runtime.stored_settings import MAIL, PUBLIC_URL, InstallationSettings
+from app.platform.runtime.stored_settings import (
+    MAIL,
+    PUBLIC_URL,
+    InstallationDependency,
+    InstallationSettings,
+)
 from app.registry.dependencies import OrganisationsReader, OrganisationsWriter
 
 router: Final = APIRouter(prefix="/v1/settings", tags=["Settings"], route_class=StrictRoute)
 
 _SMTP: Final = "VIGIE_SMTP__HOST"
 _URL: Final = "VIGIE_API__PUBLIC_URL"
-
-
-async def _installation(request: Request) -> InstallationSettings:
-    installation: InstallationSettings = request.app.state.installation
-    return installation
-
-
-async def _settings(request: Request) -> VigieSettings:
-    settings: VigieSettings = request.app.state.settings
-    return settings
-
-
-async def _tests(request: Request) -> TestMailLimiter:
-    counter: TestMailLimiter = request.app.state.mail_tests
-    return counter
 
 
 async def _reader(principal: OrganisationsReader) -> Principal:
@@ -74,8 +64,7 @@ async def _writer(principal: OrganisationsWriter) -> Principal:
     return principal
 
 
-InstallationDependency = Annotated[InstallationSettings, Depends(_installation)]
-Environment = Annotated[VigieSettings, Depends(_settings)]
+EnvironmentSmtp = Annotated[SmtpSettings, Depends(make_resource_dependency(SmtpSettings))]
 AdminReader = Annotated[Principal, Depends(_reader)]
 AdminWriter = Annotated[Principal, Depends(_writer)]
 
@@ -104,12 +93,7 @@ def _public_url(installation: InstallationSettings, row: StoredSetting | None) -
     )
 
 
-@router.get(
-    "/mail",
-    operation_id="get_mail_settings",
-    summary="Read the mail server settings",
-    responses=document_problems(401, 403),
-)
+@router.get("/mail", summary="Read the mail server settings")
 async def get_mail_settings(
     principal: AdminReader,  # noqa: ARG001 (who may)
     session: ReadSessionDep,
@@ -119,19 +103,14 @@ async def get_mail_settings(
     return _mail(installation, await find_setting(session, MAIL))
 
 
-@router.put(
-    "/mail",
-    operation_id="set_mail_settings",
-    summary="Set the mail server settings",
-    responses=document_problems(400, 401, 403, 409, 413, 415, 422, 503),
-)
+@router.put("/mail", summary="Set the mail server settings", responses=document_problems(409))
 async def set_mail_settings(
     *,
     body: MailSet,
     principal: AdminWriter,
     database: DatabaseDependency,
     installation: InstallationDependency,
-    settings: Environment,
+    environment: EnvironmentSmtp,
     sealer: SealerDependency,
     matching: PreconditionDep,
 ) -> MailOut:
@@ -145,7 +124,7 @@ async def set_mail_settings(
     now = datetime.now(UTC)
     async with database.write() as session:
         matching.check(_mail(installation, await find_setting(session, MAIL, lock=True)))
-        await store_mail_server(session, principal, body, smtp=settings.smtp, sealer=sealer, now=now)
+        await store_mail_server(session, principal, body, smtp=environment, sealer=sealer, now=now)
     await installation.refresh(database)
     async with database.read() as reader:
         return _mail(installation, await find_setting(reader, MAIL))
@@ -154,9 +133,8 @@ async def set_mail_settings(
 @router.delete(
     "/mail",
     status_code=204,
-    operation_id="delete_mail_settings",
     summary="Delete the mail server settings",
-    responses=document_problems(401, 403, 409),
+    responses=document_problems(409),
 )
 async def delete_mail_settings(
     principal: AdminWriter,  # noqa: ARG001 (who may)
@@ -174,17 +152,12 @@ async def delete_mail_settings(
     await installation.refresh(database)
 
 
-@router.post(
-    "/mail/test",
-    operation_id="test_mail_settings",
-    summary="Send a test mail",
-    responses=document_problems(400, 401, 403, 409, 413, 415, 422, 429),
-)
+@router.post("/mail/test", summary="Send a test mail")
 async def test_mail_settings(
     body: MailTest,
     principal: AdminWriter,  # noqa: ARG001 (who may)
     installation: InstallationDependency,
-    counter: Annotated[TestMailLimiter, Depends(_tests)],
+    counter: Annotated[TestMailLimiter, Depends(make_resource_dependency(TestMailLimiter))],
 ) -> MailTestOut:
     """Send a test mail now, and return the response of the mail server.
 
@@ -221,12 +194,7 @@ async def test_mail_settings(
     )
 
 
-@router.get(
-    "/public-url",
-    operation_id="get_public_url",
-    summary="Read the public URL",
-    responses=document_problems(401, 403),
-)
+@router.get("/public-url", summary="Read the public URL")
 async def get_public_url(
     principal: AdminReader,  # noqa: ARG001 (who may)
     session: ReadSessionDep,
@@ -236,12 +204,7 @@ async def get_public_url(
     return _public_url(installation, await find_setting(session, PUBLIC_URL))
 
 
-@router.put(
-    "/public-url",
-    operation_id="set_public_url",
-    summary="Set the public URL",
-    responses=document_problems(400, 401, 403, 409, 413, 415, 422),
-)
+@router.put("/public-url", summary="Set the public URL", responses=document_problems(409))
 async def set_public_url(
     *,
     body: PublicUrlSet,
@@ -268,9 +231,8 @@ async def set_public_url(
 @router.delete(
     "/public-url",
     status_code=204,
-    operation_id="delete_public_url",
     summary="Delete the public URL",
-    responses=document_problems(401, 403, 409),
+    responses=document_problems(409),
 )
 async def delete_public_url(
     principal: AdminWriter,  # noqa: ARG001 (who may)

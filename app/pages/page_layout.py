@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
-from app.platform.config.settings import VigieSettings
+from app.platform.config.api_settings import ApiSettings
+from app.platform.kernel.application_resources import get_resource
 from app.public_register.page_rendering import FOLDER as REGISTER_FILES
 from app.public_register.page_rendering import PageContext, negotiate_language, render_page
 from app.public_register.register_formats import RegisterFormatter
@@ -61,8 +62,7 @@ def choose_formatter(request: Request) -> RegisterFormatter:
 
 def read_root_path(request: Request) -> str:
     """Return the path of the public address, under which a proxy serves the installation; empty: the root."""
-    settings: VigieSettings = request.app.state.settings
-    return urlsplit(settings.api.base_url).path
+    return urlsplit(get_resource(request.app, ApiSettings).base_url).path
 
 
 def render_layout(

@@ -8,11 +8,12 @@ from fastapi import Depends, Request
 from app.people.oidc_provider import OidcProvider
 from app.people.password_hashing import PasswordHashingPool
 from app.people.sessions import SessionAuthenticator
-from app.platform.config.settings import VigieSettings
-from app.platform.config.sign_in_settings import SessionSettings
+from app.people.settings import OidcSettings, SessionSettings
+from app.platform.config.api_settings import ApiSettings
 from app.platform.db.database import Database
 from app.platform.identity.principals import Principal, bearer, current_principal
 from app.platform.kernel.api_keys import hash_key
+from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import ForbiddenError, UnauthorisedError
 from app.platform.runtime.stored_settings import InstallationSettings
 
@@ -40,14 +41,29 @@ class PeopleContext:
     installation: InstallationSettings
 
     @classmethod
-    def of(cls, settings: VigieSettings, database: Database, installation: InstallationSettings) -> Self:
-        """Build the dependencies from settings, without connecting to anything."""
+    def of(
+        cls,
+        settings: SessionSettings,
+        oidc: OidcSettings,
+        api: ApiSettings,
+        database: Database,
+        installation: InstallationSettings,
+    ) -> Self:
+        """Build the dependencies without connecting to anything.
+
+        Args:
+            settings: The settings of sessions and sign-in limits.
+            oidc: The OpenID Connect provider.
+            api: The base URL to which the provider redirects.
+            database: The database.
+            installation: The base URL of links, and the mail server.
+        """
         return cls(
             database,
-            settings.sessions,
-            PasswordHashingPool(settings.sessions),
-            SessionAuthenticator(database, settings.sessions),
-            OidcProvider.of(settings.oidc, settings.api.base_url),
+            settings,
+            PasswordHashingPool(settings),
+            SessionAuthenticator(database, settings),
+            OidcProvider.of(oidc, api.base_url),
             installation,
         )
 
@@ -59,11 +75,6 @@ class PeopleContext:
     def link(self, token: str) -> str:
         """Make the link to the page that uses a token. Browsers do not send a fragment, so no log has it."""
         return f"{self.base_url}{WELCOME}#{token}"
-
-
-async def _people(request: Request) -> PeopleContext:
-    people: PeopleContext = request.app.state.people
-    return people
 
 
 async def _person(principal: Annotated[Principal, Depends(current_principal)]) -> Principal:
@@ -82,7 +93,7 @@ async def _token_hash(request: Request, _: Annotated[Principal, Depends(_person)
     return hash_key(credentials.credentials)
 
 
-PeopleDependency = Annotated[PeopleContext, Depends(_people)]
+PeopleDependency = Annotated[PeopleContext, Depends(make_resource_dependency(PeopleContext))]
 """The dependencies of sign-in, for routes."""
 
 Person = Annotated[Principal, Depends(_person)]

@@ -35,7 +35,7 @@ router: Final = APIRouter(prefix="/v1/me", tags=["Sign-in"], route_class=StrictR
 _WHAT: Final = "sign-in"
 
 
-@router.get("", operation_id="get_me", summary="Read the caller", responses=document_problems(401))
+@router.get("", summary="Read the caller")
 async def get_me(principal: Annotated[Principal, Depends(current_principal)], people: PeopleDependency) -> Me:
     """Read the caller's identity, organisation and scopes; for a person, all memberships too."""
     # Row-level security hides the person's other organisations.
@@ -62,12 +62,7 @@ async def get_me(principal: Annotated[Principal, Depends(current_principal)], pe
     )
 
 
-@router.patch(
-    "",
-    operation_id="update_me",
-    summary="Change your name or language",
-    responses=document_problems(400, 401, 403, 413, 415, 422),
-)
+@router.patch("", summary="Change your name or language", responses=document_problems(403))
 async def update_me(body: MeChange, principal: Person, session: WriteSessionDep) -> PersonOut:
     """Change the given fields. The address cannot change: invitations are for it."""
     user = await repository.lock_user(session, principal.key_id)
@@ -78,13 +73,7 @@ async def update_me(body: MeChange, principal: Person, session: WriteSessionDep)
     return PersonOut.of(user)
 
 
-@router.post(
-    "/password",
-    operation_id="change_password",
-    summary="Change your password",
-    status_code=204,
-    responses=document_problems(400, 401, 403, 409, 413, 415, 422, 429, 503),
-)
+@router.post("/password", summary="Change your password", status_code=204, responses=document_problems(403))
 async def change_password(
     body: PasswordChange, request: Request, principal: Person, token: TokenHash, people: PeopleDependency
 ) -> None:
@@ -108,12 +97,7 @@ _SESSIONS: Final = SortOrders(
 )
 
 
-@router.get(
-    "/sessions",
-    operation_id="list_my_sessions",
-    summary="List your sign-ins",
-    responses=document_problems(401, 403, 422),
-)
+@router.get("/sessions", summary="List your sign-ins", responses=document_problems(403))
 async def list_my_sessions(
     principal: Person,
     token: TokenHash,
@@ -131,10 +115,9 @@ async def list_my_sessions(
 
 @router.delete(
     "/sessions/{session_id}",
-    operation_id="end_my_session",
     summary="End one of your sign-ins",
     status_code=204,
-    responses=document_problems(401, 403, 404),
+    responses=document_problems(403),
 )
 async def end_my_session(
     session_id: str, principal: Person, people: PeopleDependency, session: WriteSessionDep

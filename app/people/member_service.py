@@ -20,7 +20,7 @@ from app.people.models import Membership, PasswordResetToken, User
 from app.people.password_service import RESET_PREFIX, delete_reset_tokens, make_no_password_error
 from app.people.schemas import MemberChange
 from app.people.sessions import end_sessions
-from app.platform.config.sign_in_settings import SessionSettings
+from app.people.settings import SessionSettings
 from app.platform.db.database import Database, WriteSession
 from app.platform.http.contract.etags import skip_precondition
 from app.platform.http.contract.fields import collect_sent_fields

@@ -24,7 +24,7 @@ from app.people.oidc_tokens import (
     parse_signing_keys,
     verify_id_token,
 )
-from app.platform.config.sign_in_settings import OidcSettings, is_secure_provider_url
+from app.people.settings import OidcSettings, is_secure_provider_url
 from app.platform.kernel.errors import UnauthorisedError, UnavailableError
 from app.platform.observability.metrics_and_logs import get_logger
 

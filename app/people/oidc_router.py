@@ -44,9 +44,7 @@ async def _provider(people: PeopleDependency) -> OidcProvider:
 _Provider = Annotated[OidcProvider, Depends(_provider)]
 
 
-@router.get(
-    "", operation_id="get_oidc", summary="Read the sign-in provider", responses=document_problems(404)
-)
+@router.get("", summary="Read the sign-in provider", responses=document_problems(404))
 async def get_oidc(provider: _Provider, people: PeopleDependency) -> OidcOut:
     """Read the provider's name and the URL that starts a sign-in; 404 (`oidc_off`) if none is configured."""
     return OidcOut(name=provider.name, start=f"{people.base_url}/v1/oidc/start")
@@ -54,11 +52,10 @@ async def get_oidc(provider: _Provider, people: PeopleDependency) -> OidcOut:
 
 @router.get(
     "/start",
-    operation_id="start_oidc",
     summary="Sign in through the provider",
     status_code=302,
     response_class=RedirectResponse,
-    responses=document_problems(404, 422, 503),
+    responses=document_problems(404),
 )
 async def start_oidc(
     provider: _Provider,
@@ -79,9 +76,8 @@ async def start_oidc(
 
 @anonymous_router.post(
     "/start",
-    operation_id="confirm_oidc",
     summary="Accept an invitation through the provider",
-    responses=document_problems(400, 401, 404, 413, 415, 422, 503),
+    responses=document_problems(401, 404),
 )
 async def confirm_oidc(
     body: OidcStart, response: Response, provider: _Provider, people: PeopleDependency

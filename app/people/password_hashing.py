@@ -17,7 +17,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from app.people.password_rules import normalise_password
-from app.platform.config.sign_in_settings import SessionSettings
+from app.people.settings import SessionSettings
 from app.platform.http.fairness.fair_semaphore import FairSemaphore
 from app.platform.kernel.errors import TooManyRequestsError, UnavailableError
 

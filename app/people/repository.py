@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.people.models import Invitation, Membership, OidcIdentity, User
 from app.people.sessions import OrganisationMembership
-from app.platform.config.sign_in_settings import SessionSettings
+from app.people.settings import SessionSettings
 from app.platform.db.database import WriteSession, parse_row_count
 from app.platform.http.contract.sorting import (
     PageRequest,

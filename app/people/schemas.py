@@ -326,7 +326,7 @@ class InvitationAccept(RequestBody):
 
     model_config = ConfigDict(json_schema_extra=_example(token=_TOKEN, name="Ada Lovelace", password=_WORDS))
 
-    token: Token
+    token: Token = Field(description="The token in the invitation's link")
     name: Name | None = Field(
         None,
         description="Name of the new account. Leave it out for an existing account: with "
@@ -349,7 +349,7 @@ class InvitationAccept(RequestBody):
 class ResetCreated(BaseModel):
     """A token with which a member chooses a new password. It is shown only here."""
 
-    token: str = Field(examples=["vgr_…"])
+    token: str = Field(examples=["vgr_…"], description="The token of the reset: shown only once")
     link: str = Field(description="Link to the page that uses it, with the token after the `#`")
     expires_at: datetime
 
@@ -359,7 +359,7 @@ class PasswordReset(RequestBody):
 
     model_config = ConfigDict(json_schema_extra=_example(token="vgr_" + "…", password=_WORDS))
 
-    token: Token
+    token: Token = Field(description="The token in the reset's link")
     password: NewPassword
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, select, update
 
 from app.people.member_roles import SCOPES_OF
 from app.people.models import Membership, User, UserSession
-from app.platform.config.sign_in_settings import SessionSettings
+from app.people.settings import SessionSettings
 from app.platform.db.database import Database, WriteSession
 from app.platform.identity.principals import (
     Principal,

@@ -14,17 +14,19 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
-from app.platform.config.settings import VigieSettings
+from app.platform.db.database import Database
 from app.platform.http.contract.body_scanner import check_body
 from app.platform.http.contract.html_forms import read_form
 from app.platform.http.contract.problems import get_field_error_code
 from app.platform.http.contract.strict_body import ANONYMOUS_BODY_MAX
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import InvalidError, VigieError
 from app.platform.kernel.instants import check_range, from_datetime
 from app.platform.kernel.rejection_codes import RejectedError
 from app.privacy_requests import public_requests
 from app.privacy_requests.request_texts import FAULTS, KINDS, OUTCOMES, STATES, WORDS
 from app.privacy_requests.schemas import RightsAsk, RightsRequestCreate, RightsRequestMade, RightsStatus
+from app.privacy_requests.settings import RightsSettings
 from app.public_register.dependencies import Context, RegisterContext
 from app.public_register.page_rendering import (
     PageContext,
@@ -115,12 +117,12 @@ def _page(
     result: _PageResult = _NO_RESULT,
 ) -> Response:
     """Render the page. No cache may store it, because it can contain a token."""
-    settings: VigieSettings = request.app.state.settings
     language = negotiate_language(
         request.query_params.get("lang"), request.headers.get("accept-language", "")
     )
     formatter = RegisterFormatter(language)
     frame = PageContext(formatter, datetime.now(UTC), context.tiles)
+    keep_days = get_resource(request.app, RightsSettings).keep_days
     fault = None if result.fault is None else FAULTS.get(result.fault.code, FAULTS[""])
     body = render_page(
         "requests.html",
@@ -133,7 +135,7 @@ def _page(
         kinds=[(key, formatter.translate(text)) for key, text in KINDS.items()],
         sites=[{"id": str(key), "name": name} for key, name in sites],
         given={name: given.get(name, "") for name in _FIELDS},
-        retention=formatter.fill(WORDS["retention"], days=formatter.number(settings.rights.keep_days)),
+        retention=formatter.fill(WORDS["retention"], days=formatter.number(keep_days)),
         fault=None if fault is None else formatter.translate(fault),
         taken=None if result.made is None else _made(result.made, formatter),
         status=None if result.status is None else _status(result.status, formatter),
@@ -190,14 +192,14 @@ async def show_form(request: Request, context: Context) -> Response:
 async def send_request(request: Request, context: Context) -> Response:
     """Submit a request. If it is refused, the page shows the reason and the filled-in form."""
     sites, zones = await _sites(context)
-    state = request.app.state
     given: dict[str, str] = {}
     try:
         given = await read_form(request, _FIELDS, most=ANONYMOUS_BODY_MAX)
         language = negotiate_language(request.query_params.get("lang"), "")
         body = _parse_request(given, zones, language)
         host = public_requests.get_client_host(request)
-        made = await public_requests.submit_request(state.database, body, state.settings, host=host)
+        database, settings = get_resource(request.app, Database), get_resource(request.app, RightsSettings)
+        made = await public_requests.submit_request(database, body, settings, host=host)
     except VigieError as error:
         return _page(request, context, sites, given, _PageResult(fault=error))
     return _page(request, context, sites, {}, _PageResult(made=made))
@@ -219,13 +221,13 @@ async def _act_on_own_request(
     request: Request, context: RegisterContext, action: public_requests.OwnRequestAction
 ) -> Response:
     sites, _ = await _sites(context)
-    state = request.app.state
     given: dict[str, str] = {}
     try:
         given = await read_form(request, _FIELDS, most=ANONYMOUS_BODY_MAX)
         credentials = RightsAsk(reference=given.get("reference", "")[:32], token=given.get("token", "")[:128])
         host = public_requests.get_client_host(request)
-        status = await action(state.database, credentials, state.settings, host=host)
+        database, settings = get_resource(request.app, Database), get_resource(request.app, RightsSettings)
+        status = await action(database, credentials, settings, host=host)
     except ValidationError:
         fault = InvalidError("Give the reference and the token.", code="not_found")
         return _page(request, context, sites, given, _PageResult(fault=fault))

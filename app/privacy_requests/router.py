@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit.audit_recorder import AccessedSubject, record_access
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.dependencies import WriteSessionDep
+from app.platform.http.contract.dependencies import DatabaseDependency, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Identifier, collect_sent_fields
 from app.platform.http.contract.pagination import Page
@@ -20,6 +20,7 @@ from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.ids import parse_id
 from app.privacy_requests import public_requests, repository, service
 from app.privacy_requests.models import RightsRequest
+from app.privacy_requests.public_requests import RightsSettingsDependency
 from app.privacy_requests.schemas import (
     RightsAnswer,
     RightsAsk,
@@ -44,48 +45,42 @@ _Reader = Annotated[Principal, Depends(require_scope("rights:read", whole=True))
 _Writer = Annotated[Principal, Depends(require_scope("rights:write", whole=True))]
 
 
-@anonymous_router.post(
-    "",
-    operation_id="create_rights_request",
-    summary="Use a right",
-    status_code=201,
-    responses=document_problems(400, 404, 413, 415, 422, 429),
-)
-async def create_rights_request(body: RightsRequestCreate, request: Request) -> RightsRequestMade:
+@anonymous_router.post("", summary="Use a right", status_code=201, responses=document_problems(404))
+async def create_rights_request(
+    body: RightsRequestCreate,
+    request: Request,
+    database: DatabaseDependency,
+    settings: RightsSettingsDependency,
+) -> RightsRequestMade:
     """Ask for access to data, object to their processing, or have them erased, corrected or restricted.
 
     No API key is needed, and you need not say who you are. The organisation of the site has to answer within
     a month. Store the token of the response: you need it to read the answer, and it is not shown again.
     """
-    state = request.app.state
     host = public_requests.get_client_host(request)
-    return await public_requests.submit_request(state.database, body, state.settings, host=host)
+    return await public_requests.submit_request(database, body, settings, host=host)
 
 
 @anonymous_router.post(
     "/status",
-    operation_id="get_rights_request_status",
     summary="Read the status of your request",
-    responses=document_problems(400, 404, 413, 415, 422, 429),
+    responses=document_problems(404),
 )
-async def get_rights_request_status(body: RightsAsk, request: Request) -> RightsStatus:
+async def get_rights_request_status(
+    body: RightsAsk, request: Request, database: DatabaseDependency, settings: RightsSettingsDependency
+) -> RightsStatus:
     """Return the status and the answer of a request. The token of the request is required."""
-    state = request.app.state
     host = public_requests.get_client_host(request)
-    return await public_requests.read_request_status(state.database, body, state.settings, host=host)
+    return await public_requests.read_request_status(database, body, settings, host=host)
 
 
-@anonymous_router.post(
-    "/withdraw",
-    operation_id="withdraw_rights_request",
-    summary="Withdraw a request",
-    responses=document_problems(400, 404, 409, 413, 415, 422, 429),
-)
-async def withdraw_rights_request(body: RightsAsk, request: Request) -> RightsStatus:
+@anonymous_router.post("/withdraw", summary="Withdraw a request", responses=document_problems(404, 409))
+async def withdraw_rights_request(
+    body: RightsAsk, request: Request, database: DatabaseDependency, settings: RightsSettingsDependency
+) -> RightsStatus:
     """Withdraw a request that has no answer yet. The token of the request is required."""
-    state = request.app.state
     host = public_requests.get_client_host(request)
-    return await public_requests.withdraw_own_request(state.database, body, state.settings, host=host)
+    return await public_requests.withdraw_own_request(database, body, settings, host=host)
 
 
 async def _record(session: WriteSession, rows: list[RightsRequest]) -> None:
@@ -101,12 +96,7 @@ async def _get(session: AsyncSession, identifier: str, principal: Principal) -> 
     )
 
 
-@router.get(
-    "",
-    operation_id="list_rights_requests",
-    summary="List requests",
-    responses=document_problems(401, 403, 422, 503),
-)
+@router.get("", summary="List requests")
 async def list_rights_requests(
     principal: _Reader,
     session: WriteSessionDep,
@@ -135,12 +125,7 @@ async def list_rights_requests(
     return Page(data=[RightsRequestOut.of(row, now) for row in page], next=following)
 
 
-@router.get(
-    "/{request_id}",
-    operation_id="get_rights_request",
-    summary="Read a request",
-    responses=document_problems(401, 403, 404, 503),
-)
+@router.get("/{request_id}", summary="Read a request")
 async def get_rights_request(
     request_id: str, principal: _Reader, session: WriteSessionDep
 ) -> RightsRequestOut:
@@ -150,12 +135,7 @@ async def get_rights_request(
     return RightsRequestOut.of(row, datetime.now(UTC))
 
 
-@router.get(
-    "/{request_id}/findings",
-    operation_id="get_rights_request_findings",
-    summary="Count the data that a request is about",
-    responses=document_problems(401, 403, 404, 422, 503),
-)
+@router.get("/{request_id}/findings", summary="Count the data that a request is about")
 async def get_rights_request_findings(
     request_id: str, principal: _Reader, session: WriteSessionDep
 ) -> RightsFindings:
@@ -168,12 +148,7 @@ async def get_rights_request_findings(
     return await service.count_findings(session, row, datetime.now(UTC))
 
 
-@router.patch(
-    "/{request_id}",
-    operation_id="update_rights_request",
-    summary="Change a request",
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
-)
+@router.patch("/{request_id}", summary="Change a request", responses=document_problems(409))
 async def update_rights_request(
     request_id: str,
     body: RightsRequestChange,
@@ -196,12 +171,7 @@ async def update_rights_request(
     return RightsRequestOut.of(row, now)
 
 
-@router.post(
-    "/{request_id}/extend",
-    operation_id="extend_rights_request",
-    summary="Extend the deadline of a request",
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
-)
+@router.post("/{request_id}/extend", summary="Extend the deadline of a request")
 async def extend_rights_request(
     request_id: str,
     body: RightsExtension,
@@ -221,12 +191,7 @@ async def extend_rights_request(
     return RightsRequestOut.of(row, now)
 
 
-@router.post(
-    "/{request_id}/answer",
-    operation_id="answer_rights_request",
-    summary="Answer a request",
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
-)
+@router.post("/{request_id}/answer", summary="Answer a request")
 async def answer_rights_request(
     request_id: str,
     body: RightsAnswer,
@@ -248,10 +213,9 @@ async def answer_rights_request(
 
 @router.delete(
     "/{request_id}",
-    operation_id="delete_rights_request",
     summary="Delete a request",
     status_code=204,
-    responses=document_problems(401, 403, 404, 409),
+    responses=document_problems(409),
 )
 async def delete_rights_request(
     request_id: str, principal: _Writer, session: WriteSessionDep, matching: PreconditionDep

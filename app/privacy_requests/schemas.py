@@ -105,8 +105,12 @@ class RightsAsk(RequestBody):
         }
     )
 
-    reference: Annotated[str, Field(min_length=1, max_length=32)]
-    token: Annotated[str, Field(min_length=1, max_length=128)]
+    reference: Annotated[str, Field(min_length=1, max_length=32)] = Field(
+        description="The request's reference"
+    )
+    token: Annotated[str, Field(min_length=1, max_length=128)] = Field(
+        description="The token that was shown when the request was made"
+    )
 
 
 class RightsStatus(BaseModel):
@@ -119,8 +123,8 @@ class RightsStatus(BaseModel):
     due_at: datetime = Field(description="Deadline of the answer.")
     extension_reason: str | None = Field(description="The reason of the extension, if there was one.")
     closed_at: datetime | None = Field(description="Time of the answer or withdrawal. Null: open.")
-    outcome: RightsOutcome | None
-    answer: str | None
+    outcome: RightsOutcome | None = Field(description="The outcome; null: it is open")
+    answer: str | None = Field(description="The answer; null: it is open")
 
     @classmethod
     def of(cls, row: RightsRequest) -> "RightsStatus":
@@ -149,10 +153,10 @@ class RightsRequestOut(ResourceModel):
     due_at: datetime = Field(description="Deadline of the answer.")
     overdue: bool = Field(description="Whether the request is open past its deadline.")
     extended_at: datetime | None = Field(description="Time of the extension. Null: not extended.")
-    extension_reason: str | None
+    extension_reason: str | None = Field(description="Why it takes longer than a month")
     closed_at: datetime | None = Field(description="Time of the answer or withdrawal. Null: open.")
-    outcome: RightsOutcome | None
-    answer: str | None
+    outcome: RightsOutcome | None = Field(description="The outcome; null: it is open")
+    answer: str | None = Field(description="The answer that the requester got")
     note: str | None = Field(description="Internal note. It is never shown to the requester.")
     handled_by: UUID | None = Field(description="The API key or person that changed the request last.")
     handled_kind: Literal["key", "user"] | None = Field(
@@ -174,7 +178,9 @@ class RightsRequestChange(RequestBody):
     model_config = ConfigDict(json_schema_extra={"examples": [{"state": "in_progress"}]})
 
     state: Literal["received", "in_progress"] = make_omittable_field()
-    note: Description | None = make_omittable_field()
+    note: Annotated[
+        Description | None, Field(description="A note for handlers; the requester never sees it")
+    ] = make_omittable_field()
 
 
 class RightsExtension(RequestBody):
@@ -202,7 +208,7 @@ class RightsAnswer(RequestBody):
     )
 
     outcome: RightsOutcome
-    answer: Message
+    answer: Message = Field(description="The answer to the requester")
 
 
 class EventCount(BaseModel):
@@ -216,7 +222,7 @@ class RightsFindings(BaseModel):
     """Numbers of stored data of the site and period of a request. They contain no personal data."""
 
     site_id: UUID | None
-    begins_at: datetime
+    begins_at: datetime = Field(description="Beginning of the count")
     ends_at: datetime
     boxes: int = Field(description="Boxes that are now at the site.")
     samples: int = Field(description="Samples of the period. Counting stops at 1,000,000.")

@@ -7,10 +7,10 @@ import asyncpg
 
 from app.notifications.events.event_types import RIGHTS_OVERDUE
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
-from app.platform.config.privacy_request_settings import RightsSettings
 from app.platform.db.database import parse_row_count
 from app.platform.kernel.ids import new_id
 from app.platform.observability.metrics_and_logs import get_logger
+from app.privacy_requests.settings import RightsSettings
 
 _BATCH_SIZE: Final = 500
 _OVERDUE: Final = """

@@ -2,19 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
+from pydantic import BaseModel
 from starlette.middleware import Middleware
 
+import app.metrics  # noqa: F401 (the process exports all metrics)
 from app import __version__
 from app.alerts.service import close_alerts
 from app.audit.audit_recorder import RefusalsMiddleware
+from app.ingest.http_ingest import HttpIngestContext
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.registry_snapshot import RegistryCache
@@ -25,7 +29,7 @@ from app.notifications.stream.stream_hub import StreamHub
 from app.pages.error_pages import ErrorPageMiddleware
 from app.pages.guide_rendering import GUIDES_PATH
 from app.people.dependencies import PeopleContext
-from app.platform.config.settings import VigieSettings
+from app.platform.db.alert_closer import AlertClosing
 from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.http.contract import header_descriptions, problems
 from app.platform.http.contract.body_scanner import ForbiddenContentError
@@ -36,12 +40,13 @@ from app.platform.http.middleware.middleware_order import install_middleware
 from app.platform.http.middleware.request_guards import MethodGuardMiddleware
 from app.platform.http.middleware.request_metrics import RequestOriginMiddleware
 from app.platform.http.openapi.swagger_page import add_docs_pages
-from app.platform.identity.principals import get_known_principal
+from app.platform.identity.principals import CallerAuthenticator, get_known_principal
 from app.platform.kernel.api_keys import SESSION_PREFIX
+from app.platform.kernel.application_resources import get_resource, provide_resources
 from app.platform.kernel.tenant_scope import run_with_full_scope
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.readiness import ReadinessProbe
-from app.platform.runtime.stored_settings import InstallationSettings, stop_tasks
+from app.platform.runtime.stored_settings import InstallationSettings, stop_tasks, wait_until_set
 from app.platform.secrets.sealing import SecretSealer
 from app.processes.routers import ROUTERS
 from app.public_register.dependencies import RegisterContext
@@ -49,6 +54,7 @@ from app.registry.quota_service import OrganisationQuotaExceededError, count_quo
 from app.registry.refusal_counts import count_rest_refusal
 from app.registry.repository import bootstrap_platform
 from app.reports.process_pool import ReportProcessPool
+from app.settings import VigieSettings
 from app.timeseries.exports.parquet_format import ParquetEncoderPool
 
 _DESCRIPTION = """
@@ -116,49 +122,49 @@ def _tags(base_url: str) -> list[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    settings: VigieSettings = app.state.settings
-    database = Database(settings.database, application="vigie-api", role="vigie_api", tenants=True)
-    app.state.database = database
-    app.state.bootstrap_key = (
-        settings.bootstrap_admin_key.get_secret_value() if settings.bootstrap_admin_key else None
-    )
-    app.state.sealer = SecretSealer.of(settings.encryption)
-    app.state.installation = await InstallationSettings.of(settings, app.state.sealer, database)
-    app.state.mail_tests = TestMailLimiter()
-    app.state.people = PeopleContext.of(settings, database, app.state.installation)
-    app.state.authenticators = {SESSION_PREFIX: app.state.people.sessions.authenticate}
-    if not app.state.sealer.ready:
-        _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
-    app.state.probe = ReadinessProbe(settings, database)
-    app.state.pipeline = IngestPipeline(
-        RegistryCache(), quota_cache=QuotaCache(settings.quotas.samples_per_day)
-    )
-    app.state.close_alerts = close_alerts
-    app.state.ingest_pool = await database.pool(size=SAMPLES_CONNECTIONS, eager=False, role="vigie_ingest")
-    app.state.stream_hub = await StreamHub.of(settings.api, database, app.state.installation)
-    app.state.export_turns = ExportLimits()
-    app.state.parquet_encoders = ParquetEncoderPool()
-    app.state.report_processes = ReportProcessPool()
-    app.state.register = await RegisterContext.of(database, settings.public_register)
-    stopping = asyncio.Event()
-    settings_follower = asyncio.create_task(app.state.installation.follow(database, stopping))
-    bootstrap: asyncio.Task[None] | None = None
-    try:
+async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None]:
+    """Open what the routes share, and close it in reverse."""
+    async with AsyncExitStack() as opened:
+        database = Database(settings.database, application="vigie-api", role="vigie_api", tenants=True)
+        opened.push_async_callback(database.close)
+        sealer = SecretSealer.of(settings.encryption)
+        if not sealer.ready:
+            _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
+        installation = await InstallationSettings.of(settings, sealer, database)
+        people = PeopleContext.of(settings.sessions, settings.oidc, settings.api, database, installation)
+        key = settings.bootstrap_admin_key.get_secret_value() if settings.bootstrap_admin_key else None
+        pool = await database.pool(size=SAMPLES_CONNECTIONS, eager=False, role="vigie_ingest")
+        opened.push_async_callback(pool.close)
+        pipeline = IngestPipeline(RegistryCache(), quota_cache=QuotaCache(settings.quotas.samples_per_day))
+        register = await RegisterContext.of(database, settings.public_register)
+        opened.push_async_callback(register.close)
+        stream_hub = await StreamHub.of(settings.api, database, installation)
+        opened.push_async_callback(stream_hub.close)
+        provide_resources(
+            app,
+            database,
+            sealer,
+            installation,
+            people,
+            CallerAuthenticator(database, key, {SESSION_PREFIX: people.sessions.authenticate}),
+            AlertClosing(close_alerts),
+            HttpIngestContext(pipeline, pool),
+            register,
+            stream_hub,
+            ExportLimits(),
+            ParquetEncoderPool(),
+            ReportProcessPool(),
+            ReadinessProbe(settings, database),
+            TestMailLimiter(),
+        )
+        stopping = asyncio.Event()
+        tasks = [asyncio.create_task(installation.follow(database, stopping))]
+        opened.push_async_callback(stop_tasks, tasks)
+        opened.callback(stopping.set)
         # Start without a database too: `/readyz` reports that it is unavailable or not migrated.
-        if not await _bootstrap(database, app.state.bootstrap_key):
-            bootstrap = asyncio.create_task(_bootstrap_later(database, app.state.bootstrap_key))
+        if not await _bootstrap(database, key):
+            tasks.append(asyncio.create_task(_bootstrap_later(database, key, stopping)))
         yield
-    finally:
-        stopping.set()
-        await stop_tasks([settings_follower])
-        if bootstrap is not None:
-            bootstrap.cancel()
-            await asyncio.gather(bootstrap, return_exceptions=True)
-        await app.state.stream_hub.close()
-        await app.state.register.close()
-        await app.state.ingest_pool.close()
-        await database.close()
 
 
 async def _bootstrap(database: Database, key: str | None) -> bool:
@@ -173,10 +179,9 @@ async def _bootstrap(database: Database, key: str | None) -> bool:
     return True
 
 
-async def _bootstrap_later(database: Database, key: str | None) -> None:
+async def _bootstrap_later(database: Database, key: str | None, stopping: asyncio.Event) -> None:
     pause_s = 0.5
-    while True:
-        await asyncio.sleep(pause_s)
+    while not await wait_until_set(stopping, pause_s):
         if await _bootstrap(database, key):
             return
         pause_s = min(pause_s * 2, 10.0)
@@ -185,7 +190,7 @@ async def _bootstrap_later(database: Database, key: str | None) -> None:
 async def _over_quota(request: Request, error: Exception) -> JSONResponse:
     """Count a refusal by a quota after its transaction was rolled back, and respond."""
     assert isinstance(error, OrganisationQuotaExceededError)  # noqa: S101 (registered for this class alone)
-    await count_quota_refusal(request.app.state.database, error, datetime.now(UTC))
+    await count_quota_refusal(get_resource(request.app, Database), error, datetime.now(UTC))
     return problems.make_error_response(error)
 
 
@@ -194,7 +199,7 @@ async def _forbidden(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ForbiddenContentError)  # noqa: S101 (registered for this class alone)
     path = request.path_params
     await count_rest_refusal(
-        request.app.state.database,
+        get_resource(request.app, Database),
         error.code,
         get_known_principal(request.scope),
         site=path.get("site_id"),
@@ -213,8 +218,10 @@ def create_app(settings: VigieSettings) -> FastAPI:
         version=__version__,
         description=_DESCRIPTION,
         openapi_tags=_tags(settings.api.base_url),
-        lifespan=_lifespan,
+        lifespan=partial(_lifespan, settings),
         dependencies=[Depends(reject_unknown_parameters)],
+        # Clients name their methods after it: a route says otherwise where its function has another name.
+        generate_unique_id_function=attrgetter("name"),
         # A redirect would use the Host header of the request.
         redirect_slashes=False,
         license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
@@ -224,7 +231,8 @@ def create_app(settings: VigieSettings) -> FastAPI:
         contact={"name": "The operator of this installation"},
         servers=[{"url": "/", "description": "This installation"}],
     )
-    app.state.settings = settings
+    # Each group of settings is a resource of its own: a room asks for the one that it uses.
+    provide_resources(app, *(group for _, group in settings if isinstance(group, BaseModel)))
     problems.install_error_handlers(app)
     app.add_exception_handler(OrganisationQuotaExceededError, _over_quota)
     app.add_exception_handler(ForbiddenContentError, _forbidden)

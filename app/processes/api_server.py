@@ -7,11 +7,13 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from app.platform.config.settings import VigieSettings
+from app.notifications.stream.stream_hub import StreamHub
+from app.platform.kernel.application_resources import get_resource
 from app.platform.observability.metrics_and_logs import get_logger
-from app.platform.runtime.process_runner import ProcessContext, run_role
+from app.platform.runtime.process_runner import ProcessContext
 from app.platform.runtime.server_timeouts import TimeoutHttpProtocol
 from app.processes.api_application import create_app
+from app.settings import VigieSettings
 
 _log = get_logger(__name__)
 _DRAIN_S = 5
@@ -40,20 +42,21 @@ def _tune_garbage_collector() -> None:
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
 
 
-async def _serve(process: ProcessContext) -> None:
-    application = create_app(process.settings)
+async def run_api(settings: VigieSettings, process: ProcessContext) -> None:
+    """Run `vigie api` until a stop request. The application opens its resources in its lifespan."""
+    application = create_app(settings)
     _tune_garbage_collector()
     config = uvicorn.Config(
         application,
-        http=TimeoutHttpProtocol.of(process.settings.api.patience_s),
-        host=process.settings.api.host,
-        port=process.settings.api.port,
+        http=TimeoutHttpProtocol.of(settings.api.patience_s),
+        host=settings.api.host,
+        port=settings.api.port,
         log_config=None,
         access_log=False,
         server_header=False,
         # Anybody can send a forwarded address, so it is accepted only from trusted proxies.
-        proxy_headers=bool(process.settings.api.trusted_proxies),
-        forwarded_allow_ips=process.settings.api.trusted_proxies,
+        proxy_headers=bool(settings.api.trusted_proxies),
+        forwarded_allow_ips=settings.api.trusted_proxies,
         timeout_graceful_shutdown=_DRAIN_S,
         timeout_keep_alive=30,
     )
@@ -64,7 +67,7 @@ async def _serve(process: ProcessContext) -> None:
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if server.started:
         # Event streams do not end by themselves: the graceful stop would wait for them in vain.
-        application.state.stream_hub.stop()
+        get_resource(application, StreamHub).stop()
     server.should_exit = True
     stopping.cancel()
     close_unread = asyncio.get_running_loop().call_later(_CLOSE_UNREAD_AFTER_S, _close_unread, server)
@@ -78,8 +81,3 @@ def _close_unread(server: uvicorn.Server) -> None:
     for connection in tuple(server.server_state.connections):
         if isinstance(connection, TimeoutHttpProtocol):
             connection.close_unread()
-
-
-def serve_api(settings: VigieSettings) -> None:
-    """Run `vigie api` until SIGTERM or SIGINT."""
-    run_role("api", settings, _serve)

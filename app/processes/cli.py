@@ -55,44 +55,43 @@ def up(
 @app.command()
 def api() -> None:
     """Run the REST process."""
+    from app.platform.runtime.process_runner import run_process  # noqa: PLC0415
     from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
 
     settings = load_admitted_settings("api")
-    from app.processes.api_server import serve_api  # noqa: PLC0415 (a slow import, needed only after the checks)
+    from app.processes.api_server import run_api  # noqa: PLC0415 (a slow import, needed only after the checks)
 
-    serve_api(settings)
+    run_process("api", settings, run_api)
 
 
 @app.command()
 def ingest() -> None:
     """Run the ingest process, which drains the broker into the database. A second one stands by."""
-    from app.ingest.consumer import run_ingest as work  # noqa: PLC0415
-    from app.ingest.consumer import tune_garbage_collector  # noqa: PLC0415
-    from app.platform.runtime.process_runner import run_role  # noqa: PLC0415
+    from app.platform.runtime.process_runner import run_process  # noqa: PLC0415
+    from app.processes.ingest import run_ingest  # noqa: PLC0415
     from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
 
-    tune_garbage_collector()
-    run_role("ingest", load_admitted_settings("ingest"), work)
+    run_process("ingest", load_admitted_settings("ingest"), run_ingest)
 
 
 @app.command()
 def deliver() -> None:
     """Run the delivery process: signed webhooks, channels, invitations."""
-    from app.platform.runtime.process_runner import run_role  # noqa: PLC0415
-    from app.processes.deliver import run_deliver as work  # noqa: PLC0415
+    from app.platform.runtime.process_runner import run_process  # noqa: PLC0415
+    from app.processes.deliver import run_deliver  # noqa: PLC0415
     from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
 
-    run_role("deliver", load_admitted_settings("deliver"), work)
+    run_process("deliver", load_admitted_settings("deliver"), run_deliver)
 
 
 @app.command()
 def maintain() -> None:
     """Run the maintenance process: timers, roll-ups, retention, broker accounts, clean-up."""
-    from app.platform.runtime.process_runner import run_role  # noqa: PLC0415
-    from app.processes.maintain import run_maintain as work  # noqa: PLC0415
+    from app.platform.runtime.process_runner import run_process  # noqa: PLC0415
+    from app.processes.maintain import run_maintain  # noqa: PLC0415
     from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
 
-    run_role("maintain", load_admitted_settings("maintain"), work)
+    run_process("maintain", load_admitted_settings("maintain"), run_maintain)
 
 
 @app.command()

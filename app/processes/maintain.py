@@ -12,15 +12,19 @@ An advisory lock selects the process; others stand by.
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 
 import asyncpg
 
+import app.metrics  # noqa: F401 (the process exports all metrics)
 from app.alerts.alert_timers import AlertTimerRunner
 from app.alerts.alertmanager_repeats import repeat_alerts
 from app.alerts.indicator_rule_worker import IndicatorRuleWorker
+from app.alerts.metrics import ALERTS_FIRING, ALERTS_MUTED
 from app.alerts.muting_queries import count_firing_alerts
 from app.audit.verification import HeadLogger
 from app.incidents.clustering_worker import IncidentWorker
@@ -30,21 +34,14 @@ from app.notifications.delivery.retention import delete_expired_secrets, delete_
 from app.notifications.delivery.waiting_groups import measure_waiting_groups
 from app.notifications.events.operator_events import notify_dropped_messages, prune_outbox, read_last_dropped
 from app.notifications.events.quota_notices import delete_old_usage, notify_quota_usage
+from app.notifications.metrics import ENDPOINTS_TROUBLED, GROUPS_OLDEST, GROUPS_WAITING, OUTBOX_PENDING
 from app.people.repository import purge_people_data
 from app.platform.broker.dropped_message_monitor import RECENT_S, BrokerDropMonitor
 from app.platform.db.advisory_locks import MAINTAINER
-from app.platform.db.database import DATABASE_ERRORS
+from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.http.contract import idempotency_keys
 from app.platform.identity.attempt_limiter import delete_expired_attempts
-from app.platform.observability.metrics_and_logs import (
-    ALERTS_FIRING,
-    ALERTS_MUTED,
-    ENDPOINTS_TROUBLED,
-    GROUPS_OLDEST,
-    GROUPS_WAITING,
-    OUTBOX_PENDING,
-    get_logger,
-)
+from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.heartbeat import BROKER_MONITOR, WAITING, delete_old_heartbeats, write_heartbeat
 from app.platform.runtime.process_runner import ProcessContext
 from app.platform.runtime.stored_settings import InstallationSettings
@@ -57,6 +54,7 @@ from app.registry.broker_password_file import sync_password_file
 from app.registry.cross_tenant_repository import delete_box_row, list_deleted_boxes
 from app.registry.refusal_counts import fold_refusal_counts
 from app.rules.backtests.worker import BacktestWorker
+from app.settings import VigieSettings
 from app.timeseries.erasure.box_data_removal import remove_box_rollups, remove_sample_slice
 from app.timeseries.erasure.worker import ErasureWorker
 from app.timeseries.retention.worker import RetentionWorker
@@ -82,11 +80,11 @@ class _Job:
 
     name: str
     every_s: float
-    work: Callable[[ProcessContext, asyncpg.Connection], Awaitable[bool | None]]
+    work: Callable[[asyncpg.Connection], Awaitable[object]]
     due: float = 0.0
 
 
-async def _update_gauges(_: ProcessContext, connection: asyncpg.Connection) -> None:
+async def _update_gauges(connection: asyncpg.Connection) -> None:
     alerts = await count_firing_alerts(connection)
     ALERTS_FIRING.set(alerts["firing"])
     for by in ("silence", "inhibition"):
@@ -100,15 +98,7 @@ async def _update_gauges(_: ProcessContext, connection: asyncpg.Connection) -> N
         ENDPOINTS_TROUBLED.labels(state).set(number)
 
 
-async def _sync_broker_accounts(process: ProcessContext, _: asyncpg.Connection) -> None:
-    await sync_password_file(process.database, process.settings.broker, only_if_stale=True)
-
-
-async def _publish_configs(process: ProcessContext, _: asyncpg.Connection) -> None:
-    await publish_due_configs(process.database, process.settings.broker)
-
-
-async def _purge_boxes(_: ProcessContext, connection: asyncpg.Connection) -> bool:
+async def _purge_boxes(connection: asyncpg.Connection) -> bool:
     """Remove deleted boxes and their samples within a time limit; returns whether some are left."""
     until = time.monotonic() + _PURGE_S
     keys = await list_deleted_boxes(connection, _BOXES)
@@ -124,26 +114,14 @@ async def _purge_boxes(_: ProcessContext, connection: asyncpg.Connection) -> boo
     return len(keys) == _BOXES
 
 
-async def _purge_quarantine(process: ProcessContext, connection: asyncpg.Connection) -> None:
-    removed = await purge_quarantine(connection, keep_days=process.settings.quarantine.keep_days)
+async def _purge_quarantine(keep_days: int, connection: asyncpg.Connection) -> None:
+    removed = await purge_quarantine(connection, keep_days=keep_days)
     if removed:
         _log.info("quarantine_purged", entries=removed)
 
 
-async def _delete_old_deliveries(process: ProcessContext, connection: asyncpg.Connection) -> None:
-    await delete_old_deliveries(connection, keep_days=process.settings.webhooks.keep_days)
-
-
-async def _delete_old_people_data(process: ProcessContext, connection: asyncpg.Connection) -> None:
-    await purge_people_data(connection, process.settings.sessions)
-
-
-async def _process_overdue_requests(process: ProcessContext, connection: asyncpg.Connection) -> None:
-    await process_overdue_requests(connection, process.settings.rights)
-
-
-async def _prune(process: ProcessContext, connection: asyncpg.Connection) -> None:
-    await prune_outbox(connection, keep_days=process.settings.webhooks.keep_events_days)
+async def _prune(keep_events_days: int, connection: asyncpg.Connection) -> None:
+    await prune_outbox(connection, keep_days=keep_events_days)
     await delete_old_heartbeats(connection)
     await delete_expired_attempts(connection)
     await idempotency_keys.delete_expired_keys(connection)
@@ -151,8 +129,9 @@ async def _prune(process: ProcessContext, connection: asyncpg.Connection) -> Non
     await fold_refusal_counts(connection, datetime.now(UTC))
 
 
-async def _notify_quotas(process: ProcessContext, connection: asyncpg.Connection) -> None:
-    await notify_quota_usage(connection, process.settings.quotas, datetime.now(UTC))
+async def _reseal_secrets(resealer: SecretResealer, connection: asyncpg.Connection) -> None:
+    await delete_expired_secrets(connection)
+    await resealer.reseal_due(connection)
 
 
 class _BrokerDropReporter:
@@ -165,7 +144,7 @@ class _BrokerDropReporter:
         self.monitor = monitor
         self._notified_at = -_NOTIFY_EVERY_S
 
-    async def report(self, _: ProcessContext, connection: asyncpg.Connection) -> None:
+    async def report(self, connection: asyncpg.Connection) -> None:
         """Notify operators of dropped messages, and write the state of the broker to a heartbeat."""
         monitor = self.monitor
         if not monitor.running:
@@ -184,135 +163,100 @@ class _BrokerDropReporter:
         await write_heartbeat(connection, BROKER_MONITOR, message)
 
 
-class _AlertmanagerRepeater:
-    """Repeats firing alerts to Alertmanager, with links to the current public address."""
+class _Workers(NamedTuple):
+    """What the jobs use beside the connection.
 
-    def __init__(self, installation: InstallationSettings) -> None:
-        self._installation = installation
+    Attributes:
+        drop_reporter: Reports messages that the broker dropped.
+        resealer: Re-encrypts secrets.
+        installation: The public address, for links.
+        backtests: Runs back-tests in the background.
+        indices: Evaluates rules on indices in the background.
+        incidents: Clusters sound events in the background.
+    """
 
-    async def repeat(self, process: ProcessContext, connection: asyncpg.Connection) -> None:
-        """Send the repeats that are due."""
-        await self._installation.refresh(process.database)
-        await repeat_alerts(connection, process.settings.webhooks, self._installation.base_url)
+    drop_reporter: _BrokerDropReporter
+    resealer: SecretResealer
+    installation: InstallationSettings
+    backtests: BacktestWorker
+    indices: IndicatorRuleWorker
+    incidents: IncidentWorker
 
 
-def _jobs(
-    drop_reporter: _BrokerDropReporter,
-    *,
-    backtests: BacktestWorker,
-    indices: IndicatorRuleWorker,
-    incidents: IncidentWorker,
-    resealer: SecretResealer,
-    repeater: _AlertmanagerRepeater,
-) -> list[_Job]:
-    alert_timers = AlertTimerRunner()
+def _make_jobs(settings: VigieSettings, database: Database, workers: _Workers) -> list[_Job]:
+    webhooks, rollups = settings.webhooks, RollupWorker()
 
-    async def reseal_secrets(_: ProcessContext, connection: asyncpg.Connection) -> None:
-        await delete_expired_secrets(connection)
-        await resealer.reseal_due(connection)
+    async def repeat(connection: asyncpg.Connection) -> None:
+        # The links in repeats have the current public address.
+        await workers.installation.refresh(database)
+        await repeat_alerts(connection, webhooks, workers.installation.base_url)
 
-    async def process_alert_timers(_: ProcessContext, connection: asyncpg.Connection) -> None:
-        await alert_timers.run_once(connection)
-
-    async def run_backtests(process: ProcessContext, connection: asyncpg.Connection) -> None:
-        await backtests.tick(process.database, connection)
-
-    async def evaluate_indices(process: ProcessContext, connection: asyncpg.Connection) -> None:
-        await indices.tick(process.database, connection)
-
-    rollups = RollupWorker()
-
-    async def roll_up(_: ProcessContext, connection: asyncpg.Connection) -> bool:
-        return await rollups.run_once(connection)
-
-    async def show_rollups(_: ProcessContext, connection: asyncpg.Connection) -> None:
-        await rollups.update_metrics(connection)
-
-    retention = RetentionWorker()
-
-    async def remove_expired(_: ProcessContext, connection: asyncpg.Connection) -> bool:
-        return await retention.run_once(connection)
-
-    erasures = ErasureWorker()
-
-    async def erase(_: ProcessContext, connection: asyncpg.Connection) -> bool:
-        return await erasures.run_once(connection)
-
-    head_logger = HeadLogger()
-
-    async def log_heads(_: ProcessContext, connection: asyncpg.Connection) -> None:
-        await head_logger.log_changed(connection)
+    async def publish_configs(_: asyncpg.Connection) -> None:
+        # Its result does not say that there is more to do now.
+        await publish_due_configs(database, settings.broker)
 
     return [
-        _Job("broker", 1.0, drop_reporter.report),
-        _Job("alerts", 2.0, process_alert_timers),
-        _Job("repeats", 30.0, repeater.repeat),
+        _Job("broker", 1.0, workers.drop_reporter.report),
+        _Job("alerts", 2.0, AlertTimerRunner().run_once),
+        _Job("repeats", 30.0, repeat),
         _Job("counts", 2.0, _update_gauges),
-        _Job("accounts", 60.0, _sync_broker_accounts),
-        _Job("configs", 5.0, _publish_configs),
-        _Job("backtests", 1.0, run_backtests),
-        _Job("indices", 5.0, evaluate_indices),
-        _Job("incidents", 1.0, incidents.tick),
-        _Job("quotas", 5.0, _notify_quotas),
-        _Job("rollups", 5.0, roll_up),
-        _Job("rollup-figures", 15.0, show_rollups),
-        _Job("erasures", 2.0, erase),
-        _Job("retention", 60.0, remove_expired),
+        _Job("accounts", 60.0, lambda _: sync_password_file(database, settings.broker, only_if_stale=True)),
+        _Job("configs", 5.0, publish_configs),
+        _Job("backtests", 1.0, partial(workers.backtests.tick, database)),
+        _Job("indices", 5.0, partial(workers.indices.tick, database)),
+        _Job("incidents", 1.0, partial(workers.incidents.tick, database)),
+        _Job("quotas", 5.0, lambda each: notify_quota_usage(each, settings.quotas, datetime.now(UTC))),
+        _Job("rollups", 5.0, rollups.run_once),
+        _Job("rollup-figures", 15.0, rollups.update_metrics),
+        _Job("erasures", 2.0, ErasureWorker().run_once),
+        _Job("retention", 60.0, RetentionWorker().run_once),
         _Job("purge", 30.0, _purge_boxes),
-        _Job("prune", 300.0, _prune),
-        _Job("quarantine", 300.0, _purge_quarantine),
-        _Job("secrets", 60.0, reseal_secrets),
-        _Job("deliveries", 300.0, _delete_old_deliveries),
-        _Job("people", 300.0, _delete_old_people_data),
-        _Job("rights", 30.0, _process_overdue_requests),
-        _Job("audit", 3600.0, log_heads),
+        _Job("prune", 300.0, partial(_prune, webhooks.keep_events_days)),
+        _Job("quarantine", 300.0, partial(_purge_quarantine, settings.quarantine.keep_days)),
+        _Job("secrets", 60.0, partial(_reseal_secrets, workers.resealer)),
+        _Job("deliveries", 300.0, partial(delete_old_deliveries, keep_days=webhooks.keep_days)),
+        _Job("people", 300.0, lambda each: purge_people_data(each, settings.sessions)),
+        _Job("rights", 30.0, lambda each: process_overdue_requests(each, settings.rights)),
+        _Job("audit", 3600.0, HeadLogger().log_changed),
     ]
 
 
 async def _run_with_lock(
+    settings: VigieSettings,
     process: ProcessContext,
     drop_reporter: _BrokerDropReporter,
     resealer: SecretResealer,
-    repeater: _AlertmanagerRepeater,
+    installation: InstallationSettings,
 ) -> None:
-    connection = await process.database.connect()
-    backtests, indices = BacktestWorker(), IndicatorRuleWorker()
-    incidents = IncidentWorker(process.settings.incidents)
-    jobs = _jobs(
-        drop_reporter,
-        backtests=backtests,
-        indices=indices,
-        incidents=incidents,
-        resealer=resealer,
-        repeater=repeater,
-    )
-    has_lock = False
-    try:
+    async with AsyncExitStack() as opened:
+        connection = await process.database.connect()
+        opened.callback(connection.terminate)
+        background = BacktestWorker(), IndicatorRuleWorker(), IncidentWorker(settings.incidents)
+        for worker in background:
+            opened.push_async_callback(worker.stop)
+        workers = _Workers(drop_reporter, resealer, installation, *background)
+        jobs = _make_jobs(settings, process.database, workers)
+        has_lock = False
         while not process.stop.is_set():
             # Held until the connection ends: otherwise two processes would alternate and do all work twice.
             has_lock = has_lock or await connection.fetchval("SELECT pg_try_advisory_lock($1)", MAINTAINER)
             process.state = "working" if has_lock else "standby"
             if has_lock:
-                await _run_due_jobs(process, connection, jobs)
+                await _run_due_jobs(connection, jobs)
             else:
                 # Another process monitors the broker now: two would count everything twice.
                 await drop_reporter.monitor.stop()
             await process.pause(_TICK_S)
-    finally:
-        await incidents.stop()
-        await indices.stop()
-        await backtests.stop()
-        connection.terminate()
 
 
-async def _run_due_jobs(process: ProcessContext, connection: asyncpg.Connection, jobs: list[_Job]) -> None:
+async def _run_due_jobs(connection: asyncpg.Connection, jobs: list[_Job]) -> None:
     for job in jobs:
         job.due -= _TICK_S
         if job.due > 0:
             continue
         job.due = job.every_s
         try:
-            if await job.work(process, connection):
+            if await job.work(connection) is True:
                 job.due = 0.0
         except DATABASE_ERRORS as error:
             # A failing job, for example with a read-only file, must not block the others.
@@ -321,21 +265,17 @@ async def _run_due_jobs(process: ProcessContext, connection: asyncpg.Connection,
             await connection.fetchval("SELECT 1", timeout=_TIMEOUT_S)
 
 
-async def run_maintain(process: ProcessContext) -> None:
+async def run_maintain(settings: VigieSettings, process: ProcessContext) -> None:
     """Run `vigie maintain` until a stop request."""
-    drop_reporter = _BrokerDropReporter(BrokerDropMonitor(process.settings.broker))
-    sealer = SecretSealer.of(process.settings.encryption)
-    resealer, repeater = (
-        SecretResealer(sealer),
-        _AlertmanagerRepeater(InstallationSettings(process.settings, sealer)),
-    )
-    try:
+    async with AsyncExitStack() as opened:
+        monitor = BrokerDropMonitor(settings.broker)
+        opened.push_async_callback(monitor.stop)
+        drop_reporter, sealer = _BrokerDropReporter(monitor), SecretSealer.of(settings.encryption)
+        resealer, installation = SecretResealer(sealer), InstallationSettings(settings, sealer)
         while not process.stop.is_set():
             try:
-                await _run_with_lock(process, drop_reporter, resealer, repeater)
+                await _run_with_lock(settings, process, drop_reporter, resealer, installation)
             except DATABASE_ERRORS as error:
                 process.state = f"{WAITING}: {type(error).__name__}"
                 _log.warning("maintenance_interrupted", error=repr(error))
                 await process.pause(2.0)
-    finally:
-        await drop_reporter.monitor.stop()

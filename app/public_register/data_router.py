@@ -11,8 +11,10 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.platform.http.contract.problems import document_problems
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.spdx_licences import get_licence_url
+from app.platform.runtime.stored_settings import InstallationSettings
 from app.public_register import atom_feed, csv_tables, dtpr
 from app.public_register import register_geojson as geojson
 from app.public_register.dependencies import REGISTER_TTL_S, Context, RegisterContext
@@ -354,7 +356,7 @@ async def _feed(
     request: Request, context: RegisterContext, site_id: str | None, lang: str | None
 ) -> Response:
     formatter = RegisterFormatter(negotiate_language(lang, request.headers.get("accept-language", "")))
-    base: str = request.app.state.installation.base_url
+    base = get_resource(request.app, InstallationSettings).base_url
 
     async def make() -> bytes:
         register = await context.register()

@@ -8,16 +8,17 @@ from typing import Annotated, Final
 from uuid import UUID
 
 import asyncpg
-from fastapi import Depends, Request
+from fastapi import Depends
 
-from app.platform.config.register_settings import RegisterSettings
 from app.platform.db.database import Database
+from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.public_register import queries
 from app.public_register.change_history import ChangeHistoryPage, group_changes
 from app.public_register.map_tiles import MapTileSource
 from app.public_register.register_model import OpenData, PublishedSite, RecentMeasurements, RegisterSnapshot
+from app.public_register.settings import RegisterSettings
 from app.public_register.ttl_cache import TtlCache
 
 CONNECTIONS: Final = 2
@@ -113,10 +114,5 @@ class RegisterContext:
         return await self.cache.get(("changes", site_id, before), REGISTER_TTL_S, read)
 
 
-async def _context(request: Request) -> RegisterContext:
-    found: RegisterContext = request.app.state.register
-    return found
-
-
-Context = Annotated[RegisterContext, Depends(_context)]
+Context = Annotated[RegisterContext, Depends(make_resource_dependency(RegisterContext))]
 """FastAPI dependency: the process's register."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from app.platform.config.register_settings import RegisterSettings
+from app.public_register.settings import RegisterSettings
 
 TILES_PATH: Final = "/public/tiles.pmtiles"
 """The path that serves the archive."""

@@ -12,7 +12,6 @@ from app.platform.http.contract.dependencies import ReadSessionDep, WriteSession
 from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import InstantParameter, Name
 from app.platform.http.contract.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut_page, encode_cursor
-from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, require_scope
@@ -87,7 +86,7 @@ class QuarantineCount(BaseModel):
     door: Door | None = None
     box: str | None = Field(None, description="Claimed box id; null if it could not be read")
     day: date | None = Field(None, description="Day of arrival, in UTC")
-    count: int
+    count: int = Field(description="Number of entries")
     replayed: int = Field(description="How many of them a replay has accepted")
 
 
@@ -145,12 +144,7 @@ def _out(row: QuarantineEntry, beginning: bytes, stored_bytes: int) -> Quarantin
     )
 
 
-@router.get(
-    "",
-    operation_id="list_quarantine",
-    summary="List refused messages",
-    responses=document_problems(401, 403, 422),
-)
+@router.get("", summary="List refused messages")
 async def list_quarantine(
     filters: FilterDep,
     session: ReadSessionDep,
@@ -167,13 +161,7 @@ async def list_quarantine(
     )
 
 
-@router.get(
-    "/counts",
-    operation_id="count_quarantine",
-    summary="Count refused messages",
-    responses=document_problems(401, 403, 422),
-    response_model_exclude_unset=True,
-)
+@router.get("/counts", summary="Count refused messages", response_model_exclude_unset=True)
 async def count_quarantine(
     filters: FilterDep,
     session: ReadSessionDep,
@@ -201,12 +189,7 @@ async def count_quarantine(
     )
 
 
-@router.get(
-    "/{entry_id}",
-    operation_id="get_quarantine_entry",
-    summary="Read a refused message",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/{entry_id}", summary="Read a refused message")
 async def get_quarantine_entry(entry_id: str, principal: Reader, session: ReadSessionDep) -> QuarantineOut:
     """Read an entry with all of the stored message (up to 64 KiB)."""
     identifier = parse_id(entry_id, "quarantine entry")
@@ -216,13 +199,7 @@ async def get_quarantine_entry(entry_id: str, principal: Reader, session: ReadSe
     return _out(row, row.payload, len(row.payload))
 
 
-@router.delete(
-    "/{entry_id}",
-    operation_id="delete_quarantine_entry",
-    summary="Delete a refused message",
-    status_code=204,
-    responses=document_problems(401, 403, 404),
-)
+@router.delete("/{entry_id}", summary="Delete a refused message", status_code=204)
 async def delete_quarantine_entry(entry_id: str, principal: Writer, session: WriteSessionDep) -> None:
     """Delete an entry and its message for good. The log records the deletion and the API key."""
     identifier = parse_id(entry_id, "quarantine entry")

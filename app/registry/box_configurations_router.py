@@ -6,12 +6,13 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field
 
+from app.platform.config.settings import BrokerSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.etags import IfMatchPrecondition, PreconditionDep, ResourceModel
 from app.platform.http.contract.fields import RequestBody
-from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.kernel.application_resources import get_resource
 from app.registry import box_configurations, box_repository
 from app.registry.box_schemas import DesiredConfig
 from app.registry.dependencies import BoxesWriter, SitesReader
@@ -34,10 +35,14 @@ class ConfigOut(ResourceModel):
 
     volatile = frozenset({"published", "reported", "reported_at", "in_force"})
 
-    desired: dict[str, Any] | None = Field(examples=[_EXAMPLE])
+    desired: dict[str, Any] | None = Field(
+        examples=[_EXAMPLE], description="The desired configuration of the box"
+    )
     desired_at: datetime | None
     published: bool = Field(description="Whether the broker has it as a retained message for the box")
-    reported: dict[str, Any] | None = Field(examples=[_EXAMPLE])
+    reported: dict[str, Any] | None = Field(
+        examples=[_EXAMPLE], description="The configuration that the box reports"
+    )
     reported_at: datetime | None
     in_force: bool = Field(description="Whether the reported configuration equals the desired one")
 
@@ -57,24 +62,14 @@ class ConfigOut(ResourceModel):
         )
 
 
-@router.get(
-    "/{box}/config",
-    operation_id="get_box_config",
-    summary="Read a box's configuration",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/{box}/config", summary="Read a box's configuration")
 async def get_box_config(box: str, principal: SitesReader, session: ReadSessionDep) -> ConfigOut:
     """Read the desired configuration, and the one that the box last reported."""
     found = await box_repository.get_box(session, box, principal.visible())
     return ConfigOut.of(await box_configurations.read_box_config(session, found.key))
 
 
-@router.put(
-    "/{box}/config",
-    operation_id="put_box_config",
-    summary="Configure a box",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.put("/{box}/config", summary="Configure a box")
 async def put_box_config(
     *,
     box: str,
@@ -92,12 +87,7 @@ async def put_box_config(
     return await _change(request, database, principal, box, body.config, matching=matching)
 
 
-@router.delete(
-    "/{box}/config",
-    operation_id="delete_box_config",
-    summary="Remove a box's configuration",
-    responses=document_problems(401, 403, 404),
-)
+@router.delete("/{box}/config", summary="Remove a box's configuration")
 async def delete_box_config(
     box: str,
     request: Request,
@@ -122,6 +112,6 @@ async def _change(
         found = await box_repository.get_box(session, box, principal.visible(), lock=True)
         matching.check(ConfigOut.of(await box_configurations.read_box_config(session, found.key)))
         await box_configurations.set_desired_config(session, [found.key], desired, datetime.now(UTC))
-    await box_configurations.publish_due_configs(database, request.app.state.settings.broker)
+    await box_configurations.publish_due_configs(database, get_resource(request.app, BrokerSettings))
     async with database.read() as reader:
         return ConfigOut.of(await box_configurations.read_box_config(reader, found.key))

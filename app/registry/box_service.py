@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from app.platform.broker.mosquitto_password_hash import hash_mosquitto_password
-from app.platform.config.settings import VigieSettings
 from app.platform.db.alert_closer import AlertCloser
 from app.platform.db.database import WriteSession
 from app.platform.db.ingest_barrier import close_ingest_barrier
@@ -27,6 +26,7 @@ from app.registry import box_configurations, box_repository, quota_service, repo
 from app.registry.box_schemas import BULK_FAULTS, BoxChange, BoxCreate
 from app.registry.models import Box, Organisation
 from app.registry.retention_settings import RetentionSettings
+from app.registry.settings import QuotaSettings
 
 # The accounts that the broker's access rules name, and the consumer's default client id: a listener that uses
 # user names as client ids would give a box of that name the consumer's session.
@@ -116,11 +116,23 @@ def generate_box_password() -> str:
     return password
 
 
+class NewBoxLimits(NamedTuple):
+    """The settings of the installation that limit new boxes.
+
+    Attributes:
+        broker_username: Vigie's own account at the broker, which no box may have.
+        quotas: The default quotas.
+    """
+
+    broker_username: str
+    quotas: QuotaSettings
+
+
 async def add_boxes(
     session: WriteSession,
     visible: TenantScope,
     new_boxes: Sequence[BoxCreate],
-    settings: VigieSettings,
+    limits: NewBoxLimits,
     now: datetime,
     *,
     numbered: bool,
@@ -131,7 +143,7 @@ async def add_boxes(
         session: The transaction.
         visible: The tenant scope of the sites.
         new_boxes: The boxes.
-        settings: The reserved broker account, and the default quotas.
+        limits: The reserved broker account, and the default quotas.
         now: The time of creation.
         numbered: Whether an error has the `index` of the refused box, and the other faults in `errors`.
 
@@ -150,7 +162,7 @@ async def add_boxes(
         site = sites.get(box.site_id)
         if site is None or box.organisation_id not in {None, site.organisation_id}:
             faults[index] = NotFoundError("site", box.site_id)
-        elif box.id in seen or box.id in _RESERVED or box.id == settings.broker.username:
+        elif box.id in seen or box.id in _RESERVED or box.id == limits.broker_username:
             faults[index] = _make_taken_error(box.id)
         else:
             rows.append(_row(box, site.organisation_id, password_hash, now))
@@ -161,7 +173,7 @@ async def add_boxes(
             faults[index] = _make_taken_error(box.id)
     _raise_faults(dict(sorted(faults.items())), numbered=numbered)
     owners = Counter(box.organisation_id for box in added.values())
-    await quota_service.check_quota(session, "boxes", owners, settings.quotas, visible)
+    await quota_service.check_quota(session, "boxes", owners, limits.quotas, visible)
     return [
         BoxWithPassword(added[box.id], password) for box, password in zip(new_boxes, passwords, strict=True)
     ]

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 
+from app.platform.db.alert_closer import AlertCloserDependency
 from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import BoxId, Identifier, Name
@@ -29,6 +30,7 @@ from app.registry.box_schemas import (
 from app.registry.dependencies import (
     BoxesWriter,
     CurrentSilenceCriterion,
+    NewBoxLimitsDependency,
     OrganisationFilter,
     SitesReader,
     get_silence_criterion,
@@ -90,27 +92,24 @@ async def _filter(
     )
 
 
-@router.post(
-    "",
-    operation_id="create_box",
-    summary="Create a box",
-    status_code=201,
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
-)
+@router.post("", summary="Create a box", status_code=201, responses=document_problems(404))
 async def create_box(
-    body: BoxCreate, request: Request, principal: BoxesWriter, database: DatabaseDependency
+    body: BoxCreate,
+    request: Request,
+    principal: BoxesWriter,
+    database: DatabaseDependency,
+    limits: NewBoxLimitsDependency,
 ) -> BoxCreated:
     """Create a box. The response shows its credentials once: store them. They work immediately."""
-    settings = request.app.state.settings
     async with database.write() as session:
         (created,) = await box_service.add_boxes(
-            session, principal.visible(), [body], settings, datetime.now(UTC), numbered=False
+            session, principal.visible(), [body], limits, datetime.now(UTC), numbered=False
         )
     await sync_broker_accounts(request, database)
     return BoxCreated.with_password(created.box, created.password)
 
 
-@router.get("", operation_id="list_boxes", summary="List boxes", responses=document_problems(401, 403, 422))
+@router.get("", summary="List boxes")
 async def list_boxes(
     principal: SitesReader,
     session: ReadSessionDep,
@@ -126,9 +125,7 @@ async def list_boxes(
     return Page(data=[BoxOut.of(row) for row in page], next=following)
 
 
-@router.get(
-    "/{box}", operation_id="get_box", summary="Read a box", responses=document_problems(401, 403, 404)
-)
+@router.get("/{box}", summary="Read a box")
 async def get_box(
     box: str, principal: SitesReader, session: ReadSessionDep, silence: CurrentSilenceCriterion
 ) -> BoxOut:
@@ -136,12 +133,7 @@ async def get_box(
     return BoxOut.of(await box_repository.get_box_row(session, box, principal.visible(), silence))
 
 
-@router.patch(
-    "/{box}",
-    operation_id="update_box",
-    summary="Change a box",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.patch("/{box}", summary="Change a box")
 async def update_box(
     *,
     box: str,
@@ -149,6 +141,7 @@ async def update_box(
     request: Request,
     principal: BoxesWriter,
     session: WriteSessionDep,
+    close_alerts: AlertCloserDependency,
     matching: PreconditionDep,
 ) -> BoxOut:
     """Change the given fields. The id cannot change: it is part of every topic."""
@@ -157,7 +150,7 @@ async def update_box(
         principal,
         box,
         body,
-        close_alerts=request.app.state.close_alerts,
+        close_alerts=close_alerts,
         now=datetime.now(UTC),
         check=matching.on(BoxOut.steady),
     )
@@ -165,35 +158,25 @@ async def update_box(
     return BoxOut.of(await box_repository.get_box_row(session, box, principal.visible(), silence))
 
 
-@router.delete(
-    "/{box}",
-    operation_id="delete_box",
-    summary="Delete a box",
-    status_code=204,
-    responses=document_problems(401, 403, 404, 503),
-)
+@router.delete("/{box}", summary="Delete a box", status_code=204)
 async def delete_box(
+    *,
     box: str,
     request: Request,
     principal: BoxesWriter,
     database: DatabaseDependency,
+    close_alerts: AlertCloserDependency,
     matching: PreconditionDep,
 ) -> None:
     """Delete a box. Its alerts close, its broker account is removed, and its id can be used again."""
-    closer = request.app.state.close_alerts
     async with database.write() as session:
         await box_service.delete_box(
-            session, principal, box, closer, datetime.now(UTC), check=matching.on(BoxOut.steady)
+            session, principal, box, close_alerts, datetime.now(UTC), check=matching.on(BoxOut.steady)
         )
     await sync_broker_accounts(request, database)
 
 
-@router.post(
-    "/{box}/credentials",
-    operation_id="rotate_box_credentials",
-    summary="Rotate a box's credentials",
-    responses=document_problems(401, 403, 404, 503),
-)
+@router.post("/{box}/credentials", summary="Rotate a box's credentials")
 async def rotate_box_credentials(
     box: str, request: Request, principal: BoxesWriter, database: DatabaseDependency
 ) -> CredentialsOut:
@@ -204,12 +187,7 @@ async def rotate_box_credentials(
     return CredentialsOut(credentials=Credentials(username=created.box.id, password=created.password))
 
 
-@router.post(
-    "/{box}/credentials/revoke",
-    operation_id="revoke_box_credentials",
-    summary="Revoke a box's credentials",
-    responses=document_problems(401, 403, 404, 503),
-)
+@router.post("/{box}/credentials/revoke", summary="Revoke a box's credentials")
 async def revoke_box_credentials(
     box: str,
     request: Request,

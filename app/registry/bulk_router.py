@@ -7,10 +7,14 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from app.platform.config.api_settings import ApiSettings
+from app.platform.config.settings import BrokerSettings
+from app.platform.db.alert_closer import AlertCloserDependency
 from app.platform.db.database import Database
 from app.platform.http.contract.dependencies import DatabaseDependency
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ForbiddenError
 from app.registry import box_configurations, box_service, bulk_service
 from app.registry.box_csv import ANSWER_COLUMNS, EXAMPLE, write_credentials_table
@@ -19,7 +23,12 @@ from app.registry.bulk_csv_route import MEDIA_TYPE, TableRoute, check_table, wan
 from app.registry.bulk_plan import BoxStep, compute_preview_token
 from app.registry.bulk_schemas import BoxesChanged, BoxesOperation, BoxResult
 from app.registry.bulk_service import BulkContext
-from app.registry.dependencies import BoxesWriter, CurrentSilenceCriterion, sync_broker_accounts
+from app.registry.dependencies import (
+    BoxesWriter,
+    CurrentSilenceCriterion,
+    NewBoxLimitsDependency,
+    sync_broker_accounts,
+)
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=TableRoute)
 _CREDENTIALS: Final = (
@@ -29,12 +38,11 @@ _CREDENTIALS: Final = (
 
 @router.post(
     "/bulk",
-    operation_id="create_boxes",
     summary="Create many boxes",
     status_code=201,
     response_model=BoxesCreated,
     responses={
-        **document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
+        **document_problems(404),
         201: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _CREDENTIALS}}},
     },
     openapi_extra={
@@ -45,7 +53,11 @@ _CREDENTIALS: Final = (
     },
 )
 async def create_boxes(
-    body: BoxesCreate, request: Request, principal: BoxesWriter, database: DatabaseDependency
+    body: BoxesCreate,
+    request: Request,
+    principal: BoxesWriter,
+    database: DatabaseDependency,
+    limits: NewBoxLimitsDependency,
 ) -> BoxesCreated | Response:
     """Create up to 1,000 boxes. If one is invalid, none is created.
 
@@ -54,10 +66,9 @@ async def create_boxes(
     to 100 faults of a table, and counts the others in `errors_omitted`. With `Accept: text/csv` the response
     is a table too, with the credentials.
     """
-    settings = request.app.state.settings
     async with database.write() as session:
         created = await box_service.add_boxes(
-            session, principal.visible(), body.boxes, settings, datetime.now(UTC), numbered=True
+            session, principal.visible(), body.boxes, limits, datetime.now(UTC), numbered=True
         )
         check_table(request)
     await sync_broker_accounts(request, database)
@@ -86,18 +97,15 @@ _SHARE_OF_SLICES: Final = 0.5
 _SHARE_OF_PUBLISHING: Final = 0.25
 
 
-@operations.post(
-    "/operations",
-    operation_id="change_boxes",
-    summary="Change many boxes",
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
-)
+@operations.post("/operations", summary="Change many boxes", responses=document_problems(404))
 async def change_boxes(
+    *,
     body: BoxesOperation,
     request: Request,
     principal: BoxesWriter,
     database: DatabaseDependency,
     silence: CurrentSilenceCriterion,
+    close_alerts: AlertCloserDependency,
 ) -> BoxesChanged:
     """Configure, label, move or delete up to 10,000 boxes, or rotate or revoke their credentials.
 
@@ -114,13 +122,13 @@ async def change_boxes(
             f"`select` and `dry_run` show boxes: {principal.called} needs {_READING} for them. Send `ids`.",
             extra={"scopes": [_READING]},
         )
-    seconds = request.app.state.settings.api.deadline_s
+    seconds = get_resource(request.app, ApiSettings).deadline_s
     slices_end = asyncio.get_running_loop().time() + seconds * _SHARE_OF_SLICES
     context = BulkContext(
         database,
         principal,
         silence,
-        request.app.state.close_alerts,
+        close_alerts,
         lambda: asyncio.get_running_loop().time() > slices_end,
     )
     async with database.read() as reader:
@@ -136,7 +144,8 @@ async def change_boxes(
 async def _update_broker(body: BoxesOperation, request: Request, database: Database, seconds: float) -> None:
     """Update the broker once for all boxes. `vigie maintain` publishes configurations that are left over."""
     if body.operation.type == "configure":
-        await box_configurations.publish_configs_within(database, request.app.state.settings.broker, seconds)
+        broker = get_resource(request.app, BrokerSettings)
+        await box_configurations.publish_configs_within(database, broker, seconds)
     elif body.operation.type in {"rotate_credentials", "revoke_credentials", "delete"}:
         await sync_broker_accounts(request, database, next_step="send the operation again")
 

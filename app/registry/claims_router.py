@@ -20,7 +20,9 @@ from app.registry import enrolment_repository, enrolment_service
 from app.registry.box_schemas import BoxCreated
 from app.registry.box_service import check_expiry_within_key
 from app.registry.dependencies import (
+    EnrolmentDependency,
     NameFilter,
+    NewBoxLimitsDependency,
     OrganisationFilter,
     SitesReader,
     SitesWriter,
@@ -49,13 +51,7 @@ async def _get(session: AsyncSession, identifier: str, visible: TenantScope, *, 
     return row
 
 
-@router.post(
-    "",
-    operation_id="create_claim",
-    summary="Create a claim code",
-    status_code=201,
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.post("", summary="Create a claim code", status_code=201, responses=document_problems(404))
 async def create_claim(body: ClaimCreate, principal: SitesWriter, session: WriteSessionDep) -> ClaimCreated:
     """Create a claim code for an installer. The response shows the code once: hand it on."""
     now = datetime.now(UTC)
@@ -65,25 +61,31 @@ async def create_claim(body: ClaimCreate, principal: SitesWriter, session: Write
 
 @anonymous_router.post(
     "/redeem",
-    operation_id="redeem_claim",
     summary="Register a box with a claim code",
     status_code=201,
-    responses=document_problems(400, 404, 409, 413, 415, 422, 429, 503),
+    responses=document_problems(404, 409),
 )
-async def redeem_claim(body: Redemption, request: Request, database: DatabaseDependency) -> BoxCreated:
+async def redeem_claim(
+    body: Redemption,
+    request: Request,
+    database: DatabaseDependency,
+    settings: EnrolmentDependency,
+    limits: NewBoxLimitsDependency,
+) -> BoxCreated:
     """Register a box at the claim's site. The code replaces an API key.
 
     The response shows the box's credentials once: store them. They work immediately. Attempts are limited by
     address and by code: after 429, wait for `Retry-After`.
     """
     host = request.client.host if request.client else None
-    settings = request.app.state.settings
-    created = await enrolment_service.redeem_claim(database, body, settings, host=host, now=datetime.now(UTC))
+    created = await enrolment_service.redeem_claim(
+        database, body, settings, limits, host=host, now=datetime.now(UTC)
+    )
     await sync_broker_accounts(request, database)
     return BoxCreated.with_password(created.box, created.password)
 
 
-@router.get("", operation_id="list_claims", summary="List claims", responses=document_problems(401, 403, 422))
+@router.get("", summary="List claims")
 async def list_claims(
     principal: SitesReader,
     session: ReadSessionDep,
@@ -110,23 +112,13 @@ async def list_claims(
     return Page(data=[ClaimOut.of(row, now) for row in page], next=following)
 
 
-@router.get(
-    "/{claim_id}",
-    operation_id="get_claim",
-    summary="Read a claim",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/{claim_id}", summary="Read a claim")
 async def get_claim(claim_id: str, principal: SitesReader, session: ReadSessionDep) -> ClaimOut:
     """Read a claim. Its code is never shown."""
     return ClaimOut.of(await _get(session, claim_id, principal.visible()), datetime.now(UTC))
 
 
-@router.patch(
-    "/{claim_id}",
-    operation_id="update_claim",
-    summary="Change a claim",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.patch("/{claim_id}", summary="Change a claim")
 async def update_claim(
     claim_id: str,
     body: ClaimChange,
@@ -151,13 +143,7 @@ async def update_claim(
     return ClaimOut.of(row, now)
 
 
-@router.delete(
-    "/{claim_id}",
-    operation_id="revoke_claim",
-    summary="Revoke a claim",
-    status_code=204,
-    responses=document_problems(401, 403, 404),
-)
+@router.delete("/{claim_id}", summary="Revoke a claim", status_code=204)
 async def revoke_claim(
     claim_id: str, principal: SitesWriter, session: WriteSessionDep, matching: PreconditionDep
 ) -> None:

@@ -5,14 +5,17 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
-from app.platform.config.quota_settings import QuotaSettings
+from app.platform.config.settings import BrokerSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.fields import Identifier, Name
 from app.platform.identity.principals import Principal, require_scope
+from app.platform.kernel.application_resources import get_resource, make_resource_dependency
 from app.platform.kernel.errors import InvalidError, UnavailableError
 from app.platform.observability.metrics_and_logs import get_logger
 from app.registry import broker_password_file
 from app.registry.box_filters import SilenceCriterion
+from app.registry.box_service import NewBoxLimits
+from app.registry.settings import EnrolmentSettings, QuotaSettings, SitesSettings
 
 OrganisationsReader = Annotated[Principal, Depends(require_scope("organisations:read"))]
 OrganisationsWriter = Annotated[Principal, Depends(require_scope("organisations:write"))]
@@ -26,19 +29,23 @@ OrganisationFilter = Annotated[
 NameFilter = Annotated[Name | None, Query(description="Part of the name, case-insensitive")]
 
 
-# `async` though it awaits nothing: FastAPI would run a plain function in a thread.
-async def _default_quotas(request: Request) -> QuotaSettings:
-    defaults: QuotaSettings = request.app.state.settings.quotas
-    return defaults
-
-
-DefaultQuotas = Annotated[QuotaSettings, Depends(_default_quotas)]
+DefaultQuotas = Annotated[QuotaSettings, Depends(make_resource_dependency(QuotaSettings))]
 """The default quotas of organisations without quotas of their own."""
+BrokerDependency = Annotated[BrokerSettings, Depends(make_resource_dependency(BrokerSettings))]
+EnrolmentDependency = Annotated[EnrolmentSettings, Depends(make_resource_dependency(EnrolmentSettings))]
+
+
+# `async` though it awaits nothing: FastAPI would run a plain function in a thread.
+async def _new_box_limits(broker: BrokerDependency, quotas: DefaultQuotas) -> NewBoxLimits:
+    return NewBoxLimits(broker.username, quotas)
+
+
+NewBoxLimitsDependency = Annotated[NewBoxLimits, Depends(_new_box_limits)]
 
 
 async def get_silence_criterion(request: Request) -> SilenceCriterion:
     """Make the criterion of a silent box for the present time."""
-    return SilenceCriterion(datetime.now(UTC), request.app.state.settings.sites.silent_intervals)
+    return SilenceCriterion(datetime.now(UTC), get_resource(request.app, SitesSettings).silent_intervals)
 
 
 CurrentSilenceCriterion = Annotated[SilenceCriterion, Depends(get_silence_criterion)]
@@ -66,7 +73,7 @@ async def sync_broker_accounts(
         UnavailableError: `broker_accounts`: the change is stored, but not yet in force at the broker.
     """
     try:
-        await broker_password_file.sync_password_file(database, request.app.state.settings.broker)
+        await broker_password_file.sync_password_file(database, get_resource(request.app, BrokerSettings))
     except (OSError, TimeoutError) as error:
         _log.error("broker_accounts_not_written", exc_info=error)
         raise UnavailableError(

@@ -107,7 +107,7 @@ class ClaimCreated(ClaimOut):
 
     once = frozenset({"code"})
 
-    code: str = Field(examples=["7Q4F-K9MX-2HTC"])
+    code: str = Field(examples=["7Q4F-K9MX-2HTC"], description="The code on the box's slip: shown only once")
 
 
 def compute_claim_state(row: Claim, now: datetime) -> ClaimState:
@@ -177,7 +177,10 @@ class ProvisioningKeyChange(RequestBody):
 
     name: Name = make_omittable_field()
     expires_at: Instant | None = make_omittable_field()
-    limit: Annotated[int | None, Field(ge=1, le=1_000_000)] = make_omittable_field()
+    limit: Annotated[
+        int | None,
+        Field(ge=1, le=1_000_000, description="Maximum boxes registered with it; null: any number"),
+    ] = make_omittable_field()
 
 
 class ProvisioningKeyOut(ResourceModel):
@@ -191,7 +194,7 @@ class ProvisioningKeyOut(ResourceModel):
     name: str
     hint: str = Field(description="How the key begins", examples=["vgp_Ab3dEf"])
     id_prefix: str | None
-    limit: int | None
+    limit: int | None = Field(description="Maximum boxes registered with it; null: any number")
     used: int = Field(description="Number of boxes that it has registered")
     created_at: datetime
     expires_at: datetime | None

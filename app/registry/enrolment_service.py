@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database, WriteSession
 from app.platform.identity import attempt_limiter
 from app.platform.identity.principals import Principal
@@ -40,9 +39,8 @@ from app.platform.kernel.tenant_scope import (
     format_actor,
     run_as_caller,
 )
-from app.platform.observability.metrics_and_logs import BOXES_ENROLLED
 from app.registry import box_service, enrolment_repository, repository
-from app.registry.box_service import check_expiry_within_key
+from app.registry.box_service import NewBoxLimits, check_expiry_within_key
 from app.registry.enrolment_schemas import (
     ClaimCreate,
     NewBox,
@@ -50,7 +48,9 @@ from app.registry.enrolment_schemas import (
     Redemption,
     compute_claim_state,
 )
+from app.registry.metrics import BOXES_ENROLLED
 from app.registry.models import Claim, ProvisioningKey, Site
+from app.registry.settings import EnrolmentSettings
 
 ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 LENGTH: Final = 12
@@ -168,14 +168,21 @@ async def make_claim(
 
 
 async def redeem_claim(
-    database: Database, redemption: Redemption, settings: VigieSettings, *, host: str | None, now: datetime
+    database: Database,
+    redemption: Redemption,
+    settings: EnrolmentSettings,
+    limits: NewBoxLimits,
+    *,
+    host: str | None,
+    now: datetime,
 ) -> box_service.BoxWithPassword:
     """Register a box with a claim code.
 
     Args:
         database: The database.
         redemption: The code and the box.
-        settings: The limit of attempts, the reserved broker account, and the default quotas.
+        settings: The limit of attempts.
+        limits: The limits on new boxes.
         host: The client's address.
         now: The time of creation.
 
@@ -186,8 +193,7 @@ async def redeem_claim(
         ConflictError: `claim_revoked`, `claim_used_up`, `claim_expired`, `box_exists`, or `quota_exceeded`.
     """
     address = make_address_subject(host)
-    limits = settings.enrolment
-    most, window_s = limits.attempts, limits.attempts_window_s
+    most, window_s = settings.attempts, settings.attempts_window_s
     await attempt_limiter.limit_attempt(database, address, most=most, window_s=window_s)
     code = parse_code(redemption.code)
     if code is None:
@@ -200,14 +206,14 @@ async def redeem_claim(
     # The tenant is known only once the claim is found.
     with run_as_caller(ScopedCaller(FULL_SCOPE, format_actor("claim", None, "claim code"))):
         async with database.write() as session:
-            created = await _claim_box(session, digest, redemption, settings, now)
+            created = await _claim_box(session, digest, redemption, limits, now)
     await attempt_limiter.forget_attempt(database, address, subject)
     BOXES_ENROLLED.labels("claim").inc()
     return created
 
 
 async def _claim_box(
-    session: WriteSession, digest: bytes, new_box: NewBox, settings: VigieSettings, now: datetime
+    session: WriteSession, digest: bytes, new_box: NewBox, limits: NewBoxLimits, now: datetime
 ) -> box_service.BoxWithPassword:
     claim = await enrolment_repository.find_claim_by_hash(session, digest)
     if claim is None:
@@ -218,7 +224,7 @@ async def _claim_box(
         session,
         TenantScope.of([claim.organisation_id]),
         [new_box.at(claim.site_id)],
-        settings,
+        limits,
         now,
         numbered=False,
     )
@@ -281,14 +287,14 @@ def check_key_grant(principal: Principal) -> None:
     box_service.check_scopes_covered(principal, ["sites:write"])
 
 
-def check_enrolment_enabled(settings: VigieSettings) -> None:
+def check_enrolment_enabled(settings: EnrolmentSettings) -> None:
     """Refuse if boxes must not register themselves (EnrolmentDisabledError)."""
-    if not settings.enrolment.enabled:
+    if not settings.enabled:
         raise EnrolmentDisabledError
 
 
 async def provision_box(
-    database: Database, key: str | None, new_box: NewBox, settings: VigieSettings, now: datetime
+    database: Database, key: str | None, new_box: NewBox, limits: NewBoxLimits, now: datetime
 ) -> box_service.BoxWithPassword:
     """Register a box with a provisioning key.
 
@@ -296,29 +302,27 @@ async def provision_box(
         database: The database.
         key: The provisioning key as it was sent; None: none was sent.
         new_box: The box.
-        settings: Whether enrolment is enabled, the reserved broker account, and the default quotas.
+        limits: The limits on new boxes.
         now: The time of creation.
 
     Raises:
-        EnrolmentDisabledError: Boxes must not register themselves.
         UnauthorisedError: There is no key, or it is not valid (`key_expired` if it has expired).
         ForbiddenError: `id_prefix`.
         ConflictError: `box_exists`, `provisioning_limit`, or `quota_exceeded`.
     """
-    check_enrolment_enabled(settings)
     if key is None or not is_well_formed_key(key, KEY_PREFIX):
         raise UnauthorisedError(f"Send `Authorization: Bearer {KEY_PREFIX}…` with a provisioning key.")
     with run_as_caller(
         ScopedCaller(FULL_SCOPE, format_actor("provisioning_key", None, make_key_hint(key, KEY_PREFIX)))
     ):
         async with database.write() as session:
-            created = await _provision_box(session, key, new_box, settings, now)
+            created = await _provision_box(session, key, new_box, limits, now)
     BOXES_ENROLLED.labels("provisioning_key").inc()
     return created
 
 
 async def _provision_box(
-    session: WriteSession, key: str, new_box: NewBox, settings: VigieSettings, now: datetime
+    session: WriteSession, key: str, new_box: NewBox, limits: NewBoxLimits, now: datetime
 ) -> box_service.BoxWithPassword:
     row = await enrolment_repository.find_provisioning_key_by_hash(session, hash_key(key))
     if row is None or row.revoked_at is not None:
@@ -331,7 +335,7 @@ async def _provision_box(
         session,
         TenantScope.of([row.organisation_id]),
         [new_box.at(row.site_id)],
-        settings,
+        limits,
         now,
         numbered=False,
     )

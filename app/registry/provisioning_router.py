@@ -21,7 +21,9 @@ from app.registry import enrolment_repository, enrolment_service
 from app.registry.box_schemas import BoxCreated
 from app.registry.box_service import check_expiry_within_key
 from app.registry.dependencies import (
+    EnrolmentDependency,
     NameFilter,
+    NewBoxLimitsDependency,
     OrganisationFilter,
     OrganisationsReader,
     OrganisationsWriter,
@@ -60,45 +62,43 @@ async def _get(
 
 @anonymous_router.post(
     "/v1/provision",
-    operation_id="provision_box",
     summary="Register a box with a provisioning key",
     status_code=201,
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    responses=document_problems(403, 404, 409),
 )
 async def provision_box(
+    *,
     body: NewBox,
     request: Request,
     database: DatabaseDependency,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+    settings: EnrolmentDependency,
+    limits: NewBoxLimitsDependency,
 ) -> BoxCreated:
     """Register the calling box. The response shows its credentials once: store them.
 
     If the id is registered already, the answer is 409 (`box_exists`) without credentials. The answer is 404
     (`enrolment_off`) unless boxes may register themselves; by default they may not.
     """
+    enrolment_service.check_enrolment_enabled(settings)
     key = bearer.credentials if bearer else None
-    created = await enrolment_service.provision_box(
-        database, key, body, request.app.state.settings, datetime.now(UTC)
-    )
+    created = await enrolment_service.provision_box(database, key, body, limits, datetime.now(UTC))
     await sync_broker_accounts(request, database)
     return BoxCreated.with_password(created.box, created.password)
 
 
-@router.post(
-    _KEYS,
-    operation_id="create_provisioning_key",
-    summary="Create a provisioning key",
-    status_code=201,
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.post(_KEYS, summary="Create a provisioning key", status_code=201, responses=document_problems(404))
 async def create_provisioning_key(
-    body: ProvisioningKeyCreate, request: Request, principal: OrganisationsWriter, session: WriteSessionDep
+    body: ProvisioningKeyCreate,
+    principal: OrganisationsWriter,
+    session: WriteSessionDep,
+    settings: EnrolmentDependency,
 ) -> ProvisioningKeyCreated:
     """Create a provisioning key for a fleet. The response shows it once: store it. Needs `sites:write` too.
 
     The answer is 404 (`enrolment_off`) unless boxes may register themselves; by default they may not.
     """
-    enrolment_service.check_enrolment_enabled(request.app.state.settings)
+    enrolment_service.check_enrolment_enabled(settings)
     enrolment_service.check_key_grant(principal)
     now = datetime.now(UTC)
     check_expiry(body.expires_at, now)
@@ -106,12 +106,7 @@ async def create_provisioning_key(
     return ProvisioningKeyCreated.of(row, key=key)
 
 
-@router.get(
-    _KEYS,
-    operation_id="list_provisioning_keys",
-    summary="List provisioning keys",
-    responses=document_problems(401, 403, 422),
-)
+@router.get(_KEYS, summary="List provisioning keys")
 async def list_provisioning_keys(
     principal: OrganisationsReader,
     session: ReadSessionDep,
@@ -136,12 +131,7 @@ async def list_provisioning_keys(
     return Page(data=[ProvisioningKeyOut.of(row) for row in page], next=following)
 
 
-@router.get(
-    f"{_KEYS}/{{key_id}}",
-    operation_id="get_provisioning_key",
-    summary="Read a provisioning key",
-    responses=document_problems(401, 403, 404),
-)
+@router.get(f"{_KEYS}/{{key_id}}", summary="Read a provisioning key")
 async def get_provisioning_key(
     key_id: str, principal: OrganisationsReader, session: ReadSessionDep
 ) -> ProvisioningKeyOut:
@@ -149,12 +139,7 @@ async def get_provisioning_key(
     return ProvisioningKeyOut.of(await _get(session, key_id, principal.visible()))
 
 
-@router.patch(
-    f"{_KEYS}/{{key_id}}",
-    operation_id="update_provisioning_key",
-    summary="Change a provisioning key",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.patch(f"{_KEYS}/{{key_id}}", summary="Change a provisioning key")
 async def update_provisioning_key(
     key_id: str,
     body: ProvisioningKeyChange,
@@ -176,13 +161,7 @@ async def update_provisioning_key(
     return ProvisioningKeyOut.of(row)
 
 
-@router.delete(
-    f"{_KEYS}/{{key_id}}",
-    operation_id="revoke_provisioning_key",
-    summary="Revoke a provisioning key",
-    status_code=204,
-    responses=document_problems(401, 403, 404),
-)
+@router.delete(f"{_KEYS}/{{key_id}}", summary="Revoke a provisioning key", status_code=204)
 async def revoke_provisioning_key(
     key_id: str, principal: OrganisationsWriter, session: WriteSessionDep, matching: PreconditionDep
 ) -> None:

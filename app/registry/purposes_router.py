@@ -32,34 +32,19 @@ _ALL: Final = Page[PurposeOut](data=[PurposeOut.of(each) for each in PURPOSES], 
 _TYPES: Final = Page[CatalogueEventOut](data=[CatalogueEventOut.of(each) for each in EVENT_TYPES], next=None)
 
 
-@catalogue.get(
-    "/purposes",
-    operation_id="list_purposes",
-    summary="List the catalogue of purposes",
-    responses=document_problems(401),
-)
+@catalogue.get("/purposes", summary="List the catalogue of purposes")
 async def list_purposes() -> Page[PurposeOut]:
     """List all purposes that a site can declare. Each metric and each event type belongs to one of them."""
     return _ALL
 
 
-@catalogue.get(
-    "/event-catalogue",
-    operation_id="list_event_catalogue",
-    summary="List the catalogue of event types",
-    responses=document_problems(401),
-)
+@catalogue.get("/event-catalogue", summary="List the catalogue of event types")
 async def list_event_catalogue() -> Page[CatalogueEventOut]:
     """List all accepted event types and their fields. Events of other types are refused."""
     return _TYPES
 
 
-@router.get(
-    "",
-    operation_id="list_site_purposes",
-    summary="List a site's purposes",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("", summary="List a site's purposes")
 async def list_site_purposes(
     site_id: str, principal: SitesReader, session: ReadSessionDep
 ) -> Page[SitePurposeOut]:
@@ -71,12 +56,7 @@ async def list_site_purposes(
     return Page(data=shown, next=None)
 
 
-@router.get(
-    "/{purpose}",
-    operation_id="get_site_purpose",
-    summary="Read a site's purpose",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/{purpose}", summary="Read a site's purpose")
 async def get_site_purpose(
     site_id: str, purpose: PurposePathName, principal: SitesReader, session: ReadSessionDep
 ) -> SitePurposeOut:
@@ -87,12 +67,7 @@ async def get_site_purpose(
     return SitePurposeOut.of(site, found, row, await purpose_service.read_database_clock(session))
 
 
-@router.put(
-    "/{purpose}",
-    operation_id="set_site_purpose",
-    summary="Declare a purpose",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.put("/{purpose}", summary="Declare a purpose")
 async def set_site_purpose(
     site_id: str,
     purpose: PurposePathName,
@@ -116,12 +91,7 @@ async def set_site_purpose(
     return SitePurposeOut.of(site, found, row, await purpose_service.read_database_clock(session))
 
 
-@router.patch(
-    "/{purpose}",
-    operation_id="update_site_purpose",
-    summary="Change a purpose",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.patch("/{purpose}", summary="Change a purpose")
 async def update_site_purpose(
     site_id: str,
     purpose: PurposePathName,
@@ -142,12 +112,7 @@ async def update_site_purpose(
     return SitePurposeOut.of(site, found, row, await purpose_service.read_database_clock(session))
 
 
-@router.post(
-    "/{purpose}/end",
-    operation_id="end_site_purpose",
-    summary="End a purpose",
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
-)
+@router.post("/{purpose}/end", summary="End a purpose")
 async def end_site_purpose(
     site_id: str,
     purpose: PurposePathName,
@@ -169,12 +134,7 @@ async def end_site_purpose(
     return SitePurposeOut.of(site, found, row, await purpose_service.read_database_clock(session))
 
 
-@router.post(
-    "/{purpose}/approve",
-    operation_id="approve_site_purpose",
-    summary="Approve a sensitive purpose",
-    responses=document_problems(401, 403, 404, 409),
-)
+@router.post("/{purpose}/approve", summary="Approve a sensitive purpose")
 async def approve_site_purpose(
     site_id: str,
     purpose: PurposePathName,
@@ -196,13 +156,7 @@ async def approve_site_purpose(
     return SitePurposeOut.of(site, found, row, await purpose_service.read_database_clock(session))
 
 
-@router.delete(
-    "/{purpose}",
-    operation_id="delete_site_purpose",
-    summary="End a purpose now",
-    status_code=204,
-    responses=document_problems(401, 403, 404, 409),
-)
+@router.delete("/{purpose}", summary="End a purpose now", status_code=204, responses=document_problems(409))
 async def delete_site_purpose(
     site_id: str,
     purpose: PurposePathName,

@@ -16,12 +16,13 @@ from sqlalchemy import ARRAY, BigInteger, Date, Text, Uuid, bindparam, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.platform.config.quota_settings import QUOTAS, SAMPLES, Quota, QuotaSettings
 from app.platform.db.database import Database, RawConnection, WriteSession, suspend_commit_step
 from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.tenant_scope import TenantScope, run_with_full_scope
-from app.platform.observability.metrics_and_logs import QUOTA_REFUSED, get_logger
+from app.platform.observability.metrics_and_logs import get_logger
+from app.registry.metrics import QUOTA_REFUSED
 from app.registry.models import Organisation
+from app.registry.settings import QUOTAS, SAMPLES, Quota, QuotaSettings
 
 _log = get_logger(__name__)
 _WORDS: Final[Mapping[Quota, str]] = {

@@ -11,11 +11,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.platform.config.quota_settings import QUOTA_MAX, QuotaSettings
 from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep, ResourceModel
 from app.platform.http.contract.fields import RequestBody
-from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ForbiddenError, InvalidError
@@ -23,6 +21,7 @@ from app.registry import repository
 from app.registry.dependencies import DefaultQuotas, OrganisationsReader, OrganisationsWriter
 from app.registry.models import Organisation
 from app.registry.quota_service import QuotaUsage, get_assigned_quotas, read_quota_usage
+from app.registry.settings import QUOTA_MAX, QuotaSettings
 
 _MOST: Final = Field(ge=0, le=QUOTA_MAX)
 _Quota = Annotated[int, _MOST]
@@ -46,12 +45,12 @@ class QuotasSet(RequestBody):
 class QuotasOut(ResourceModel):
     """The quotas that are set for an organisation; null: the installation's default."""
 
-    sites: int | None
-    boxes: int | None
-    api_keys: int | None
-    webhooks: int | None
-    clients: int | None
-    samples_per_day: int | None
+    sites: int | None = Field(description="Maximum sites")
+    boxes: int | None = Field(description="Maximum boxes")
+    api_keys: int | None = Field(description="Maximum API keys")
+    webhooks: int | None = Field(description="Maximum webhooks and channels")
+    clients: int | None = Field(description="Maximum client organisations")
+    samples_per_day: int | None = Field(description="Maximum samples a day")
 
 
 class UseOut(BaseModel):
@@ -111,12 +110,7 @@ async def _check_may_set(
             raise InvalidError(detail, code="quota_above_own").at(f"body.{quota}")
 
 
-@router.get(
-    "/quotas",
-    operation_id="get_organisation_quotas",
-    summary="Read an organisation's quotas",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/quotas", summary="Read an organisation's quotas")
 async def get_organisation_quotas(
     organisation_id: str, principal: OrganisationsReader, session: ReadSessionDep
 ) -> QuotasOut:
@@ -125,12 +119,7 @@ async def get_organisation_quotas(
     return QuotasOut(**get_assigned_quotas(row))
 
 
-@router.put(
-    "/quotas",
-    operation_id="set_organisation_quotas",
-    summary="Set an organisation's quotas",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.put("/quotas", summary="Set an organisation's quotas")
 async def set_organisation_quotas(
     *,
     organisation_id: str,
@@ -160,12 +149,7 @@ def _to_usage(use: QuotaUsage) -> UseOut:
     return UseOut(**use._asdict(), remaining=remaining)
 
 
-@router.get(
-    "/usage",
-    operation_id="get_organisation_usage",
-    summary="Read an organisation's usage of its quotas",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/usage", summary="Read an organisation's usage of its quotas")
 async def get_organisation_usage(
     organisation_id: str, principal: OrganisationsReader, session: ReadSessionDep, defaults: DefaultQuotas
 ) -> UsageOut:

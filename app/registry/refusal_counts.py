@@ -16,7 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.platform.db.database import Database, RawConnection, suspend_commit_step
 from app.platform.identity.principals import Principal
 from app.platform.kernel.tenant_scope import run_with_full_scope
-from app.platform.observability.metrics_and_logs import DOOR_REFUSALS, get_logger, redact_error
+from app.platform.observability.metrics_and_logs import get_logger, redact_error
+from app.registry.metrics import DOOR_REFUSALS
 
 _log = get_logger(__name__)
 

@@ -124,12 +124,7 @@ async def _parse_query(  # noqa: PLR0917 (one for each parameter)
     return RefusalCountQuery(first, last, site, organisation, code, door, purpose)
 
 
-@router.get(
-    "",
-    operation_id="list_refusals",
-    summary="List refusals for purpose or content",
-    responses=document_problems(401, 403),
-)
+@router.get("", summary="List refusals for purpose or content", responses=document_problems(403))
 async def list_refusals(
     principal: SitesReader,
     session: ReadSessionDep,

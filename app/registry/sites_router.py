@@ -34,13 +34,7 @@ router: Final = APIRouter(prefix="/v1/sites", tags=["Sites"], route_class=Strict
 _PageQuery = Annotated[PageRequest, Depends(repository.SITES.page_request)]
 
 
-@router.post(
-    "",
-    operation_id="create_site",
-    summary="Create a site",
-    status_code=201,
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
-)
+@router.post("", summary="Create a site", status_code=201, responses=document_problems(404))
 async def create_site(
     body: SiteCreate, principal: SitesWriter, session: WriteSessionDep, defaults: DefaultQuotas
 ) -> SiteOut:
@@ -70,7 +64,7 @@ async def create_site(
     return SiteOut.of(row)
 
 
-@router.get("", operation_id="list_sites", summary="List sites", responses=document_problems(401, 403, 422))
+@router.get("", summary="List sites")
 async def list_sites(
     principal: SitesReader,
     session: ReadSessionDep,
@@ -88,20 +82,13 @@ async def list_sites(
     return Page(data=[SiteOut.of(row) for row in page], next=following)
 
 
-@router.get(
-    "/{site_id}", operation_id="get_site", summary="Read a site", responses=document_problems(401, 403, 404)
-)
+@router.get("/{site_id}", summary="Read a site")
 async def get_site(site_id: str, principal: SitesReader, session: ReadSessionDep) -> SiteOut:
     """Read a site."""
     return SiteOut.of(await repository.get_site(session, site_id, principal.visible()))
 
 
-@router.patch(
-    "/{site_id}",
-    operation_id="update_site",
-    summary="Change a site",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.patch("/{site_id}", summary="Change a site")
 async def update_site(
     site_id: str,
     body: SiteChange,
@@ -132,13 +119,7 @@ async def update_site(
     return SiteOut.of(row)
 
 
-@router.delete(
-    "/{site_id}",
-    operation_id="delete_site",
-    summary="Delete a site",
-    status_code=204,
-    responses=document_problems(401, 403, 404, 409),
-)
+@router.delete("/{site_id}", summary="Delete a site", status_code=204, responses=document_problems(409))
 async def delete_site(
     site_id: str, principal: SitesWriter, session: WriteSessionDep, matching: PreconditionDep
 ) -> None:

@@ -13,9 +13,10 @@ from fastapi.responses import Response
 from app.indicators.boxes_and_read_limits import MAX_BOXES, find_indexed_boxes
 from app.indicators.period_selection import DatedPeriod
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import get_database, make_async_dependency
+from app.platform.http.contract.dependencies import DatabaseDependency, make_async_dependency
 from app.platform.http.contract.problems import document_problems
 from app.platform.identity.principals import Principal, require_scope
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.instants import from_datetime
@@ -131,7 +132,6 @@ ReportOptionsDependency = Annotated[ReportOptions, Depends(make_async_dependency
 
 @router.get(
     "/sites/{site_id}/reports/day",
-    operation_id="get_site_daily_report",
     summary="Daily report of a site",
     response_class=Response,
     responses=_ANSWERS,
@@ -140,7 +140,7 @@ async def get_site_daily_report(
     site_id: str,
     request: Request,
     principal: Reader,
-    database: Annotated[Database, Depends(get_database)],
+    database: DatabaseDependency,
     options: ReportOptionsDependency,
     *,
     day: Annotated[
@@ -159,7 +159,6 @@ async def get_site_daily_report(
 
 @router.get(
     "/sites/{site_id}/reports/month",
-    operation_id="get_site_monthly_report",
     summary="Monthly report of a site",
     response_class=Response,
     responses=_ANSWERS,
@@ -168,7 +167,7 @@ async def get_site_monthly_report(
     site_id: str,
     request: Request,
     principal: Reader,
-    database: Annotated[Database, Depends(get_database)],
+    database: DatabaseDependency,
     options: ReportOptionsDependency,
     *,
     month: Annotated[
@@ -200,7 +199,7 @@ async def _render(
 ) -> Response:
     principal, options, now = call.principal, call.options, datetime.now(UTC)
     visible = principal.visible()
-    report_processes: ReportProcessPool = call.request.app.state.report_processes
+    report_processes = get_resource(call.request.app, ReportProcessPool)
     async with report_processes.slot(principal.tree, options.form, call.request.receive):
         async with call.database.read() as session:
             site = await find_site(session, parse_id(call.site_id, "site"), visible)

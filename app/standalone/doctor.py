@@ -89,8 +89,9 @@ def _python() -> DoctorFinding:
 
 def _settings() -> Iterator[DoctorFinding]:
     # Imported here, because its dependencies may be what is missing.
-    from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415
+    from app.platform.config.settings import InvalidSettingsError  # noqa: PLC0415
     from app.platform.secrets.sealing import derive_key_name  # noqa: PLC0415
+    from app.settings import read_settings  # noqa: PLC0415
 
     what = "encryption key"
     try:
@@ -130,7 +131,8 @@ def check_mail_server(
     Args:
         fault_of: Returns the name and the fault of an invalid variable; None if all are valid.
     """
-    from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415 (as below)
+    from app.platform.config.settings import InvalidSettingsError  # noqa: PLC0415 (as below)
+    from app.settings import read_settings  # noqa: PLC0415 (as below)
 
     what = "mail server"
     try:
@@ -317,7 +319,8 @@ def check_security() -> Iterator[DoctorFinding]:
     """
     # Imported here, because its dependencies may be what is missing.
     from app.platform.config.security_findings import SECURITY_FINDING_TYPES  # noqa: PLC0415
-    from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415
+    from app.platform.config.settings import InvalidSettingsError  # noqa: PLC0415
+    from app.settings import read_settings  # noqa: PLC0415
     from app.standalone.startup_checks import check_stack_settings, find_security_findings  # noqa: PLC0415
 
     try:

@@ -31,7 +31,8 @@ def check_database_roles() -> Iterator[DoctorFinding]:
 def find_named_database() -> "DatabaseSettings | None":
     """Return the database that the settings name; None if there is none or they are invalid."""
     # Imported here, because its dependencies may be what is missing.
-    from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415
+    from app.platform.config.settings import InvalidSettingsError  # noqa: PLC0415
+    from app.settings import read_settings  # noqa: PLC0415
 
     try:
         settings = read_settings().database
@@ -42,7 +43,8 @@ def find_named_database() -> "DatabaseSettings | None":
 
 def check_stored_mail() -> Iterator[DoctorFinding]:
     """Check the mail server set by the API; yields nothing if the environment sets one."""
-    from app.platform.config.settings import InvalidSettingsError, read_settings  # noqa: PLC0415 (as above)
+    from app.platform.config.settings import InvalidSettingsError  # noqa: PLC0415 (as above)
+    from app.settings import read_settings  # noqa: PLC0415 (as above)
     from app.standalone.login_privileges import CONNECTION_ERRORS  # noqa: PLC0415 (as above)
 
     try:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from app.ingest.settings import IngestSettings
 from app.platform.config.security_findings import SECURITY_FINDING_TYPES, ProcessRoleName, SecurityFindingCode
-from app.platform.config.settings import IngestSettings, VigieSettings
 from app.platform.kernel.api_keys import API_KEY_PREFIX, is_well_formed_key
 from app.platform.kernel.ip_addresses import is_loopback
+from app.settings import VigieSettings
 
 _SHORT: Final = 8
 _FEW: Final = 4

@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable
 
-from app.platform.config.settings import TlsListenerSettings
+from app.settings import TlsListenerSettings
 from app.standalone.child_process import ChildProcess, StopStep
 from app.standalone.data_directory import DataDirectory, place_services
 from app.standalone.mosquitto_config import TlsListener

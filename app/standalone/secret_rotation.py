@@ -14,9 +14,10 @@ from typing import Any, Final
 import aiohttp
 
 from app.platform.config.encryption_settings import EncryptionSettings, parse_encryption_key
-from app.platform.config.settings import DatabaseSettings, VigieSettings
+from app.platform.config.settings import DatabaseSettings
 from app.platform.kernel.atomic_files import replace_file_text
 from app.platform.secrets.sealing import derive_key_name, generate_encryption_key
+from app.settings import VigieSettings
 from app.standalone.data_directory import DataDirectory
 from app.standalone.secret_store import (
     change_secrets,

@@ -184,7 +184,7 @@ def forget(*, data_dir: DataDir = None) -> None:
 
 
 def _find_target(data_dir: Path | None) -> "RotationTarget":
-    from app.platform.config.settings import read_settings  # noqa: PLC0415
+    from app.settings import read_settings  # noqa: PLC0415
     from app.standalone.secret_rotation import find_rotation_target  # noqa: PLC0415
 
     return find_rotation_target(data_dir, read_settings())

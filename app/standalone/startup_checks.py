@@ -23,8 +23,9 @@ from app.platform.config.misspelt_setting_names import (
 )
 from app.platform.config.security_findings import SECURITY_FINDING_TYPES, ProcessRoleName, SecurityFindingCode
 from app.platform.config.setting_sources import read_variable_names
-from app.platform.config.settings import InvalidSettingsError, LogSettings, VigieSettings, get_settings
+from app.platform.config.settings import InvalidSettingsError, LogSettings
 from app.platform.observability.metrics_and_logs import configure_logging, get_logger
+from app.settings import VigieSettings, get_settings
 from app.standalone.data_directory import DataDirectory
 from app.standalone.insecure_settings import (
     SecurityFinding,

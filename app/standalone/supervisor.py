@@ -17,9 +17,9 @@ import aiohttp
 from prometheus_client.multiprocess import mark_process_dead
 from pydantic import SecretStr
 
-from app.platform.config.settings import VigieSettings
 from app.platform.kernel.atomic_files import replace_file_text
 from app.platform.observability.metric_file_space import trim_metric_files
+from app.settings import VigieSettings
 from app.standalone.child_process import ChildProcess, StopStep, read_log_tail
 from app.standalone.data_directory import (
     DataDirectory,

@@ -3,7 +3,8 @@
 import asyncio
 import sys
 
-from app.platform.config.settings import InvalidSettingsError, VigieSettings, get_settings
+from app.platform.config.settings import InvalidSettingsError
+from app.settings import VigieSettings, get_settings
 from app.standalone.data_directory import DataDirectory, lock_data_directory, open_data_directory
 from app.standalone.free_ports import require_free_port
 from app.standalone.process_commands import ROLES, StackOptions

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.platform.config.settings import VigieSettings
+from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.faults.fleet import FaultFleet

@@ -10,9 +10,9 @@ import pytest
 
 from app.notifications.delivery.dispatcher import DeliveryDispatcher
 from app.notifications.http.http_transport import HttpTransport
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.secrets.sealing import SecretSealer
+from app.settings import VigieSettings
 from tests.faults.bad_receivers import EXPECTED, BadReceiver, FakeResolver
 from tests.faults.harness import FaultOutcome, FaultReport, FaultSize
 from tests.integration.notifications.helpers import (

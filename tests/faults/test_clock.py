@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 from standardwebhooks import Webhook
 
-from app.platform.config.settings import VigieSettings
 from app.platform.kernel.atomic_files import replace_file_text
+from app.settings import VigieSettings
 from tests import shifted_clock
 from tests.conftest import Tenant
 from tests.faults.fleet import FaultFleet

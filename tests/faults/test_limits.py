@@ -18,10 +18,10 @@ import httpx
 import psutil
 import pytest
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.db.schema_upgrade import upgrade
 from app.platform.runtime.readiness import ReadinessProbe
+from app.settings import VigieSettings
 from app.standalone.free_ports import find_free_port
 from app.standalone.mosquitto_config import BrokerLimits
 from app.standalone.private_mosquitto import PrivateMosquitto

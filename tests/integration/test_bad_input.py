@@ -5,9 +5,11 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import aiomqtt
 import cbor2
@@ -17,8 +19,11 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from app.notifications.settings import WebhookSettings
 from app.platform.db.database import Database
+from app.platform.identity.principals import CallerAuthenticator
 from app.platform.kernel.api_keys import generate_key
+from app.platform.kernel.application_resources import get_resource, provide_resources
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import ACCOUNTS, Tenant, client_of
 from tests.integration import bad_calls, bad_input
@@ -261,13 +266,13 @@ async def test_who_may_not_is_refused_before_anything_is_read(
 
 
 async def test_a_wrong_checksum_costs_no_query(application: FastAPI, tenant: Tenant) -> None:
-    database = application.state.database
-    application.state.database = None
+    authenticator = get_resource(application, CallerAuthenticator)
+    provide_resources(application, replace(authenticator, database=Mock(spec=[])))
     try:
         async with client_of(application, tenant.key[:-1] + "~") as client:
             answer = await client.get("/v1/sites")
     finally:
-        application.state.database = database
+        provide_resources(application, authenticator)
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorised")
 
 
@@ -376,7 +381,7 @@ async def test_rest_refuses_each_with_its_code(tenant: Tenant, box: str) -> None
 
 
 async def test_webhooks_lead_to_public_hosts_only(tenant: Tenant, application: FastAPI) -> None:
-    application.state.settings.webhooks.allow_private = False
+    get_resource(application, WebhookSettings).allow_private = False
     taken = [
         url
         for url in bad_calls.WEBHOOK_URLS

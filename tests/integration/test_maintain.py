@@ -11,12 +11,12 @@ import pytest
 
 from app.notifications.events.operator_events import prune_outbox, read_last_dropped
 from app.notifications.http.webhook_secrets import open_secret
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.runtime.process_runner import ProcessContext
 from app.platform.secrets.sealing import SecretSealer
 from app.processes import maintain as maintain_module
 from app.processes.maintain import _Job, _purge_boxes, _run_due_jobs, run_maintain
+from app.settings import VigieSettings
 from app.standalone.mosquitto_config import BrokerLimits
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import ACCOUNTS, Tenant
@@ -30,8 +30,8 @@ from tests.scenarios.processes import until
 @asynccontextmanager
 async def maintaining(settings: VigieSettings, database: Database) -> AsyncIterator[ProcessContext]:
     async with working_as("maintain", database) as opened:
-        role = ProcessContext("maintain", settings, opened)
-        working = asyncio.create_task(run_maintain(role))
+        role = ProcessContext("maintain", opened)
+        working = asyncio.create_task(run_maintain(settings, role))
         yield role
         role.stop.set()
         await asyncio.wait_for(working, 10)
@@ -107,7 +107,6 @@ async def test_what_the_broker_drops_is_told_once_over_restarts(
 
 
 async def test_the_removal_of_boxes_waits_for_the_other_jobs_turn(
-    settings: VigieSettings,
     database: Database,
     tenant: Tenant,
     site_id: str,
@@ -126,7 +125,7 @@ async def test_the_removal_of_boxes_waits_for_the_other_jobs_turn(
     await connection.execute("UPDATE boxes SET deleted_at = now() - interval '1 hour'")
     left: list[tuple[int, int]] = []
 
-    async def count(_: ProcessContext, __: asyncpg.Connection) -> None:
+    async def count(_: asyncpg.Connection) -> None:
         boxes = await connection.fetchval("SELECT count(*) FROM boxes")
         left.append((boxes, await connection.fetchval("SELECT count(*) FROM samples")))
 
@@ -134,7 +133,7 @@ async def test_the_removal_of_boxes_waits_for_the_other_jobs_turn(
     async with working_as("maintain", database) as opened:
         working = await opened.connect()
         for _ in range(7):
-            await _run_due_jobs(ProcessContext("maintain", settings, opened), working, jobs)
+            await _run_due_jobs(working, jobs)
         await working.close()
     await connection.close()
     # Two samples at a time, or what is left of a box; then it is not due any more.

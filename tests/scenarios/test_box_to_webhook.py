@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from app.platform.config.settings import VigieSettings
+from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.scenarios.processes import RoleProcess, role, until

@@ -11,7 +11,7 @@ import openapi_python_client
 import pytest
 from openapi_python_client.config import Config, ConfigFile, MetaType
 
-from app.platform.config.settings import VigieSettings
+from app.settings import VigieSettings
 from tests.integration.notifications.receivers import receiving, status
 from tests.openapi import openapi_document
 from tests.scenarios.processes import role, serving, until

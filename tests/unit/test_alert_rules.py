@@ -9,8 +9,8 @@ import yaml
 from prometheus_client import Gauge
 from prometheus_client.metrics import MetricWrapperBase
 
-from app.platform.config.settings import IngestSettings
-from app.platform.observability import metrics_and_logs
+from app.ingest.settings import IngestSettings
+from app.metrics import ALL_METRICS
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "vigie-alerts.yml"
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
@@ -19,7 +19,7 @@ SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_c
 def exposed() -> dict[str, set[str]]:
     """Name as Prometheus knows it → its labels."""
     found: dict[str, set[str]] = {}
-    for metric in vars(metrics_and_logs).values():
+    for metric in ALL_METRICS:
         if isinstance(metric, MetricWrapperBase):
             for suffix in SUFFIXES[str(metric._type)]:
                 found[metric._name + suffix] = set(metric._labelnames)
@@ -50,7 +50,7 @@ def test_a_rule_stands_on_what_is_exposed(rule: dict[str, Any]) -> None:
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule["alert"]))
 def test_a_process_that_stands_by_is_no_alarm(rule: dict[str, Any]) -> None:
     """Each process shows every gauge: what is compared with little must be the most of them."""
-    gauges = [metric._name for metric in vars(metrics_and_logs).values() if isinstance(metric, Gauge)]
+    gauges = [metric._name for metric in ALL_METRICS if isinstance(metric, Gauge)]
     bare = rf"(?<!max\()\b({'|'.join(gauges)})\s*(<|==)"
     assert re.search(bare, rule["expr"]) is None
 

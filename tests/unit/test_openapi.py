@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from app.platform.config.settings import VigieSettings
 from app.processes.api_application import create_app
+from app.settings import VigieSettings
 from tests.integration.access.routes import OPEN
 from tests.openapi import openapi_document
 

@@ -19,13 +19,9 @@ from app.ingest.codec.event_and_status_decoder import (
     decode_status,
 )
 from app.ingest.codec.telemetry_codec import Row, decode_singles, parse_topic
+from app.ingest.metrics import INGEST_IGNORED
 from app.platform.kernel.rejection_codes import InputRejection, RejectedError
-from app.platform.observability.metrics_and_logs import (
-    INGEST_IGNORED,
-    get_logger,
-    list_error_frames,
-    redact_error,
-)
+from app.platform.observability.metrics_and_logs import get_logger, list_error_frames, redact_error
 
 _log = get_logger(__name__)
 _ROUTES: Final[dict[str, tuple[str, str] | None]] = {}

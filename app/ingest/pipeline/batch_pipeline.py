@@ -41,6 +41,7 @@ from uuid import UUID
 import asyncpg
 
 from app.ingest.codec.decoded_batch import DecodedBatch
+from app.ingest.metrics import INGEST_RETRIES, INGEST_STEP
 from app.ingest.pipeline.batch_context import BatchContext, UnsharedBoxesError
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_splitter import CommitProgress, choose_transaction_size
@@ -65,7 +66,7 @@ from app.ingest.pipeline.storage_steps import (
 )
 from app.platform.db.database import RawConnection, is_schema_mismatch, is_transient
 from app.platform.db.ingest_barrier import pass_ingest_barrier
-from app.platform.observability.metrics_and_logs import INGEST_RETRIES, INGEST_STEP, get_logger, redact_error
+from app.platform.observability.metrics_and_logs import get_logger, redact_error
 from app.timeseries.rollups.stale_marks import sync_marks_epoch
 from app.timeseries.storage.box_states import BoxStates
 

@@ -6,9 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from app.alerts.metrics import ALERT_TRANSITIONS
+from app.ingest import metrics
 from app.ingest.codec.decoded_batch import BatchRejection
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES
-from app.platform.observability import metrics_and_logs as metrics
+from app.registry.metrics import DOOR_REFUSALS
 
 # Each event type becomes a Prometheus series: 64 bound the number of series.
 _LABELS: Final[set[str]] = set()
@@ -128,9 +130,9 @@ class BatchReceipt:
         for code, number in Counter(refusal.rejection.code for refusal in self.rejections).items():
             metrics.QUARANTINED.labels(self.door, code).inc(number)
             if code in NEVER_STORED_CODES:
-                metrics.DOOR_REFUSALS.labels(self.door, code).inc(number)
+                DOOR_REFUSALS.labels(self.door, code).inc(number)
         for code, number in Counter(refusal.rejection.code for refusal in self.withheld).items():
             metrics.SAMPLES_PARTLY_REFUSED.labels(self.door, code).inc(number)
-            metrics.DOOR_REFUSALS.labels(self.door, code).inc(number)
+            DOOR_REFUSALS.labels(self.door, code).inc(number)
         for (state, severity), number in Counter(self.transitions).items():
-            metrics.ALERT_TRANSITIONS.labels(state, severity).inc(number)
+            ALERT_TRANSITIONS.labels(state, severity).inc(number)

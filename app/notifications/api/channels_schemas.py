@@ -213,7 +213,7 @@ class EmailOut(ChannelOutBase):
     """An e-mail channel."""
 
     kind: Literal["email"]
-    to: list[str] = Field(examples=[["night-shift@example.com"]])
+    to: list[str] = Field(examples=[["night-shift@example.com"]], description="The recipients")
     language: Literal["en", "fr"]
     notices: bool
 

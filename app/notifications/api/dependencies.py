@@ -1,13 +1,14 @@
-"""Provides the FastAPI dependencies of the notification routers: callers, settings and the sealer."""
+"""Provides the FastAPI dependencies of the notification routers: callers and settings."""
 
 from typing import Annotated, Final, Literal
 
-from fastapi import Depends, Request
+from fastapi import Depends
 
 from app.notifications.http.service_channel_requests import HTTP_CHANNELS
-from app.platform.config.settings import WebhookSettings
+from app.notifications.settings import WebhookSettings
 from app.platform.identity.principals import Principal, require_scope
-from app.platform.secrets.sealing import SecretSealer
+from app.platform.kernel.application_resources import make_resource_dependency
+from app.platform.runtime.stored_settings import InstallationDependency
 
 type EndpointNoun = Literal["webhook", "channel"]
 """The name of an endpoint in paths: `/v1/{noun}s/{id}`."""
@@ -23,22 +24,12 @@ Reader = Annotated[Principal, Depends(require_scope(READ_SCOPE))]
 Writer = Annotated[Principal, Depends(require_scope("webhooks:write"))]
 
 
-async def _settings(request: Request) -> WebhookSettings:
-    settings: WebhookSettings = request.app.state.settings.webhooks
-    return settings
+WebhookSettingsDependency = Annotated[WebhookSettings, Depends(make_resource_dependency(WebhookSettings))]
 
 
-async def _public_url(request: Request) -> str:
-    url: str = request.app.state.installation.public_url
-    return url
+async def _public_url(installation: InstallationDependency) -> str:
+    return installation.public_url
 
 
-async def _sealer(request: Request) -> SecretSealer:
-    sealer: SecretSealer = request.app.state.sealer
-    return sealer
-
-
-WebhookSettingsDependency = Annotated[WebhookSettings, Depends(_settings)]
 PublicUrl = Annotated[str, Depends(_public_url)]
 """The API's public URL; empty if it is not configured."""
-SealerDependency = Annotated[SecretSealer, Depends(_sealer)]

@@ -31,8 +31,10 @@ class LastFailure(BaseModel):
     """The last failed attempt, even if later ones succeeded."""
 
     time: datetime
-    reason: str = Field(examples=["http_error"])
-    status: int | None = Field(examples=[503])
+    reason: str = Field(examples=["http_error"], description="What failed, as a code")
+    status: int | None = Field(
+        examples=[503], description="The HTTP status; null where there was no response"
+    )
 
 
 class HealthOut(BaseModel):

@@ -31,12 +31,7 @@ async def _present_replays(session: AsyncSession, rows: Sequence[Replay]) -> lis
     return [ReplayOut.of(row, progress[row.id]) for row in rows]
 
 
-@router.get(
-    "/replays/{replay}",
-    operation_id="get_replay",
-    summary="Read a replay",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/replays/{replay}", summary="Read a replay")
 async def get_replay(replay: str, principal: Reader, session: ReadSessionDep) -> ReplayOut:
     """Includes how many of its deliveries are due again, and their outcomes."""
     found = await replay_service.find_replay(session, parse_id(replay, "replay"), principal.visible())
@@ -46,9 +41,8 @@ async def get_replay(replay: str, principal: Reader, session: ReadSessionDep) ->
 @router.delete(
     "/replays/{replay}",
     status_code=204,
-    operation_id="cancel_replay",
     summary="Cancel a replay",
-    responses=document_problems(401, 403, 404, 409),
+    responses=document_problems(409),
 )
 async def cancel_replay(replay: str, principal: Writer, session: WriteSessionDep) -> Response:
     """Deliveries that are due already are sent; the others stay as they are. The replay stays in the list."""

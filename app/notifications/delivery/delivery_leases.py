@@ -21,7 +21,7 @@ from uuid import UUID
 import msgspec
 
 from app.notifications.delivery.transport_types import LeasedDelivery
-from app.platform.config.settings import WebhookSettings
+from app.notifications.settings import WebhookSettings
 from app.platform.db.database import RawConnection
 
 PREFETCH_FACTOR: Final = 8

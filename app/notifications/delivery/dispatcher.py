@@ -23,20 +23,20 @@ from app.notifications.delivery.outcome_recorder import OutcomeRecorder, Recordi
 from app.notifications.delivery.slot_scheduler import SLOW_S, DeliverySlots, HeldLease
 from app.notifications.delivery.transport_types import AttemptOutcome, DeliveryTransport, LeasedDelivery
 from app.notifications.delivery.transports import CAPACITY, TransportRegistry
-from app.platform.config.settings import VigieSettings, WebhookSettings
-from app.platform.db.database import Database, RawConnection
-from app.platform.kernel.ids import new_id
-from app.platform.observability.metrics_and_logs import (
+from app.notifications.metrics import (
     DELIVERIES,
     DELIVERIES_LEASED,
     DELIVERIES_RUNNING,
     DELIVERY_DELAY,
     DELIVERY_SECONDS,
     OUTBOX_PENDING,
-    get_logger,
 )
+from app.notifications.settings import WebhookSettings
+from app.platform.config.settings import PlatformSettings
+from app.platform.db.database import Database, RawConnection
+from app.platform.kernel.ids import new_id
+from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.stored_settings import InstallationSettings
-from app.platform.secrets.sealing import SecretSealer
 
 DRAIN_S: Final = 4.0
 """How long a stop waits for running attempts, in seconds."""
@@ -58,28 +58,29 @@ _log = get_logger(__name__)
 
 
 async def run_dispatcher(
-    settings: VigieSettings,
+    settings: PlatformSettings,
+    webhooks: WebhookSettings,
     database: Database,
     stop: asyncio.Event,
-    installation: InstallationSettings | None = None,
+    installation: InstallationSettings,
 ) -> None:
     """Deliver until `stop` is set, then let running attempts end.
 
     If the database is down, at the start or later, retries with a back-off.
 
     Args:
-        settings: The settings of the transports and the dispatcher.
+        settings: The mail server, the broker and the encryption keys.
+        webhooks: The settings of attempts and of the dispatcher.
         database: The database.
         stop: Ends the dispatcher.
-        installation: The settings that administrators change by the API; None: only those of the process.
+        installation: The settings that administrators change by the API.
     """
     pool = await _open_pool(database, stop)
     if pool is None:
         return
     try:
-        installation = installation or InstallationSettings(settings, SecretSealer.of(settings.encryption))
-        async with TransportRegistry(settings, installation) as transports:
-            await DeliveryDispatcher(settings.webhooks, pool, transports, installation).run(database, stop)
+        async with TransportRegistry(settings, webhooks, installation) as transports:
+            await DeliveryDispatcher(webhooks, pool, transports, installation).run(database, stop)
     finally:
         try:
             async with asyncio.timeout(_DATABASE_TIMEOUT_S):

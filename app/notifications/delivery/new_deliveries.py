@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from app.notifications.delivery.endpoint_health import compute_next_attempt
-from app.platform.config.settings import WebhookSettings
+from app.notifications.settings import WebhookSettings
 from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import new_id
 

@@ -35,9 +35,10 @@ from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, wait_for
 from app.notifications.delivery.transport_types import AttemptOutcome
 from app.notifications.events.event_types import NOTICES
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
-from app.platform.config.settings import WebhookSettings
+from app.notifications.metrics import ENDPOINT_NOTICES, RECORD_BATCH
+from app.notifications.settings import WebhookSettings
 from app.platform.db.database import RawConnection, is_transient
-from app.platform.observability.metrics_and_logs import ENDPOINT_NOTICES, RECORD_BATCH, get_logger
+from app.platform.observability.metrics_and_logs import get_logger
 
 MAX_BATCH: Final = 500
 _MOST_REMEMBERED: Final = 20_000

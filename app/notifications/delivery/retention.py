@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from app.notifications.metrics import DELIVERIES_EXPIRED, GROUPED_EXPIRED
 from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import first_id
-from app.platform.observability.metrics_and_logs import DELIVERIES_EXPIRED, GROUPED_EXPIRED, get_logger
+from app.platform.observability.metrics_and_logs import get_logger
 
 MOST_ATTEMPTS: Final = 200
 """The newest attempts of a delivery that are retained: repeated replays must not fill the database."""

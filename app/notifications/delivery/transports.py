@@ -11,7 +11,8 @@ from app.notifications.email.email_transport import CONNECTIONS, EmailTransport
 from app.notifications.http.http_transport import HttpTransport
 from app.notifications.http.service_channel_requests import HTTP_CHANNELS
 from app.notifications.mqtt.mqtt_transport import MqttTransport
-from app.platform.config.settings import VigieSettings
+from app.notifications.settings import WebhookSettings
+from app.platform.config.settings import PlatformSettings
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.stored_settings import InstallationSettings
 from app.platform.secrets.sealing import SecretSealer
@@ -28,12 +29,19 @@ class TransportRegistry:
     """The transports of all kinds. Open with `async with`.
 
     Args:
-        settings: The settings of the transports.
+        settings: The mail server, the broker and the encryption keys.
+        webhooks: Timeouts and limits of HTTP.
         installation: The settings that administrators change by the API.
     """
 
-    def __init__(self, settings: VigieSettings, installation: InstallationSettings | None = None) -> None:
+    def __init__(
+        self,
+        settings: PlatformSettings,
+        webhooks: WebhookSettings,
+        installation: InstallationSettings | None = None,
+    ) -> None:
         self._settings = settings
+        self._webhooks = webhooks
         self._installation = installation
         self._opened = AsyncExitStack()
         self._by_kind: dict[str, DeliveryTransport] = {}
@@ -43,7 +51,7 @@ class TransportRegistry:
         sealer = SecretSealer.of(settings.encryption)
         if not sealer.ready:
             _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
-        sender = await opened.enter_async_context(HttpTransport(settings.webhooks, sealer))
+        sender = await opened.enter_async_context(HttpTransport(self._webhooks, sealer))
         self._by_kind |= dict.fromkeys(("webhook", *HTTP_CHANNELS), sender)
         self._by_kind["email"] = await opened.enter_async_context(
             EmailTransport(settings.smtp, self._installation)

@@ -35,8 +35,8 @@ from app.notifications.email.mail_rendering import SiteName
 from app.notifications.events.event_details import read_event_site_names
 from app.notifications.events.subscriptions import EndpointSubscription
 from app.notifications.formats import NATIVE, TEXT_KINDS, RenderContext, render_event
+from app.notifications.settings import WebhookSettings
 from app.platform.config.api_settings import ApiSettings
-from app.platform.config.settings import WebhookSettings
 from app.platform.db.database import RawConnection, WriteSession
 from app.platform.kernel.ids import new_id
 from app.platform.observability.metrics_and_logs import get_logger

@@ -24,7 +24,7 @@ from app.notifications.events.event_types import (
     EventEnvelope,
 )
 from app.notifications.events.incident_event_schemas import INCIDENT_EVENT_SCHEMAS
-from app.platform.config.quota_settings import Quota
+from app.registry.settings import Quota
 
 type Severity = Literal["info", "warning", "critical"]
 
@@ -160,7 +160,7 @@ class NoticeData(BaseModel):
         examples=["https://hooks.example.com", "2 recipients at example.com"],
     )
     description: str | None
-    reason: Literal["gone", "failing"]
+    reason: Literal["gone", "failing"] = Field(description="The reason, as a code")
     failing_since: datetime | None
     last_reason: str | None = Field(description="The reason of the last failed attempt")
     last_status: int | None
@@ -182,8 +182,8 @@ class QuotaData(BaseModel):
 class RightsData(BaseModel):
     """A person's request to use a right under the GDPR (`/v1/rights-requests`)."""
 
-    request_id: UUID
-    reference: str = Field(examples=["R-7K3F9-Q2DXM"])
+    request_id: UUID = Field(description="The request's id")
+    reference: str = Field(examples=["R-7K3F9-Q2DXM"], description="The request's reference")
     organisation_id: UUID
     site_id: UUID | None = Field(description="The site; null if it is about no site, or several")
     kind: Literal["access", "objection", "erasure", "rectification", "restriction", "question"]

@@ -34,8 +34,8 @@ class IncidentEllipse(BaseModel):
 class IncidentAlternative(BaseModel):
     """Another position that explains the sound nearly as well."""
 
-    longitude: float = Field(examples=[1.4461])
-    latitude: float = Field(examples=[43.6039])
+    longitude: float = Field(examples=[1.4461], description="Longitude of the alternative position, WGS 84")
+    latitude: float = Field(examples=[43.6039], description="Latitude of the alternative position, WGS 84")
     ellipse: IncidentEllipse
 
 
@@ -47,20 +47,20 @@ class ClassShare(BaseModel):
     class_: str = Field(
         alias="class", description="A class of `GET /v1/acoustic-sources`", examples=["pistol"]
     )
-    probability: float = Field(examples=[0.83])
+    probability: float = Field(examples=[0.83], description="Probability of this class (0 to 1)")
 
 
 class ModelShare(BaseModel):
     """A model of a firearm with its probability."""
 
     model: str = Field(description="A model of `GET /v1/acoustic-sources`", examples=["glock-17"])
-    probability: float = Field(examples=[0.52])
+    probability: float = Field(examples=[0.52], description="Probability of this model (0 to 1)")
 
 
 class IncidentData(BaseModel):
     """An incident after the event. Computed values are null if they were erased."""
 
-    incident_id: UUID
+    incident_id: UUID = Field(description="The incident's id")
     organisation_id: UUID
     site_id: UUID
     site_name: str | None = Field(
@@ -92,8 +92,12 @@ class IncidentData(BaseModel):
     geometry: dict[str, Any] | None = Field(
         description="GeoJSON (RFC 7946): a Point for `position`, a LineString for `branch`"
     )
-    ellipse: IncidentEllipse | None
-    alternative: IncidentAlternative | None
+    ellipse: IncidentEllipse | None = Field(
+        description="The area that contains it with 95 % probability; null: it has no position"
+    )
+    alternative: IncidentAlternative | None = Field(
+        description="An alternative position; null: there is none"
+    )
     classes: list[ClassShare] = Field(description="The likeliest classes of sound, at most five")
     models: list[ModelShare] = Field(
         description="The models of the likeliest class that has any, at most five"

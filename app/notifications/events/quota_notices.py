@@ -11,10 +11,10 @@ from uuid import UUID
 
 from app.notifications.events.event_types import QUOTA_EXCEEDED, QUOTA_WARNING
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
-from app.platform.config.quota_settings import SAMPLES, Quota, QuotaSettings
 from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import new_id
 from app.registry.quota_service import load_sample_quotas
+from app.registry.settings import SAMPLES, Quota, QuotaSettings
 
 _KEEP_DAYS: Final = 35
 _WARN_FROM: Final = 0.8

@@ -28,7 +28,7 @@ from app.notifications.http.service_channel_requests import (
 from app.notifications.http.ssrf_guard import check_url
 from app.notifications.http.webhook_secrets import open_headers, open_signing_secrets
 from app.notifications.http.webhook_signatures import sign_message
-from app.platform.config.settings import WebhookSettings
+from app.notifications.settings import WebhookSettings
 from app.platform.kernel.errors import InvalidError
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.secrets.sealing import SealingError, SecretSealer

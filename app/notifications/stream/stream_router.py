@@ -10,21 +10,23 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials
 from fastapi.sse import EventSourceResponse
 from pydantic import Field
 
+from app.notifications.api.dependencies import WebhookSettingsDependency
 from app.notifications.events.event_types import ALL_EVENTS, EVENTS, TEST_EVENT
 from app.notifications.stream.event_stream import EventStream, StreamCursor, StreamFilter, format_reset_event
 from app.notifications.stream.stream_hub import DATABASE_TIMEOUT_S, StreamHub, StreamSlot
 from app.notifications.stream.stream_queries import read_oldest_time, read_stream_head
-from app.platform.db.database import DATABASE_ERRORS, Database
-from app.platform.http.contract.dependencies import get_database
+from app.platform.db.database import DATABASE_ERRORS
+from app.platform.http.contract.dependencies import DatabaseDependency
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, authenticate_token, bearer, require_scope
+from app.platform.identity.principals import CallerAuthenticator, Principal, bearer, require_scope
+from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import ForbiddenError, InvalidError, NotFoundError, UnauthorisedError
 from app.platform.kernel.rejection_codes import format_rejected_value
 from app.platform.kernel.tenant_scope import TenantScope
@@ -63,13 +65,7 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 _log = get_logger(__name__)
 
 
-async def _hub(request: Request) -> StreamHub:
-    hub: StreamHub = request.app.state.stream_hub
-    return hub
-
-
-_Hub = Annotated[StreamHub, Depends(_hub)]
-_Holder = Annotated[Database, Depends(get_database)]
+_Hub = Annotated[StreamHub, Depends(make_resource_dependency(StreamHub))]
 _MAY_LISTEN: Final = require_scope("alerts:read", whole=True)
 _Reader = Annotated[Principal, Depends(_MAY_LISTEN)]
 
@@ -97,7 +93,7 @@ def _types(given: list[str] | None) -> frozenset[str] | None:
 async def _query(
     *,
     principal: _Reader,
-    database: _Holder,
+    database: DatabaseDependency,
     types: Annotated[
         list[Annotated[str, Field(json_schema_extra={"pattern": _LISTED})]] | None,
         Query(max_length=32, description="Only events of these types: repeated, or separated by commas"),
@@ -143,9 +139,12 @@ class _KeyCheck:
     """Checks whether a key still allows the stream."""
 
     def __init__(
-        self, request: Request, credentials: HTTPAuthorizationCredentials, organisation: UUID
+        self,
+        authenticator: CallerAuthenticator,
+        credentials: HTTPAuthorizationCredentials,
+        organisation: UUID,
     ) -> None:
-        self._state = request.app.state
+        self._authenticator = authenticator
         self._key = credentials.credentials
         self._organisation = organisation
 
@@ -153,7 +152,7 @@ class _KeyCheck:
         """Look up the key. While the database is unavailable, the stream continues: it reads no events."""
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT_S):
-                principal = await authenticate_token(self._state, self._key, datetime.now(UTC))
+                principal = await self._authenticator.authenticate(self._key, datetime.now(UTC))
             # The same check as when the stream was opened: the key may have been limited to sites since.
             _MAY_LISTEN.check(principal)
         except (UnauthorisedError, ForbiddenError):
@@ -166,7 +165,6 @@ class _KeyCheck:
 
 @router.get(
     "/events/stream",
-    operation_id="stream_events",
     summary="Stream events",
     # FastAPI treats a route with EventSourceResponse as a generator: its errors would come after the
     # response's headers, and its keep-alive has neither a token nor a configurable interval.
@@ -175,7 +173,8 @@ class _KeyCheck:
 )
 async def stream_events(
     *,
-    request: Request,
+    authenticator: Annotated[CallerAuthenticator, Depends(make_resource_dependency(CallerAuthenticator))],
+    settings: WebhookSettingsDependency,
     hub: _Hub,
     opened: Annotated[_OpenStream, Depends(_open_stream)],
     credentials: Annotated[HTTPAuthorizationCredentials, Depends(bearer)],
@@ -206,7 +205,7 @@ async def stream_events(
         mark = StreamCursor(newest.position, newest.at)
         if token is not None:
             mark = StreamCursor.read(token, organisation, newest)
-            if not mark.is_retained(newest, request.app.state.settings.webhooks.keep_events_days):
+            if not mark.is_retained(newest, settings.keep_events_days):
                 oldest = await read_oldest_time(connection, organisation, mark.position)
                 mark = mark._replace(at=newest.at)
                 reset = format_reset_event(oldest, mark, organisation)
@@ -215,7 +214,7 @@ async def stream_events(
         slot,
         mark=mark,
         filter_=query.events,
-        allowed=_KeyCheck(request, credentials, organisation),
+        allowed=_KeyCheck(authenticator, credentials, organisation),
         reset=reset,
     )
     # A client that is disconnected before the reset event has to get it again.

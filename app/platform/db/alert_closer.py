@@ -1,18 +1,19 @@
-"""Defines the protocol `AlertCloser`, by which other packages close alerts without importing `app.alerts`.
-
-The composition root (`app.processes.api_application`) puts the implementations into `app.state`.
-"""
+"""Defines the protocol `AlertCloser`, by which other packages close alerts without importing `app.alerts`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Annotated, Protocol
 from uuid import UUID
 
+from fastapi import Depends, Request
+
 from app.platform.db.database import WriteSession
+from app.platform.kernel.application_resources import get_resource
 
 
 class AlertCloser(Protocol):
-    """Closes the firing alerts of a rule or a box that is removed (`app.state.close_alerts`).
+    """Closes the firing alerts of a rule or a box that is removed.
 
     Call it in the transaction of the change, which closes the ingest barrier
     (`app.platform.db.ingest_barrier`) **before** it locks or writes anything: it waits for running batches,
@@ -42,3 +43,17 @@ class AlertCloser(Protocol):
             How many alerts were closed.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class AlertClosing:
+    """Holds the closer that the application provides: a protocol has no type to provide it under."""
+
+    close_alerts: AlertCloser
+
+
+async def _get_alert_closer(request: Request) -> AlertCloser:
+    return get_resource(request.app, AlertClosing).close_alerts
+
+
+AlertCloserDependency = Annotated[AlertCloser, Depends(_get_alert_closer)]

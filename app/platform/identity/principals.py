@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -32,10 +32,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
-from starlette.datastructures import State
 
 from app.platform.db.database import Base, Database
 from app.platform.kernel.api_keys import hash_key, is_well_formed_key
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ForbiddenError, InvalidError, UnauthorisedError
 from app.platform.kernel.tenant_scope import (
     FULL_SCOPE,
@@ -250,69 +250,63 @@ def resolve_tenant_scope(
     return TenantScope.of([organisation_id, *clients], site_ids)
 
 
-class TokenAuthenticator(Protocol):
-    """Authenticates tokens other than API keys (`app.state.authenticators`, by prefix)."""
-
-    async def __call__(self, token: str, now: datetime) -> Principal:
-        """Return the caller (UnauthorisedError for a wrong or expired token)."""
-        ...
+type TokenAuthenticator = Callable[[str, datetime], Awaitable[Principal]]
+"""Authenticates a token at a time (UnauthorisedError for a wrong or expired one)."""
 
 
-async def authenticate_token(state: State, token: str, now: datetime) -> Principal:
-    """Authenticate a token of any kind (UnauthorisedError).
+@dataclass(frozen=True, slots=True)
+class CallerAuthenticator:
+    """Authenticates the callers of the application.
 
-    Args:
-        state: The application's state, which the composition root fills.
-        token: An API key, or a token of another kind.
-        now: The current time.
-    """
-    others: dict[str, TokenAuthenticator] = state.authenticators
-    for prefix, authenticator in others.items():
-        if token.startswith(prefix):
-            return await authenticator(token, now)
-    return await authenticate_api_key(state.database, token, state.bootstrap_key, now)
-
-
-async def authenticate_api_key(
-    database: Database, key: str, bootstrap: str | None, now: datetime
-) -> Principal:
-    """Authenticate an API key.
-
-    Args:
+    Attributes:
         database: Where keys are stored.
-        key: The key.
-        bootstrap: The key of the first administrator, which has no checksum; None: there is none.
-        now: The current time.
-
-    Raises:
-        UnauthorisedError: The key is wrong, expired (`key_expired`) or revoked.
+        bootstrap_key: The key of the first administrator, which has no checksum; None: there is none.
+        others: Authenticators of tokens that are no API keys, by the prefix of the token.
     """
-    is_bootstrap = bootstrap is not None and hmac.compare_digest(key.encode(), bootstrap.encode())
-    # The checksum avoids a query for every invented key.
-    if not is_bootstrap and not is_well_formed_key(key):
-        raise UnauthorisedError("The API key is not valid. Check that you copied all of it.")
-    async with database.look_up() as session:
-        found = (await session.execute(_WITH_HASH, {"hash": hash_key(key)})).one_or_none()
-    if found is None or found[0].revoked_at is not None:
-        raise UnauthorisedError("The API key does not exist or was revoked. Use another one.")
-    record, clients, integrator_id = found
-    if record.expires_at is not None and record.expires_at <= now:
-        raise UnauthorisedError("The API key has expired. Create a new one.", code="key_expired")
-    if record.last_used_at is None or now - record.last_used_at > _TOUCH_EVERY:
-        with run_with_full_scope():
-            async with database.write() as writer:
-                await writer.execute(update(ApiKey).where(ApiKey.id == record.id).values(last_used_at=now))
-    return Principal(
-        record.id,
-        record.organisation_id,
-        # A key limited to sites is no administrator's.
-        record.platform and record.site_ids is None,
-        frozenset(record.scopes),
-        resolve_tenant_scope(record.organisation_id, clients, record.site_ids, platform=record.platform),
-        record.name,
-        expires_at=record.expires_at,
-        integrator_id=integrator_id,
-    )
+
+    database: Database
+    bootstrap_key: str | None
+    others: Mapping[str, TokenAuthenticator]
+
+    async def authenticate(self, token: str, now: datetime) -> Principal:
+        """Authenticate an API key or another token (UnauthorisedError)."""
+        for prefix, authenticator in self.others.items():
+            if token.startswith(prefix):
+                return await authenticator(token, now)
+        return await self._authenticate_key(token, now)
+
+    async def _authenticate_key(self, key: str, now: datetime) -> Principal:
+        """Authenticate an API key (UnauthorisedError: it is wrong, revoked, or expired: `key_expired`)."""
+        is_bootstrap = self.bootstrap_key is not None and hmac.compare_digest(
+            key.encode(), self.bootstrap_key.encode()
+        )
+        # The checksum avoids a query for every invented key.
+        if not is_bootstrap and not is_well_formed_key(key):
+            raise UnauthorisedError("The API key is not valid. Check that you copied all of it.")
+        async with self.database.look_up() as session:
+            found = (await session.execute(_WITH_HASH, {"hash": hash_key(key)})).one_or_none()
+        if found is None or found[0].revoked_at is not None:
+            raise UnauthorisedError("The API key does not exist or was revoked. Use another one.")
+        record, clients, integrator_id = found
+        if record.expires_at is not None and record.expires_at <= now:
+            raise UnauthorisedError("The API key has expired. Create a new one.", code="key_expired")
+        if record.last_used_at is None or now - record.last_used_at > _TOUCH_EVERY:
+            with run_with_full_scope():
+                async with self.database.write() as writer:
+                    await writer.execute(
+                        update(ApiKey).where(ApiKey.id == record.id).values(last_used_at=now)
+                    )
+        return Principal(
+            record.id,
+            record.organisation_id,
+            # A key limited to sites is no administrator's.
+            record.platform and record.site_ids is None,
+            frozenset(record.scopes),
+            resolve_tenant_scope(record.organisation_id, clients, record.site_ids, platform=record.platform),
+            record.name,
+            expires_at=record.expires_at,
+            integrator_id=integrator_id,
+        )
 
 
 def add_authentication_step(
@@ -341,7 +335,8 @@ async def current_principal(
         return known
     if credentials is None:
         raise UnauthorisedError(NO_KEY)
-    found = await authenticate_token(request.app.state, credentials.credentials, datetime.now(UTC))
+    authenticator = get_resource(request.app, CallerAuthenticator)
+    found = await authenticator.authenticate(credentials.credentials, datetime.now(UTC))
     for step in request.scope.get(_AUTHENTICATION_STEPS, ()):
         await step(found)
     # Only now: no other dependency may find a caller that a step refused.

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from app.platform.config.settings import VigieSettings
+from app.platform.config.settings import PlatformSettings
 from app.platform.http.contract.operator_auth import is_operator
 from app.platform.observability.metrics_and_logs import render_metrics
 
 
 async def serve_metrics(
-    settings: VigieSettings, name: str, state: Callable[[], str]
+    settings: PlatformSettings, name: str, state: Callable[[], str]
 ) -> Callable[[], Awaitable[None]]:
     """Serve `/metrics`, for operators only, and `/healthz`, and return a function that ends it.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import uvloop
 
-from app.platform.config.settings import VigieSettings
+from app.platform.config.settings import PlatformSettings
 from app.platform.db.database import Database
 from app.platform.observability.metrics_and_logs import configure_logging, get_logger
 from app.platform.runtime.heartbeat import run_heartbeat
@@ -26,14 +26,12 @@ class ProcessContext:
 
     Attributes:
         name: api, ingest, deliver or maintain.
-        settings: the whole configuration.
         database: open connections.
         stop: set by SIGTERM or SIGINT: drain, then return.
         state: the state in its heartbeat, which the work updates.
     """
 
     name: str
-    settings: VigieSettings
     database: Database
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     state: str = "starting"
@@ -44,33 +42,35 @@ class ProcessContext:
             await asyncio.wait_for(self.stop.wait(), seconds)
 
 
-ProcessWork = Callable[[ProcessContext], Awaitable[None]]
+type ProcessWork[S: PlatformSettings] = Callable[[S, ProcessContext], Awaitable[None]]
+"""The work of a process, with its settings. It opens what it needs, and closes it before it returns."""
 
 
 async def _nothing() -> None:
     """Stop a metrics server that was not started."""
 
 
-async def _serve_metrics(context: ProcessContext) -> Callable[[], Awaitable[None]]:
-    if not context.settings.metrics_port:
+async def _serve_metrics(
+    settings: PlatformSettings, context: ProcessContext
+) -> Callable[[], Awaitable[None]]:
+    if not settings.metrics_port:
         return _nothing
     from app.platform.runtime.metrics_server import serve_metrics  # noqa: PLC0415 (loading it costs a third of a start)
 
-    return await serve_metrics(context.settings, context.name, lambda: context.state)
+    return await serve_metrics(settings, context.name, lambda: context.state)
 
 
-async def _run(name: str, settings: VigieSettings, work: ProcessWork) -> None:
-    context = ProcessContext(
-        name, settings, Database(settings.database, application=f"vigie-{name}", role=f"vigie_{name}")
-    )
+async def _run[S: PlatformSettings](name: str, settings: S, work: ProcessWork[S]) -> None:
+    database = Database(settings.database, application=f"vigie-{name}", role=f"vigie_{name}")
+    context = ProcessContext(name, database)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, context.stop.set)
     pulse = asyncio.create_task(run_heartbeat(context.database, name, lambda: context.state, context.stop))
-    end_metrics = await _serve_metrics(context)
+    end_metrics = await _serve_metrics(settings, context)
     _log.info("role_started")
     try:
-        await _work_until_stopped(context, work)
+        await _work_until_stopped(context, work(settings, context))
     finally:
         context.stop.set()
         # A hanging database must not block the exit: uncommitted work was not acknowledged either.
@@ -82,9 +82,9 @@ async def _run(name: str, settings: VigieSettings, work: ProcessWork) -> None:
         _log.info("role_stopped")
 
 
-async def _work_until_stopped(context: ProcessContext, work: ProcessWork) -> None:
+async def _work_until_stopped(context: ProcessContext, work: Awaitable[None]) -> None:
     """Run the work. After a stop signal it may drain for a while, then it is cancelled."""
-    working = asyncio.ensure_future(work(context))
+    working = asyncio.ensure_future(work)
     stopping = asyncio.create_task(context.stop.wait())
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -100,12 +100,12 @@ async def _work_until_stopped(context: ProcessContext, work: ProcessWork) -> Non
         working.cancel()
 
 
-def run_role(name: str, settings: VigieSettings, work: ProcessWork) -> None:
+def run_process[S: PlatformSettings](name: str, settings: S, work: ProcessWork[S]) -> None:
     """Run a process until SIGTERM or SIGINT; returns when it has drained.
 
     Args:
         name: the process role.
-        settings: the whole configuration.
+        settings: the settings of the process.
         work: the process's own work.
     """
     configure_logging(settings.log, role=name)

@@ -14,11 +14,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app import __version__
 from app.platform.broker.broker_client import make_broker_client
-from app.platform.config.settings import VigieSettings
+from app.platform.config.settings import PlatformSettings
 from app.platform.db import schema_upgrade
 from app.platform.db.database import Database
 from app.platform.http.contract.operator_auth import is_operator_request, require_operator
 from app.platform.http.contract.problems import document_problems
+from app.platform.kernel.application_resources import get_resource
 from app.platform.observability.metrics_and_logs import render_metrics
 from app.platform.runtime.heartbeat import BROKER_MONITOR, STALE_S, WAITING, instance_name
 from app.platform.runtime.release import current_commit
@@ -38,7 +39,7 @@ class Dependency(BaseModel):
         description="`degraded`: it works, but needs attention"
     )
     required: bool = Field(description="Whether readiness needs it")
-    detail: str
+    detail: str = Field(description="Its fault, or its version")
 
 
 class Health(BaseModel):
@@ -132,7 +133,7 @@ class ReadinessProbe:
     """
 
     def __init__(
-        self, settings: VigieSettings, database: Database, *, patience_s: float = _PATIENCE_S
+        self, settings: PlatformSettings, database: Database, *, patience_s: float = _PATIENCE_S
     ) -> None:
         self._settings = settings
         self._database = database
@@ -228,7 +229,7 @@ async def readyz(request: Request) -> JSONResponse:
 
     `detail` is empty unless you may read `/metrics`.
     """
-    readiness: Readiness = await request.app.state.probe.readiness()
+    readiness = await get_resource(request.app, ReadinessProbe).readiness()
     if not is_operator_request(request):
         readiness = readiness.without_details()
     return JSONResponse(readiness.model_dump(), status_code=200 if readiness.ready else 503)

@@ -7,13 +7,15 @@ nothing. A process polls every two seconds. `app.installation` writes these sett
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
+from fastapi import Depends
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from app.platform.config.settings import SmtpSettings, VigieSettings
+from app.platform.config.settings import PlatformSettings, SmtpSettings
 from app.platform.db.database import DATABASE_ERRORS, Database, RawConnection
+from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.tenant_scope import run_with_full_scope
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.secrets.sealed_columns import INSTALLATION_SECRET
@@ -48,7 +50,7 @@ class InstallationSettings:
         sealer: Decrypts the mail server's password.
     """
 
-    def __init__(self, settings: VigieSettings, sealer: SecretSealer) -> None:
+    def __init__(self, settings: PlatformSettings, sealer: SecretSealer) -> None:
         self._settings = settings
         self._sealer = sealer
         self._rows: dict[str, tuple[Any, Any, Any]] = {}
@@ -56,7 +58,7 @@ class InstallationSettings:
         self._public_url = ""
 
     @classmethod
-    async def of(cls, settings: VigieSettings, sealer: SecretSealer, database: Database) -> Self:
+    async def of(cls, settings: PlatformSettings, sealer: SecretSealer, database: Database) -> Self:
         """Make the settings of a process; if the database is unavailable, they are read later."""
         made = cls(settings, sealer)
         with suppress(*DATABASE_ERRORS):
@@ -136,6 +138,12 @@ async def read_stored_mail_server(connection: RawConnection) -> str | None:
     """Read the mail server that was set by the API, as JSON without its password; None if none was set."""
     found: str | None = await connection.fetchval(_MAIL_SERVER)
     return found
+
+
+InstallationDependency = Annotated[
+    InstallationSettings, Depends(make_resource_dependency(InstallationSettings))
+]
+"""FastAPI dependency: the settings that apply now."""
 
 
 async def wait_until_set(stop: asyncio.Event, seconds: float) -> bool:

@@ -11,8 +11,8 @@ from uuid import UUID
 import msgspec
 
 from app.platform.db.database import RawConnection
-from app.platform.observability.metrics_and_logs import BACKTESTS_FINISHED
 from app.rules.backtests.backtest_run import BacktestProgress, BacktestRequest
+from app.rules.metrics import BACKTESTS_FINISHED
 
 LEASE_S: Final = 60.0
 RESULT_RETENTION_DAYS: Final = 7

@@ -16,11 +16,11 @@ from app.platform.http.contract.sorting import PageRequest
 from app.platform.identity.principals import require_scope
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.tenant_scope import TenantScope
-from app.platform.observability.metrics_and_logs import BACKTESTS_FINISHED
 from app.rules.backtests import service
 from app.rules.backtests.models import Backtest
 from app.rules.backtests.schemas import BacktestCreate, BacktestOut, BacktestResult, State
 from app.rules.definitions.router import Reader, RuleRoute, Writer
+from app.rules.metrics import BACKTESTS_FINISHED
 
 # Must be included before the router of rules, which would take `backtests` for a rule id.
 router = APIRouter(prefix="/v1/rules", tags=["Rules"], route_class=RuleRoute)
@@ -48,11 +48,10 @@ async def _poll(database: Database, backtest_id: UUID, visible: TenantScope, wai
 @router.post(
     "/backtest",
     summary="Try a rule on stored samples",
-    operation_id="create_backtest",
     dependencies=_SEES_VALUES,
     responses={
         202: {"model": BacktestResult, "description": "Not finished yet: read it again under its `id`"},
-        **document_problems(400, 401, 403, 404, 413, 415, 422, 429),
+        **document_problems(404),
     },
 )
 async def create_backtest(
@@ -84,12 +83,7 @@ async def create_backtest(
     return BacktestResult.of(found)
 
 
-@router.get(
-    "/backtests",
-    summary="List back-tests",
-    operation_id="list_backtests",
-    responses=document_problems(401, 403, 422),
-)
+@router.get("/backtests", summary="List back-tests")
 async def list_backtests(
     principal: Reader,
     session: ReadSessionDep,
@@ -107,13 +101,7 @@ async def list_backtests(
     return Page(data=[BacktestOut.of(row) for row in rows], next=following)
 
 
-@router.get(
-    "/backtests/{backtest_id}",
-    summary="Read a back-test",
-    operation_id="get_backtest",
-    dependencies=_SEES_VALUES,
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/backtests/{backtest_id}", summary="Read a back-test", dependencies=_SEES_VALUES)
 async def get_backtest(principal: Reader, session: ReadSessionDep, backtest_id: str) -> BacktestResult:
     """Read the progress of a back-test, and its result once it is done.
 
@@ -129,8 +117,7 @@ async def get_backtest(principal: Reader, session: ReadSessionDep, backtest_id: 
     "/backtests/{backtest_id}",
     status_code=204,
     summary="Cancel a back-test",
-    operation_id="cancel_backtest",
-    responses=document_problems(401, 403, 404, 409),
+    responses=document_problems(409),
 )
 async def cancel_backtest(principal: Writer, database: DatabaseDependency, backtest_id: str) -> None:
     """Cancel a queued or running back-test. It stays in the list. A finished one is refused with 409."""

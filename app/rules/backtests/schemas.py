@@ -116,7 +116,7 @@ class Progress(BaseModel):
 class Summary(BaseModel):
     """The number and durations of the alerts of a rule."""
 
-    alerts: int
+    alerts: int = Field(description="Number of alerts that there would have been")
     firing_s: float = Field(description="The total firing time of all alerts, in seconds")
     longest_s: float
 
@@ -154,7 +154,7 @@ class Against(BaseModel):
     rule_id: UUID
     version: int
     summary: Summary
-    alerts: list[TrialAlert]
+    alerts: list[TrialAlert] = Field(description="Alerts of the rule that it is compared with")
     truncated: int = Field(description="Alerts that are counted, but neither listed nor compared")
     both: int = Field(description="Listed alerts of the tried rule that both rules made")
     only_candidate: int = Field(description="Listed alerts that only the tried rule made")
@@ -177,7 +177,7 @@ class BacktestOut(BaseModel):
     organisation_id: UUID
     site_id: UUID
     rule_id: UUID | None = Field(description="Null for a rule that is not stored")
-    version: int | None
+    version: int | None = Field(description="The version of the rule that was tested")
     name: str
     compare_to: UUID | None
     boxes: list[str] | None

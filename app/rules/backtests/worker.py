@@ -14,15 +14,11 @@ from uuid import UUID
 import asyncpg
 
 from app.platform.db.database import DATABASE_ERRORS, Database, is_transient
-from app.platform.observability.metrics_and_logs import (
-    BACKTESTS_OLDEST,
-    BACKTESTS_RUNNING,
-    BACKTESTS_WAITING,
-    get_logger,
-)
+from app.platform.observability.metrics_and_logs import get_logger
 from app.rules.backtests import job_leases
 from app.rules.backtests.backtest_run import BacktestError, BacktestProgress, run_backtest
 from app.rules.backtests.job_leases import BacktestLease
+from app.rules.metrics import BACKTESTS_OLDEST, BACKTESTS_RUNNING, BACKTESTS_WAITING
 
 CONCURRENCY_LIMIT: Final = 4
 """The number of back-tests that run concurrently."""

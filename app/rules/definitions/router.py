@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Path, Query, Request
+from fastapi import APIRouter, Body, Depends, Path, Query
 from pydantic import AfterValidator
 
 from app.notifications.events.outbox import wake_dispatcher_after
-from app.platform.db.alert_closer import AlertCloser
+from app.platform.db.alert_closer import AlertCloser, AlertCloserDependency
 from app.platform.db.database import Database, WriteSession
 from app.platform.http.contract.dependencies import (
     DatabaseDependency,
@@ -49,25 +49,11 @@ Reader = Annotated[Principal, Depends(require_scope("rules:read"))]
 Writer = Annotated[Principal, Depends(require_scope("rules:write"))]
 
 
-async def _closer(request: Request) -> AlertCloser:
-    closer: AlertCloser = request.app.state.close_alerts
-    return closer
-
-
 def _preset(preset_id: str | None) -> str | None:
     return None if preset_id is None else check_preset(preset_id)
 
 
-AlertCloserDependency = Annotated[AlertCloser, Depends(_closer)]
-
-
-@router.post(
-    "",
-    status_code=201,
-    summary="Create a rule",
-    operation_id="create_rule",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.post("", status_code=201, summary="Create a rule", responses=document_problems(404))
 async def create_rule(
     principal: Writer, session: WriteSessionDep, body: Annotated[RuleCreate, Body(openapi_examples=EXAMPLES)]
 ) -> RuleOut:
@@ -92,12 +78,7 @@ async def create_rule(
     return RuleOut.of(await service.add_rule(session, principal, body, datetime.now(UTC)))
 
 
-@router.get(
-    "",
-    summary="List rules",
-    operation_id="list_rules",
-    responses=document_problems(401, 403, 404, 422),
-)
+@router.get("", summary="List rules", responses=document_problems(404))
 async def list_rules(
     *,
     principal: Reader,
@@ -135,23 +116,13 @@ async def list_rules(
     return Page(data=[RuleOut.of(row) for row in rows], next=following)
 
 
-@router.get(
-    "/{rule_id}",
-    summary="Read a rule",
-    operation_id="get_rule",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/{rule_id}", summary="Read a rule")
 async def get_rule(principal: Reader, session: ReadSessionDep, rule_id: str) -> RuleOut:
     """Read one rule."""
     return RuleOut.of(await repository.find_rule(session, parse_id(rule_id, "rule"), principal.visible()))
 
 
-@router.patch(
-    "/{rule_id}",
-    summary="Change a rule",
-    operation_id="update_rule",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.patch("/{rule_id}", summary="Change a rule")
 async def update_rule(
     *,
     principal: Writer,
@@ -201,12 +172,7 @@ async def _commit_change(
     return response
 
 
-@router.post(
-    "/{rule_id}/dry-run",
-    summary="Start a dry run",
-    operation_id="dry_run_rule",
-    responses=document_problems(401, 403, 404),
-)
+@router.post("/{rule_id}/dry-run", summary="Start a dry run")
 async def dry_run_rule(
     principal: Writer, database: DatabaseDependency, close_alerts: AlertCloserDependency, rule_id: str
 ) -> RuleOut:
@@ -214,12 +180,7 @@ async def dry_run_rule(
     return await _change(principal, database, close_alerts, rule_id, RuleChange(dry_run=True))
 
 
-@router.post(
-    "/{rule_id}/go-live",
-    summary="End a dry run",
-    operation_id="go_live_rule",
-    responses=document_problems(401, 403, 404),
-)
+@router.post("/{rule_id}/go-live", summary="End a dry run")
 async def go_live_rule(
     principal: Writer, database: DatabaseDependency, close_alerts: AlertCloserDependency, rule_id: str
 ) -> RuleOut:
@@ -227,12 +188,7 @@ async def go_live_rule(
     return await _change(principal, database, close_alerts, rule_id, RuleChange(dry_run=False))
 
 
-@router.get(
-    "/{rule_id}/versions",
-    summary="List the versions of a rule",
-    operation_id="list_rule_versions",
-    responses=document_problems(401, 403, 404, 422),
-)
+@router.get("/{rule_id}/versions", summary="List the versions of a rule")
 async def list_rule_versions(
     principal: Reader,
     session: ReadSessionDep,
@@ -250,12 +206,7 @@ async def list_rule_versions(
     return Page(data=[RuleVersionOut.of(*row) for row in rows], next=following)
 
 
-@router.get(
-    "/{rule_id}/versions/{version}",
-    summary="Read a version of a rule",
-    operation_id="get_rule_version",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/{rule_id}/versions/{version}", summary="Read a version of a rule")
 async def get_rule_version(
     principal: Reader, session: ReadSessionDep, rule_id: str, version: str
 ) -> RuleVersionOut:
@@ -264,12 +215,7 @@ async def get_rule_version(
     return RuleVersionOut.of(*found)
 
 
-@router.post(
-    "/{rule_id}/versions/{version}/restore",
-    summary="Restore a version of a rule",
-    operation_id="restore_rule_version",
-    responses=document_problems(401, 403, 404, 422),
-)
+@router.post("/{rule_id}/versions/{version}/restore", summary="Restore a version of a rule")
 async def restore_rule_version(
     principal: Writer,
     database: DatabaseDependency,
@@ -292,13 +238,7 @@ async def restore_rule_version(
     )
 
 
-@router.delete(
-    "/{rule_id}",
-    status_code=204,
-    summary="Delete a rule",
-    operation_id="delete_rule",
-    responses=document_problems(401, 403, 404),
-)
+@router.delete("/{rule_id}", status_code=204, summary="Delete a rule")
 async def delete_rule(
     principal: Writer,
     database: DatabaseDependency,

@@ -8,7 +8,6 @@ from pydantic import AfterValidator, BaseModel
 
 from app.platform.http.contract.dependencies import WriteSessionDep
 from app.platform.http.contract.fields import SiteKind
-from app.platform.http.contract.problems import document_problems
 from app.rules.definitions.condition_fields import MetricName
 from app.rules.definitions.router import Reader, RuleRoute, Writer
 from app.rules.definitions.rule_response_schemas import RuleOut
@@ -33,12 +32,7 @@ def _site_kind(kind: str | None) -> str | None:
     return None if kind is None else service.check_site_kind(kind)
 
 
-@router.get(
-    "",
-    summary="List presets of rules",
-    operation_id="list_rule_presets",
-    responses=document_problems(401, 403, 422),
-)
+@router.get("", summary="List presets of rules")
 async def list_rule_presets(
     _: Reader,
     kind: Annotated[
@@ -68,24 +62,13 @@ async def list_rule_presets(
     return PresetList(data=[PresetOut.of(preset, language) for preset in found])
 
 
-@router.get(
-    "/{preset_id}",
-    summary="Read a preset",
-    operation_id="get_rule_preset",
-    responses=document_problems(401, 403, 404, 422),
-)
+@router.get("/{preset_id}", summary="Read a preset")
 async def get_rule_preset(_: Reader, preset_id: str, language: LanguageQuery = _ENGLISH) -> PresetOut:
     """Read a preset with its rules."""
     return PresetOut.of(service.find_preset(preset_id), language)
 
 
-@router.post(
-    "/{preset_id}/apply",
-    status_code=201,
-    summary="Apply a preset to a site",
-    operation_id="apply_rule_preset",
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
-)
+@router.post("/{preset_id}/apply", status_code=201, summary="Apply a preset to a site")
 async def apply_rule_preset(
     principal: Writer,
     session: WriteSessionDep,

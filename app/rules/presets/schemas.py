@@ -38,7 +38,7 @@ class PresetOut(ResourceModel):
     id: str = Field(examples=["who-pm2-5-24h"])
     version: int = Field(description="Increases with each change of its rules")
     language: Language
-    title: str
+    title: str = Field(description="The preset's title, in the requested language")
     description: str = Field(description="What its rules detect, and what they cannot show")
     advice: str = Field(description="What to do when it fires. It becomes the description of its rules")
     citation: CitationOut | None = Field(description="Null if Vigie's authors chose the thresholds")

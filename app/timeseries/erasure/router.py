@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends
 
 from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.registry.dependencies import SitesReader, SitesWriter
@@ -20,14 +19,7 @@ router: Final = APIRouter(prefix="/v1", route_class=StrictRoute)
 _PageRequestDep = Annotated[PageRequest, Depends(service.ERASURES.page_request)]
 
 
-@router.post(
-    "/boxes/{box}/erasures",
-    operation_id="create_box_erasure",
-    summary="Erase data of a box",
-    tags=["Boxes"],
-    status_code=202,
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 429),
-)
+@router.post("/boxes/{box}/erasures", summary="Erase data of a box", tags=["Boxes"], status_code=202)
 async def create_box_erasure(
     box: str, body: ErasureCreate, principal: SitesWriter, session: WriteSessionDep
 ) -> ErasureOut:
@@ -39,13 +31,7 @@ async def create_box_erasure(
     return ErasureOut.of(await service.request_box_erasure(session, principal, box, body, datetime.now(UTC)))
 
 
-@router.get(
-    "/boxes/{box}/erasures",
-    operation_id="list_box_erasures",
-    summary="List erasures of a box",
-    tags=["Boxes"],
-    responses=document_problems(401, 403, 404, 422),
-)
+@router.get("/boxes/{box}/erasures", summary="List erasures of a box", tags=["Boxes"])
 async def list_box_erasures(
     box: str, principal: SitesReader, session: ReadSessionDep, page_request: _PageRequestDep
 ) -> Page[ErasureOut]:
@@ -53,13 +39,7 @@ async def list_box_erasures(
     return _page(await service.list_erasures(session, principal, page_request, box=box), page_request)
 
 
-@router.get(
-    "/boxes/{box}/erasures/{erasure_id}",
-    operation_id="get_box_erasure",
-    summary="Read an erasure of a box",
-    tags=["Boxes"],
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/boxes/{box}/erasures/{erasure_id}", summary="Read an erasure of a box", tags=["Boxes"])
 async def get_box_erasure(
     box: str, erasure_id: str, principal: SitesReader, session: ReadSessionDep
 ) -> ErasureOut:
@@ -69,11 +49,9 @@ async def get_box_erasure(
 
 @router.post(
     "/sites/{site_id}/erasures",
-    operation_id="create_site_erasure",
     summary="Erase data of a site's boxes",
     tags=["Sites"],
     status_code=202,
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422, 429),
 )
 async def create_site_erasure(
     site_id: str, body: ErasureCreate, principal: SitesWriter, session: WriteSessionDep
@@ -84,13 +62,7 @@ async def create_site_erasure(
     )
 
 
-@router.get(
-    "/sites/{site_id}/erasures",
-    operation_id="list_site_erasures",
-    summary="List erasures at a site",
-    tags=["Sites"],
-    responses=document_problems(401, 403, 404, 422),
-)
+@router.get("/sites/{site_id}/erasures", summary="List erasures at a site", tags=["Sites"])
 async def list_site_erasures(
     site_id: str, principal: SitesReader, session: ReadSessionDep, page_request: _PageRequestDep
 ) -> Page[ErasureOut]:
@@ -98,13 +70,7 @@ async def list_site_erasures(
     return _page(await service.list_erasures(session, principal, page_request, site=site_id), page_request)
 
 
-@router.get(
-    "/sites/{site_id}/erasures/{erasure_id}",
-    operation_id="get_site_erasure",
-    summary="Read an erasure at a site",
-    tags=["Sites"],
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/sites/{site_id}/erasures/{erasure_id}", summary="Read an erasure at a site", tags=["Sites"])
 async def get_site_erasure(
     site_id: str, erasure_id: str, principal: SitesReader, session: ReadSessionDep
 ) -> ErasureOut:

@@ -15,7 +15,7 @@ import asyncpg
 
 from app.platform.db.ingest_barrier import close_ingest_barrier_unqueued
 from app.platform.kernel.instants import from_datetime
-from app.platform.observability.metrics_and_logs import ERASED, ERASURES_WAITING, get_logger
+from app.platform.observability.metrics_and_logs import get_logger
 from app.timeseries.erasure.box_data_removal import (
     ErasureRange,
     remove_events,
@@ -23,6 +23,7 @@ from app.timeseries.erasure.box_data_removal import (
     remove_samples,
 )
 from app.timeseries.erasure.service import extend_removal_digest
+from app.timeseries.metrics import ERASED, ERASURES_WAITING
 from app.timeseries.retention.expired_data import invalidate_box_states
 
 _log = get_logger(__name__)

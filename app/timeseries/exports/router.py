@@ -17,11 +17,12 @@ from pydantic import BaseModel, Field
 
 from app.audit.audit_recorder import AccessedSubject, record_access
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import ReadSessionDep, get_database
+from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.pagination import CURSOR_LIMIT, Cursor, Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.fairness.fair_semaphore import ExportLimits
-from app.platform.identity.principals import Principal, authenticate_token, bearer, require_scope
+from app.platform.identity.principals import CallerAuthenticator, Principal, bearer, require_scope
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import InvalidError, MalformedRequestError
 from app.platform.kernel.tenant_scope import ScopedCaller
 from app.timeseries.exports import parquet_format
@@ -97,7 +98,7 @@ class _CallerRefresher:
     """Returns the caller of a long export, and checks its key again now and then."""
 
     def __init__(self, request: Request, key: str, principal: Principal) -> None:
-        self._state = request.app.state
+        self._authenticator = get_resource(request.app, CallerAuthenticator)
         self._key = key
         self._caller = principal.caller()
         self._refresh_at = time.monotonic() + _REFRESH_S
@@ -105,7 +106,7 @@ class _CallerRefresher:
     async def __call__(self) -> ScopedCaller:
         """Return the caller (UnauthorisedError, ForbiddenError: its key was revoked or lost the scope)."""
         if time.monotonic() >= self._refresh_at:
-            principal = await authenticate_token(self._state, self._key, datetime.now(UTC))
+            principal = await self._authenticator.authenticate(self._key, datetime.now(UTC))
             _READ_SCOPE.check(principal)
             self._caller = principal.caller()
             self._refresh_at = time.monotonic() + _REFRESH_S
@@ -116,11 +117,10 @@ async def _make_reader(
     request: Request,
     principal: _Reader,
     credentials: Annotated[HTTPAuthorizationCredentials, Depends(bearer)],
-    database: Annotated[Database, Depends(get_database)],
+    database: DatabaseDependency,
 ) -> ExportReader:
-    limits: ExportLimits = request.app.state.export_turns
     caller = _CallerRefresher(request, credentials.credentials, principal)
-    return ExportReader(database, limits, caller, principal.tree)
+    return ExportReader(database, get_resource(request.app, ExportLimits), caller, principal.tree)
 
 
 _ExportReaderDep = Annotated[ExportReader, Depends(_make_reader)]
@@ -144,16 +144,15 @@ async def _acquire_slot(
         )
     with reader.limits.reserve_export(principal.organisation_id, "readings"):
         async with AsyncExitStack() as resources:
-            yield _ExportSlot(resources, request.app.state.parquet_encoders)
+            yield _ExportSlot(resources, get_resource(request.app, parquet_format.ParquetEncoderPool))
 
 
 @router.get(
     "/readings/export",
-    operation_id="export_readings",
     summary="Export readings as a file",
     response_class=StreamingResponse,
     responses={
-        **document_problems(400, 401, 403, 404, 422, 429, 503),
+        **document_problems(400, 403, 404),
         200: {"description": "The file, streamed", "content": _CONTENT},
     },
 )
@@ -261,9 +260,8 @@ def _file_name(query: ExportQuery, number: int, format_: str) -> str:
 
 @router.get(
     "/readings/export/parts",
-    operation_id="list_export_parts",
     summary="List the parts of an export",
-    responses=document_problems(401, 403, 404, 422, 429, 503),
+    responses=document_problems(403, 404),
 )
 async def list_export_parts(
     *,

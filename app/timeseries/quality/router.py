@@ -25,13 +25,7 @@ router: Final = APIRouter(prefix="/v1/boxes/{box}/corrections", tags=["Readings"
 _Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
 
 
-@router.post(
-    "",
-    status_code=201,
-    summary="Define a correction",
-    operation_id="create_correction",
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
-)
+@router.post("", status_code=201, summary="Define a correction")
 async def create_correction(
     box: str, principal: SitesWriter, session: WriteSessionDep, body: CorrectionCreate
 ) -> CorrectionOut:
@@ -46,12 +40,7 @@ async def create_correction(
     return CorrectionOut.of(made, box)
 
 
-@router.get(
-    "",
-    summary="List a box's corrections",
-    operation_id="list_corrections",
-    responses=document_problems(401, 403, 404, 422),
-)
+@router.get("", summary="List a box's corrections")
 async def list_corrections(
     *,
     box: str,
@@ -67,12 +56,7 @@ async def list_corrections(
     return Page(data=[CorrectionOut.of(row, found.id) for row in page], next=following)
 
 
-@router.get(
-    "/{correction_id}",
-    summary="Read a correction",
-    operation_id="get_correction",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/{correction_id}", summary="Read a correction")
 async def get_correction(
     box: str, principal: _Reader, session: ReadSessionDep, correction_id: str
 ) -> CorrectionOut:
@@ -82,12 +66,7 @@ async def get_correction(
     return CorrectionOut.of(await repository.find_correction(session, found, identifier), found.id)
 
 
-@router.patch(
-    "/{correction_id}",
-    summary="End a correction",
-    operation_id="update_correction",
-    responses=document_problems(400, 401, 403, 404, 409, 413, 415, 422),
-)
+@router.patch("/{correction_id}", summary="End a correction", responses=document_problems(409))
 async def update_correction(
     *,
     box: str,
@@ -118,13 +97,7 @@ async def update_correction(
     )
 
 
-@router.delete(
-    "/{correction_id}",
-    status_code=204,
-    summary="Delete a correction",
-    operation_id="delete_correction",
-    responses=document_problems(401, 403, 404),
-)
+@router.delete("/{correction_id}", status_code=204, summary="Delete a correction")
 async def delete_correction(
     box: str, principal: SitesWriter, session: WriteSessionDep, correction_id: str, matching: PreconditionDep
 ) -> None:

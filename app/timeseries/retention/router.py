@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.platform.db.ingest_barrier import close_ingest_barrier
 from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
-from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import NotFoundError
@@ -39,23 +38,13 @@ async def _shown(session: AsyncSession, site: Site) -> RetentionOut:
     return RetentionOut.of(site, await read_removal_progress(session, site.id, limits))
 
 
-@router.get(
-    "",
-    operation_id="get_site_retention",
-    summary="Read a site's retention",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("", summary="Read a site's retention")
 async def get_site_retention(site_id: str, principal: SitesReader, session: ReadSessionDep) -> RetentionOut:
     """Read the settings, the effective retention of each purpose, and the progress of removal."""
     return await _shown(session, await _site(session, site_id, principal))
 
 
-@router.put(
-    "",
-    operation_id="set_site_retention",
-    summary="Set a site's retention",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.put("", summary="Set a site's retention")
 async def set_site_retention(
     site_id: str,
     body: RetentionSet,
@@ -87,12 +76,7 @@ async def set_site_retention(
     return await _shown(session, site)
 
 
-@router.get(
-    "/preview",
-    operation_id="get_site_retention_preview",
-    summary="Preview removal by a site's settings",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/preview", summary="Preview removal by a site's settings")
 async def get_site_retention_preview(
     site_id: str, principal: SitesReader, session: ReadSessionDep
 ) -> RetentionPreview:
@@ -101,12 +85,7 @@ async def get_site_retention_preview(
     return await _preview(session, site, get_retention_settings(site))
 
 
-@router.post(
-    "/preview",
-    operation_id="preview_site_retention",
-    summary="Preview removal by other settings",
-    responses=document_problems(400, 401, 403, 404, 413, 415, 422),
-)
+@router.post("/preview", summary="Preview removal by other settings")
 async def preview_site_retention(
     site_id: str, body: RetentionSet, principal: SitesReader, session: ReadSessionDep
 ) -> RetentionPreview:

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 
-from app.platform.observability.metrics_and_logs import ROLLUP_LAG, ROLLUP_MARKS, ROLLUPS, get_logger
+from app.platform.observability.metrics_and_logs import get_logger
+from app.timeseries.metrics import ROLLUP_LAG, ROLLUP_MARKS, ROLLUPS
 from app.timeseries.retention.expired_data import rewind_cleaning_progress
 from app.timeseries.rollups import backfill
 from app.timeseries.rollups.adaptive_slices import BoxBackoff, SliceSizer, get_slice_timeout_s

@@ -62,12 +62,7 @@ def _page(rows: Sequence[Row[Event, str, UUID]], page_request: PageRequest) -> P
     )
 
 
-@router.get(
-    "/boxes/{box}/events",
-    operation_id="list_box_events",
-    summary="List events of a box",
-    responses=document_problems(401, 403, 404, 422),
-)
+@router.get("/boxes/{box}/events", summary="List events of a box", responses=document_problems(403))
 async def list_box_events(
     box: str,
     principal: Reader,
@@ -87,12 +82,7 @@ async def list_box_events(
     return _page(rows, page_request)
 
 
-@router.get(
-    "/events",
-    operation_id="list_events",
-    summary="List events of all boxes",
-    responses=document_problems(401, 403, 422),
-)
+@router.get("/events", summary="List events of all boxes", responses=document_problems(403))
 async def list_events(
     principal: Reader,
     session: ReadSessionDep,

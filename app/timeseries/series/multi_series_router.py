@@ -55,10 +55,9 @@ MetricsParameter = Annotated[
 
 @router.get(
     "",
-    operation_id="list_readings",
     summary="Read series of several boxes and metrics",
     response_model=SeriesPage,
-    responses=document_problems(401, 403, 404, 422),
+    responses=document_problems(403, 404),
 )
 async def list_readings(
     principal: Reader,
@@ -97,10 +96,9 @@ async def list_readings(
 
 @router.get(
     "/comparison",
-    operation_id="get_readings_comparison",
     summary="Compare a period with an earlier one",
     response_model=ComparisonsOut,
-    responses=document_problems(401, 403, 404, 422),
+    responses=document_problems(403, 404),
 )
 async def get_readings_comparison(
     principal: Reader,

@@ -47,10 +47,9 @@ _BUCKETS: Final = "buckets"
 
 @router.get(
     "/boxes/{box}/latest",
-    operation_id="get_box_latest",
     summary="Read the latest values of a box",
     response_model=Latest,
-    responses=document_problems(401, 403, 404),
+    responses=document_problems(403),
 )
 async def get_box_latest(box: str, principal: Reader, session: ReadSessionDep) -> Response:
     """Read the latest value of each metric that the box has ever sent, by measurement time."""
@@ -60,10 +59,9 @@ async def get_box_latest(box: str, principal: Reader, session: ReadSessionDep) -
 
 @router.get(
     "/sites/{site_id}/latest",
-    operation_id="list_site_latest",
     summary="List the latest values of a site's boxes",
     response_model=Page[Latest],
-    responses=document_problems(401, 403, 404, 422),
+    responses=document_problems(403),
 )
 async def list_site_latest(
     site_id: str,
@@ -85,10 +83,9 @@ async def list_site_latest(
 
 @router.get(
     "/boxes/{box}/readings",
-    operation_id="get_box_readings",
     summary="Read a series of a box",
     response_model=Readings | BucketedReadings,
-    responses=document_problems(401, 403, 404, 422),
+    responses=document_problems(403),
 )
 async def get_box_readings(
     box: str,

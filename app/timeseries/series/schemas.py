@@ -123,7 +123,7 @@ class EventOut(BaseModel):
     box: str
     site_id: UUID
     time: datetime
-    type: str = Field(examples=["gunshot"])
+    type: str = Field(examples=["gunshot"], description="What the box recognised")
     seq: int | None
     candidates: list[dict[str, Any]]
     level_db: float | None

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from app.platform.config.quota_settings import SAMPLES
 from app.platform.db.database import RawConnection
+from app.registry.settings import SAMPLES
 
 
 class BatchTotals(NamedTuple):

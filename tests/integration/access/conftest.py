@@ -9,9 +9,9 @@ import pytest
 from fastapi import FastAPI
 
 from app.platform.config.encryption_settings import EncryptionSettings
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.secrets.sealing import generate_encryption_key
+from app.settings import VigieSettings
 from app.standalone.private_postgres import DATABASE, PrivatePostgres
 from tests.conftest import client_of, new_application, running, stocked
 from tests.databases import Databases

@@ -8,7 +8,9 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import event
 
+from app.platform.db.database import Database
 from app.platform.kernel.api_keys import generate_key
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.ids import new_id
 from app.platform.runtime.stored_settings import READ
 from tests.conftest import client_of
@@ -32,7 +34,7 @@ def guarded(world: TenantsUnderTest) -> list[Route]:
 def statements(application: FastAPI) -> Iterator[list[str]]:
     """What is asked of the database meanwhile: as many statements, in the same order, take the same time."""
     asked: list[str] = []
-    engine = application.state.database.engine.sync_engine
+    engine = get_resource(application, Database).engine.sync_engine
 
     def keep(_: object, __: object, statement: str, *___: object) -> None:
         # The process asks this by itself, every two seconds.

@@ -4,10 +4,10 @@ import asyncio
 import json
 from datetime import timedelta
 
-from app.platform.config.settings import VigieSettings
 from app.platform.kernel.ids import new_id
 from app.platform.runtime.process_runner import ProcessContext
 from app.processes.maintain import run_maintain
+from app.settings import VigieSettings
 from tests.integration.alerts.helpers import AlertStreet
 from tests.roles import working_as
 from tests.scenarios.processes import until
@@ -195,8 +195,8 @@ async def test_the_maintainer_does_it(street: AlertStreet, settings: VigieSettin
     await street.batch(street.story().fires(1))
     await street.end_silences()
     async with working_as("maintain", street.database) as opened:
-        role = ProcessContext("maintain", settings, opened)
-        working = asyncio.create_task(run_maintain(role))
+        role = ProcessContext("maintain", opened)
+        working = asyncio.create_task(run_maintain(settings, role))
         assert await until(street.told) == ["firing"]
         role.stop.set()
         await asyncio.wait_for(working, 10)

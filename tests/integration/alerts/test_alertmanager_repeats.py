@@ -12,11 +12,11 @@ import pytest
 from app.alerts.alertmanager_repeats import repeat_alerts
 from app.alerts.transition_recorder import record_transitions
 from app.notifications.http.service_channel_requests import seal_credentials
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.secrets.sealing import SecretSealer
 from app.rules.engine.threshold_evaluator import AlertTransition
+from app.settings import VigieSettings
 from tests.integration.alerts.alertmanager import ACCOUNT, Alertmanager, alertmanager
 from tests.integration.alerts.helpers import AlertStreet
 from tests.integration.notifications.helpers import add_endpoint, dispatching, until, with_webhooks

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from app.notifications.delivery.fanout import fan_out_events
 from app.notifications.delivery.waiting_groups import send_due_groups
-from app.platform.config.settings import WebhookSettings
+from app.notifications.settings import WebhookSettings
 from app.platform.db.database import Database
 from tests.conftest import Tenant, client_of
 from tests.integration.alerts.watched import CONDITION, WatchedAlerts, at

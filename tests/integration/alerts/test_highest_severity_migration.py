@@ -2,8 +2,8 @@
 
 import asyncio
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.schema_upgrade import downgrade, upgrade
+from app.settings import VigieSettings
 from tests.integration.alerts.helpers import AlertStreet
 
 

@@ -4,8 +4,8 @@ import asyncio
 
 import asyncpg
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.schema_upgrade import downgrade, upgrade
+from app.settings import VigieSettings
 from tests.integration.alerts.watched import WatchedAlerts, add_box
 
 

@@ -8,10 +8,10 @@ from prometheus_client import REGISTRY
 
 from app.alerts import alert_timers as sweeping
 from app.alerts.alert_timers import AlertTimerRunner, run_alert_timers
-from app.platform.config.settings import VigieSettings
 from app.platform.kernel.ids import new_id
 from app.platform.runtime.process_runner import ProcessContext
 from app.processes.maintain import run_maintain
+from app.settings import VigieSettings
 from tests import shifted_clock
 from tests.integration.alerts.helpers import NOW, AlertStreet, make_street
 from tests.roles import working_as
@@ -184,8 +184,8 @@ async def test_the_maintainer_shows_what_is_muted_and_what_waits(
         return await shown() == wanted
 
     async with working_as("maintain", street.database) as opened:
-        role = ProcessContext("maintain", settings, opened)
-        working = asyncio.create_task(run_maintain(role))
+        role = ProcessContext("maintain", opened)
+        working = asyncio.create_task(run_maintain(settings, role))
         assert await until(right), await shown()
         assert 89 < metric("vigie_groups_oldest_waiting_seconds") < 120
         role.stop.set()

@@ -9,9 +9,9 @@ import asyncpg
 import httpx
 import pytest
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel.api_keys import hash_key
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.audit.logs import actions, entries, last
 

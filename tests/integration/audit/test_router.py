@@ -14,7 +14,9 @@ from fastapi import FastAPI
 from app.audit import router
 from app.audit.hash_chain import ChainVerifier
 from app.audit.log_export import verify_export
-from app.platform.config.settings import VigieSettings
+from app.platform.http.fairness.fair_semaphore import ExportLimits
+from app.platform.kernel.application_resources import get_resource
+from app.settings import VigieSettings
 from tests.conftest import Tenant, client_of
 from tests.integration.audit.logs import actions, entries, last
 
@@ -144,7 +146,7 @@ async def test_an_organisation_exports_once_at_a_time_and_in_pieces(
     assert json.loads(whole.splitlines()[-1])["entries"] > 2
     monkeypatch.setattr(router, "_CHUNK_ENTRIES", 1)
     assert (await tenant.client.get("/v1/audit/export")).text == whole
-    with application.state.export_turns.reserve_export(UUID(tenant.id)):
+    with get_resource(application, ExportLimits).reserve_export(UUID(tenant.id)):
         refused = await tenant.client.get("/v1/audit/export")
         assert (refused.status_code, refused.json()["code"]) == (429, "too_many_exports")
         assert int(refused.headers["retry-after"]) > 0

@@ -9,8 +9,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.settings import VigieSettings
 
 # Tables that people do not change, or whose changes are recorded elsewhere.
 NOT_WATCHED = {

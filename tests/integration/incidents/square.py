@@ -10,11 +10,11 @@ from typing import Any, Final
 import asyncpg
 
 from app.incidents.clustering_worker import IncidentWorker
+from app.incidents.settings import IncidentSettings
 from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.registry_snapshot import RegistryCache
-from app.platform.config.incident_settings import IncidentSettings
 from simulators.events import Event
 from simulators.shots import Place, ShotScenario, heard
 from tests.conftest import Tenant

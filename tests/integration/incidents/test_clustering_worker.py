@@ -12,8 +12,8 @@ import pytest
 from app.incidents import incident_writer
 from app.incidents.clustering_worker import IncidentWorker
 from app.incidents.event_clustering import cluster_events
+from app.incidents.settings import IncidentSettings
 from app.notifications.events import outbox
-from app.platform.config.incident_settings import IncidentSettings
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from app.timeseries.erasure.worker import ErasureWorker

@@ -8,7 +8,7 @@ from typing import Any
 import aiomqtt
 import asyncpg
 
-from app.platform.config.settings import VigieSettings
+from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.scenarios.processes import role, until

@@ -11,10 +11,10 @@ import aiomqtt
 import asyncpg
 import pytest
 
-from app.ingest.consumer import run_ingest
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.runtime.process_runner import ProcessContext
+from app.processes.ingest import run_ingest
+from app.settings import VigieSettings
 from app.standalone.private_postgres import PrivatePostgres
 from tests import shifted_clock
 from tests.conftest import ACCOUNTS, Tenant
@@ -36,8 +36,8 @@ async def holder(database: Database) -> int | None:
 
 @pytest.fixture
 async def consumer(settings: VigieSettings, database: Database) -> AsyncIterator[ProcessContext]:
-    role = ProcessContext("ingest", settings, database)
-    working = asyncio.create_task(run_ingest(role))
+    role = ProcessContext("ingest", database)
+    working = asyncio.create_task(run_ingest(settings, role))
     yield role
     role.stop.set()
     await asyncio.wait_for(working, 10)

@@ -13,10 +13,12 @@ import pytest
 from fastapi import FastAPI
 
 from app.ingest.codec.batch_decoder import decode_batch
+from app.ingest.http_ingest import HttpIngestContext
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database
+from app.platform.kernel.application_resources import get_resource
 from tests.conftest import Tenant
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -408,7 +410,7 @@ async def test_a_database_that_fails_in_between_changes_nothing(
     assert await door.samples() == []
     await door.connection.execute("DROP TRIGGER fail ON quarantine")
     assert counts(await replay(tenant.client, entry)) == (1, 0, 0, 0, 0)
-    assert application.state.pipeline.registry.version > 0
+    assert get_resource(application, HttpIngestContext).pipeline.registry.version > 0
 
 
 async def test_a_faulty_request_is_refused(tenant: Tenant) -> None:

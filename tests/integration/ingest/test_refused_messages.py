@@ -24,7 +24,7 @@ from jsonschema import Draft7Validator
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from app.platform.config.settings import VigieSettings
+from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from simulators.box import ReferenceBox, Sample, SampleQueue, encode_samples
 from tests.conftest import Tenant

@@ -22,7 +22,7 @@ from app.ingest.sources.message_source import MessageBatch
 from app.ingest.sources.mqtt5_source import Mqtt5Source
 from app.ingest.sources.reconnecting_mqtt_source import TOPICS, MqttOptions, MqttSource
 from app.platform.broker.mosquitto_password_hash import format_password_line
-from app.platform.config.settings import VigieSettings
+from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.integration.ingest.source_peers import Proxy, ScriptedBroker
 
@@ -480,8 +480,8 @@ async def test_the_settings_choose(
             "ingest": {"client_id": f"consumer-{box}", **ingest},
         }
     )
-    assert build_mqtt_options(settings).topics == TOPICS
-    source = make_source(settings)
+    assert build_mqtt_options(settings.ingest, settings.broker).topics == TOPICS
+    source = make_source(settings.ingest, settings.broker)
     assert isinstance(source, expected)
     async with running(source):
         await publish(broker.port, f"vigie/v1/{box}/telemetry", b"t")

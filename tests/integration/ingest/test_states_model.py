@@ -25,8 +25,8 @@ from app.ingest.pipeline.batch_context import BatchContext
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.registry_snapshot import RegistryCache
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.platform.kernel.application_resources import provide_resources
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import from_datetime, to_datetime
 from app.rules.definitions.repository import load_changed_rules
@@ -37,6 +37,7 @@ from app.rules.engine.threshold_evaluator import (
     compile_rule,
     evaluate_box,
 )
+from app.settings import VigieSettings
 from app.timeseries.storage.latest_values import LatestValues, advance_latest
 from tests.conftest import Tenant
 
@@ -323,7 +324,7 @@ async def connections(database: Database) -> AsyncIterator[list[asyncpg.Connecti
 async def sites(application: FastAPI, settings: VigieSettings, tenant: Tenant, site_id: str) -> list[str]:
     # Accounts at the broker are not what this is about, and each costs it a moment.
     broker = settings.broker.model_copy(update={"password_file": None})
-    application.state.settings = settings.model_copy(update={"broker": broker})
+    provide_resources(application, broker)
     place = {"type": "Point", "coordinates": [1.4, 43.6]}
     body = {"name": "Elsewhere", "kind": "office", "timezone": "Europe/Paris", "location": place}
     other = (await tenant.client.post("/v1/sites", json=body)).raise_for_status().json()["id"]

@@ -11,11 +11,13 @@ from fastapi import FastAPI
 
 from app.installation.settings_service import TEST_LIMIT
 from app.notifications.email import smtp_client
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.platform.kernel.application_resources import provide_resources
+from app.platform.runtime.process_runner import ProcessContext
 from app.platform.runtime.stored_settings import InstallationSettings
 from app.platform.secrets.sealing import SecretSealer
 from app.processes.deliver import run_deliver
+from app.settings import VigieSettings
 from app.standalone.doctor_database import check_stored_mail
 from tests.conftest import Tenant, client_of, new_application, running
 from tests.integration.notifications.helpers import until
@@ -269,13 +271,6 @@ async def test_a_test_mail_tells_what_the_server_said(api: httpx.AsyncClient) ->
     assert (bad.status_code, bad.json()["code"]) == (422, "invalid_email_address")
 
 
-class _Role:
-    """What the deliver role needs of its process."""
-
-    def __init__(self, settings: VigieSettings, database: Database, stop: asyncio.Event) -> None:
-        self.settings, self.database, self.stop, self.state = settings, database, stop, ""
-
-
 async def test_a_mail_server_counts_without_a_restart_in_every_process(
     *, api: httpx.AsyncClient, tenant: Tenant, database: Database, settings: VigieSettings
 ) -> None:
@@ -283,8 +278,7 @@ async def test_a_mail_server_counts_without_a_restart_in_every_process(
     settings.webhooks.schedule_s = [0, 1, 1, 1, 1, 1, 1]
     async with mailbox() as server, working_as("deliver", database) as opened:
         stop = asyncio.Event()
-        role: Any = _Role(settings, opened, stop)
-        task = asyncio.create_task(run_deliver(role))
+        task = asyncio.create_task(run_deliver(settings, ProcessContext("deliver", opened, stop)))
         try:
             body = {"kind": "email", "to": ["night@ville.example"], "grouping": None}
             refused = await tenant.client.post("/v1/channels", json=body)
@@ -393,6 +387,6 @@ async def test_a_change_of_what_nobody_has_seen_is_refused(api: httpx.AsyncClien
 
 
 async def test_without_a_key_no_password_is_stored(api: httpx.AsyncClient, application: FastAPI) -> None:
-    application.state.sealer = SecretSealer([])
+    provide_resources(application, SecretSealer([]))
     answer = await api.put("/v1/settings/mail", json=MAIL)
     assert (answer.status_code, answer.json()["code"]) == (503, "encryption_key_missing")

@@ -14,9 +14,11 @@ from app.notifications.delivery import dispatcher
 from app.notifications.delivery.transport_types import LeasedDelivery
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.notifications.http.webhook_signatures import generate_secret
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
+from app.platform.runtime.stored_settings import InstallationSettings
+from app.platform.secrets.sealing import SecretSealer
+from app.settings import VigieSettings
 from tests.roles import working_as
 
 SITE, RULE = uuid4(), uuid4()
@@ -140,7 +142,15 @@ async def dispatching(settings: VigieSettings, database: Database) -> AsyncItera
     """Run a dispatcher under its role; gives the event that stops it."""
     stop = asyncio.Event()
     async with working_as("deliver", database) as opened:
-        task = asyncio.create_task(dispatcher.run_dispatcher(settings, opened, stop))
+        task = asyncio.create_task(
+            dispatcher.run_dispatcher(
+                settings,
+                settings.webhooks,
+                opened,
+                stop,
+                InstallationSettings(settings, SecretSealer.of(settings.encryption)),
+            )
+        )
         try:
             yield stop
         finally:

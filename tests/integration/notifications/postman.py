@@ -5,7 +5,7 @@ from typing import Any
 
 from app.notifications.delivery.fanout import fan_out_events
 from app.notifications.delivery.waiting_groups import send_due_groups
-from app.platform.config.settings import WebhookSettings
+from app.notifications.settings import WebhookSettings
 from tests.integration.alerts.helpers import AlertStreet
 from tests.integration.notifications.helpers import add_endpoint
 

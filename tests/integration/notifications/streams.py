@@ -15,7 +15,9 @@ from fastapi import FastAPI
 
 from app.notifications.delivery.fanout import fan_out_events
 from app.notifications.events.outbox import OutboxRecord
-from app.platform.config.settings import WebhookSettings
+from app.notifications.settings import WebhookSettings
+from app.notifications.stream.stream_hub import StreamHub
+from app.platform.kernel.application_resources import get_resource
 from app.platform.runtime.server_timeouts import TimeoutHttpProtocol
 from app.processes.api_server import _Server
 from tests.integration.notifications.helpers import emit
@@ -160,7 +162,7 @@ async def serving(application: FastAPI, patience_s: float = 30.0) -> AsyncIterat
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        application.state.stream_hub.stop()
+        get_resource(application, StreamHub).stop()
         server.should_exit = True
         await task
         listener.close()

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.platform.config.settings import VigieSettings
+from app.settings import VigieSettings
 from tests.conftest import Tenant, client_of, new_tenant
 
 MAIL = {"kind": "email", "to": ["night-shift@example.com"]}

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.settings import VigieSettings
 from tests.integration.notifications.helpers import (
     add_endpoint,
     add_organisation,

@@ -22,9 +22,9 @@ from app.notifications.events.event_schemas import EVENT_SCHEMAS
 from app.notifications.events.event_types import EVENTS, NOTICES
 from app.notifications.events.operator_events import notify_dropped_messages
 from app.notifications.events.outbox import enqueue_events
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.rules.engine.threshold_evaluator import CompiledRule
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.alerts.helpers import NOW, AlertStreet, cause, make_street
 from tests.integration.notifications.helpers import (

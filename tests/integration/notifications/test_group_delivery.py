@@ -10,8 +10,8 @@ from standardwebhooks import Webhook
 
 from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.outbox import enqueue_events
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.settings import VigieSettings
 from tests.integration.notifications.helpers import (
     RULE,
     SITE,

@@ -8,9 +8,9 @@ import asyncpg
 
 from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.outbox import OutboxRecord
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.notifications.helpers import (
     RULE,

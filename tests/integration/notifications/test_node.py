@@ -18,7 +18,7 @@ from app.notifications.events.event_examples import EXAMPLES, ORGANISATION
 from app.notifications.formats import RenderContext, render_event
 from app.notifications.http.http_transport import HttpTransport
 from app.notifications.http.webhook_signatures import generate_secret
-from app.platform.config.settings import WebhookSettings
+from app.notifications.settings import WebhookSettings
 from app.platform.secrets.sealing import SecretSealer
 from tests.integration.notifications.helpers import claim_of
 from tests.integration.notifications.receivers import ReceivedRequest, receiving, status

@@ -13,8 +13,8 @@ import pytest
 from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 
-from app.platform.config.settings import VigieSettings
 from app.processes.api_application import create_app
+from app.settings import VigieSettings
 from tests.conftest import Tenant, client_of, running
 from tests.openapi import openapi_document
 

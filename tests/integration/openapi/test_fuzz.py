@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from app.platform.config.settings import VigieSettings
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.scenarios.processes import serving
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.platform.config.settings import VigieSettings
+from app.settings import VigieSettings
 from tests.conftest import Tenant, client_of, new_application, running
 from tests.integration.notifications.streams import serving
 from tests.integration.people.folk import PASSWORD, OrganisationPeople

@@ -4,6 +4,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.people.dependencies import PeopleContext
+from app.platform.kernel.application_resources import get_resource
 from tests.conftest import Tenant
 from tests.integration.people.folk import PASSWORD, OrganisationPeople, SignedInPerson, refusal
 
@@ -213,7 +215,7 @@ async def test_guessing_by_invitations_comes_to_an_end(
     folk: OrganisationPeople, anybody: httpx.AsyncClient, application: FastAPI, other_tenant: Tenant
 ) -> None:
     ada = await folk.join("Ada", "viewer")
-    limits = application.state.people.settings
+    limits = get_resource(application, PeopleContext).settings
     limits.attempts = 3
     ended = (429, "too_many_attempts")
     token = await folk.invite(ada.email, "viewer", other_tenant.id)

@@ -9,10 +9,10 @@ import pytest
 
 from app.notifications.email.email_transport import EmailTransport
 from app.people.invitation_mailer import SCHEDULE_S, mail_due_invitations
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.runtime.stored_settings import InstallationSettings
 from app.platform.secrets.sealing import SecretSealer
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.notifications.mail_servers import hostile, mailbox, part, smtp
 from tests.roles import working_as

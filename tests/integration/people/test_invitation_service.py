@@ -7,7 +7,9 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
+from app.people.dependencies import PeopleContext
 from app.platform.db.database import Database
+from app.platform.kernel.application_resources import get_resource
 from tests.conftest import Tenant, client_of
 from tests.integration.people.folk import PASSWORD, OrganisationPeople, refusal
 
@@ -26,7 +28,7 @@ async def test_the_first_person_comes_by_the_bootstrap_key(
     invitation = made.json()
     token = invitation["token"]
     assert (invitation["email"], invitation["state"]) == ("first@example.com", "open")
-    assert invitation["link"] == f"{application.state.people.base_url}/welcome#{token}"
+    assert invitation["link"] == f"{get_resource(application, PeopleContext).base_url}/welcome#{token}"
     assert invitation["invited_by_name"] == "bootstrap"
     answer = await accept(anybody, token, name="Ada", password=PASSWORD)
     assert answer.status_code == 201, answer.text

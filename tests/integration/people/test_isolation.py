@@ -8,8 +8,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.people.dependencies import PeopleContext
 from app.people.repository import purge_people_data
 from app.platform.db.database import Database
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.tenant_scope import ScopedCaller, TenantScope, format_actor
 from tests.conftest import Tenant
 from tests.integration.people.folk import OrganisationPeople
@@ -145,7 +147,7 @@ async def test_what_has_ended_is_forgotten_under_the_maintainers_role(
             *(UUID(ada.id), str(offset).encode(), offset),
         )
     await connection.execute("SET ROLE vigie_maintain")
-    await purge_people_data(connection, application.state.people.settings)
+    await purge_people_data(connection, get_resource(application, PeopleContext).settings)
     await connection.execute("RESET ROLE")
     # Who belongs nowhere is gone with all that was theirs; who belongs elsewhere stays.
     names = await connection.fetch("SELECT name FROM users ORDER BY name")

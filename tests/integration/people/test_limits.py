@@ -1,6 +1,6 @@
 """What people and keys of one organisation may ask together, by what the database says of whose they are."""
 
-from app.platform.config.settings import VigieSettings
+from app.settings import VigieSettings
 from tests.conftest import client_of, new_application, running
 from tests.integration.people.folk import OrganisationPeople
 

@@ -17,7 +17,9 @@ from fastapi import FastAPI
 from joserfc import jwt
 
 from app.people import repository
+from app.people.dependencies import PeopleContext
 from app.people.oidc_state import COOKIE
+from app.platform.kernel.application_resources import get_resource
 from app.standalone.free_ports import find_free_port
 from tests.conftest import Tenant
 from tests.integration.people.folk import PASSWORD, OrganisationPeople, refusal
@@ -86,7 +88,7 @@ async def test_somebody_who_was_invited_signs_in(
 ) -> None:
     token = await folk.invite("ada@example.com", "operator")
     offered = (await anybody.get("/v1/oidc")).json()
-    base_url = application.state.people.base_url
+    base_url = get_resource(application, PeopleContext).base_url
     assert offered == {"name": "City login", "start": f"{base_url}/v1/oidc/start"}
     # A link could be anybody's: by it alone she accepts nothing.
     unasked = await sign_in(anybody, organisation=tenant.id)
@@ -378,7 +380,9 @@ async def test_new_keys_are_asked_for_and_not_all_the_time(
     # Asked for within the last minute.
     assert refusal(await sign_in(anybody)) == REFUSED
     assert provider.asked["/keys"] == 1
-    application.state.people.oidc._keys_at -= 61
+    oidc = get_resource(application, PeopleContext).oidc
+    assert oidc is not None
+    oidc._keys_at -= 61
     assert (await sign_in(anybody)).status_code == 200
     assert provider.asked["/keys"] == 2
 
@@ -419,7 +423,7 @@ async def test_a_provider_that_publishes_nonsense_is_not_used(
 
 
 async def test_trying_comes_to_an_end(anybody: httpx.AsyncClient, application: FastAPI) -> None:
-    most = application.state.people.settings.attempts
+    most = get_resource(application, PeopleContext).settings.attempts
     answers = [refusal(await anybody.get("/v1/oidc/callback?state=x&code=y")) for _ in range(most + 1)]
     assert answers == [REFUSED] * most + [(429, "too_many_attempts")]
 

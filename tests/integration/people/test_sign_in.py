@@ -9,8 +9,10 @@ import httpx
 from fastapi import FastAPI
 from sqlalchemy import text
 
+from app.people.dependencies import PeopleContext
 from app.platform.db.database import Database
 from app.platform.kernel.api_keys import generate_key
+from app.platform.kernel.application_resources import get_resource
 from tests.conftest import Tenant, client_of
 from tests.integration.people.folk import PASSWORD, OrganisationPeople, refusal
 
@@ -84,7 +86,7 @@ async def test_guessing_ends_for_an_address_and_for_an_account(
     folk: OrganisationPeople, anybody: httpx.AsyncClient, application: FastAPI, database: Database
 ) -> None:
     ada = await folk.join("Ada", "owner")
-    limits = application.state.people.settings
+    limits = get_resource(application, PeopleContext).settings
     async with database.write() as session:
         await session.execute(
             text("UPDATE claim_attempts SET attempts = :most"), {"most": limits.attempts - 1}
@@ -237,7 +239,7 @@ async def test_a_person_has_so_many_sign_ins_at_once(
     tenant: Tenant,
 ) -> None:
     ada, bob = await folk.join("Ada", "owner"), await folk.join("Bob", "owner")
-    limits = application.state.people.settings
+    limits = get_resource(application, PeopleContext).settings
     limits.at_once = 3
     tokens = [ada.token, *[(await sign_in(anybody, ada.email)).json()["token"] for _ in range(2)]]
 
@@ -266,7 +268,7 @@ async def test_right_passwords_are_counted_too(
     folk: OrganisationPeople, anybody: httpx.AsyncClient, application: FastAPI
 ) -> None:
     ada, bob = await folk.join("Ada", "owner"), await folk.join("Bob", "owner")
-    limits = application.state.people.settings
+    limits = get_resource(application, PeopleContext).settings
     limits.account_checks = 5
     # To come here was the first one.
     assert [(await sign_in(anybody, ada.email)).status_code for _ in range(5)] == [201] * 4 + [429]
@@ -281,7 +283,7 @@ async def test_hashes_are_renewed_when_they_cost_too_little(
     folk: OrganisationPeople, anybody: httpx.AsyncClient, application: FastAPI, database: Database
 ) -> None:
     ada = await folk.join("Ada", "viewer")
-    people = application.state.people
+    people = get_resource(application, PeopleContext)
     people.hasher._argon = type(people.hasher._argon)(time_cost=3, memory_cost=19_456, parallelism=1)
     assert (await sign_in(anybody, ada.email)).status_code == 201
     async with database.read() as session:

@@ -4,9 +4,9 @@ import asyncio
 
 from sqlalchemy import text
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.db.ingest_barrier import close_ingest_barrier, pass_ingest_barrier
+from app.settings import VigieSettings
 
 
 async def test_a_frozen_process_keeps_its_locks_for_a_while_only(settings: VigieSettings) -> None:

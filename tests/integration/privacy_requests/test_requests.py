@@ -8,9 +8,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.platform.config.privacy_request_settings import RightsSettings
 from app.platform.db.database import Database
+from app.platform.kernel.application_resources import provide_resources
 from app.privacy_requests.service import compute_due_at
+from app.privacy_requests.settings import RightsSettings
 from app.privacy_requests.worker import process_overdue_requests
 from tests.conftest import Tenant, client_of
 from tests.integration.people.folk import OrganisationPeople, refusal
@@ -125,8 +126,7 @@ async def test_nothing_of_what_people_write_is_in_the_log_or_told_to_endpoints(
 async def test_requests_of_one_address_are_limited(
     anybody: httpx.AsyncClient, application: FastAPI, site: str
 ) -> None:
-    limits = RightsSettings(per_address=2, looks=1)
-    application.state.settings = application.state.settings.model_copy(update={"rights": limits})
+    provide_resources(application, RightsSettings(per_address=2, looks=1))
     made = await ask(anybody, site_id=site)
     await ask(anybody, site_id=site)
     third = await anybody.post("/v1/rights-requests", json={"kind": "access", "message": WORDS})

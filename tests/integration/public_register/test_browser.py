@@ -8,8 +8,10 @@ import pytest
 from fastapi import FastAPI
 from playwright.async_api import Browser
 
-from app.platform.config.register_settings import RegisterSettings
+from app.platform.kernel.application_resources import get_resource
+from app.public_register.dependencies import RegisterContext
 from app.public_register.map_tiles import TILES_PATH, MapTileSource
+from app.public_register.settings import RegisterSettings
 from tests.conftest import Tenant
 from tests.integration.notifications.streams import serving
 from tests.integration.public_register.archives import PICTURE, VECTOR, land, picture, write_archive
@@ -237,7 +239,7 @@ async def test_the_map_has_the_operators_own_tiles(  # noqa: PLR0917 (fixtures)
     base, _ = city
     file = write_archive(tmp_path / "city.pmtiles", tile_type, tile)
     settings = RegisterSettings(tiles_file=file, tiles_credit="© OpenStreetMap")
-    object.__setattr__(application.state.register, "tiles", MapTileSource.of(settings))
+    object.__setattr__(get_resource(application, RegisterContext), "tiles", MapTileSource.of(settings))
     async with looking(browser, base, color_scheme="light") as watched:
         answers: list[tuple[int, str | None]] = []
         watched.page.on(

@@ -12,7 +12,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.platform.kernel.application_resources import get_resource
 from app.public_register.atom_feed import NAMESPACE
+from app.public_register.dependencies import RegisterContext
 from app.public_register.map_tiles import TILES_PATH
 from tests.conftest import Tenant, client_of
 
@@ -50,7 +52,7 @@ async def decide(client: httpx.AsyncClient, site: str, purpose: str, **fields: A
 async def forget(application: FastAPI) -> None:
     """Let the register read anew: what it shows may be a minute old."""
     for name in ("cache", "open_data_cache", "search_cache"):
-        getattr(application.state.register, name)._entries.clear()
+        getattr(get_resource(application, RegisterContext), name)._entries.clear()
 
 
 async def test_a_site_of_which_nothing_is_declared_claims_and_publishes_nothing(
@@ -208,7 +210,7 @@ async def test_a_licence_and_an_address_are_wherever_the_data_are(
 async def test_a_licence_of_the_installation_is_that_of_sites_that_name_none(
     public: httpx.AsyncClient, site: str, application: FastAPI
 ) -> None:
-    object.__setattr__(application.state.register, "licence", "etalab-2.0")
+    object.__setattr__(get_resource(application, RegisterContext), "licence", "etalab-2.0")
     await forget(application)
     assert (await public.get(f"/public/sites/{site}/register.json")).json()["licence"] == "etalab-2.0"
 

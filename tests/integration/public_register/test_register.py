@@ -12,7 +12,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.platform.kernel.application_resources import get_resource
 from app.public_register.atom_feed import NAMESPACE
+from app.public_register.dependencies import RegisterContext
 from tests.conftest import Tenant
 
 LONGITUDE, LATITUDE = 1.445317, 43.604589
@@ -354,7 +356,7 @@ async def test_what_a_box_measured_elsewhere_is_not_published_where_it_stands_no
 async def test_a_site_is_kept_once_however_its_id_is_written(
     public: httpx.AsyncClient, application: FastAPI, site: str
 ) -> None:
-    entries = application.state.register.cache._entries
+    entries = get_resource(application, RegisterContext).cache._entries
     written = (site, site.upper(), site.replace("-", ""), f"urn:uuid:{site}", f"{{{site}}}")
     for name in ("register.geojson", "register.json", "data.csv", "dtpr.json", "changes.atom"):
         answers = [await public.get(f"/public/sites/{each}/{name}") for each in written]

@@ -10,13 +10,14 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.platform.kernel.application_resources import get_resource, provide_resources
 from app.registry.box_configurations import (
     publish_configs_within,
     publish_due_configs,
     store_reported_configs,
 )
+from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 
@@ -106,16 +107,16 @@ async def test_without_a_broker_it_is_kept_and_published_later(
     application: FastAPI, tenant: Tenant, mosquitto: PrivateMosquitto, settings: VigieSettings, password: str
 ) -> None:
     wrong = settings.broker.model_copy(update={"password": SecretStr("wrong")})
-    application.state.settings = settings.model_copy(update={"broker": wrong})
+    provide_resources(application, wrong)
     put = (
         (await tenant.client.put("/v1/boxes/tuned/config", json={"config": CONFIG})).raise_for_status().json()
     )
     assert (put["desired"], put["published"]) == (CONFIG, False)
-    assert await publish_due_configs(application.state.database, settings.broker)
+    assert await publish_due_configs(get_resource(application, Database), settings.broker)
     assert (await tenant.client.get("/v1/boxes/tuned/config")).json()["published"]
     assert await retained(mosquitto, password) == CONFIG
     # The broker is shared by the tests of a session: leave nothing retained.
-    application.state.settings = settings
+    provide_resources(application, settings.broker)
     await tenant.client.delete("/v1/boxes/tuned/config")
 
 

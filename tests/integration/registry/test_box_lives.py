@@ -10,9 +10,10 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from app.platform.config.settings import SitesSettings
 from app.platform.db.database import Database
+from app.platform.kernel.application_resources import provide_resources
 from app.platform.kernel.instants import format_us, from_datetime
+from app.registry.settings import SitesSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.integration.registry.links import can_connect, link
@@ -75,9 +76,7 @@ async def test_a_box_is_silent_after_so_many_of_its_intervals(
         await write(database, "box_states", box, last_sample_at=now - timedelta(seconds=age_s))
     assert await listed(tenant, silent=True) == ["old", "quiet"]
     assert await listed(tenant, silent=False) == ["heard", "new"]
-    settings = application.state.settings
-    patient = settings.model_copy(update={"sites": SitesSettings(silent_intervals=2.5)})
-    application.state.settings = patient
+    provide_resources(application, SitesSettings(silent_intervals=2.5))
     assert await listed(tenant, silent=True) == ["heard", "old", "quiet"]
     await tenant.client.patch("/v1/boxes/quiet", json={"interval_s": 3600})
     assert await listed(tenant, silent=True) == ["heard", "old"]

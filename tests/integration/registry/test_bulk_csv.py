@@ -8,6 +8,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.platform.config.api_settings import ApiSettings
+from app.platform.kernel.application_resources import get_resource, provide_resources
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant, client_of
 from tests.integration.registry.links import can_connect
@@ -158,9 +160,8 @@ async def test_the_doors_are_those_of_every_body(
     shift_jis = {"Content-Type": "text/csv; charset=shift_jis"}
     assert await refused(tenant.client, **shift_jis) == (415, "unsupported_media_type")
     assert await refused(tenant.client, **{"Content-Encoding": "br"}) == (415, "unsupported_encoding")
-    settings = application.state.settings
-    small = settings.api.model_copy(update={"max_body_bytes": 10})
-    application.state.settings = settings.model_copy(update={"api": small})
+    settings = get_resource(application, ApiSettings)
+    provide_resources(application, settings.model_copy(update={"max_body_bytes": 10}))
     assert await refused(tenant.client) == (413, "body_too_large")
 
 

@@ -10,10 +10,11 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from app.platform.config.settings import EnrolmentSettings
 from app.platform.db.database import Database
 from app.platform.kernel.api_keys import generate_key
+from app.platform.kernel.application_resources import provide_resources
 from app.registry.enrolment_service import generate_code
+from app.registry.settings import EnrolmentSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant, client_of
 from tests.integration.registry.links import can_connect
@@ -153,9 +154,7 @@ async def test_an_odd_claim_is_refused(tenant: Tenant, site_id: str, body: dict[
 async def test_codes_cannot_be_gone_through(
     application: FastAPI, tenant: Tenant, site_id: str, installer: httpx.AsyncClient, database: Database
 ) -> None:
-    settings = application.state.settings
-    few = settings.model_copy(update={"enrolment": EnrolmentSettings(attempts=3)})
-    application.state.settings = few
+    provide_resources(application, EnrolmentSettings(attempts=3))
     code = (await claim(tenant, site_id, boxes=50))["code"]
     # Successes are not held against anybody.
     for number in range(5):
@@ -183,8 +182,7 @@ async def test_codes_cannot_be_gone_through(
 
 @pytest.fixture
 def enrolment_on(application: FastAPI) -> None:
-    settings = application.state.settings
-    application.state.settings = settings.model_copy(update={"enrolment": EnrolmentSettings(enabled=True)})
+    provide_resources(application, EnrolmentSettings(enabled=True))
 
 
 async def provisioning_key(tenant: Tenant, site_id: str, **more: object) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
-from app.platform.config.quota_settings import QUOTAS
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.registry.settings import QUOTAS
+from app.settings import VigieSettings
 from tests.conftest import Tenant, client_of
 
 SITE: dict[str, Any] = {

@@ -15,6 +15,7 @@ from starlette.types import Message
 from weasyprint.urls import FatalURLFetchingError
 
 from app.catalogue.metric_names import get_metric_symbol
+from app.platform.kernel.application_resources import get_resource, provide_resources
 from app.presentation.local_formatter import LocalFormatter
 from app.reports.process_pool import ReportProcessPool
 from app.reports.render.pdf_writer import render_pdf
@@ -356,7 +357,7 @@ async def test_the_child_has_given_up_network_programs_files_and_memory() -> Non
 async def test_what_is_not_made_in_time_is_given_up(
     application: FastAPI, tenant: Tenant, street: str
 ) -> None:
-    application.state.report_processes = ReportProcessPool(timeout_s=0.01)
+    provide_resources(application, ReportProcessPool(timeout_s=0.01))
     answer = await tenant.client.get(f"/v1/sites/{street}/reports/day")
     assert (answer.status_code, answer.json()["code"]) == (503, "report_not_made")
     with pytest.raises(Exception, match="could not be generated"):
@@ -366,7 +367,7 @@ async def test_what_is_not_made_in_time_is_given_up(
 async def test_one_organisation_does_not_take_all_places(
     application: FastAPI, tenant: Tenant, street: str
 ) -> None:
-    report_processes: ReportProcessPool = application.state.report_processes
+    report_processes = get_resource(application, ReportProcessPool)
     calls = [
         tenant.client.get(f"/v1/sites/{street}/reports/day", params={"date": str(DAY), "box": "quiet"})
         for _ in range(6)
@@ -382,7 +383,7 @@ async def test_one_organisation_does_not_take_all_places(
 
 
 async def test_who_hangs_up_gives_the_place_back(application: FastAPI, tenant: Tenant, street: str) -> None:
-    report_processes: ReportProcessPool = application.state.report_processes
+    report_processes = get_resource(application, ReportProcessPool)
     asked = tenant.client.build_request("GET", f"/v1/sites/{street}/reports/month?month=2026-03&format=pdf")
     scope = {
         "type": "http",

@@ -7,13 +7,13 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.runtime.process_runner import ProcessContext
 from app.processes.maintain import run_maintain
 from app.rules.backtests import job_leases, sample_reader
 from app.rules.backtests.backtest_run import BacktestProgress
 from app.rules.backtests.worker import BacktestWorker
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.rules.backtesting import (
     RANGE,
@@ -217,8 +217,8 @@ async def test_the_maintain_role_works_on_them_beside_its_other_duties(
         "INSERT INTO heartbeats VALUES ('api', 'gone', 'serving', now() - interval '1 hour')"
     )
     async with working_as("maintain", database) as opened:
-        role = ProcessContext("maintain", settings, opened)
-        maintaining = asyncio.create_task(run_maintain(role))
+        role = ProcessContext("maintain", opened)
+        maintaining = asyncio.create_task(run_maintain(settings, role))
         found = await ask(tenant, rule=rule(), site_id=site_id)
         role.stop.set()
         await asyncio.wait_for(maintaining, 10)

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.db.schema_upgrade import downgrade, upgrade
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.rules.indexing import add_box, add_rule, alerts, judging, send, spans
 

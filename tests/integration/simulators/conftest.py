@@ -9,7 +9,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-from app.platform.config.settings import VigieSettings
+from app.settings import VigieSettings
 from app.standalone.free_ports import find_free_port
 from app.standalone.private_mosquitto import PrivateMosquitto
 from simulators.target import StackTarget

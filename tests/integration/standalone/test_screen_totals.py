@@ -8,7 +8,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from app.platform.config.settings import VigieSettings
+from app.settings import VigieSettings
 from app.standalone.traffic_counts import DatabaseTotals, StackMetrics
 
 FRESH = StackMetrics(

@@ -20,13 +20,9 @@ from pydantic import SecretStr, ValidationError
 
 from app.ingest.consumer import make_source
 from app.platform.broker.broker_client import make_broker_client, make_tls_context
-from app.platform.config.settings import (
-    BrokerSettings,
-    BrokerTlsSettings,
-    TlsListenerSettings,
-    VigieSettings,
-)
+from app.platform.config.settings import BrokerSettings, BrokerTlsSettings
 from app.platform.kernel.atomic_files import replace_file_text
+from app.settings import TlsListenerSettings, VigieSettings
 from app.standalone.free_ports import find_free_port
 from app.standalone.mosquitto_config import TlsListener
 from app.standalone.private_mosquitto import PrivateMosquitto
@@ -247,7 +243,7 @@ async def test_both_sources_read_by_tls(keys: Keys, source: Literal["mqtt5", "ai
         settings.broker = BrokerSettings(
             port=port, username="ingest", password=SecretStr("ingest-pw"), tls=tls
         )
-        consumer = make_source(settings)
+        consumer = make_source(settings.ingest, settings.broker)
         await consumer.start()
         try:
             async with asyncio.timeout(20):

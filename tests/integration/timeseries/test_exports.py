@@ -17,6 +17,8 @@ import pytest
 from fastapi import FastAPI
 
 from app.catalogue.metrics import METRICS_BY_NAME
+from app.platform.http.fairness.fair_semaphore import ExportLimits
+from app.platform.kernel.application_resources import get_resource
 from app.timeseries.exports import export_parts, parquet_format, row_slice_reader
 from tests.conftest import Tenant, client_of
 from tests.integration.timeseries.exported import PATH, SPAN, START, ExportedFile, Row, export, fill, write
@@ -303,14 +305,15 @@ async def test_far_ends_of_time_are_exported_too(tenant: Tenant, written: Export
 
 @pytest.mark.usefixtures("written")
 async def test_so_many_at_once(application: FastAPI, tenant: Tenant, other_tenant: Tenant) -> None:
-    with application.state.export_turns.reserve_export(UUID(tenant.id), "readings"):
+    with get_resource(application, ExportLimits).reserve_export(UUID(tenant.id), "readings"):
         answer = await tenant.client.get(PATH)
         assert (answer.status_code, answer.json()["code"]) == (429, "too_many_exports")
         assert int(answer.headers["retry-after"]) > 0
         assert (await other_tenant.client.get(PATH)).status_code == 200
+    encoders = get_resource(application, parquet_format.ParquetEncoderPool)
     async with AsyncExitStack() as held:
         for _ in range(parquet_format._PROCESSES_MOST):
-            await held.enter_async_context(application.state.parquet_encoders.start_encoder())
+            await held.enter_async_context(encoders.start_encoder())
         answer = await tenant.client.get(PATH, params={"format": "parquet"})
         assert (answer.status_code, answer.json()["code"]) == (429, "too_many_exports")
         assert (await tenant.client.get(PATH)).status_code == 200

@@ -12,8 +12,12 @@ import httpx
 import psutil
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import QueuePool
 
+from app.platform.db.database import Database
 from app.platform.http.fairness import fair_semaphore
+from app.platform.http.fairness.fair_semaphore import ExportLimits
+from app.platform.kernel.application_resources import get_resource
 from app.timeseries.exports import router, row_slice_reader
 from tests.conftest import Tenant
 from tests.integration.notifications.streams import serving
@@ -39,12 +43,14 @@ async def url(
 
 async def freed(application: FastAPI, patience_s: float = 5.0) -> None:
     """Wait until no export has a place, nor a child process."""
-    turns = application.state.export_turns
+    turns = get_resource(application, ExportLimits)
     deadline = time.monotonic() + patience_s
     while turns._exporting or children():
         assert time.monotonic() < deadline, "the export goes on"
         await asyncio.sleep(0.01)
-    assert application.state.database.engine.pool.checkedout() == 0
+    pool = get_resource(application, Database).engine.pool
+    assert isinstance(pool, QueuePool)
+    assert pool.checkedout() == 0
 
 
 def children() -> list[psutil.Process]:
@@ -66,7 +72,7 @@ async def test_who_goes_away_leaves_nothing_behind(application: FastAPI, tenant:
             async with client.stream("GET", PATH, params={**SPAN, "format": format_}) as answer:
                 assert answer.status_code == 200
                 await anext(answer.aiter_raw())
-                assert application.state.export_turns._exporting
+                assert get_resource(application, ExportLimits)._exporting
                 assert len(children()) == (format_ == "parquet")
             await freed(application)
         # HEAD is answered, and reads no file for nobody.

@@ -8,7 +8,8 @@ import asyncpg
 from structlog.testing import capture_logs
 
 from app.ingest.consumer import IngestConsumer
-from app.platform.config.settings import VigieSettings
+from app.ingest.settings import IngestSettings
+from app.platform.config.settings import BrokerSettings
 from app.platform.db.database import Database
 from app.platform.observability.metrics_and_logs import find_root_cause
 from app.platform.runtime.process_runner import ProcessContext
@@ -26,8 +27,8 @@ class _Broken:
 
 
 async def test_a_batch_that_took_too_long_is_named_as_the_cause() -> None:
-    role = ProcessContext("ingest", VigieSettings(_env_file=None), cast("Database", None))
-    consumer = IngestConsumer(role)
+    role = ProcessContext("ingest", cast("Database", None))
+    consumer = IngestConsumer(role, IngestSettings(), BrokerSettings(), samples_per_day=None)
     intake = SimpleNamespace(messages=[1, 2, 3])
     connection = SimpleNamespace(is_closed=lambda: True)
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.people import password_hashing
 from app.people.password_hashing import PasswordHashingPool
-from app.platform.config.sign_in_settings import SessionSettings
+from app.people.settings import SessionSettings
 from app.platform.kernel.errors import TooManyRequestsError, UnavailableError
 from tests.integration.notifications.helpers import until
 from tests.integration.people.folk import PASSWORD

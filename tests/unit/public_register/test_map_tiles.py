@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.platform.config.register_settings import RegisterSettings
 from app.public_register.map_tiles import TILES_PATH, MapTileSource, TilesKind
+from app.public_register.settings import RegisterSettings
 
 
 def archive(path: Path, tile_type: int, magic: bytes = b"PMTiles\x03") -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.platform.config.settings import VigieSettings
+from app.settings import VigieSettings
 from app.standalone.insecure_settings import SettingsEnvironment, find_insecure_settings
 from app.standalone.secrets_cli import app
 from app.standalone.startup_checks import find_security_findings

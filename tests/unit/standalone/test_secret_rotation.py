@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from app.platform.config.encryption_settings import EncryptionSettings
-from app.platform.config.settings import VigieSettings
 from app.platform.secrets.resealing import SealingKeyUsage
 from app.platform.secrets.sealing import SecretSealer, derive_key_name, generate_encryption_key
+from app.settings import VigieSettings
 from app.standalone.data_directory import DataDirectory, open_data_directory
 from app.standalone.secret_rotation import (
     SETTLE_S,

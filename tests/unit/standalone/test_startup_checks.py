@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from app.platform.config.security_findings import SECURITY_FINDING_CODES
-from app.platform.config.settings import VigieSettings, get_settings
 from app.platform.kernel.api_keys import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
+from app.settings import VigieSettings, get_settings
 from app.standalone.data_directory import lock_data_directory, open_data_directory
 from app.standalone.doctor import check_security
 from app.standalone.startup_checks import check_stack_settings, is_stack_child, read_settings_environment

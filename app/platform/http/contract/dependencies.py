@@ -13,8 +13,10 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from app.platform.db.database import Database, ReadSession, WriteSession
+from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.rejection_codes import format_rejected_value
+from app.platform.secrets.sealing import SecretSealer
 
 _encode = msgspec.json.Encoder().encode
 
@@ -35,15 +37,9 @@ def make_json_response(content: Mapping[str, Any] | msgspec.Raw) -> Response:
     return Response(_encode(content), media_type="application/json")
 
 
-# Dependencies are asynchronous although they do not wait: FastAPI runs synchronous ones in threads, which
-# costs more than they do.
-async def get_database(request: Request) -> Database:
-    """The process's database, opened by the application's lifespan."""
-    database: Database = request.app.state.database
-    return database
-
-
-DatabaseDependency = Annotated[Database, Depends(get_database)]
+DatabaseDependency = Annotated[Database, Depends(make_resource_dependency(Database))]
+"""The process's database, opened by the application's lifespan."""
+SealerDependency = Annotated[SecretSealer, Depends(make_resource_dependency(SecretSealer))]
 
 
 async def _read(database: DatabaseDependency) -> AsyncIterator[ReadSession]:

@@ -1,6 +1,7 @@
-"""Documents headers that many calls share, in the OpenAPI document: idempotency keys, ETags, preconditions.
+"""Documents what routes share in the OpenAPI document: idempotency keys, ETags, preconditions, scopes.
 
-Their behaviour is in `app.platform.http.contract.idempotency`, `app.platform.http.contract.etags` and
+It derives the headers, and the problems that come with them, from each route. Their behaviour is in
+`app.platform.http.contract.idempotency`, `app.platform.http.contract.etags` and
 `app.platform.http.contract.strict_body`.
 """
 
@@ -37,8 +38,10 @@ _IF_NONE_MATCH: Final[dict[str, Any]] = {
 
 
 def describe_headers(app: FastAPI, document: dict[str, Any]) -> None:
-    """Add the headers to the OpenAPI document of an application."""
+    """Add the headers and their problems to the OpenAPI document of an application."""
     for operation, route in _operations(app, document):
+        if route.requirements:
+            _add_problems(operation, 403)
         if route.accepts_idempotency_key:
             operation.setdefault("parameters", []).append(_KEY)
             _add_problems(operation, 409, 422, 503)

@@ -19,6 +19,7 @@ from app.platform.http.contract import idempotency_keys
 from app.platform.http.contract.body_scanner import check_body
 from app.platform.http.contract.buffered_response import BufferedResponse, buffer_response
 from app.platform.identity.principals import Principal
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import InvalidError
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.secrets.sealing import SecretSealer, require_encryption_key
@@ -87,8 +88,7 @@ async def execute_once(app: ASGIApp, request: Request, principal: Principal, bod
         UnavailableError: `encryption_key_missing`.
     """
     key = read_idempotency_key(request)
-    database: Database = request.app.state.database
-    sealer: SecretSealer = request.app.state.sealer
+    database, sealer = get_resource(request.app, Database), get_resource(request.app, SecretSealer)
     require_encryption_key(sealer)
     claim = await idempotency_keys.claim_idempotency_key(
         database, principal, key, _identity(request, body), sealer

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from app.platform.config.api_settings import ApiSettings
 from app.platform.http.contract.request_head import read_request_head
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ForbiddenError, UnauthorisedError
 
 _SIGN_IN: Final = "Send `Authorization: Bearer …` with the token of VIGIE_API__METRICS_TOKEN."
@@ -34,15 +35,14 @@ def is_operator_request(request: Request) -> bool:
     """Return whether a request to the API is the operator's."""
     head = read_request_head(request.scope)
     host = None if head.forwarded or request.client is None else request.client.host
-    return is_operator(head.bearer, host, request.app.state.settings.api)
+    return is_operator(head.bearer, host, get_resource(request.app, ApiSettings))
 
 
 async def require_operator(request: Request) -> None:
     """FastAPI dependency: 401 or 403 for anyone but the operator."""
     if is_operator_request(request):
         return
-    settings: ApiSettings = request.app.state.settings.api
-    if settings.metrics_token is not None:
+    if get_resource(request.app, ApiSettings).metrics_token is not None:
         raise UnauthorisedError(_SIGN_IN)
     raise ForbiddenError(_LOCAL_ONLY, code="operators_only")
 

@@ -89,8 +89,8 @@ class Problem(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     type: str = Field("about:blank", description="A URI for the kind of problem")
-    title: str
-    status: int
+    title: str = Field(description="The status in words")
+    status: int = Field(description="The HTTP status")
     code: str = Field(description="Stable, for programs", examples=["not_found"])
     detail: str = Field(description="For people: names every fault of `errors`")
     request_id: str | None = Field(
@@ -300,8 +300,9 @@ _EXAMPLE_CODES = {
 def document_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the `responses=` of a route: the problems that it can answer with.
 
-    Leave out those that any route can answer with:
-    `app.platform.http.openapi.openapi_finalizer.list_common_problems` adds them.
+    Leave out those that follow from the route: `list_common_problems` adds those of authentication,
+    parameters and bodies (`app.platform.http.openapi.openapi_finalizer`), and `describe_headers` those of
+    scopes, idempotency keys and preconditions (`app.platform.http.contract.header_descriptions`).
     """
     return {
         status: {

@@ -32,6 +32,7 @@ from app.platform.identity.principals import (
     get_known_principal,
 )
 from app.platform.kernel import strict_json
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import VigieError
 from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value, get_rejection_status
 
@@ -110,7 +111,7 @@ class StrictRoute(APIRoute):
         """The scopes without which a change responds with 204 instead of the resource."""
         if "GET" in (self.methods or ()) or not self.param_convertors or not _shows(self.response_model):
             return ()
-        if (self.operation_id or "").startswith("create_"):
+        if self.name.startswith("create_"):
             return ()
         return tuple(derive_read_scope(each.scope) for each in self.requirements)
 
@@ -243,7 +244,7 @@ async def read_body(request: Request, *, most: int | None = None, encodings: Col
             f"The content encoding {format_rejected_value(encoding)} is not supported. Send the "
             f"body uncompressed",
         )
-    settings: ApiSettings = request.app.state.settings.api
+    settings = get_resource(request.app, ApiSettings)
     most = settings.max_body_bytes if most is None else min(most, settings.max_body_bytes)
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > most:

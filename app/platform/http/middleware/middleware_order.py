@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from app.platform.config.settings import VigieSettings
+from app.platform.config.settings import PlatformSettings
 from app.platform.http.contract.deprecation import DeprecationMiddleware
 from app.platform.http.fairness.concurrency_limits import ConcurrencyLimits
 from app.platform.http.fairness.deadlines_and_concurrency import (
@@ -18,7 +18,9 @@ from app.platform.http.middleware.request_metrics import RequestMetricsMiddlewar
 from app.platform.http.middleware.security_headers import ApiCorsMiddleware, SecurityHeadersMiddleware
 
 
-def install_middleware(app: FastAPI, settings: VigieSettings, *, inside: Sequence[Middleware] = ()) -> None:
+def install_middleware(
+    app: FastAPI, settings: PlatformSettings, *, inside: Sequence[Middleware] = ()
+) -> None:
     """Add the middleware to an application.
 
     Each layer refuses as early as it can, at the least cost. CORS is outside of the limits, as a browser must

@@ -17,11 +17,7 @@ from app.platform.http.contract.problems import make_error_response
 from app.platform.http.contract.request_head import read_request_head
 from app.platform.kernel.errors import ForbiddenError
 from app.platform.kernel.tenant_scope import NO_CALLER, run_as_caller
-from app.platform.observability.metrics_and_logs import (
-    begin_request_id,
-    current_request_id,
-    end_request_id,
-)
+from app.platform.observability.metrics_and_logs import begin_request_id, current_request_id, end_request_id
 
 _Headers = tuple[tuple[bytes, bytes], ...]
 _ALWAYS: Final[_Headers] = (

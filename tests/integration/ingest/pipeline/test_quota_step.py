@@ -12,12 +12,14 @@ import pytest
 from fastapi import FastAPI
 
 from app.ingest.codec.batch_decoder import decode_batch
+from app.ingest.http_ingest import HttpIngestContext
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.registry_snapshot import RegistryCache
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.platform.kernel.application_resources import get_resource, provide_resources
+from app.settings import VigieSettings
 from tests.conftest import Tenant, client_of, new_application, running
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -185,7 +187,9 @@ async def test_events_and_statuses_have_no_quota(
 async def test_by_http_part_of_it_is_taken_and_then_nothing(
     application: FastAPI, api: httpx.AsyncClient, tenant: Tenant, site_id: str
 ) -> None:
-    application.state.pipeline = IngestPipeline(RegistryCache(), quota_cache=QuotaCache(every_s=0))
+    context = get_resource(application, HttpIngestContext)
+    pipeline = IngestPipeline(RegistryCache(), quota_cache=QuotaCache(every_s=0))
+    provide_resources(application, HttpIngestContext(pipeline, context.pool))
     await register(tenant, site_id, "mine")
     await give(api, tenant.id, 2)
 

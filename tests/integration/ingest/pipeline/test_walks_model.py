@@ -20,9 +20,10 @@ import pytest
 from fastapi import FastAPI
 
 from app.ingest.pipeline import batch_pipeline as pipelines
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.platform.kernel.application_resources import provide_resources
 from app.platform.kernel.instants import from_datetime
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.ingest.pipeline.test_rule_context import Door, Sent
 from tests.integration.ingest.test_states_model import Trouble
@@ -193,7 +194,7 @@ def _concerns(happening: Happening, rule: str) -> TypeGuard[Call]:
 def client(application: FastAPI, settings: VigieSettings, tenant: Tenant) -> httpx.AsyncClient:
     # Accounts at the broker are not what this is about, and each costs it a moment.
     broker = settings.broker.model_copy(update={"password_file": None})
-    application.state.settings = settings.model_copy(update={"broker": broker})
+    provide_resources(application, broker)
     return tenant.client
 
 

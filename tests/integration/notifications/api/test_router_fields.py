@@ -8,8 +8,8 @@ from standardwebhooks import Webhook
 
 from app.notifications.api.replay_schemas import ReplayCreate
 from app.notifications.api.webhook_schemas import ROTATIONS, EndpointChange, EndpointCreate
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.notifications.calls import create, data_of
 from tests.integration.notifications.helpers import dispatching, with_webhooks

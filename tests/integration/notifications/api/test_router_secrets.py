@@ -15,9 +15,9 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from app.notifications.http.webhook_signatures import generate_secret
 from app.platform.config.encryption_settings import EncryptionSettings
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.secrets.sealing import generate_encryption_key
+from app.settings import VigieSettings
 from tests.conftest import Tenant, client_of, new_application, running
 from tests.integration.notifications.calls import URL, create
 from tests.integration.notifications.helpers import dispatching, until, with_webhooks

@@ -11,10 +11,11 @@ from aiohttp import web
 from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.platform.kernel.application_resources import provide_resources
 from app.platform.kernel.ids import new_id
 from app.platform.secrets.sealing import SecretSealer
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.notifications.helpers import (
     alert_event,
@@ -344,7 +345,7 @@ async def test_a_token_can_be_taken_away(tenant: Tenant, connection: asyncpg.Con
 
 
 async def test_channels_without_a_key_to_seal_with(tenant: Tenant, application: FastAPI) -> None:
-    application.state.sealer = SecretSealer([])
+    provide_resources(application, SecretSealer([]))
     wanted = {"kind": "slack", "url": "https://hooks.slack.com/services/x"}
     answer = await tenant.client.post("/v1/channels", json=wanted)
     assert (answer.status_code, answer.json()["code"]) == (503, "encryption_key_missing")

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.notifications.calls import URL, create, data_of
 from tests.integration.notifications.helpers import (

@@ -10,7 +10,7 @@ import pytest
 
 from app.notifications.delivery.delivery_leases import EndpointLoad, compute_next_due_s, lease_due_deliveries
 from app.notifications.delivery.transport_types import LeasedDelivery
-from app.platform.config.settings import WebhookSettings
+from app.notifications.settings import WebhookSettings
 from app.platform.db.database import Database
 from tests.integration.notifications.helpers import add_endpoint, add_organisation
 from tests.integration.notifications.log import add_delivery, ago

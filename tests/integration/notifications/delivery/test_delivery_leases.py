@@ -18,9 +18,10 @@ from app.notifications.delivery.delivery_leases import (
 from app.notifications.delivery.fanout import fan_out_events
 from app.notifications.delivery.transport_types import AttemptOutcome, LeasedDelivery
 from app.notifications.events.outbox import enqueue_events
-from app.platform.config.settings import VigieSettings, WebhookSettings
+from app.notifications.settings import WebhookSettings
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
+from app.settings import VigieSettings
 from tests.integration.notifications.helpers import (
     add_endpoint,
     add_organisation,

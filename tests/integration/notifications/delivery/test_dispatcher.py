@@ -12,8 +12,8 @@ from standardwebhooks import Webhook
 from app.notifications.delivery import dispatcher
 from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.outbox import enqueue_events, wake_dispatcher
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.settings import VigieSettings
 from tests.integration.notifications.helpers import (
     add_endpoint,
     add_organisation,

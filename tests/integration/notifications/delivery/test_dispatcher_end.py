@@ -13,8 +13,10 @@ from aiohttp import web
 
 from app.notifications.delivery import dispatcher
 from app.notifications.delivery.dispatcher import END_S
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.platform.runtime.stored_settings import InstallationSettings
+from app.platform.secrets.sealing import SecretSealer
+from app.settings import VigieSettings
 from app.standalone.private_postgres import PrivatePostgres
 from tests.integration.notifications.helpers import (
     add_endpoint,
@@ -99,7 +101,13 @@ async def test_a_database_that_hangs_does_not_keep_it(
         await add_endpoint(connection, organisation, receiver.url)
         stop = asyncio.Event()
         task = asyncio.create_task(
-            dispatcher.run_dispatcher(with_webhooks(settings, poll_s=0.2), database, stop)
+            dispatcher.run_dispatcher(
+                settings,
+                with_webhooks(settings, poll_s=0.2).webhooks,
+                database,
+                stop,
+                InstallationSettings(settings, SecretSealer.of(settings.encryption)),
+            )
         )
         await emit(connection, *(event(organisation) for _ in range(4)))
         await receiver.wait(4)

@@ -8,8 +8,8 @@ from aiohttp import web
 
 from app.notifications.email.email_transport import CONNECTIONS
 from app.notifications.events.outbox import enqueue_events
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.settings import VigieSettings
 from tests.integration.notifications.helpers import (
     add_endpoint,
     add_organisation,

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 from aiohttp import web
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.notifications.helpers import (
     add_endpoint,

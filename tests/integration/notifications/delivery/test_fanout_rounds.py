@@ -7,9 +7,9 @@ import asyncpg
 import pytest
 
 from app.notifications.delivery import fanout
-from app.platform.config.settings import VigieSettings
 from app.platform.db.advisory_locks import STREAM_POSITIONS
 from app.platform.db.database import Database
+from app.settings import VigieSettings
 from tests.integration.notifications.helpers import (
     add_endpoint,
     add_organisation,

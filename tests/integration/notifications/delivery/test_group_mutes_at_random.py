@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 import pytest
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.rules.definitions.severity import SEVERITIES, rank_severity
+from app.settings import VigieSettings
 from tests.integration.alerts.helpers import AlertStory, make_street
 from tests.integration.notifications.helpers import add_endpoint
 from tests.integration.notifications.postman import GROUPING, URL, Postman

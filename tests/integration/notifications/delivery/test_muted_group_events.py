@@ -7,8 +7,8 @@ import pytest
 
 from app.notifications.delivery.delivery_leases import EndpointLoad, compute_next_due_s
 from app.notifications.delivery.waiting_groups import MUTE_RECHECK_S, send_due_groups
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.settings import VigieSettings
 from tests.integration.alerts.helpers import AlertStory, AlertStreet, make_street
 from tests.integration.notifications.helpers import add_endpoint
 from tests.integration.notifications.postman import GROUPING, URL, Postman

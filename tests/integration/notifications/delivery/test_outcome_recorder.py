@@ -22,10 +22,10 @@ from app.notifications.delivery.outcome_recorder import OutcomeRecorder, Recordi
 from app.notifications.delivery.transport_types import AttemptOutcome, LeasedDelivery
 from app.notifications.events.event_types import NOTICES
 from app.notifications.events.outbox import CHANNEL, enqueue_events
-from app.platform.config.settings import WebhookSettings
+from app.notifications.metrics import ENDPOINT_NOTICES
+from app.notifications.settings import WebhookSettings
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
-from app.platform.observability.metrics_and_logs import ENDPOINT_NOTICES
 from tests.integration.notifications.helpers import (
     add_endpoint,
     add_organisation,

@@ -10,8 +10,8 @@ import pytest
 
 from app.notifications.delivery import replay_worker
 from app.notifications.delivery.replay_worker import replay_next_slice
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.notifications.helpers import add_endpoint, dispatching, until, with_webhooks
 from tests.integration.notifications.log import add_channel, add_delivery, ago

@@ -12,8 +12,8 @@ from app.notifications.delivery.delivery_leases import EndpointLoad, compute_nex
 from app.notifications.delivery.fanout import fan_out_events
 from app.notifications.delivery.waiting_groups import GROUPS_PER_TRANSACTION, send_due_groups
 from app.notifications.events.outbox import OutboxRecord, enqueue_events
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.settings import VigieSettings
 from tests.integration.notifications.helpers import (
     RULE,
     SITE,

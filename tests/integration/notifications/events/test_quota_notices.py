@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from app.notifications.events.quota_notices import delete_old_usage, notify_quota_usage
-from app.platform.config.quota_settings import QuotaSettings
 from app.platform.db.database import Database
+from app.registry.settings import QuotaSettings
 from tests.conftest import Tenant
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -23,7 +23,7 @@ from app.notifications.http.guarded_resolver import GuardedResolver, ResolvedAdd
 from app.notifications.http.http_transport import HttpTransport
 from app.notifications.http.webhook_secrets import seal_headers, seal_secret
 from app.notifications.http.webhook_signatures import generate_secret
-from app.platform.config.settings import WebhookSettings
+from app.notifications.settings import WebhookSettings
 from app.platform.kernel.ids import new_id
 from app.platform.secrets.sealing import SecretSealer
 from tests.integration.notifications.helpers import claim_of

@@ -9,8 +9,8 @@ import pytest
 from fastapi import FastAPI
 
 from app.notifications.http.http_transport import _USER_AGENT
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
+from app.settings import VigieSettings
 from tests.conftest import Tenant, client_of, new_application, running
 from tests.integration.notifications.helpers import attempts, dispatching, until, with_webhooks
 from tests.integration.notifications.streams import serving

@@ -13,9 +13,10 @@ from sqlalchemy import text
 
 from app.notifications.mqtt.mqtt_connection import BrokerRefusal, PublisherConnection
 from app.notifications.mqtt.mqtt_transport import build_topic_root
-from app.platform.config.settings import BrokerSettings, VigieSettings
+from app.platform.config.settings import BrokerSettings
 from app.platform.db.database import Database
 from app.registry import broker_password_file
+from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import ACCOUNTS, Tenant
 from tests.integration.registry.links import can_connect, link

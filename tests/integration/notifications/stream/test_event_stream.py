@@ -16,13 +16,14 @@ from fastapi import FastAPI
 from httpx_sse import aconnect_sse
 
 from app.notifications.events.outbox import OutboxRecord
+from app.notifications.metrics import STREAM_EVENTS
 from app.notifications.stream import event_stream
 from app.notifications.stream import stream_queries as reads
 from app.notifications.stream.event_stream import StreamCursor
 from app.notifications.stream.stream_hub import StreamHub
 from app.platform.config.api_settings import ApiSettings
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.ids import new_id
-from app.platform.observability.metrics_and_logs import STREAM_EVENTS
 from app.standalone.private_postgres import PrivatePostgres
 from tests.conftest import Tenant, client_of
 from tests.integration.notifications.helpers import alert_event, event, until
@@ -37,7 +38,7 @@ async def url(application: FastAPI) -> AsyncIterator[str]:
 
 
 def change(application: FastAPI, **settings: Any) -> None:  # noqa: ANN401 (whatever a setting holds)
-    hub: StreamHub = application.state.stream_hub
+    hub = get_resource(application, StreamHub)
     hub.settings = ApiSettings.model_validate({**hub.settings.model_dump(), **settings})
 
 
@@ -251,7 +252,7 @@ async def test_an_integrator_and_its_clients_do_not_take_all_streams(
     application: FastAPI, api: httpx.AsyncClient, other_tenant: Tenant
 ) -> None:
     change(application, streams_per_organisation=1, streams_max=3, integrator_factor=2)
-    hub: StreamHub = application.state.stream_hub
+    hub = get_resource(application, StreamHub)
     above = (await api.post("/v1/organisations", json={"name": "I", "kind": "integrator"})).json()["id"]
     body = {"organisation_id": above, "name": "i", "scopes": ["*"]}
     key = (await api.post("/v1/api-keys", json=body)).json()["key"]
@@ -266,7 +267,7 @@ async def test_an_integrator_and_its_clients_do_not_take_all_streams(
 
 async def places(application: FastAPI, count: int) -> None:
     async def so_many() -> bool:
-        return len(application.state.stream_hub._all()) == count
+        return len(get_resource(application, StreamHub)._all()) == count
 
     await until(so_many)
 
@@ -402,7 +403,7 @@ async def test_pages_are_read_by_the_index(
 
 async def test_a_stopping_server_takes_no_stream(application: FastAPI, tenant: Tenant) -> None:
     async with serving(application) as url, listening(url, tenant.key) as heard:
-        application.state.stream_hub.stop()
+        get_resource(application, StreamHub).stop()
         await heard.end(3)
         async with client_of(application, tenant.key) as client:
             answer = await client.get(PATH)
@@ -412,7 +413,7 @@ async def test_a_stopping_server_takes_no_stream(application: FastAPI, tenant: T
 async def test_a_stream_may_end_while_the_hub_looks(
     application: FastAPI, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub: StreamHub = application.state.stream_hub
+    hub = get_resource(application, StreamHub)
     pool = hub.pool
     for _ in range(2):
         with contextlib.ExitStack() as stack, monkeypatch.context() as patch:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db import database as idle_connections
 from app.platform.db.database import LOOKUP_CONNECTIONS, Database, quote_literal
 from app.platform.kernel.tenant_scope import (
@@ -20,6 +19,7 @@ from app.platform.kernel.tenant_scope import (
     run_as_caller,
     set_request_origin,
 )
+from app.settings import VigieSettings
 
 SETTING = text("SELECT current_setting(:name)")
 HOSTILE = "'); RESET ROLE; SELECT set_config('vigie.reach', 'all', false); --\\' \\\\ \" é 🔔 $$"

@@ -5,15 +5,21 @@ import hashlib
 import json
 import logging
 import re
+from dataclasses import replace
+from unittest.mock import Mock
 
 import httpx
 import pytest
 import structlog
 from fastapi import FastAPI
 
-from app.platform.config.settings import VigieSettings
+from app.platform.config.settings import LogSettings
+from app.platform.db.database import Database
+from app.platform.identity.principals import CallerAuthenticator
 from app.platform.kernel.api_keys import generate_key
+from app.platform.kernel.application_resources import get_resource, provide_resources
 from app.platform.observability.metrics_and_logs import configure_logging
+from app.settings import VigieSettings
 from tests.conftest import Tenant, client_of, new_application, running
 
 TOKEN = "a-token-for-prometheus"
@@ -81,10 +87,11 @@ async def test_the_log_has_the_id_of_the_request(
 ) -> None:
     root = logging.getLogger()
     handlers, level, before = root.handlers[:], root.level, structlog.get_config()
-    configure_logging(application.state.settings.log, role="tests")
+    configure_logging(get_resource(application, LogSettings), role="tests")
     try:
-        await application.state.database.close()
-        application.state.database = None
+        await get_resource(application, Database).close()
+        authenticator = get_resource(application, CallerAuthenticator)
+        provide_resources(application, replace(authenticator, database=Mock(spec=[])))
         async with client_of(application, admin_key) as client:
             answer = await client.get("/v1/sites", headers={"X-Request-Id": "from-the-client"})
     finally:

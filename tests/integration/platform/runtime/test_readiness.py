@@ -17,11 +17,12 @@ import psutil
 import pytest
 
 from app.platform.broker.dropped_message_monitor import BrokerDropMonitor
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.db.schema_upgrade import upgrade
+from app.platform.kernel.application_resources import get_resource, provide_resources
 from app.platform.runtime.heartbeat import instance_name, run_heartbeat, write_heartbeat
 from app.platform.runtime.readiness import ReadinessProbe
+from app.settings import VigieSettings
 from app.standalone.free_ports import find_free_port
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.private_postgres import PrivatePostgres
@@ -33,7 +34,7 @@ from tests.scenarios.processes import until
 async def served(settings: VigieSettings, key: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an application whose probe waits: on a busy machine an answer may take a while."""
     async with running(new_application(settings)) as app, client_of(app, key) as opened:
-        app.state.probe = ReadinessProbe(settings, app.state.database, patience_s=30)
+        provide_resources(app, ReadinessProbe(settings, get_resource(app, Database), patience_s=30))
         yield opened
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from app.audit.hash_chain import ChainVerifier
 from app.audit.verification import verify_log
-from app.platform.config.settings import VigieSettings
 from app.processes.audit_cli import open_log_snapshot
+from app.settings import VigieSettings
 from app.timeseries.erasure import service
 from app.timeseries.erasure import worker as worker_module
 from tests.conftest import Tenant

@@ -10,6 +10,8 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import event
 
+from app.platform.db.database import Database
+from app.platform.kernel.application_resources import get_resource
 from app.timeseries.quality import annotated_readings, neighbouring_samples
 from app.timeseries.series import bucket_request
 from tests.conftest import Tenant
@@ -225,7 +227,7 @@ async def test_what_lies_around_a_sample_is_held_to_a_bound(
 async def test_who_asks_for_nothing_pays_for_nothing(application: FastAPI, send: Send, ask: Ask) -> None:
     await send([(0, {"pm2_5": 1.0})])
     asked_of: Counter[str] = Counter()
-    engine = application.state.database.engine.sync_engine
+    engine = get_resource(application, Database).engine.sync_engine
 
     def keep(_: object, __: object, statement: str, *___: object) -> None:
         asked_of[next((table for table in ("samples", "corrections") if table in statement), "else")] += 1

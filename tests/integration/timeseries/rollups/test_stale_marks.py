@@ -6,9 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
-from app.platform.runtime.process_runner import ProcessContext
 from app.processes.maintain import _purge_boxes
 from tests.conftest import Tenant
 from tests.integration.timeseries.rollups.street import Door, Maintainer, register
@@ -182,8 +180,6 @@ async def test_what_was_summarised_stays_when_its_samples_are_gone(
 @pytest.mark.usefixtures("boxes")
 async def test_a_removed_box_leaves_nothing(
     tenant: Tenant,
-    settings: VigieSettings,
-    database: Database,
     connection: asyncpg.Connection,
     maintainer: Maintainer,
 ) -> None:
@@ -192,7 +188,7 @@ async def test_a_removed_box_leaves_nothing(
     await Door(connection).take(("a", at(1)))
     (await tenant.client.delete("/v1/boxes/a")).raise_for_status()
     await connection.execute("UPDATE boxes SET deleted_at = now() - interval '1 hour' WHERE id = 'a'")
-    await _purge_boxes(ProcessContext("maintain", settings, database), maintainer.connection)
+    await _purge_boxes(maintainer.connection)
     for name in ("samples", "hourly", "daily", "rollup_states"):
         keys = await connection.fetch(f"SELECT DISTINCT b.id FROM {name} JOIN boxes b ON b.key = box_key")  # noqa: S608
         assert [row[0] for row in keys] == ["b"], name

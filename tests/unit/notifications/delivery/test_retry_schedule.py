@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.notifications.delivery.endpoint_health import MOST_S, compute_next_attempt, parse_retry_after
-from app.platform.config.settings import WebhookSettings
+from app.notifications.settings import WebhookSettings
 
 NOW = datetime(2026, 11, 24, 10, tzinfo=UTC)
 YEAR = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"

@@ -12,7 +12,7 @@ from app.platform.config.misspelt_setting_names import (
     list_setting_names,
 )
 from app.platform.config.setting_sources import read_variable_names
-from app.platform.config.settings import VigieSettings
+from app.settings import VigieSettings
 
 KNOWN = list_setting_names(VigieSettings)
 ROOT = Path(__file__).parents[4]

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from app.platform.config.register_settings import RegisterSettings
 from app.platform.kernel.spdx_licences import get_licence_title, get_licence_url, normalise_licence_id
+from app.public_register.settings import RegisterSettings
 
 
 def test_an_identifier_is_spelt_as_spdx_does() -> None:

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.runtime import process_runner
 from app.platform.runtime.process_runner import ProcessContext
+from app.settings import VigieSettings
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ async def quick(monkeypatch: pytest.MonkeyPatch) -> ProcessContext:
     monkeypatch.setattr(process_runner, "_DRAIN_S", 0.2)
     monkeypatch.setattr(process_runner, "_CANCEL_S", 0.2)
     settings = VigieSettings(_env_file=None)
-    return ProcessContext("ingest", settings, Database(settings.database, application="tests"))
+    return ProcessContext("ingest", Database(settings.database, application="tests"))
 
 
 async def test_work_that_drains_in_time_ends_by_itself(quick: ProcessContext) -> None:
@@ -27,7 +27,7 @@ async def test_work_that_drains_in_time_ends_by_itself(quick: ProcessContext) ->
         done.append(1)
 
     asyncio.get_running_loop().call_later(0.05, quick.stop.set)
-    await process_runner._work_until_stopped(quick, work)
+    await process_runner._work_until_stopped(quick, work(quick))
     assert done == [1]
 
 
@@ -39,7 +39,7 @@ async def test_work_that_hangs_is_given_up(quick: ProcessContext) -> None:
 
     quick.stop.set()
     async with asyncio.timeout(2):
-        await process_runner._work_until_stopped(quick, work)
+        await process_runner._work_until_stopped(quick, work(quick))
 
 
 async def test_work_that_fails_fails_the_role(quick: ProcessContext) -> None:
@@ -47,4 +47,4 @@ async def test_work_that_fails_fails_the_role(quick: ProcessContext) -> None:
         raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
-        await process_runner._work_until_stopped(quick, work)
+        await process_runner._work_until_stopped(quick, work(quick))

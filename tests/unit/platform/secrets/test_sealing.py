@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from app.platform.config.encryption_settings import EncryptionSettings
-from app.platform.config.settings import InvalidSettingsError, read_settings
+from app.platform.config.settings import InvalidSettingsError
 from app.platform.kernel.atomic_files import replace_file_text
 from app.platform.secrets.sealing import (
     SealingError,
@@ -16,6 +16,7 @@ from app.platform.secrets.sealing import (
     generate_encryption_key,
     is_sealed,
 )
+from app.settings import read_settings
 
 OLD, NEW = b"o" * 32, b"n" * 32
 

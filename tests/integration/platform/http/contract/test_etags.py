@@ -10,10 +10,12 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from sqlalchemy import text
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.etags import IF_MATCH
+from app.platform.kernel.application_resources import get_resource
 from app.processes.api_application import create_app
+from app.registry.settings import EnrolmentSettings
+from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.openapi import openapi_document
 
@@ -71,7 +73,7 @@ Make = Callable[[Kind], Awaitable[tuple[httpx.AsyncClient, httpx.Response]]]
 
 @pytest.fixture
 def make(tenant: Tenant, api: httpx.AsyncClient, site_id: str, application: FastAPI) -> Make:
-    application.state.settings.enrolment.enabled = True
+    get_resource(application, EnrolmentSettings).enabled = True
 
     async def made(kind: Kind) -> tuple[httpx.AsyncClient, httpx.Response]:
         client = api if kind.as_admin else tenant.client

@@ -12,11 +12,12 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from app.platform.config.settings import VigieSettings
 from app.platform.db.database import Database
 from app.platform.http.contract import idempotency_keys
 from app.platform.http.contract.buffered_response import BufferedResponse
+from app.platform.kernel.application_resources import provide_resources
 from app.platform.secrets.sealing import SecretSealer
+from app.settings import VigieSettings
 from app.standalone.free_ports import find_free_port
 from tests.conftest import Tenant, client_of
 from tests.scenarios.processes import RoleProcess, until
@@ -85,7 +86,7 @@ async def test_what_is_shown_once_is_kept_sealed(
         assert (row["expires_at"] - row["created_at"]) == idempotency_keys.RETENTION
         assert str(row["organisation_id"]) == tenant.id
     # An answer whose key is lost is not made up.
-    application.state.sealer = SecretSealer([b"x" * 32])
+    provide_resources(application, SecretSealer([b"x" * 32]))
     lost = await tenant.client.post(rotate, headers=named("rotated"))
     assert await code_of(lost) == (409, "idempotency_outcome_unknown")
 
@@ -93,9 +94,9 @@ async def test_what_is_shown_once_is_kept_sealed(
 async def test_repeats_are_known_while_the_encryption_key_is_replaced(
     tenant: Tenant, application: FastAPI
 ) -> None:
-    application.state.sealer = SecretSealer([b"o" * 32])
+    provide_resources(application, SecretSealer([b"o" * 32]))
     first = await tenant.client.post("/v1/sites", json=SITE, headers=named())
-    application.state.sealer = SecretSealer([b"n" * 32, b"o" * 32])
+    provide_resources(application, SecretSealer([b"n" * 32, b"o" * 32]))
     assert (await tenant.client.post("/v1/sites", json=SITE, headers=named())).content == first.content
     other = await tenant.client.post("/v1/sites", json={**SITE, "name": "Other"}, headers=named())
     assert await code_of(other) == (409, "idempotency_key_reused")
@@ -201,7 +202,7 @@ async def test_who_has_no_key_has_no_answers_to_ask_for(application: FastAPI) ->
 async def test_without_an_encryption_key_nothing_is_carried_out(
     tenant: Tenant, application: FastAPI, database: Database
 ) -> None:
-    application.state.sealer = SecretSealer([])
+    provide_resources(application, SecretSealer([]))
     refused = await tenant.client.post("/v1/sites", json=SITE, headers=named())
     assert await code_of(refused) == (503, "encryption_key_missing")
     assert await count(database, "sites") == 0

@@ -9,9 +9,9 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-from app.platform.config.settings import VigieSettings
 from app.platform.http.contract.dependencies import make_async_dependency
 from app.processes.api_application import create_app
+from app.settings import VigieSettings
 
 
 def routes(found: Iterable[object]) -> Iterator[APIRoute]:

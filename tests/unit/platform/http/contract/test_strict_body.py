@@ -5,19 +5,21 @@ import json
 import threading
 from collections.abc import AsyncIterator, MutableMapping
 from datetime import datetime
-from types import SimpleNamespace
 from typing import Annotated, Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI
 
+from app.platform.config.api_settings import ApiSettings
 from app.platform.http.contract import problems, strict_body
 from app.platform.http.contract.fields import Name, RequestBody
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.principals import CallerAuthenticator, Principal, require_scope
 from app.platform.kernel import strict_json
+from app.platform.kernel.application_resources import provide_resources
 from app.platform.kernel.tenant_scope import EMPTY_SCOPE
 
 JSON = {"content-type": "application/json"}
@@ -73,9 +75,8 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     app.include_router(router)
     app.include_router(small)
     problems.install_error_handlers(app)
-    app.state.settings = SimpleNamespace(api=SimpleNamespace(max_body_bytes=LIMIT, patience_s=0.2))
-    app.state.database = app.state.bootstrap_key = None
-    app.state.authenticators = {"nobody": nobody}
+    provide_resources(app, ApiSettings.model_construct(max_body_bytes=LIMIT, patience_s=0.2))
+    provide_resources(app, CallerAuthenticator(Mock(spec=[]), None, {"nobody": nobody}))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://vigie.test") as opened:
         yield opened
@@ -266,7 +267,7 @@ async def test_a_client_that_hangs_up_is_no_error_of_ours() -> None:
     app = FastAPI()
     app.include_router(router)
     problems.install_error_handlers(app)
-    app.state.settings = SimpleNamespace(api=SimpleNamespace(max_body_bytes=LIMIT, patience_s=0.2))
+    provide_resources(app, ApiSettings.model_construct(max_body_bytes=LIMIT, patience_s=0.2))
     events: list[MutableMapping[str, Any]] = [
         {"type": "http.request", "body": b'{"na', "more_body": True},
         {"type": "http.disconnect"},

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.platform.config.settings import DatabaseSettings
 from app.platform.http.fairness import principal_groups, rate_limits
 from app.platform.http.fairness.concurrency_limits import SAMPLES_CONNECTIONS
 from app.platform.http.fairness.principal_groups import PrincipalGroup, VerifiedKeyCache
@@ -232,7 +233,7 @@ async def test_no_organisation_has_all_connections_and_all_together_not_more(
 ) -> None:
     gate = asyncio.Event()
     app = behind_the_edge(gate, running_per_organisation=100, running_per_integrator=100, running_per_key=100)
-    assert app.state.settings.database.pool_size == 10
+    assert DatabaseSettings().pool_size == 10
     keys = [keys_of(app, uuid4(), 1)[0] for _ in range(3)]
     async with AsyncExitStack() as stack:
         asked = await all_asking(app, keys[:1], 30, stack, method)

@@ -5,16 +5,17 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
+from unittest.mock import Mock
 from uuid import uuid4
 
 import httpx
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import StreamingResponse
 
-from app.platform.config.settings import VigieSettings
 from app.platform.http.contract import problems
 from app.platform.http.middleware.middleware_order import install_middleware
-from app.platform.identity.principals import Principal, current_principal
+from app.platform.identity.principals import CallerAuthenticator, Principal, current_principal
+from app.platform.kernel.application_resources import provide_resources
 from app.platform.kernel.errors import UnauthorisedError
 from app.platform.kernel.tenant_scope import (
     FULL_SCOPE,
@@ -24,6 +25,7 @@ from app.platform.kernel.tenant_scope import (
     current_caller,
     set_current_caller,
 )
+from app.settings import VigieSettings
 
 BOOTSTRAP = "a-bootstrap-key-of-mine"
 
@@ -31,10 +33,11 @@ BOOTSTRAP = "a-bootstrap-key-of-mine"
 def behind_the_edge(gate: asyncio.Event | None = None, **api: Any) -> FastAPI:  # noqa: ANN401 (settings)
     """The application. `/v1/good` asks for its caller; `/v1/slow` and `/v1/stream` tell `begun`, and wait."""
     app = FastAPI()
-    app.state.settings = VigieSettings.model_validate({"api": api, "bootstrap_admin_key": BOOTSTRAP})
+    settings = VigieSettings.model_validate({"api": api, "bootstrap_admin_key": BOOTSTRAP})
+    provide_resources(app, settings.api)
     app.state.begun = asyncio.Queue()
     problems.install_error_handlers(app)
-    install_middleware(app, app.state.settings)
+    install_middleware(app, settings)
 
     @app.get("/v1/any")
     @app.post("/v1/telemetry")
@@ -97,7 +100,7 @@ def with_callers(app: FastAPI, gate: asyncio.Event | None) -> None:
             integrator_id=integrator,
         )
 
-    app.state.authenticators = {"": caller}
+    provide_resources(app, CallerAuthenticator(Mock(spec=[]), None, {"": caller}))
 
     @app.get("/v1/good", dependencies=[Depends(current_principal)])
     async def good() -> dict[str, str]:

@@ -1,8 +1,10 @@
-"""Defines the names and default limits of quotas. `app.registry.quota_service` counts what is used."""
+"""Defines the settings of the registry: silent boxes, enrolment without an API key, and default quotas."""
 
 from typing import Final, Literal, get_args
 
 from pydantic import BaseModel, Field
+
+from app.platform.config.setting_sources import Seconds
 
 type Quota = Literal["sites", "boxes", "api_keys", "webhooks", "clients", "samples_per_day"]
 QUOTAS: Final[tuple[Quota, ...]] = get_args(Quota.__value__)
@@ -31,3 +33,23 @@ class QuotaSettings(BaseModel):
         """Return the default of one quota; None: no limit."""
         value: int | None = getattr(self, quota)
         return value
+
+
+class SitesSettings(BaseModel):
+    """Sites and their boxes."""
+
+    silent_intervals: float = Field(
+        3.0,
+        gt=0,
+        description="A box is silent after this many of its intervals without a message, and ten seconds",
+    )
+
+
+class EnrolmentSettings(BaseModel):
+    """Registration of boxes without an API key."""
+
+    enabled: bool = Field(False, description="Boxes may register themselves with a provisioning key")
+    attempts: int = Field(
+        20, ge=1, description="Claim codes that one address may try in a window, and attempts at one code"
+    )
+    attempts_window_s: Seconds = Field(600.0, description="That window (seconds)")

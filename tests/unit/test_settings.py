@@ -3,16 +3,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from app.notifications.settings import WebhookSettings
 from app.platform.config.api_settings import ApiSettings
-from app.platform.config.settings import (
-    DatabaseSettings,
-    InvalidSettingsError,
-    VigieSettings,
-    WebhookSettings,
-    get_settings,
-    read_database_settings,
-    read_settings,
-)
+from app.platform.config.settings import DatabaseSettings, InvalidSettingsError, read_database_settings
+from app.settings import VigieSettings, get_settings, read_settings
 
 
 def test_nested_names_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from app.platform.config.sign_in_settings import OidcSettings, is_secure_provider_url
+from app.people.settings import OidcSettings, is_secure_provider_url
 
 WHOLE = {"client_id": "vigie", "client_secret": "secret"}
 

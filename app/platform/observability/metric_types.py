@@ -1,0 +1,15 @@
+"""Provides the types of Prometheus metrics, after the space of their shared files was reserved."""
+
+from typing import Final
+
+import app.platform.observability.metric_file_space  # noqa: F401 (reserves the space)
+
+# isort: split
+# prometheus_client decides at its import whether metrics are shared: the files must be reserved before.
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
+
+__all__ = ["DURATION_BUCKETS", "Counter", "Gauge", "Histogram", "MetricWrapperBase"]
+
+DURATION_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+"""The buckets of histograms of durations, in seconds."""
