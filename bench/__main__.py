@@ -33,7 +33,7 @@ from bench.process import FailedError
 from bench.report import Report, drains_table, ratios_table, render, replaced
 from bench.stack import Stack, stack
 from bench.suite import Plan, compare, kinds, line, scale
-from simulators.rest import ApiError, UnreachableError
+from simulators.rest_client import ApiError, UnreachableError
 
 _DOCS: Final = Path(__file__).parent.parent / "docs"
 _CALLS: Final = ((1, 2_000), (100, 500))

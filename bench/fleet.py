@@ -25,7 +25,7 @@ from bench.process import FailedError, Running, python
 from bench.publisher import drop_session
 from bench.stack import Stack
 from bench.tables import stored
-from simulators.rest import Api
+from simulators.rest_client import ApiClient
 
 BOXES: Final = 10_000
 PERIOD_S: Final = 60.0
@@ -163,7 +163,7 @@ class _Beginning:
     cpu_s: float
 
 
-async def _register(client: Api, boxes: int) -> list[tuple[int, str]]:
+async def _register(client: ApiClient, boxes: int) -> list[tuple[int, str]]:
     """Register the fleet, each box with `ack`; gives indexes and passwords."""
     place = {"type": "Point", "coordinates": [1.44, 43.6]}
     site = {"name": "Fleet", "kind": "street", "timezone": "Europe/Paris", "location": place}

@@ -20,7 +20,7 @@ from bench.measure import Reading
 from bench.process import FailedError, Running, python
 from bench.results import percentile
 from bench.stack import LIMITS, Stack
-from simulators.rest import Api
+from simulators.rest_client import ApiClient
 
 READS_PER_S: Final = 8
 SAMPLES_PER_S: Final = 16
@@ -143,7 +143,7 @@ class Tenant:
     paths: Sequence[str]
 
 
-async def new_tenant(admin: Api, name: str, keys: int = SEVERAL) -> Tenant:
+async def new_tenant(admin: ApiClient, name: str, keys: int = SEVERAL) -> Tenant:
     """Make one, without samples."""
     owner = (await admin.post("/v1/organisations", {"name": name}))["id"]
     wanted = {"organisation_id": owner, "name": "bench", "scopes": ["*"]}

@@ -19,7 +19,7 @@ from bench.measure import cpu_seconds, peak_rss
 from bench.process import FailedError
 from bench.results import percentile
 from bench.stack import Stack
-from simulators.rest import Api
+from simulators.rest_client import ApiClient
 
 BOXES: Final = 1_000
 MINUTES: Final = {"whole": 8_640, "tenth": 864}
@@ -217,7 +217,7 @@ async def measure(stack: Stack, *, rounds: int = 300) -> Found:
     return Found(filled, reads, memory, cpu)
 
 
-async def _call(session: aiohttp.ClientSession, admin: Api, path: str) -> tuple[int, int]:
+async def _call(session: aiohttp.ClientSession, admin: ApiClient, path: str) -> tuple[int, int]:
     """Call once; gives how many points or boxes came, and in how many bytes."""
     headers = {"Authorization": f"Bearer {admin.key}"}
     async with session.get(admin.address + path, headers=headers) as answer:

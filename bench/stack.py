@@ -26,7 +26,7 @@ from app.standalone.private_postgres import PrivatePostgres
 from bench.load import box_id, rules
 from bench.process import Running, python
 from bench.publisher import Account
-from simulators.rest import Api, ApiError, UnreachableError
+from simulators.rest_client import ApiClient, ApiError, UnreachableError
 
 SITES: Final = 10
 """Boxes are dealt out to so many sites."""
@@ -110,18 +110,18 @@ class Stack:
             yield running
 
     @asynccontextmanager
-    async def api(self, database: str) -> AsyncIterator[Api]:
+    async def api(self, database: str) -> AsyncIterator[ApiClient]:
         """Run the API role for the length of a block; gives a client of its."""
         async with self.api_role(database) as (client, _):
             yield client
 
     @asynccontextmanager
-    async def api_role(self, database: str, **more: str) -> AsyncIterator[tuple[Api, Running]]:
+    async def api_role(self, database: str, **more: str) -> AsyncIterator[tuple[ApiClient, Running]]:
         """The same with further settings; gives the process too."""
         port = free_port()
         async with (
             self.role("api", database, VIGIE_API__PORT=str(port), **more) as running,
-            Api(f"http://127.0.0.1:{port}", self.admin_key, timeout_s=120.0) as client,
+            ApiClient(f"http://127.0.0.1:{port}", self.admin_key, timeout_s=120.0) as client,
         ):
             await _answers(client)
             yield client, running
@@ -236,7 +236,7 @@ async def _copy_rules(database: str, sites: Sequence[str], per_site: int) -> Non
         await connection.close()
 
 
-async def _answers(client: Api) -> None:
+async def _answers(client: ApiClient) -> None:
     async with asyncio.timeout(_API_WITHIN_S):
         while True:
             try:

@@ -14,14 +14,8 @@ import typer
 
 from app.platform.kernel.instants import parse_rfc3339
 from app.platform.kernel.rejection_codes import RejectedError
-from simulators import box_job, city_job, events_job, replay_job, shots_job
-from simulators.city import City
-from simulators.demo import run as run_demo
-from simulators.demo_replay import SPEED
-from simulators.events import SOURCES
-from simulators.faults import Faults
-from simulators.listen import Wish, follow
-from simulators.options import (
+from simulators import box_command, city_command, events_command, replay_command, shots_command
+from simulators.cli_options import (
     ApiAddress,
     ApiKey,
     ByGateway,
@@ -35,17 +29,23 @@ from simulators.options import (
     Seed,
     Share,
     Speed,
-    positive,
+    require_positive,
 )
-from simulators.patterns import KINDS
-from simulators.receiver import Manners, Receiver, serve
-from simulators.replay import Pace
-from simulators.rest import ApiError, UnreachableError
-from simulators.target import DEFAULT_RUN, TargetError, find_api, find_target
+from simulators.demo import run_demo
+from simulators.demo_replay import CATCH_UP_SPEED
+from simulators.event_stream_client import StreamFilter, follow_stream
+from simulators.field_faults import FaultShares
+from simulators.rest_client import ApiError, UnreachableError
+from simulators.sound_events import SOUND_CLASSES
+from simulators.station_replay import ReplayPace
+from simulators.synthetic_city import CityPlan
+from simulators.synthetic_values import SITE_KINDS
+from simulators.target_stack import DEFAULT_RUN_FILE, TargetError, find_api, find_target
+from simulators.webhook_receiver import ReceiverBehaviour, WebhookReceiver, run_receiver
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
-SHIPPED = Path(__file__).parent / "data" / "aberdeen"
+SHIPPED_ARCHIVE = Path(__file__).parent / "data" / "aberdeen"
 _MAX_BATCH = 1000
 _DEMO_STOPS_WITHIN_S = 1.8
 
@@ -59,7 +59,7 @@ def main(*, verbose: Annotated[bool, typer.Option(help="Say what the connections
 @app.command()
 def replay(
     *,
-    data: Annotated[Path, typer.Option(help="Folder of Sensor.Community archive files")] = SHIPPED,
+    data: Annotated[Path, typer.Option(help="Folder of Sensor.Community archive files")] = SHIPPED_ARCHIVE,
     speed: Annotated[
         float, typer.Option(min=0.0, help="Measured seconds per second; 0: as fast as it goes")
     ] = 0.0,
@@ -85,7 +85,7 @@ def replay(
     prefix: Annotated[str, typer.Option(help="What the boxes' ids begin with")] = "aberdeen",
     organisation: OrganisationName = "Sensor.Community",
     site: Annotated[str, typer.Option(help="The site's name; found or created")] = "Aberdeen",
-    run: RunFile = DEFAULT_RUN,
+    run: RunFile = DEFAULT_RUN_FILE,
     api: ApiAddress = None,
     key: ApiKey = None,
     mqtt: MqttAddress = None,
@@ -94,9 +94,9 @@ def replay(
     """Replay real measurements, each station as a box with its own credentials."""
     if shift_to_now and on_day:
         raise typer.BadParameter("choose one of --shift-to-now and --on-day", param_hint="--on-day")
-    job = replay_job.ReplayJob(
+    job = replay_command.ReplayOptions(
         data=data,
-        pace=Pace(speed, batch or (1 if speed > 0 else 100), window),
+        pace=ReplayPace(speed, batch or (1 if speed > 0 else 100), window),
         since_us=_instant(since),
         until_us=_instant(until),
         repeat=repeat,
@@ -108,21 +108,23 @@ def replay(
         organisation=organisation,
         site=site,
     )
-    _run(lambda: replay_job.run(find_target(run, api, key, mqtt, database), job))
+    _run(lambda: replay_command.run_replay(find_target(run, api, key, mqtt, database), job))
 
 
 @app.command()
 def city(
     *,
     boxes: Annotated[int, typer.Option(min=1, max=100_000, help="How many")] = 30,
-    kinds: Annotated[str, typer.Option(help="Kinds of site, with commas")] = ",".join(KINDS),
+    kinds: Annotated[str, typer.Option(help="Kinds of site, with commas")] = ",".join(SITE_KINDS),
     interval: Interval = 60.0,
     count: Count = None,
     duration: Duration = None,
     start: Annotated[str | None, typer.Option(help="RFC 3339; default: now, or so that it ends now")] = None,
     speed: Speed = 1.0,
     batch: Annotated[int, typer.Option(min=1, max=_MAX_BATCH, help="Samples a message")] = 1,
-    rate: Annotated[float | None, typer.Option(help="Messages a second at most", callback=positive)] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Messages a second at most", callback=require_positive)
+    ] = None,
     window: Annotated[int, typer.Option(min=1, max=1000, help="Messages under way, per connection")] = 20,
     seed: Seed = 1,
     gateway: ByGateway = False,
@@ -133,17 +135,17 @@ def city(
     clock_skew: Annotated[float, typer.Option(min=0.0, help="Clocks are off by up to so many seconds")] = 0.0,
     prefix: Annotated[str, typer.Option(help="What the boxes' ids begin with")] = "city",
     organisation: OrganisationName = "Synthetic city",
-    run: RunFile = DEFAULT_RUN,
+    run: RunFile = DEFAULT_RUN_FILE,
     api: ApiAddress = None,
     key: ApiKey = None,
     mqtt: MqttAddress = None,
 ) -> None:
     """Simulate a city: any number of boxes, and on demand what goes wrong in the field."""
-    faults = Faults(silence, spikes, duplicates, late, clock_skew)
-    plan = City(boxes, _kinds(kinds), prefix, seed, interval, faults)
+    faults = FaultShares(silence, spikes, duplicates, late, clock_skew)
+    plan = CityPlan(boxes, _kinds(kinds), prefix, seed, interval, faults)
     if count is None and duration is not None:
         count = max(1, round(duration / interval))
-    job = city_job.CityJob(
+    job = city_command.CityOptions(
         city=plan,
         start_us=_instant(start),
         speed=speed,
@@ -154,7 +156,7 @@ def city(
         gateway=gateway,
         organisation=organisation,
     )
-    _run(lambda: city_job.run(find_target(run, api, key, mqtt, None), job))
+    _run(lambda: city_command.run_city(find_target(run, api, key, mqtt, None), job))
 
 
 @app.command()
@@ -166,14 +168,14 @@ def events(
     every: Annotated[float, typer.Option(min=0.0, help="Seconds between events, on average")] = 10.0,
     count: Annotated[int | None, typer.Option(min=1, help="How many; default: until stopped")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes the events the same on each run")] = None,
-    run: RunFile = DEFAULT_RUN,
+    run: RunFile = DEFAULT_RUN_FILE,
     api: ApiAddress = None,
     key: ApiKey = None,
     mqtt: MqttAddress = None,
 ) -> None:
     """Report gunshots and what sounds like them, with candidates, through the gateway's account."""
     _run(
-        lambda: events_job.run(
+        lambda: events_command.run_events(
             find_target(run, api, key, mqtt, None), box or [], every_s=every, count=count, seed=seed
         )
     )
@@ -193,14 +195,14 @@ def box(
         float, typer.Option(min=0.1, help="Seconds until what is not acknowledged is sent again")
     ] = 60.0,
     organisation: OrganisationName = "Synthetic city",
-    run: RunFile = DEFAULT_RUN,
+    run: RunFile = DEFAULT_RUN_FILE,
     api: ApiAddress = None,
     key: ApiKey = None,
     mqtt: MqttAddress = None,
 ) -> None:
     """Run the reference box: keeps samples until they are acknowledged, gives up what is refused."""
-    job = box_job.BoxJob(name, interval, count, batch, faulty, patience, organisation)
-    _run(lambda: box_job.run(find_target(run, api, key, mqtt, None), job))
+    job = box_command.BoxOptions(name, interval, count, batch, faulty, patience, organisation)
+    _run(lambda: box_command.run_box(find_target(run, api, key, mqtt, None), job))
 
 
 def _place(value: str) -> tuple[float, float]:
@@ -216,26 +218,26 @@ def shots(
         str | None, typer.Option(help="Longitude,latitude; default: somewhere between the boxes")
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help=f"One of: {', '.join(SOURCES)}; default: any of them")
+        str | None, typer.Option(help=f"One of: {', '.join(SOUND_CLASSES)}; default: any of them")
     ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, max=30, help="Shots of each; default: 1 to 3")] = None,
     every: Annotated[float, typer.Option(min=0.0, help="Seconds between two, on average")] = 30.0,
     count: Annotated[int | None, typer.Option(min=1, help="How many; default: until stopped")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes them the same on each run")] = None,
-    run: RunFile = DEFAULT_RUN,
+    run: RunFile = DEFAULT_RUN_FILE,
     api: ApiAddress = None,
     key: ApiKey = None,
     mqtt: MqttAddress = None,
 ) -> None:
     """Fire at a site: each of its boxes reports it when the sound has come there, with its own clock."""
-    if source is not None and source not in SOURCES:
-        raise typer.BadParameter(f"one of {', '.join(SOURCES)}", param_hint="--source")
+    if source is not None and source not in SOUND_CLASSES:
+        raise typer.BadParameter(f"one of {', '.join(SOUND_CLASSES)}", param_hint="--source")
     try:
         place = None if at is None else _place(at)
     except ValueError:
         raise typer.BadParameter("longitude,latitude in degrees", param_hint="--at") from None
-    order = shots_job.Order(every, count, seed, place, source, rounds)
-    _run(lambda: shots_job.run(find_target(run, api, key, mqtt, None), site, order))
+    order = shots_command.ShotsOptions(every, count, seed, place, source, rounds)
+    _run(lambda: shots_command.run_shots(find_target(run, api, key, mqtt, None), site, order))
 
 
 @app.command()
@@ -257,12 +259,19 @@ def receiver(
     hang: Annotated[bool, typer.Option("--hang", help="Never answer")] = False,
 ) -> None:
     """Receive webhooks: verify the signature, know repetitions, print a line for each."""
-    manners = Manners(status, fail_first, delay, retry_after, hang)
+    behaviour = ReceiverBehaviour(status, fail_first, delay, retry_after, hang)
     try:
-        it = Receiver(host=host, port=port, secret=secret, unsigned=not secret, manners=manners, say=_say)
+        it = WebhookReceiver(
+            host=host,
+            port=port,
+            secret=secret,
+            unsigned=not secret,
+            behaviour=behaviour,
+            print_line=_print_line,
+        )
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--secret") from None
-    _run(lambda: serve(it))
+    _run(lambda: run_receiver(it))
 
 
 @app.command()
@@ -284,23 +293,25 @@ def listen(
     count: Annotated[
         int | None, typer.Option(min=1, help="End after so many; default: until stopped")
     ] = None,
-    run: RunFile = DEFAULT_RUN,
+    run: RunFile = DEFAULT_RUN_FILE,
     api: ApiAddress = None,
     key: ApiKey = None,
 ) -> None:
     """Follow the event stream, and print a line for each event; goes on where it was after a break."""
-    wish = Wish(after, tuple(types or ()), site, min_severity, organisation, count)
-    _run(lambda: follow(*find_api(run, api, key), wish, _say))
+    wish = StreamFilter(after, tuple(types or ()), site, min_severity, organisation, count)
+    _run(lambda: follow_stream(*find_api(run, api, key), wish, _print_line))
 
 
 @app.command()
 def demo(
     *,
-    run: RunFile = DEFAULT_RUN,
+    run: RunFile = DEFAULT_RUN_FILE,
     replay_speed: Annotated[
         float,
-        typer.Option(help="Measured seconds per second, of what is replayed of the past", callback=positive),
-    ] = SPEED,
+        typer.Option(
+            help="Measured seconds per second, of what is replayed of the past", callback=require_positive
+        ),
+    ] = CATCH_UP_SPEED,
 ) -> None:
     """Run the demo city of `vigie up` until it is stopped."""
     # Whoever stops the stack waits for this process: nothing here is worth that.
@@ -310,7 +321,7 @@ def demo(
     )
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
@@ -325,8 +336,8 @@ def _instant(text: str | None) -> int | None:
 
 def _kinds(text: str) -> tuple[str, ...]:
     kinds = tuple(kind.strip() for kind in text.split(",") if kind.strip())
-    if not kinds or not set(kinds) <= set(KINDS):
-        raise typer.BadParameter(f"kinds are {', '.join(KINDS)}", param_hint="--kinds")
+    if not kinds or not set(kinds) <= set(SITE_KINDS):
+        raise typer.BadParameter(f"kinds are {', '.join(SITE_KINDS)}", param_hint="--kinds")
     return kinds
 
 

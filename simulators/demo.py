@@ -12,29 +12,29 @@ import asyncio
 import time
 from pathlib import Path
 
-from simulators import demo_purposes, demo_setup, shots
+from simulators import demo_purposes, demo_setup, shot_reports
 from simulators.demo_boxes import LiveBox
-from simulators.demo_places import EVENT_SITE, PLACES, PREFIX
-from simulators.demo_replay import SPEED, DayReplay
-from simulators.demo_state import FILE, DemoState
-from simulators.mqtt import linked
-from simulators.receiver import Receiver
-from simulators.replay import Pace, Replay
-from simulators.rest import Api, persistently
-from simulators.sensor_community import Station, load
-from simulators.target import Target
+from simulators.demo_definitions import BOX_PREFIX, DEMO_BOXES, EVENT_SITE
+from simulators.demo_replay import CATCH_UP_SPEED, DayReplay
+from simulators.demo_state import STATE_FILE, DemoState
+from simulators.mqtt_link import keep_connected
+from simulators.rest_client import ApiClient, retry_until_reachable
+from simulators.sensor_community import RecordedStation, load_archive
+from simulators.station_replay import ReplayPace, StationReplay
+from simulators.target_stack import TargetStack
+from simulators.webhook_receiver import WebhookReceiver
 
-SHIPPED = Path(__file__).parent / "data" / "aberdeen"
+SHIPPED_ARCHIVE = Path(__file__).parent / "data" / "aberdeen"
 _EVENT_EVERY_S = 120.0
 _SAVE_EVERY_S = 5.0
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Write a line of the demo's log."""
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
-async def run(target: Target, *, replay_speed: float = SPEED) -> int:
+async def run_demo(target: TargetStack, *, replay_speed: float = CATCH_UP_SPEED) -> int:
     """Run until cancelled.
 
     Args:
@@ -51,87 +51,93 @@ async def run(target: Target, *, replay_speed: float = SPEED) -> int:
 class _Demo:
     """One run of the demo."""
 
-    def __init__(self, target: Target, replay_speed: float) -> None:
+    def __init__(self, target: TargetStack, replay_speed: float) -> None:
         self._target = target
         self._replay_speed = replay_speed
-        self._path = target.folder / FILE
+        self._path = target.folder / STATE_FILE
         self._state = DemoState.load(self._path)
-        self._passwords = self._state.keyring(self._path)
+        self._passwords = self._state.password_store(self._path)
 
     async def run(self) -> None:
-        stations, _ = load(SHIPPED)
-        async with Api(self._target.api, self._target.key) as admin:
-            await persistently(lambda: demo_setup.organisation_and_key(admin, self._state), say=say)
+        stations, _ = load_archive(SHIPPED_ARCHIVE)
+        async with ApiClient(self._target.api, self._target.key) as admin:
+            await retry_until_reachable(
+                lambda: demo_setup.ensure_organisation_and_key(admin, self._state), print_line=print_line
+            )
         self._save()
-        async with await self._receiver() as receiver, Api(self._target.api, self._state.key) as api:
-            await persistently(lambda: self._set_up(api, receiver, stations), say=say)
+        async with await self._receiver() as receiver, ApiClient(self._target.api, self._state.key) as api:
+            await retry_until_reachable(lambda: self._set_up(api, receiver, stations), print_line=print_line)
             self._announce()
             try:
                 await self._live(api, stations)
             finally:
-                say("stopping")
+                print_line("stopping")
 
-    async def _receiver(self) -> Receiver:
+    async def _receiver(self) -> WebhookReceiver:
         """A receiver on the port of last time, or on another if that is taken."""
         secret = self._state.secret or None
-        again = Receiver(port=self._state.receiver_port, secret=secret, say=say)
+        again = WebhookReceiver(port=self._state.receiver_port, secret=secret, print_line=print_line)
         try:
             await again.open()
         except OSError:
-            again = Receiver(secret=secret, say=say)
+            again = WebhookReceiver(secret=secret, print_line=print_line)
         return again
 
-    async def _set_up(self, api: Api, receiver: Receiver, stations: list[Station]) -> None:
+    async def _set_up(
+        self, api: ApiClient, receiver: WebhookReceiver, stations: list[RecordedStation]
+    ) -> None:
         state = self._state
-        created = await demo_setup.sites_and_boxes(api, state, self._passwords, stations)
-        say(f"sites: {len(state.site_ids)}, boxes: {len(state.boxes)}, created now: {created}")
-        completed = await demo_purposes.environmental(api, state)
-        approved = await demo_purposes.acoustic_safety(api, state)
-        say(f"purposes: {completed} completed now; acoustic safety {'approved now' if approved else 'holds'}")
-        made = await demo_setup.rules(api, state)
-        say(f"rules: {made} created now")
-        await demo_setup.endpoint(api, state, receiver.url)
+        created = await demo_setup.ensure_sites_and_boxes(api, state, self._passwords, stations)
+        print_line(f"sites: {len(state.site_ids)}, boxes: {len(state.boxes)}, created now: {created}")
+        completed = await demo_purposes.complete_environmental_purposes(api, state)
+        approved = await demo_purposes.approve_acoustic_safety(api, state)
+        print_line(
+            f"purposes: {completed} completed now; acoustic safety {'approved now' if approved else 'holds'}"
+        )
+        made = await demo_setup.ensure_rules(api, state)
+        print_line(f"rules: {made} created now")
+        await demo_setup.ensure_endpoint(api, state, receiver.url)
         receiver.use_secret(state.secret)
         state.receiver_port = receiver.port
         self._save()
-        say(f"webhooks of endpoint {state.endpoint_id} come to {receiver.url}")
+        print_line(f"webhooks of endpoint {state.endpoint_id} come to {receiver.url}")
 
     def _announce(self) -> None:
         site = self._state.site_ids["street"]
-        say(f'an API key of the demo city is "key" in {self._path}; with it as $KEY:')
+        print_line(f'an API key of the demo city is "key" in {self._path}; with it as $KEY:')
         for path in (
             f"sites/{site}/latest",
             "alerts?state=firing",
             f"webhooks/{self._state.endpoint_id}/deliveries",
         ):
-            say(f'  curl -H "Authorization: Bearer $KEY" "{self._target.api}/v1/{path}"')
+            print_line(f'  curl -H "Authorization: Bearer $KEY" "{self._target.api}/v1/{path}"')
 
-    async def _live(self, api: Api, stations: list[Station]) -> None:
-        boxes = [LiveBox(api, self._target.broker, place, self._passwords) for place in PLACES]
+    async def _live(self, api: ApiClient, stations: list[RecordedStation]) -> None:
+        boxes = [LiveBox(api, self._target.broker, place, self._passwords) for place in DEMO_BOXES]
         street = [box for box in boxes if box.place.site == EVENT_SITE]
         links = {box.place.id: box.link for box in street}
         places = {box.place.id: (box.place.longitude, box.place.latitude) for box in street}
-        async with linked([box.link for box in boxes], wait_s=None), asyncio.TaskGroup() as group:
+        async with keep_connected([box.link for box in boxes], wait_s=None), asyncio.TaskGroup() as group:
             for box in boxes:
                 group.create_task(box.live())
-            group.create_task(shots.run(links, places, every_s=_EVENT_EVERY_S))
+            group.create_task(shot_reports.simulate_shots(links, places, every_s=_EVENT_EVERY_S))
             group.create_task(self._replay(api, stations))
-            say(f"{len(boxes)} synthetic boxes are live")
+            print_line(f"{len(boxes)} synthetic boxes are live")
 
-    async def _replay(self, api: Api, stations: list[Station]) -> None:
-        replay = Replay(
+    async def _replay(self, api: ApiClient, stations: list[RecordedStation]) -> None:
+        replay = StationReplay(
             api,
             self._target.broker,
             stations,
-            PREFIX,
+            BOX_PREFIX,
             self._passwords,
-            Pace(batch=1),
+            ReplayPace(batch=1),
             connect_s=None,
             reached=self._state.replayed,
         )
         saving = asyncio.create_task(self._save_now_and_then())
         try:
-            await DayReplay(replay, self._replay_speed, say).run()
+            await DayReplay(replay, self._replay_speed, print_line).run()
         finally:
             saving.cancel()
             self._save()

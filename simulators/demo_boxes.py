@@ -6,15 +6,15 @@ import time
 from collections import OrderedDict
 from dataclasses import replace
 
-from simulators import enrol
-from simulators.city import payload
-from simulators.demo_places import ACK_BOX, INTERVAL_S, Place
-from simulators.enrol import Passwords
-from simulators.faults import Reading
-from simulators.mqtt import Link, topic
-from simulators.patterns import measure
-from simulators.rest import Api
-from simulators.target import Broker
+from simulators import registration
+from simulators.demo_definitions import ACK_BOX, INTERVAL_S, DemoBox
+from simulators.field_faults import BoxSample
+from simulators.mqtt_link import MqttLink, box_topic
+from simulators.registration import PasswordStore
+from simulators.rest_client import ApiClient
+from simulators.synthetic_city import encode_message
+from simulators.synthetic_values import measure_values
+from simulators.target_stack import BrokerAddress
 
 _SAY_EVERY_S = 60.0
 _RESEND_AFTER_S = 20.0
@@ -25,21 +25,23 @@ _BATCH = 200
 class LiveBox:
     """One box and its connection. `link` has to be kept up by somebody else."""
 
-    def __init__(self, api: Api, broker: Broker, place: Place, passwords: Passwords) -> None:
+    def __init__(
+        self, api: ApiClient, broker: BrokerAddress, place: DemoBox, passwords: PasswordStore
+    ) -> None:
         """Prepare the box; its password is known."""
         self.place = place
         self._box = place.box()
         self._acks = place.id == ACK_BOX
-        self._waiting: OrderedDict[int, tuple[float, Reading]] = OrderedDict()
+        self._waiting: OrderedDict[int, tuple[float, BoxSample]] = OrderedDict()
         self._acknowledged = 0
         self._said = time.monotonic()
-        self.link = Link(
+        self.link = MqttLink(
             replace(broker, username=place.id, password=passwords.known[place.id]),
             identifier=place.id,
             status_of=place.id,
-            subscribe=[topic(place.id, "ack")] if self._acks else (),
+            subscribe=[box_topic(place.id, "ack")] if self._acks else (),
             receive=self._acknowledge if self._acks else None,
-            renew=lambda: enrol.renew(api, place.id, passwords),
+            renew=lambda: registration.renew_password(api, place.id, passwords),
         )
 
     async def live(self) -> None:
@@ -49,15 +51,15 @@ class LiveBox:
             due = (now // INTERVAL_S + 1) * INTERVAL_S
             await asyncio.sleep(due - now)
             # The number follows the time, so that it counts up over restarts too.
-            reading = Reading(int(due) // INTERVAL_S, int(due) * 1_000_000, measure(self._box, due))
+            reading = BoxSample(int(due) // INTERVAL_S, int(due) * 1_000_000, measure_values(self._box, due))
             if self._acks:
                 self._keep(reading)
             # Not waited for: while the broker is away, up to a window's measurements pile up, as in a box.
-            await self.link.submit(topic(self.place.id, "telemetry"), payload([reading]))
+            await self.link.submit(box_topic(self.place.id, "telemetry"), encode_message([reading]))
             if self._acks:
                 await self._resend()
 
-    def _keep(self, reading: Reading) -> None:
+    def _keep(self, reading: BoxSample) -> None:
         """The broker's acknowledgement says that the broker has it; only the ack topic that it is stored."""
         self._waiting[reading.seq] = (time.monotonic(), reading)
         while len(self._waiting) > _KEPT:
@@ -71,7 +73,7 @@ class LiveBox:
         for reading in overdue:
             self._waiting[reading.seq] = (now, reading)
         print(f"{self.place.id}: {len(overdue)} samples not acknowledged in time, sent again", flush=True)
-        await self.link.submit(topic(self.place.id, "telemetry"), payload(overdue))
+        await self.link.submit(box_topic(self.place.id, "telemetry"), encode_message(overdue))
 
     def _acknowledge(self, _topic: str, message: bytes) -> None:
         try:

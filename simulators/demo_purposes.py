@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from simulators.demo_state import DemoState
-from simulators.rest import Api, Json
+from simulators.rest_client import ApiClient, JsonObject
 
 _LASTS: Final = timedelta(days=730)
 _KEPT_DAYS: Final = 30
@@ -84,7 +84,7 @@ _ACOUSTIC: Final = {
 }
 
 
-async def environmental(api: Api, state: DemoState) -> int:
+async def complete_environmental_purposes(api: ApiClient, state: DemoState) -> int:
     """Say of each site what its measurements are for, where nobody has said so.
 
     Returns:
@@ -103,7 +103,7 @@ async def environmental(api: Api, state: DemoState) -> int:
             outdoors = place not in _INDOOR_SITES and name == "indoor_comfort"
             words = _REPLAYED if replayed else _OUTDOOR_CLIMATE if outdoors else _WORDS[name]
             description, description_fr = words
-            body: Json = {"controller": _CONTROLLER, "contact": _CONTACT, "notice": _NOTICE}
+            body: JsonObject = {"controller": _CONTROLLER, "contact": _CONTACT, "notice": _NOTICE}
             # None of it tells of persons. Sites publish nothing by themselves: that is decided here.
             body |= {"legal_basis": "not_personal_data", "open_data": name in _PUBLISHED}
             body |= {"description": description, "description_fr": description_fr}
@@ -112,7 +112,7 @@ async def environmental(api: Api, state: DemoState) -> int:
     return completed
 
 
-async def acoustic_safety(api: Api, state: DemoState) -> bool:
+async def approve_acoustic_safety(api: ApiClient, state: DemoState) -> bool:
     """Have one person declare that a site recognises gunshots, and another approve it.
 
     Returns:
@@ -131,19 +131,19 @@ async def acoustic_safety(api: Api, state: DemoState) -> bool:
     return True
 
 
-async def _keep_shortly(api: Api, site_id: str) -> None:
+async def _keep_shortly(api: ApiClient, site_id: str) -> None:
     """Have the site remove gunshots after a month, and keep all else as it does."""
     path = f"/v1/sites/{site_id}/retention"
-    kept: Json = await api.get(path)
+    kept: JsonObject = await api.get(path)
     purposes = {**kept["purposes"], "acoustic_safety": _KEPT_DAYS}
     same = {name: kept[name] for name in ("default_days", "summaries_days")}
     await api.call("PUT", path, {**same, "purposes": purposes, "removes": True})
 
 
-async def _person(api: Api, name: str, email: str) -> Api:
+async def _person(api: ApiClient, name: str, email: str) -> ApiClient:
     """Somebody who was invited, and has signed in."""
     invitation = await api.post("/v1/invitations", {"email": email, "role": "operator"})
-    async with Api(api.address, "") as anybody:
+    async with ApiClient(api.address, "") as anybody:
         body = {"token": invitation["token"], "name": name, "password": secrets.token_urlsafe(24)}
         signed_in = await anybody.post("/v1/invitations/accept", body)
-    return Api(api.address, str(signed_in["token"]))
+    return ApiClient(api.address, str(signed_in["token"]))

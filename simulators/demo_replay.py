@@ -13,11 +13,11 @@ from datetime import date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from simulators.demo_places import RECORDED, SITES
-from simulators.replay import Replay, box_id
-from simulators.sensor_community import Station, on_day
+from simulators.demo_definitions import DEMO_SITES, RECORDED_DAY
+from simulators.sensor_community import RecordedStation, move_to_day
+from simulators.station_replay import StationReplay, make_box_id
 
-SPEED: Final = 720.0
+CATCH_UP_SPEED: Final = 720.0
 """Yesterday and today take four minutes at most."""
 _US_PER_S: Final = 1_000_000
 
@@ -29,33 +29,33 @@ class DayReplay:
     Attributes:
         replay: How samples are sent. Its stations are the recorded day; what it reached is not sent again.
         speed: Measured seconds per second, as long as samples lie in the past.
-        say: Called with lines for people.
+        print_line: Called with lines for people.
         clock: Seconds since 1970.
     """
 
-    replay: Replay
+    replay: StationReplay
     speed: float
-    say: Callable[[str], None]
+    print_line: Callable[[str], None]
     clock: Callable[[], float] = time.time
 
     async def run(self) -> None:
         """Replay yesterday, today and each day that follows, until cancelled."""
-        zone = ZoneInfo(SITES["aberdeen"].timezone)
+        zone = ZoneInfo(DEMO_SITES["aberdeen"].timezone)
         day = datetime.fromtimestamp(self.clock(), zone).date() - timedelta(days=1)
         begin: Callable[[int], float] | None = None
         while True:
-            stations = self._remaining(on_day(self.replay.stations, day, zone))
+            stations = self._remaining(move_to_day(self.replay.stations, day, zone))
             if stations:
                 begin = begin or self._delays(min(station.samples[0].time_us for station in stations))
                 self._announce(day, stations)
                 await replace(self.replay, stations=stations, delay_s=begin).run()
             day += timedelta(days=1)
 
-    def _remaining(self, stations: list[Station]) -> list[Station]:
+    def _remaining(self, stations: list[RecordedStation]) -> list[RecordedStation]:
         """The samples that an earlier start has not sent."""
         rest = []
         for station in stations:
-            after_us = self.replay.reached.get(box_id(self.replay.prefix, station), 0)
+            after_us = self.replay.reached.get(make_box_id(self.replay.prefix, station), 0)
             samples = [sample for sample in station.samples if sample.time_us > after_us]
             if samples:
                 rest.append(replace(station, samples=samples))
@@ -71,9 +71,9 @@ class DayReplay:
 
         return delay_s
 
-    def _announce(self, day: date, stations: list[Station]) -> None:
+    def _announce(self, day: date, stations: list[RecordedStation]) -> None:
         total = sum(len(station.samples) for station in stations)
-        self.say(
-            f"Aberdeen: {total} samples of {len(stations)} stations, measured on {RECORDED}, are replayed as "
+        self.print_line(
+            f"Aberdeen: {total} samples of {len(stations)} stations, measured on {RECORDED_DAY}, are replayed as "
             f"of {day}; the past {self.speed:.0f} times faster"
         )

@@ -5,23 +5,23 @@ Each function may be repeated at any time and creates nothing twice. Must not se
 
 from collections.abc import Sequence
 
-from simulators import enrol
-from simulators.demo_places import (
-    ENDPOINT,
+from simulators import registration
+from simulators.demo_definitions import (
+    BOX_PREFIX,
+    CONDITION_RULES,
+    DEMO_BOXES,
+    DEMO_RULES,
+    DEMO_SITES,
+    ENDPOINT_DESCRIPTION,
     FORMER_NAMES,
     ORGANISATION,
-    PLACES,
-    PREFIX,
     RECIPIENT,
-    RULES,
-    SITES,
-    TREES,
 )
 from simulators.demo_state import DemoState
-from simulators.enrol import Passwords
-from simulators.replay import box_specs
-from simulators.rest import Api, ApiError
-from simulators.sensor_community import Station
+from simulators.registration import PasswordStore
+from simulators.rest_client import ApiClient, ApiError
+from simulators.sensor_community import RecordedStation
+from simulators.station_replay import make_box_specs
 
 _EVENTS = [
     *("alert.firing", "alert.resolved", "alert.acknowledged"),
@@ -31,9 +31,9 @@ _UNAUTHORISED = 401
 _NOT_FOUND = 404
 
 
-async def organisation_and_key(admin: Api, state: DemoState) -> None:
+async def ensure_organisation_and_key(admin: ApiClient, state: DemoState) -> None:
     """Find or create the organisation, and make sure that the key in the state is one of its keys."""
-    found = await enrol.organisation(admin, ORGANISATION)
+    found = await registration.find_or_create_organisation(admin, ORGANISATION)
     if found is None:
         raise ApiError(403, "forbidden", "the demo needs the administrator's key")
     if found == state.organisation_id and state.key and await _works(admin.address, state.key):
@@ -44,7 +44,7 @@ async def organisation_and_key(admin: Api, state: DemoState) -> None:
 
 
 async def _works(address: str, key: str) -> bool:
-    async with Api(address, key) as api:
+    async with ApiClient(address, key) as api:
         try:
             await api.get("/v1/sites", limit="1")
         except ApiError as error:
@@ -54,8 +54,8 @@ async def _works(address: str, key: str) -> bool:
     return True
 
 
-async def sites_and_boxes(
-    api: Api, state: DemoState, passwords: Passwords, stations: Sequence[Station]
+async def ensure_sites_and_boxes(
+    api: ApiClient, state: DemoState, passwords: PasswordStore, stations: Sequence[RecordedStation]
 ) -> int:
     """Find or create the sites and their boxes.
 
@@ -64,40 +64,40 @@ async def sites_and_boxes(
     """
     created = 0
     state.boxes = []
-    for place, spec in SITES.items():
+    for place, spec in DEMO_SITES.items():
         await _rename(api, FORMER_NAMES.get(place), spec.name)
-        state.site_ids[place] = await enrol.site(api, spec, None)
-        specs = [each.spec() for each in PLACES if each.site == place]
+        state.site_ids[place] = await registration.find_or_create_site(api, spec, None)
+        specs = [each.spec() for each in DEMO_BOXES if each.site == place]
         if place == "aberdeen":
-            specs += box_specs(stations, PREFIX)
-        created += await enrol.boxes(api, state.site_ids[place], None, specs, passwords)
+            specs += make_box_specs(stations, BOX_PREFIX)
+        created += await registration.register_boxes(api, state.site_ids[place], None, specs, passwords)
         state.boxes += [box.id for box in specs]
     return created
 
 
-async def _rename(api: Api, former: str | None, name: str) -> None:
+async def _rename(api: ApiClient, former: str | None, name: str) -> None:
     """Give a site that still has its former name the one of now."""
-    found = None if former is None else await enrol.find_by(api, "/v1/sites", "name", str(former))
+    found = None if former is None else await registration.find_entry(api, "/v1/sites", "name", str(former))
     if found is not None:
         await api.patch(f"/v1/sites/{found['id']}", {"name": name})
 
 
-async def rules(api: Api, state: DemoState) -> int:
+async def ensure_rules(api: ApiClient, state: DemoState) -> int:
     """Create the rules that are not there, by their site and name.
 
     Returns:
         How many were created.
     """
     present = {(str(rule["site_id"]), str(rule["name"])) async for rule in api.list("/v1/rules")}
-    wanted = [rule.body(state.site_ids[rule.site]) for rule in RULES]
-    wanted += [{"site_id": state.site_ids[site], **body} for site, body in TREES]
+    wanted = [rule.body(state.site_ids[rule.site]) for rule in DEMO_RULES]
+    wanted += [{"site_id": state.site_ids[site], **body} for site, body in CONDITION_RULES]
     missing = [body for body in wanted if (body["site_id"], body["name"]) not in present]
     for body in missing:
         await api.post("/v1/rules", body)
     return len(missing)
 
 
-async def endpoint(api: Api, state: DemoState, url: str) -> None:
+async def ensure_endpoint(api: ApiClient, state: DemoState, url: str) -> None:
     """Lead the endpoint to the receiver's address of now; create it when it is not there."""
     if state.endpoint_id and state.secret:
         try:
@@ -107,9 +107,9 @@ async def endpoint(api: Api, state: DemoState, url: str) -> None:
                 raise
         else:
             return
-    found = await enrol.find_by(api, "/v1/webhooks", "description", ENDPOINT)
+    found = await registration.find_entry(api, "/v1/webhooks", "description", ENDPOINT_DESCRIPTION)
     if found is None:
-        body = {"url": url, "events": _EVENTS, "description": ENDPOINT, "recipient": RECIPIENT}
+        body = {"url": url, "events": _EVENTS, "description": ENDPOINT_DESCRIPTION, "recipient": RECIPIENT}
         found = await api.post("/v1/webhooks", body)
         state.secret = str(found["secret"])
     else:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Self
 
 from app.platform.kernel.atomic_files import replace_file_text
-from simulators.enrol import Passwords
+from simulators.registration import PasswordStore
 
-FILE = "demo.json"
+STATE_FILE = "demo.json"
 
 
 @dataclass(slots=True)
@@ -61,6 +61,6 @@ class DemoState:
         """Write the file."""
         replace_file_text(path, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", mode=0o600)
 
-    def keyring(self, path: Path) -> Passwords:
+    def password_store(self, path: Path) -> PasswordStore:
         """The boxes' passwords, saved with all else."""
-        return Passwords(self.passwords, lambda _known: self.save(path))
+        return PasswordStore(self.passwords, lambda _known: self.save(path))

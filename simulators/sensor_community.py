@@ -3,7 +3,7 @@
 Owns the archive's CSV format, and the joining of a station's sensors. Must not know a broker, a database or a
 clock.
 
-Times can be moved, by microseconds (`shifted`) or to another local day (`on_day`).
+Times can be moved, by microseconds (`shift_times`) or to another local day (`move_to_day`).
 
 A file holds one sensor's day, `;` between fields, times in UTC without a zone. A station is a `location`; its
 sensors (dust, climate) stand in one housing. What they report for the same second is one sample, because a
@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, TextIO
 from zoneinfo import ZoneInfo
 
-METRICS: Final[Mapping[str, str]] = MappingProxyType(
+METRICS_BY_COLUMN: Final[Mapping[str, str]] = MappingProxyType(
     {
         "P0": "pm1",
         "P1": "pm10",
@@ -46,7 +46,7 @@ _PROBLEMS_SHOWN: Final = 20
 _US_PER_S: Final = 1_000_000
 
 
-class Sample(NamedTuple):
+class StationSample(NamedTuple):
     """What a station measured in one second.
 
     Attributes:
@@ -61,18 +61,18 @@ class Sample(NamedTuple):
 
 
 @dataclass(slots=True)
-class Station:
+class RecordedStation:
     """A location with its sensors, and its samples in ascending order of time."""
 
     location: str
     longitude: float
     latitude: float
     sensors: list[str] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[StationSample] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class Found:
+class ArchiveSummary:
     """What was in the files: figures for a person to judge the replay by."""
 
     files: int = 0
@@ -94,7 +94,7 @@ class Found:
             self.problems.append(f"{where}: {what}")
 
 
-def load(folder: Path) -> tuple[list[Station], Found]:
+def load_archive(folder: Path) -> tuple[list[RecordedStation], ArchiveSummary]:
     """Read every archive file of a folder (`*.csv`, `*.csv.gz`), in the order of their names.
 
     Files in another format, such as a box's own log, are counted and left alone.
@@ -105,8 +105,8 @@ def load(folder: Path) -> tuple[list[Station], Found]:
     Raises:
         FileNotFoundError: The folder has no archive file.
     """
-    found = Found()
-    stations: dict[str, Station] = {}
+    found = ArchiveSummary()
+    stations: dict[str, RecordedStation] = {}
     merged: dict[str, dict[int, dict[str, float]]] = {}
     for path in sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")]):
         with _open(path) as file:
@@ -121,7 +121,7 @@ def load(folder: Path) -> tuple[list[Station], Found]:
         raise FileNotFoundError(f"{folder} has no Sensor.Community archive file (*_sensor_*.csv)")
     for location, station in stations.items():
         station.samples = [
-            Sample(time_us, values, seq)
+            StationSample(time_us, values, seq)
             for seq, (time_us, values) in enumerate(sorted(merged[location].items()))
         ]
     return sorted(stations.values(), key=lambda station: (len(station.location), station.location)), found
@@ -136,15 +136,15 @@ def _open(path: Path) -> TextIO:
 def _take(
     row: Mapping[str, str | None],
     where: str,
-    stations: dict[str, Station],
+    stations: dict[str, RecordedStation],
     merged: dict[str, dict[int, dict[str, float]]],
-    found: Found,
+    found: ArchiveSummary,
 ) -> None:
     """Put one row where it belongs."""
     found.rows += 1
     location = row["location"] or ""
     try:
-        time_us = parse_time(row["timestamp"] or "")
+        time_us = parse_archive_time(row["timestamp"] or "")
         position = float(row["lon"] or ""), float(row["lat"] or "")
     except ValueError as error:
         found.problem(where, str(error))
@@ -152,7 +152,7 @@ def _take(
     values = dict(_values(row, where, found))
     if not values:
         return
-    station = stations.setdefault(location, Station(location, *position))
+    station = stations.setdefault(location, RecordedStation(location, *position))
     sensor = f"{row.get('sensor_type') or 'sensor'} {row['sensor_id']}"
     if sensor not in station.sensors:
         station.sensors.append(sensor)
@@ -174,8 +174,8 @@ def _take(
             found.repeated_different += 1
 
 
-def _values(row: Mapping[str, str | None], where: str, found: Found) -> Iterator[tuple[str, float]]:
-    for column, metric in METRICS.items():
+def _values(row: Mapping[str, str | None], where: str, found: ArchiveSummary) -> Iterator[tuple[str, float]]:
+    for column, metric in METRICS_BY_COLUMN.items():
         text = row.get(column)
         if text is None:
             continue
@@ -183,12 +183,12 @@ def _values(row: Mapping[str, str | None], where: str, found: Found) -> Iterator
             found.empty_fields += 1
             continue
         try:
-            yield metric, to_unit(metric, text)
+            yield metric, convert_unit(metric, text)
         except ValueError as error:
             found.problem(where, f"{column}: {error}")
 
 
-def parse_time(text: str) -> int:
+def parse_archive_time(text: str) -> int:
     """Turn the archive's `2019-03-10T00:01:49`, in UTC, into microseconds since 1970.
 
     Raises:
@@ -200,7 +200,7 @@ def parse_time(text: str) -> int:
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
-def to_unit(metric: str, text: str) -> float:
+def convert_unit(metric: str, text: str) -> float:
     """Turn the archive's number into the catalogue's unit: pascals become hectopascals, in decimals.
 
     Dividing the decimal text keeps every digit: 100237.32 Pa is 1002.3732 hPa and not a neighbour of it.
@@ -218,7 +218,9 @@ def to_unit(metric: str, text: str) -> float:
     return value
 
 
-def between(stations: Iterable[Station], first_us: int | None, end_us: int | None) -> list[Station]:
+def select_period(
+    stations: Iterable[RecordedStation], first_us: int | None, end_us: int | None
+) -> list[RecordedStation]:
     """Keep the samples from `first_us` (included) to `end_us` (excluded); stations left empty are dropped."""
     kept = []
     for station in stations:
@@ -230,15 +232,17 @@ def between(stations: Iterable[Station], first_us: int | None, end_us: int | Non
         ]
         if samples:
             kept.append(
-                Station(station.location, station.longitude, station.latitude, station.sensors, samples)
+                RecordedStation(
+                    station.location, station.longitude, station.latitude, station.sensors, samples
+                )
             )
     return kept
 
 
-def shifted(stations: Iterable[Station], by_us: int) -> list[Station]:
+def shift_times(stations: Iterable[RecordedStation], by_us: int) -> list[RecordedStation]:
     """Move every sample in time by `by_us` microseconds."""
     return [
-        Station(
+        RecordedStation(
             station.location,
             station.longitude,
             station.latitude,
@@ -249,7 +253,7 @@ def shifted(stations: Iterable[Station], by_us: int) -> list[Station]:
     ]
 
 
-def on_day(stations: Iterable[Station], day: date, zone: ZoneInfo) -> list[Station]:
+def move_to_day(stations: Iterable[RecordedStation], day: date, zone: ZoneInfo) -> list[RecordedStation]:
     """Move every sample by whole local days, so that the first day of the recording becomes `day`.
 
     A sample keeps its local time of day; its number follows the new time, so that it counts up from day to
@@ -278,7 +282,9 @@ def on_day(stations: Iterable[Station], day: date, zone: ZoneInfo) -> list[Stati
         )
         if samples:
             moved.append(
-                Station(station.location, station.longitude, station.latitude, station.sensors, samples)
+                RecordedStation(
+                    station.location, station.longitude, station.latitude, station.sensors, samples
+                )
             )
     return moved
 

@@ -22,8 +22,8 @@ from app.platform.config.settings import VigieSettings
 from app.platform.db.schema_upgrade import upgrade
 from app.platform.kernel.api_keys import generate_key
 from app.standalone.private_postgres import PrivatePostgres
-from simulators.demo_places import PLACES, SITES, Place
-from simulators.patterns import measure
+from simulators.demo_definitions import DEMO_BOXES, DEMO_SITES, DemoBox
+from simulators.synthetic_values import measure_values
 from tests.conftest import client_of, new_application, new_tenant, running
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
@@ -72,19 +72,19 @@ REPORTS: Final = (
 KEPT: Final = ("report-month-fr", "report-day-en")
 
 
-def samples(place: Place) -> Iterator[dict[str, Any]]:
+def samples(place: DemoBox) -> Iterator[dict[str, Any]]:
     """What a box measured."""
     box = replace(place.box(), episodes=())
     at = FIRST
     while at < LAST:
         if not any(begin <= at < end for begin, end in GAPS.get(place.id, [])):
-            yield {"time": at.isoformat(), "values": measure(box, at.timestamp())}
+            yield {"time": at.isoformat(), "values": measure_values(box, at.timestamp())}
         at += timedelta(seconds=INTERVAL_S)
 
 
 async def settle(client: httpx.AsyncClient, kind: str) -> str:
     """Make a site with its rules and boxes, and send what they measured."""
-    spec = SITES[kind]
+    spec = DEMO_SITES[kind]
     body = {
         "name": spec.name,
         "kind": spec.kind,
@@ -95,7 +95,7 @@ async def settle(client: httpx.AsyncClient, kind: str) -> str:
     for name, severity, condition in RULES[kind]:
         rule = {"site_id": site, "name": name, "severity": severity, "condition": condition}
         (await client.post("/v1/rules", json=rule)).raise_for_status()
-    for place in PLACES:
+    for place in DEMO_BOXES:
         if place.site != kind:
             continue
         box = {"id": place.id, "name": place.name, "site_id": site, "interval_s": INTERVAL_S}

@@ -1,0 +1,124 @@
+"""Where the stack is that a simulator speaks to: addresses and keys, from `run.json` or from options.
+
+Must not connect to anything.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import SplitResult, unquote, urlsplit
+
+DEFAULT_RUN_FILE = Path(".vigie/run.json")
+_PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+
+class TargetError(Exception):
+    """Nothing says where the stack is, or what says so cannot be read. The text is for the person."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """An MQTT broker, and the account that may publish for every box (where there is one).
+
+    With `tls` its certificate must be one that this machine trusts, or the authorities in `SSL_CERT_FILE`.
+    """
+
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStack:
+    """A running stack.
+
+    Attributes:
+        api: The REST address, without a slash at its end.
+        key: An API key.
+        broker: The broker with the gateway's account.
+        database: `postgresql://…`, for `--verify`; None where it is not known.
+        folder: Where a simulator keeps what it must remember, such as its boxes' passwords.
+    """
+
+    api: str
+    key: str = field(repr=False)
+    broker: BrokerAddress
+    database: str | None = field(default=None, repr=False)
+    folder: Path = Path(".vigie")
+
+    @classmethod
+    def from_run_file(cls, path: Path) -> Self:
+        """Read the file that `vigie up` writes.
+
+        Raises:
+            TargetError: It is not there, or not such a file.
+        """
+        try:
+            run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            mqtt = run["mqtt"]
+            if run["api"] is None:
+                raise TargetError(f"{path}: the stack runs without the role `api`")
+            broker = BrokerAddress(mqtt["host"], int(mqtt["port"]), mqtt["username"], mqtt["password"])
+            return cls(run["api"].rstrip("/"), run["admin_key"], broker, run.get("database"), path.parent)
+        except FileNotFoundError:
+            raise TargetError(
+                f"{path} is not there: start the stack with `vigie up`, or name it with --run or --api, "
+                "--key and --mqtt"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TargetError(f"{path} is not a run file of `vigie up`: {error!r}") from error
+
+
+def parse_broker(text: str) -> BrokerAddress:
+    """Read `mqtt://user:password@host:port`; the scheme, the account and the port may be left out.
+
+    `mqtts` speaks TLS.
+
+    Raises:
+        TargetError: It is something else.
+    """
+    parts: SplitResult = urlsplit(text if "://" in text else f"mqtt://{text}")
+    try:
+        port = parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError as error:
+        raise TargetError(f"--mqtt {text!r}: {error}") from None
+    if parts.scheme not in _PORTS or not parts.hostname:
+        raise TargetError("--mqtt must look like mqtt://user:password@host:port (or mqtts://)")
+    username = unquote(parts.username) if parts.username else None
+    password = unquote(parts.password) if parts.password else None
+    return BrokerAddress(parts.hostname, port, username, password, parts.scheme == "mqtts")
+
+
+def find_api(run: Path, api: str | None, key: str | None) -> tuple[str, str]:
+    """The REST address and the key, where nothing else is needed; with both options no file is.
+
+    Raises:
+        TargetError: Something is missing.
+    """
+    if api and key:
+        return api.rstrip("/"), key
+    base = TargetStack.from_run_file(run)
+    return (api or base.api).rstrip("/"), key or base.key
+
+
+def find_target(
+    run: Path, api: str | None, key: str | None, mqtt: str | None, database: str | None
+) -> TargetStack:
+    """Join the run file and the options; what an option names wins, and with all three no file is needed.
+
+    Raises:
+        TargetError: Something is missing.
+    """
+    if api and key and mqtt:
+        return TargetStack(api.rstrip("/"), key, parse_broker(mqtt), database)
+    base = TargetStack.from_run_file(run)
+    return TargetStack(
+        (api or base.api).rstrip("/"),
+        key or base.key,
+        parse_broker(mqtt) if mqtt else base.broker,
+        database or base.database,
+        base.folder,
+    )
