@@ -1,4 +1,4 @@
-"""`vigie simulate box`: one box that measures, and loses nothing."""
+"""`vigie simulate box`: runs the reference box against a stack."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ _SITE = SiteSpec("Reference box", "street", "Europe/Paris", 1.4442, 43.6047)
 
 @dataclass(frozen=True, slots=True)
 class BoxOptions:
-    """The options of one run; the CLI says what each means."""
+    """The options of one run, as the CLI documents them."""
 
     box: str
     interval_s: float
@@ -41,29 +41,34 @@ class BoxOptions:
     organisation: str
 
 
-async def run_box(target: TargetStack, job: BoxOptions) -> int:
-    """Measure and send until the count is reached and every sample is answered, or until Ctrl-C.
+async def run_box(target: TargetStack, options: BoxOptions) -> int:
+    """Measure and send until the count is reached and every sample is acknowledged, or until Ctrl-C.
 
     Returns:
         The exit code, 0.
     """
     passwords = PasswordStore.from_file(target.folder / CREDENTIALS_FILE)
-    queue = SampleQueue(target.folder / "boxes" / job.box)
+    queue = SampleQueue(target.folder / "boxes" / options.box)
     try:
         async with ApiClient(target.api, target.key) as api:
 
             async def register() -> None:
-                owner = await find_or_create_organisation(api, job.organisation)
+                owner = await find_or_create_organisation(api, options.organisation)
                 spec = BoxSpec(
-                    job.box, job.box, _SITE.longitude, _SITE.latitude, math.ceil(job.interval_s), ack=True
+                    options.box,
+                    options.box,
+                    _SITE.longitude,
+                    _SITE.latitude,
+                    math.ceil(options.interval_s),
+                    ack=True,
                 )
                 await register_boxes(
                     api, await find_or_create_site(api, _SITE, owner), owner, [spec], passwords
                 )
 
             await retry_until_reachable(register, give_up_after_s=_API_PATIENCE_S)
-            async with _connected(target, job, api, passwords, queue) as box:
-                await _measure(box, job)
+            async with _connected(target, options, api, passwords, queue) as box:
+                await _measure(box, options)
                 await box.drain()
     finally:
         print(f"waiting: {len(queue)}, {_given_up(queue)}", flush=True)
@@ -72,36 +77,36 @@ async def run_box(target: TargetStack, job: BoxOptions) -> int:
 
 
 def _given_up(queue: SampleQueue) -> str:
-    """Say how many samples were given up, why, and where they are."""
+    """Format the number of samples given up, by code, with the file that has them."""
     total = queue.given_up.total()
     if not total:
         return "given up: 0"
     codes = ", ".join(f"{code} {count}" for code, count in queue.given_up.most_common())
-    return f"given up: {total} ({codes}), kept in {queue.dead_letters}"
+    return f"given up: {total} ({codes}), stored in {queue.dead_letters}"
 
 
 @asynccontextmanager
 async def _connected(
-    target: TargetStack, job: BoxOptions, api: ApiClient, passwords: PasswordStore, queue: SampleQueue
+    target: TargetStack, options: BoxOptions, api: ApiClient, passwords: PasswordStore, queue: SampleQueue
 ) -> AsyncIterator[ReferenceBox]:
     async def publish(payload: bytes) -> None:
-        await link.publish(box_topic(job.box, "telemetry"), payload)
+        await link.publish(box_topic(options.box, "telemetry"), payload)
 
     def receive(name: str, payload: bytes) -> None:
         before = queue.given_up.total()
         box.receive(name, payload)
         stored = len(json.loads(payload).get("seqs", []))
         given_up = queue.given_up.total() - before
-        print(f"acknowledged: {stored} stored, {given_up} given up; {len(queue)} wait", flush=True)
+        print(f"acknowledged: {stored} stored, {given_up} given up; waiting: {len(queue)}", flush=True)
 
-    box = ReferenceBox(queue, publish, batch=job.batch, patience_s=job.patience_s)
+    box = ReferenceBox(queue, publish, batch=options.batch, patience_s=options.patience_s)
     link = MqttLink(
-        replace(target.broker, username=job.box, password=passwords.known[job.box]),
-        identifier=job.box,
-        status_of=job.box,
-        subscribe=[box_topic(job.box, "ack")],
+        replace(target.broker, username=options.box, password=passwords.known[options.box]),
+        identifier=options.box,
+        status_of=options.box,
+        subscribe=[box_topic(options.box, "ack")],
         receive=receive,
-        renew=lambda: renew_password(api, job.box, passwords),
+        renew=lambda: renew_password(api, options.box, passwords),
     )
     async with keep_connected([link]):
         sending = asyncio.create_task(box.run())
@@ -112,12 +117,12 @@ async def _connected(
             await asyncio.gather(sending, return_exceptions=True)
 
 
-async def _measure(box: ReferenceBox, job: BoxOptions) -> None:
+async def _measure(box: ReferenceBox, options: BoxOptions) -> None:
     done = 0
-    while job.count is None or done < job.count:
+    while options.count is None or done < options.count:
         now_us = time.time_ns() // 1_000
-        value = math.nan if random.random() < job.faulty else round(random.uniform(5, 25), 1)
-        # Counts up over restarts too, without a file of its own.
+        value = math.nan if random.random() < options.faulty else round(random.uniform(5, 25), 1)
+        # seq follows the clock, so that it increases over restarts without a stored counter.
         box.add({"seq": now_us, "time": now_us // 1_000, "values": {"pm2_5": value}})
         done += 1
-        await asyncio.sleep(job.interval_s)
+        await asyncio.sleep(options.interval_s)

@@ -1,4 +1,4 @@
-"""`vigie simulate city`: from the options to the figures. Owns the order of the steps and what is printed."""
+"""`vigie simulate city`: registers and runs a synthetic city, and prints counts."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ _US_PER_S = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class CityOptions:
-    """The options of one run; the CLI says what each means. Without `start_us` it starts now, or ends now."""
+    """The options of one run, as the CLI documents them. `choose_start` replaces a missing `start_us`."""
 
     city: CityPlan
     start_us: int | None
@@ -29,34 +29,34 @@ class CityOptions:
     organisation: str
 
 
-def choose_start(job: CityOptions, now_us: int) -> int:
-    """When the samples begin (µs).
+def choose_start(options: CityOptions, now_us: int) -> int:
+    """Choose the time of the first samples (µs).
 
-    A live run begins now. One that is faster than time would run into the future, so it ends now.
+    A live run begins now. A faster run would reach the future, so it ends now.
     """
-    if job.start_us is not None:
-        return job.start_us
-    if job.speed == 1 or job.count is None:
+    if options.start_us is not None:
+        return options.start_us
+    if options.speed == 1 or options.count is None:
         return now_us
-    return now_us - round((job.count + 1) * job.city.interval_s * _US_PER_S)
+    return now_us - round((options.count + 1) * options.city.interval_s * _US_PER_S)
 
 
-async def run_city(target: TargetStack, job: CityOptions) -> int:
-    """Register the boxes and let them publish until the count is reached, or until Ctrl-C.
+async def run_city(target: TargetStack, options: CityOptions) -> int:
+    """Register the boxes, and publish until the count is reached or until Ctrl-C.
 
     Returns:
         The exit code, 0.
     """
-    start_us = choose_start(job, time.time_ns() // 1_000)
-    pace = CityPace(start_us, job.speed, job.count, job.batch, job.rate, job.window)
-    passwords = None if job.gateway else PasswordStore.from_file(target.folder / CREDENTIALS_FILE)
+    start_us = choose_start(options, time.time_ns() // 1_000)
+    pace = CityPace(start_us, options.speed, options.count, options.batch, options.rate, options.window)
+    passwords = None if options.gateway else PasswordStore.from_file(target.folder / CREDENTIALS_FILE)
     async with ApiClient(target.api, target.key, timeout_s=120.0) as api:
-        it = CityRun(api, target.broker, job.city, pace, passwords)
+        it = CityRun(api, target.broker, options.city, pace, passwords)
         created = await retry_until_reachable(
-            lambda: it.register(job.organisation), give_up_after_s=_API_PATIENCE_S
+            lambda: it.register(options.organisation), give_up_after_s=_API_PATIENCE_S
         )
-        print(f"boxes: {job.city.boxes}, created now: {created}", flush=True)
-        total = job.count * job.city.boxes if job.count else None
+        print(f"boxes: {options.city.boxes}, created now: {created}", flush=True)
+        total = options.count * options.city.boxes if options.count else None
         started = time.monotonic()
         try:
             with show_progress("samples taken by the broker", total) as advance:

@@ -1,4 +1,4 @@
-"""The command line's options that several commands share."""
+"""Defines the command-line options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,14 +16,14 @@ DatabaseAddress = Annotated[
     str | None, typer.Option("--database", help="postgresql://… for --verify, instead of the run file's")
 ]
 OrganisationName = Annotated[
-    str, typer.Option("--organisation", help="Found or created, if the key may; else the key's own is meant")
+    str, typer.Option("--organisation", help="Name; found or created if the key may, else the key's own")
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same values at the same instants")]
 Share = Annotated[float, typer.Option(min=0.0, max=1.0)]
 
 
 def require_positive(value: float | None) -> float | None:
-    """Refuse zero and less (a typer callback)."""
+    """Refuse zero and negative values (a typer callback)."""
     if value is not None and value <= 0:
         raise typer.BadParameter("must be more than 0")
     return value
@@ -32,7 +32,8 @@ def require_positive(value: float | None) -> float | None:
 Interval = Annotated[float, typer.Option(help="Seconds between a box's samples", callback=require_positive)]
 Count = Annotated[int | None, typer.Option(min=1, help="Samples of each box; default: until stopped")]
 Duration = Annotated[
-    float | None, typer.Option(help="The same in seconds of measurement", callback=require_positive)
+    float | None,
+    typer.Option(help="Alternative to --count: seconds of measurement", callback=require_positive),
 ]
-Speed = Annotated[float, typer.Option(min=0.0, help="Measured seconds per second; 0: as fast as it goes")]
-ByGateway = Annotated[bool, typer.Option(help="One account publishes for all, instead of each box its own")]
+Speed = Annotated[float, typer.Option(min=0.0, help="Measured seconds per second; 0: as fast as possible")]
+ByGateway = Annotated[bool, typer.Option(help="Publish for all boxes with the gateway's account")]

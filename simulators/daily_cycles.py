@@ -1,6 +1,6 @@
-"""What drives a city: traffic, people at work, flights, the sun, the weather. Pure functions of the time.
+"""Models the daily and weekly cycles of a city: traffic, office hours, flights, sun, weather.
 
-Owns the day and the week. Must not know metrics: patterns.py makes measurements of these.
+Pure functions of the time. synthetic_values.py makes measurements from them; no metric is known here.
 """
 
 import math
@@ -18,7 +18,7 @@ _TILT_DEG = 23.44
 
 @dataclass(frozen=True, slots=True)
 class LocalMoment:
-    """An instant as people at a place see it.
+    """An instant with its local date and time.
 
     Attributes:
         at_s: Seconds since 1970.
@@ -36,7 +36,7 @@ class LocalMoment:
 
 
 def make_moment(at_s: float, zone: ZoneInfo) -> LocalMoment:
-    """Look at an instant (seconds since 1970) from a time zone."""
+    """Convert an instant (seconds since 1970) to local time."""
     local = datetime.fromtimestamp(at_s, zone)
     hour = local.hour + local.minute / 60 + (local.second + local.microsecond / 1e6) / _HOUR_S
     offset = (local.utcoffset() or timedelta()).total_seconds() / _HOUR_S
@@ -45,20 +45,20 @@ def make_moment(at_s: float, zone: ZoneInfo) -> LocalMoment:
 
 
 def bell_curve(hour: float, centre: float, width: float) -> float:
-    """A bell over the day, 1 at `centre`; hours, past midnight too."""
+    """Compute a bell curve over the hours of the day, 1 at `centre`, continued past midnight."""
     apart = abs(hour - centre)
     return math.exp(-((min(apart, 24 - apart) / width) ** 2))
 
 
 def plateau_curve(hour: float, begin: float, end: float, slope: float) -> float:
-    """1 from `begin` to `end`, 0 outside, with edges of `slope` hours around them."""
+    """Compute a curve that is 1 from hour `begin` to `end` and 0 outside, with edges of `slope` hours."""
     rise = 1 / (1 + math.exp(-(hour - begin) * 4 / slope))
     fall = 1 / (1 + math.exp((hour - end) * 4 / slope))
     return rise * fall
 
 
 def traffic_level(now: LocalMoment) -> float:
-    """Cars in the street, about 0.05 at night to 1 in the evening rush."""
+    """Compute the street traffic, from about 0.05 at night to 1 in the evening rush hour."""
     if now.weekend:
         return 0.06 + 0.5 * bell_curve(now.hour, 14, 4.5) + 0.25 * bell_curve(now.hour, 21, 2.5)
     rush = 0.55 * bell_curve(now.hour, 8.25, 1.3) + 0.6 * bell_curve(now.hour, 17.75, 1.9)
@@ -66,14 +66,14 @@ def traffic_level(now: LocalMoment) -> float:
 
 
 def office_occupancy(now: LocalMoment) -> float:
-    """Share of an office's people who are in: 0 to 1, lower at lunch."""
+    """Compute the share of an office's staff that is present, 0 to 1, lower at lunch."""
     if now.weekend:
         return 0.03 * plateau_curve(now.hour, 9, 18, 2)
     return plateau_curve(now.hour, 8.75, 17.75, 1.2) * (1 - 0.55 * bell_curve(now.hour, 12.75, 0.6))
 
 
 def flight_activity(now: LocalMoment) -> float:
-    """How busy a runway is: about 0 in the closed hours of the night, 1 at most."""
+    """Compute the traffic of a runway, from about 0 in the closed hours of the night to 1."""
     busy = (
         0.45
         + 0.45 * bell_curve(now.hour, 7.5, 1.2)
@@ -84,7 +84,7 @@ def flight_activity(now: LocalMoment) -> float:
 
 
 def sun_height(now: LocalMoment, longitude: float, latitude: float) -> float:
-    """Sine of the sun's height over the horizon, 0 by night: degrees east and north."""
+    """Compute the sine of the sun's height over the horizon, 0 by night; degrees east and north."""
     declination = -math.radians(_TILT_DEG) * math.cos(2 * math.pi * (now.day + 10) / 365)
     angle = math.radians(15 * (now.utc_hour + longitude / 15 - 12))
     north = math.radians(latitude)
@@ -96,14 +96,14 @@ def sun_height(now: LocalMoment, longitude: float, latitude: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class OutdoorWeather:
-    """The air outside: the same for all boxes of a place.
+    """The weather outside, the same for all boxes of a place.
 
     Attributes:
         temperature: °C.
         humidity: %RH.
         pressure: hPa.
         cloud: 0 clear to 1 overcast.
-        stillness: What concentrations are multiplied with: 0.5 in wind, 2 in still air.
+        stillness: Factor on concentrations: 0.5 in wind, 2 in still air.
     """
 
     temperature: float
@@ -114,7 +114,7 @@ class OutdoorWeather:
 
 
 def simulate_weather(now: LocalMoment, key: int, sun: float) -> OutdoorWeather:
-    """The weather of an instant: seasons, the day's course, and fronts that pass in days."""
+    """Compute the weather of an instant from season, time of day, and fronts that pass within days."""
     season = -math.cos(2 * math.pi * (now.day - 20) / 365)
     front = draw_drift(key, now.at_s, 2.5 * _DAY_S)
     cloud = 0.5 + 0.5 * draw_drift(key + 1, now.at_s, 9 * _HOUR_S)

@@ -1,11 +1,11 @@
-"""The demo city of `vigie up`: sets itself up by REST, then publishes by MQTT until it is stopped.
+"""Runs the demo city of `vigie up`: sets it up by REST, then publishes by MQTT until it is stopped.
 
-Owns the order of the phases. Three sites in Toulouse live from now on. Beside them a site in Aberdeen gets
-one real day: the measurements of 2019-03-10 are replayed as yesterday's and today's (demo_replay.py); rules
-see them in measurement time. A later start goes on where the replay stopped, and does not repeat it.
+Three sites in Toulouse are simulated live. A site in Aberdeen gets one real day: the measurements of
+2019-03-10 are replayed as yesterday's and today's (demo_replay.py), and rules evaluate them in measurement
+time. A later start resumes the replay.
 
-Everything outlives a restart of the API (calls are repeated), of the broker (connections are made again) and
-of this process (it finds its things again).
+The demo survives restarts of the API (calls are retried), of the broker (links reconnect) and of its own
+process (it finds its objects again).
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _SAVE_EVERY_S = 5.0
 
 
 def print_line(line: str) -> None:
-    """Write a line of the demo's log."""
+    """Print a line with the time of day."""
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
@@ -39,10 +39,10 @@ async def run_demo(target: TargetStack, *, replay_speed: float = CATCH_UP_SPEED)
 
     Args:
         target: The stack.
-        replay_speed: Measured seconds per second, while the replay catches up with now.
+        replay_speed: Measured seconds per second while the replay catches up with the present.
 
     Returns:
-        Never; the type is that of every command's job.
+        Never; the type is that of all commands.
     """
     await _Demo(target, replay_speed).run()
     return 0
@@ -74,7 +74,7 @@ class _Demo:
                 print_line("stopping")
 
     async def _receiver(self) -> WebhookReceiver:
-        """A receiver on the port of last time, or on another if that is taken."""
+        """Open a receiver on the port of the last run, or on a free one if that is taken."""
         secret = self._state.secret or None
         again = WebhookReceiver(port=self._state.receiver_port, secret=secret, print_line=print_line)
         try:
@@ -100,11 +100,11 @@ class _Demo:
         receiver.use_secret(state.secret)
         state.receiver_port = receiver.port
         self._save()
-        print_line(f"webhooks of endpoint {state.endpoint_id} come to {receiver.url}")
+        print_line(f"endpoint {state.endpoint_id} sends webhooks to {receiver.url}")
 
     def _announce(self) -> None:
         site = self._state.site_ids["street"]
-        print_line(f'an API key of the demo city is "key" in {self._path}; with it as $KEY:')
+        print_line(f'"key" in {self._path} is an API key of the demo city; with it as $KEY:')
         for path in (
             f"sites/{site}/latest",
             "alerts?state=firing",
@@ -113,10 +113,10 @@ class _Demo:
             print_line(f'  curl -H "Authorization: Bearer $KEY" "{self._target.api}/v1/{path}"')
 
     async def _live(self, api: ApiClient, stations: list[RecordedStation]) -> None:
-        boxes = [LiveBox(api, self._target.broker, place, self._passwords) for place in DEMO_BOXES]
-        street = [box for box in boxes if box.place.site == EVENT_SITE]
-        links = {box.place.id: box.link for box in street}
-        places = {box.place.id: (box.place.longitude, box.place.latitude) for box in street}
+        boxes = [LiveBox(api, self._target.broker, definition, self._passwords) for definition in DEMO_BOXES]
+        street = [box for box in boxes if box.definition.site == EVENT_SITE]
+        links = {box.definition.id: box.link for box in street}
+        places = {box.definition.id: (box.definition.longitude, box.definition.latitude) for box in street}
         async with keep_connected([box.link for box in boxes], wait_s=None), asyncio.TaskGroup() as group:
             for box in boxes:
                 group.create_task(box.live())

@@ -1,9 +1,8 @@
-"""The demo's city as data: sites, boxes, what happens there again and again, and the rules that notice it.
+"""Defines the demo city as data: sites, boxes, recurring episodes, and rules.
 
-Must not call anything. The rules of the synthetic sites fire and resolve within minutes, because each has an
-episode that goes past its threshold for longer than its `for`; those of Aberdeen fire on what was measured
-there on 2019-03-10, and is replayed each day: a dusty noon at one station, frost, and air so wet that dust
-sensors read too high.
+Each rule of a synthetic site fires and resolves within minutes, because an episode exceeds its threshold for
+longer than its `for`. The rules of Aberdeen fire on the measurements of 2019-03-10, which are replayed each
+day: a dusty noon at one station, frost, and air so humid that dust sensors read too high.
 """
 
 from dataclasses import dataclass
@@ -22,9 +21,9 @@ ZONE: Final = "Europe/Paris"
 BOX_PREFIX: Final = "demo-aberdeen"
 ACK_BOX: Final = "demo-street-1"
 RECORDED_DAY: Final = "2019-03-10"
-"""The day that Aberdeen's stations recorded."""
+"""The recorded day of Aberdeen's stations."""
 EVENT_SITE: Final = "street"
-"""Its boxes hear what bangs."""
+"""The site whose boxes report shots."""
 
 DEMO_SITES: Final[dict[str, SiteSpec]] = {
     "street": SiteSpec("Rue d'Alsace-Lorraine, Toulouse", "street", ZONE, 1.4453, 43.6045),
@@ -35,11 +34,11 @@ DEMO_SITES: Final[dict[str, SiteSpec]] = {
     ),
 }
 FORMER_NAMES: Final[dict[str, str]] = {"aberdeen": "Aberdeen, Sensor.Community, 2019-03-10"}
-"""What an earlier version called a site: a data directory of then keeps its boxes."""
+"""Names of sites in an earlier version, so that its data directories remain usable."""
 
 
 def _dust(amount: float, every_s: float, lasts_s: float) -> tuple[RecurringEpisode, ...]:
-    """Fine particles rise, and the coarser fractions, which contain them, with them."""
+    """Raise all particle fractions: the coarser ones contain the finer ones."""
     shares = {"pm1": 0.7, "pm2_5": 1.0, "pm4": 1.2, "pm10": 1.4}
     return tuple(
         RecurringEpisode(metric, amount * share, every_s, lasts_s) for metric, share in shares.items()
@@ -47,14 +46,14 @@ def _dust(amount: float, every_s: float, lasts_s: float) -> tuple[RecurringEpiso
 
 
 def _loud(amount: float, every_s: float, lasts_s: float, after_s: float) -> tuple[RecurringEpisode, ...]:
-    """A passing source: the mean rises, and so do the peaks."""
+    """Raise the sound levels as a passing source does, both mean and peaks."""
     metrics = ("laeq", "la10", "lamax", "lcpeak")
     return tuple(RecurringEpisode(metric, amount, every_s, lasts_s, after_s) for metric in metrics)
 
 
 @dataclass(frozen=True, slots=True)
 class DemoBox:
-    """A synthetic box: its site's key in `DEMO_SITES`, its name, and what happens there."""
+    """A synthetic box: its site's key in `DEMO_SITES`, its name, location and episodes."""
 
     id: str
     site: str
@@ -64,11 +63,11 @@ class DemoBox:
     episodes: tuple[RecurringEpisode, ...] = ()
 
     def spec(self) -> BoxSpec:
-        """As it is registered."""
+        """Build the box to register."""
         return BoxSpec(self.id, self.name, self.longitude, self.latitude, INTERVAL_S, ack=self.id == ACK_BOX)
 
     def box(self) -> SyntheticBox:
-        """As it is simulated."""
+        """Build the box to simulate."""
         return SyntheticBox(
             self.id, self.site, SEED, self.longitude, self.latitude, ZoneInfo(ZONE), self.episodes
         )
@@ -116,7 +115,7 @@ class DemoRule:
     wait: str
 
     def body(self, site_id: str) -> dict[str, Any]:
-        """As it is created."""
+        """Build the body of `POST /v1/rules`."""
         return {
             "site_id": site_id,
             "name": self.name,
@@ -143,7 +142,7 @@ DEMO_RULES: Final[tuple[DemoRule, ...]] = (
 )
 
 _FIVE_MINUTES: Final = {"metric": "pm2_5", "function": "mean", "window": "PT5M", "operator": ">"}
-# By site, as they are created: a ladder over a window, silence, an event, the night.
+# Bodies of `POST /v1/rules` by site: levels over a window, an event, a night-time window, silence, shares.
 CONDITION_RULES: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     (
         "street",
@@ -176,12 +175,12 @@ CONDITION_RULES: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
                 "threshold": 55,
                 "clear": 53,
             },
-            # The hour that a mean covers has to lie in the night: the first one ends at 23:00.
+            # The whole hour of a mean lies in the night (from 22:00): the first one ends at 23:00.
             "active": [{"from": "23:00", "to": "07:00"}],
         },
     ),
     ("office", {"name": "A box is silent", "severity": "warning", "condition": {"no_data": "PT2M"}}),
-    # One alert for the site: what holds of many stations at once would hide all else that fires.
+    # One alert for the site: alerts of many stations at once would hide the others.
     (
         "aberdeen",
         {

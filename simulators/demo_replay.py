@@ -1,9 +1,8 @@
-"""Replays Aberdeen's recorded day as yesterday and as today, and goes on with it day after day.
+"""Replays Aberdeen's recorded day as yesterday, as today, and as each day that follows.
 
-Owns which day is replayed next, and when each of its samples is due. A sample keeps its local time of day.
-The past is sent faster than it was measured, and what follows when its time comes: so the site lives in the
-present, as the synthetic ones do. A later start goes on where this one stops, yesterday at the earliest.
-Must not register anything (demo_setup.py).
+A sample retains its local time of day. Past samples are sent faster than they were measured, later ones at
+their time, so that the site is as live as the synthetic ones. A later start resumes where this one stopped,
+but not before yesterday.
 """
 
 import time
@@ -18,19 +17,19 @@ from simulators.sensor_community import RecordedStation, move_to_day
 from simulators.station_replay import StationReplay, make_box_id
 
 CATCH_UP_SPEED: Final = 720.0
-"""Yesterday and today take four minutes at most."""
+"""At this speed yesterday and today take four minutes at most."""
 _US_PER_S: Final = 1_000_000
 
 
 @dataclass(slots=True)
 class DayReplay:
-    """The replay of one recorded day, again and again.
+    """The daily replay of one recorded day.
 
     Attributes:
-        replay: How samples are sent. Its stations are the recorded day; what it reached is not sent again.
-        speed: Measured seconds per second, as long as samples lie in the past.
-        print_line: Called with lines for people.
-        clock: Seconds since 1970.
+        replay: Sends the samples. Its stations are the recorded day; samples up to `reached` are not resent.
+        speed: Measured seconds per second while samples are in the past.
+        print_line: Called with lines to print.
+        clock: Returns seconds since 1970.
     """
 
     replay: StationReplay
@@ -52,7 +51,7 @@ class DayReplay:
             day += timedelta(days=1)
 
     def _remaining(self, stations: list[RecordedStation]) -> list[RecordedStation]:
-        """The samples that an earlier start has not sent."""
+        """Select the samples that no earlier start has sent."""
         rest = []
         for station in stations:
             after_us = self.replay.reached.get(make_box_id(self.replay.prefix, station), 0)
@@ -62,7 +61,7 @@ class DayReplay:
         return rest
 
     def _delays(self, first_us: int) -> Callable[[int], float]:
-        """Seconds until a sample is due: when the catch-up from `first_us` reaches it, never early."""
+        """Compute waits (seconds): a sample is due when the catch-up from `first_us` reaches it, not earlier."""
         started = self.clock()
 
         def delay_s(time_us: int) -> float:
@@ -74,6 +73,6 @@ class DayReplay:
     def _announce(self, day: date, stations: list[RecordedStation]) -> None:
         total = sum(len(station.samples) for station in stations)
         self.print_line(
-            f"Aberdeen: {total} samples of {len(stations)} stations, measured on {RECORDED_DAY}, are replayed as "
-            f"of {day}; the past {self.speed:.0f} times faster"
+            f"Aberdeen: {total} samples of {len(stations)} stations, measured on {RECORDED_DAY}, are replayed "
+            f"as of {day}; past ones {self.speed:.0f} times faster"
         )

@@ -1,6 +1,6 @@
-"""Makes the demo's things, or finds them again: organisation, key, sites, boxes, rules, webhook endpoint.
+"""Finds or creates the demo's objects: organisation, key, sites, boxes, rules, webhook endpoint.
 
-Each function may be repeated at any time and creates nothing twice. Must not send measurements.
+Each function is idempotent.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _NOT_FOUND = 404
 
 
 async def ensure_organisation_and_key(admin: ApiClient, state: DemoState) -> None:
-    """Find or create the organisation, and make sure that the key in the state is one of its keys."""
+    """Find or create the organisation, and create a key unless the stored one is valid."""
     found = await registration.find_or_create_organisation(admin, ORGANISATION)
     if found is None:
         raise ApiError(403, "forbidden", "the demo needs the administrator's key")
@@ -60,7 +60,7 @@ async def ensure_sites_and_boxes(
     """Find or create the sites and their boxes.
 
     Returns:
-        How many boxes were created.
+        The number of created boxes.
     """
     created = 0
     state.boxes = []
@@ -76,17 +76,17 @@ async def ensure_sites_and_boxes(
 
 
 async def _rename(api: ApiClient, former: str | None, name: str) -> None:
-    """Give a site that still has its former name the one of now."""
+    """Rename a site that has its name of an earlier version."""
     found = None if former is None else await registration.find_entry(api, "/v1/sites", "name", str(former))
     if found is not None:
         await api.patch(f"/v1/sites/{found['id']}", {"name": name})
 
 
 async def ensure_rules(api: ApiClient, state: DemoState) -> int:
-    """Create the rules that are not there, by their site and name.
+    """Create the missing rules, which site and name identify.
 
     Returns:
-        How many were created.
+        The number of created rules.
     """
     present = {(str(rule["site_id"]), str(rule["name"])) async for rule in api.list("/v1/rules")}
     wanted = [rule.body(state.site_ids[rule.site]) for rule in DEMO_RULES]
@@ -98,7 +98,7 @@ async def ensure_rules(api: ApiClient, state: DemoState) -> int:
 
 
 async def ensure_endpoint(api: ApiClient, state: DemoState, url: str) -> None:
-    """Lead the endpoint to the receiver's address of now; create it when it is not there."""
+    """Find or create the webhook endpoint, and set its URL to the receiver's current address."""
     if state.endpoint_id and state.secret:
         try:
             await api.patch(f"/v1/webhooks/{state.endpoint_id}", {"url": url, "enabled": True})
@@ -113,7 +113,7 @@ async def ensure_endpoint(api: ApiClient, state: DemoState, url: str) -> None:
         found = await api.post("/v1/webhooks", body)
         state.secret = str(found["secret"])
     else:
-        # It is there, but its secret was forgotten: nobody needs that one to go on signing.
+        # The endpoint exists, but its secret is lost: a new one replaces it without overlap.
         await api.patch(f"/v1/webhooks/{found['id']}", {"url": url, "enabled": True})
         rotated = await api.post(f"/v1/webhooks/{found['id']}/rotate-secret", {"overlap": "PT0S"})
         state.secret = str(rotated["secret"])

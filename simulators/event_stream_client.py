@@ -1,7 +1,7 @@
-"""A client of the event stream: follows it, goes on by itself after a break, prints one line for each event.
+"""Follows the event stream, resumes after a lost connection, and prints one line per event.
 
-Shows how a client does it: read blocks, remember the id of the last whole one, connect again with it as
-`Last-Event-ID`. Must not use the server's code: it is there to check it.
+An example of a client: it reads blocks, stores the id of the last complete one, and reconnects with it as
+`Last-Event-ID`. It checks the server, so it uses none of its code.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from simulators.target_stack import TargetError
 STREAM_PATH: Final = "/v1/events/stream"
 RESET_EVENT: Final = "stream.reset"
 
-# Something comes each 15 seconds: after three such times the connection is dead.
+# The server sends a keep-alive every 15 s: after three missed ones the connection is dead.
 _SILENCE_S: Final = 45.0
 _ID_SHOWN: Final = 16
 _LONGEST_WAIT_S: Final = 30.0
@@ -36,15 +36,15 @@ _KEEP_ALIVE: Final = ": keep-alive "
 
 @dataclass(frozen=True, slots=True)
 class StreamFilter:
-    """What to listen to; None and empty mean everything.
+    """Filters of the stream; None and empty match everything.
 
     Attributes:
-        after: The id to go on from; None: from now on.
-        types: Of events.
-        site: The id of the only site.
-        min_severity: Of alerts.
-        organisation: A name or an id, where the key is an administrator's.
-        count: How many events; None: without end.
+        after: The id of the event to resume after; None for new events only.
+        types: Types of events.
+        site: The id of one site.
+        min_severity: The lowest severity of alerts.
+        organisation: A name or an id, for an administrator's key.
+        count: Number of events; None until cancelled.
     """
 
     after: str | None = None
@@ -57,7 +57,7 @@ class StreamFilter:
 
 @dataclass(slots=True)
 class StreamEvent:
-    """One event of the stream; `data` is what a webhook's body would be."""
+    """One event of the stream; `data` is the body that a webhook gets."""
 
     id: str
     type: str
@@ -65,10 +65,10 @@ class StreamEvent:
 
 
 class EventStream:
-    """A stream that outlives its connections.
+    """A stream that reconnects and resumes.
 
     Attributes:
-        last_id: Of the last event or comment that came whole: where to go on.
+        last_id: The id to resume after: of the last complete event or comment.
     """
 
     def __init__(
@@ -88,10 +88,10 @@ class EventStream:
         self._wait_s = 3.0
 
     async def events(self) -> AsyncGenerator[StreamEvent]:
-        """Yield events, without end.
+        """Yield events until cancelled.
 
         Raises:
-            ApiError: The API refuses: trying again would not help.
+            ApiError: The API refused; a retry would not help.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_SILENCE_S)
         async with aiohttp.ClientSession(timeout=timeout, read_bufsize=_LONGEST_LINE) as session:
@@ -105,7 +105,7 @@ class EventStream:
                     self._print_line("the stream ended")
                 except (aiohttp.ClientError, TimeoutError, OSError, UnreachableError) as error:
                     self._print_line(f"the stream broke off: {str(error) or type(error).__name__}")
-                # Spread: the server's other clients come back now, too.
+                # Jitter, since the server's other clients reconnect at the same time.
                 await asyncio.sleep(min(self._wait_s * 2**failures, _LONGEST_WAIT_S) * random.uniform(0.5, 1))
                 failures += 1
 
@@ -120,7 +120,7 @@ class EventStream:
             async for line in answer.content:
                 text = line.decode().rstrip("\r\n")
                 if text.startswith(_KEEP_ALIVE):
-                    # It stands between blocks, and says how far the stream is.
+                    # A comment between blocks, with the stream's position.
                     self.last_id = text.removeprefix(_KEEP_ALIVE)
                     continue
                 if text:
@@ -133,9 +133,9 @@ class EventStream:
                     yield event
 
     def _take(self, block: dict[str, str]) -> StreamEvent | None:
-        """Read a block that came whole; one without data only says where the stream is, or that it lives."""
+        """Process a complete block; one without data only has the position, or a retry interval."""
         if "retry" in block:
-            # Sent before the first block, without an empty line of its own.
+            # The server sends it before the first block, without an empty line in between.
             self._wait_s = int(block["retry"]) / 1000
         self.last_id = block.get("id", self.last_id)
         if "data" not in block:
@@ -152,33 +152,33 @@ async def _check(answer: aiohttp.ClientResponse) -> None:
 
 
 async def follow_stream(
-    address: str, key: str, wish: StreamFilter, print_line: Callable[[str], None] = print
+    address: str, key: str, filters: StreamFilter, print_line: Callable[[str], None] = print
 ) -> int:
-    """Print what happens, until there were enough events or the caller cancels it.
+    """Print events until their count is reached or the caller cancels.
 
     Args:
-        address: Of the API, without a slash at its end.
+        address: The API's address, without a trailing slash.
         key: An API key.
-        wish: What to listen to.
+        filters: Filters of the stream.
         print_line: Called with each line.
 
     Raises:
-        ApiError: The API refuses the key, the id or a filter.
-        TargetError: There is no organisation of the name given.
+        ApiError: The API refused the key, the id or a filter.
+        TargetError: The key sees no organisation of that name.
     """
     stream = EventStream(
-        address, key, await _params(address, key, wish), after=wish.after, print_line=print_line
+        address, key, await _params(address, key, filters), after=filters.after, print_line=print_line
     )
     print_line(f"listening to {address}{STREAM_PATH}")
-    left = wish.count
+    left = filters.count
     try:
         async with aclosing(stream.events()) as events:
             async for event in events:
                 if event.type == RESET_EVENT:
                     print_line(f"events were MISSED: {summarise_message(event.data)}")
                     continue
-                # The stream repeats nothing. A program that must not do a thing twice keeps this id all the
-                # same: it may be stopped between what it does and the place in the stream that it notes.
+                # The stream repeats no event. A program whose actions must not be repeated still stores this
+                # id: it can crash after the action, and before it stores its position.
                 print_line(f"{event.data['id'][-_ID_SHOWN:]} {summarise_message(event.data)}")
                 left = None if left is None else left - 1
                 if left == 0:
@@ -189,10 +189,10 @@ async def follow_stream(
     return 0
 
 
-async def _params(address: str, key: str, wish: StreamFilter) -> dict[str, str]:
-    params = {"types": ",".join(wish.types), "site": wish.site, "min_severity": wish.min_severity}
-    if wish.organisation is not None:
-        params["organisation"] = await _organisation(address, key, wish.organisation)
+async def _params(address: str, key: str, filters: StreamFilter) -> dict[str, str]:
+    params = {"types": ",".join(filters.types), "site": filters.site, "min_severity": filters.min_severity}
+    if filters.organisation is not None:
+        params["organisation"] = await _organisation(address, key, filters.organisation)
     return {name: value for name, value in params.items() if value}
 
 
@@ -204,5 +204,5 @@ async def _organisation(address: str, key: str, named: str) -> str:
     async with ApiClient(address, key) as api:
         found = await find_entry(api, "/v1/organisations", "name", named)
     if found is None:
-        raise TargetError(f"there is no organisation {named!r} that this key sees")
+        raise TargetError(f"this key sees no organisation {named!r}: give another name, or its id")
     return str(found["id"])

@@ -17,7 +17,7 @@ _API_PATIENCE_S = 30.0
 async def run_events(
     target: TargetStack, boxes: Sequence[str], *, every_s: float, count: int | None, seed: int | None
 ) -> int:
-    """Publishes events through the gateway's account.
+    """Publish events through the gateway's account.
 
     Args:
         target: The stack.

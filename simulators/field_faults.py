@@ -1,6 +1,6 @@
-"""What goes wrong in the field, on demand: silence, spikes, repetitions, late batches, wrong clocks. Pure.
+"""Injects faults of the field into samples: silence, spikes, duplicates, late batches, wrong clocks. Pure.
 
-Owns which samples are touched: always the same ones for the same seed and box. Must not send anything.
+The same seed and box always affect the same samples.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from simulators.seeded_random import derive_key, draw_uniform
 from simulators.synthetic_values import MetricValues
 
 _RUN: Final = 20
-"""Silence and lateness come in runs of so many samples, as a lost connection does."""
+"""Silence and lateness affect runs of this many samples, as a lost connection does."""
 
 _SPIKE_FACTOR: Final = 8.0
 _SPIKE_DB: Final = 30.0
@@ -22,14 +22,14 @@ _US_PER_S: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class FaultShares:
-    """How much goes wrong. Shares are of a box's samples, 0 to 1.
+    """The share of a box's samples that each fault affects, 0 to 1.
 
     Attributes:
-        silence: Never measured nor sent, in runs of twenty.
-        spikes: One of its values is far too high.
-        duplicates: Sent a second time at once.
-        late: Held back, in runs of twenty, and sent as one batch afterwards, after newer ones.
-        clock_skew_s: Each box's clock is off by its own amount, at most this many seconds either way.
+        silence: Samples that are never measured, in runs of twenty.
+        spikes: Samples with one value far too high.
+        duplicates: Samples that are sent twice.
+        late: Samples that are sent as one batch after newer ones, in runs of twenty.
+        clock_skew_s: Largest constant error of a box's clock, either way (seconds).
     """
 
     silence: float = 0.0
@@ -41,7 +41,7 @@ class FaultShares:
 
 @dataclass(frozen=True, slots=True)
 class BoxSample:
-    """One sample on its way: `time_us` as the box's clock says."""
+    """A sample to send; `time_us` is the time of the box's clock."""
 
     seq: int
     time_us: int
@@ -50,7 +50,7 @@ class BoxSample:
 
 @dataclass(slots=True)
 class FaultCounts:
-    """What was done to the samples; `measured` counts those that were sent, each once."""
+    """Counts of affected samples; `measured` counts the sent ones, each once."""
 
     measured: int = 0
     silent: int = 0
@@ -61,7 +61,7 @@ class FaultCounts:
 
 @dataclass(slots=True)
 class FaultyBox:
-    """Passes a box's samples on, faults included, in the order in which they are to be sent."""
+    """Applies faults to a box's samples and yields messages in the order of sending."""
 
     seed: int
     box: str
@@ -71,20 +71,20 @@ class FaultyBox:
     _run_held: int = -1
 
     def skew_us(self) -> int:
-        """By how much this box's clock is off (µs), for good."""
+        """Return the constant error of this box's clock (µs)."""
         share = 2 * draw_uniform(derive_key(self.seed, self.box, "skew")) - 1
         return round(share * self.faults.clock_skew_s * _US_PER_S)
 
     def is_silent(self, seq: int) -> bool:
-        """Whether nothing is measured at this place in the sequence."""
+        """Tell whether the sample with this number is not measured."""
         return self._in("silence", seq // _RUN, self.faults.silence)
 
     def apply_faults(self, seq: int, time_us: int, values: MetricValues) -> Iterator[list[BoxSample]]:
-        """Take a sample that the box measured, and yield the messages that are to leave now.
+        """Take a sample that the box measured, and yield the messages to send now.
 
         Args:
-            seq: Its number, counting up from 0 without a gap over the silent ones.
-            time_us: The true time, µs.
+            seq: Its number, from 0; silent samples are numbered too.
+            time_us: The true time (µs).
             values: The true values.
         """
         if self.is_silent(seq):
@@ -95,7 +95,7 @@ class FaultyBox:
         run = seq // _RUN
         if self._in("late", run, self.faults.late):
             self.counts.late += 1
-            # Two late runs in a row: what is held of the first is due.
+            # Of two late runs in a row the first is sent before the second is held.
             if run != self._run_held:
                 yield from self.release_held()
             self._run_held = run
@@ -108,7 +108,7 @@ class FaultyBox:
         yield from self.release_held()
 
     def release_held(self) -> Iterator[list[BoxSample]]:
-        """Yield what is held back, as one batch; call it at the end."""
+        """Yield the held samples as one batch; also needed after the last sample."""
         if self._held:
             held, self._held = self._held, []
             yield held

@@ -1,4 +1,4 @@
-"""What a message of Vigie's says, in one line for a person: its own body, CloudEvents, Alertmanager. Pure."""
+"""Summarises a message of Vigie in one line: its own format, CloudEvents or Alertmanager. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _LONGEST: Final = 300
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
-    """The object that a body holds; an empty one where it holds none."""
+    """Parse a body's JSON object; anything else counts as an empty one."""
     with suppress(ValueError):
         message = json.loads(body)
         if isinstance(message, dict):
@@ -20,14 +20,14 @@ def parse_body(body: bytes) -> dict[str, Any]:
 
 
 def get_message_type(message: MessageBody) -> str:
-    """What to count a message by: its type, or what an Alertmanager's says of itself."""
+    """Return a message's type; for Alertmanager's format, its status."""
     if _is_alertmanager(message):
         return f"alertmanager {message.get('status')}"
     return str(message.get("type", "no type"))
 
 
 def summarise_message(message: MessageBody) -> str:
-    """What happened, where, how much. Control characters are shown, not sent."""
+    """Summarise a message in one line. Control characters are escaped, so that a terminal is safe."""
     if _is_alertmanager(message):
         text = _alertmanager(message)
     else:
@@ -44,7 +44,7 @@ def _is_alertmanager(message: MessageBody) -> bool:
 
 
 def _told(data: MessageBody) -> list[str]:
-    """Of the data of an event, which is the same in Vigie's own body and in a CloudEvent."""
+    """Summarise an event's data, which is the same in Vigie's own format and in CloudEvents."""
     if "events" in data and "group" in data:
         inside = [_mapping(event) for event in data["events"]]
         alerts = "; ".join(summarise_message(event) for event in inside[:3])
@@ -60,7 +60,7 @@ def _told(data: MessageBody) -> list[str]:
         value = data.get("resolved_value") if data.get("state") == "resolved" else data.get("value")
         value = data.get("value") if value is None else value
         when = data.get("resolved_at") or data.get("started_at")
-        # A rule on a site as a whole has no box, and one on silence no metric.
+        # A site-level rule has no box, and a rule on silence has no metric.
         what = [data.get("severity"), data.get("box") or "site", data.get("metric") or "", value]
         threshold, sequence = data.get("threshold"), data.get("sequence")
         return [

@@ -1,7 +1,6 @@
-"""A connection to the broker that is kept up, and messages that are sent until the broker has taken them.
+"""Keeps a connection to the broker, and resends messages until the broker acknowledges them.
 
-Owns reconnecting with back-off, the window of messages under way, the status topic with its Last Will. Must
-not know what the messages say.
+Reconnects with back-off, limits the messages in flight, and publishes the status topic with its Last Will.
 """
 
 import asyncio
@@ -34,20 +33,20 @@ _log = logging.getLogger("simulators.mqtt_link")
 
 @cache
 def _trust() -> ssl.SSLContext:
-    """What a broker's certificate is checked by; shared, for reading it takes as long as a connection."""
+    """Load the trusted certificates once: loading takes as long as a connection."""
     return ssl.create_default_context()
 
 
 def box_topic(box: str, kind: str) -> str:
-    """The topic of a box: `kind` is telemetry, event, status, ack, config or config/reported."""
+    """Build a box's topic; `kind` is telemetry, event, status, ack, config or config/reported."""
     return f"vigie/v1/{box}/{kind}"
 
 
 class MqttLink:
-    """One account's connection. Use it by `keep_connected`.
+    """One account's connection; `keep_connected` opens it.
 
-    Messages of one link leave in the order in which `publish` is called. What was under way when a connection
-    broke is sent again on the next: the broker may then get it twice, never not at all.
+    Messages are sent in the order of the calls of `publish`. Messages in flight when a connection breaks are
+    sent again on the next one: the broker gets each at least once.
     """
 
     def __init__(
@@ -64,12 +63,12 @@ class MqttLink:
         """Prepare a link.
 
         Args:
-            broker: Where, and the account.
+            broker: The broker and the account.
             identifier: The client identifier; random by default.
-            window: Messages that may wait for the broker's acknowledgement at once.
-            status_of: The box whose retained status tells whether it is there; None publishes none.
-            subscribe: Topics to read.
-            receive: Called with topic and payload of each message read.
+            window: Messages that may wait for the broker's acknowledgement at the same time.
+            status_of: The box whose retained status is published; None for no status.
+            subscribe: Topics to subscribe to.
+            receive: Called with topic and payload of each message received.
             renew: Called when the broker refuses the password; returns a new one.
         """
         self._broker = broker
@@ -91,11 +90,11 @@ class MqttLink:
         self.published = 0
 
     async def publish(self, name: str, payload: bytes, *, retain: bool = False) -> None:
-        """Send at QoS 1, and return when the broker has taken it; waits through lost connections."""
+        """Publish at QoS 1, and return after the acknowledgement; survives lost connections."""
         await (await self.submit(name, payload, retain=retain))
 
     async def submit(self, name: str, payload: bytes, *, retain: bool = False) -> asyncio.Task[None]:
-        """Wait for room in the window and begin to send at QoS 1. The task ends when the broker has it."""
+        """Wait for room in the window, and start to publish at QoS 1. The task ends when acknowledged."""
         await self._window.acquire()
         task = asyncio.create_task(self._send(name, payload, retain=retain))
         self._under_way.add(task)
@@ -103,12 +102,12 @@ class MqttLink:
         return task
 
     async def drain(self) -> None:
-        """Wait until the broker has everything that was submitted."""
+        """Wait until the broker has acknowledged all submitted messages."""
         while self._under_way:
             await asyncio.gather(*self._under_way)
 
     def cancel_pending(self) -> None:
-        """Give up what is under way."""
+        """Cancel the messages in flight."""
         for task in self._under_way:
             task.cancel()
 
@@ -124,12 +123,12 @@ class MqttLink:
             await asyncio.sleep(_RESEND_AFTER_S)
 
     async def _attempt(self, name: str, payload: bytes, *, retain: bool) -> bool:
-        """Send once. False: the connection broke, or the broker kept silent for too long."""
+        """Send once; False if the connection broke or the acknowledgement timed out."""
         await self.wait_connected()
         client, lost = self._client, self._lost
         if client is None:
             return False
-        # aiomqtt waits for an acknowledgement that cannot come any more until its timeout: not so here.
+        # aiomqtt would wait for its whole timeout after a lost connection.
         sending = asyncio.create_task(
             client.publish(name, payload, qos=1, retain=retain, timeout=_ACK_TIMEOUT_S)
         )
@@ -145,14 +144,14 @@ class MqttLink:
         """Wait for the connection.
 
         Raises:
-            Exception: What ended the link for good: `renew` failed.
+            Exception: The error of `renew`, which ended the link.
         """
         await self._up.wait()
         if self._failure is not None:
             raise self._failure
 
     async def maintain(self) -> None:
-        """Connect, and connect again, until cancelled."""
+        """Connect and reconnect until cancelled."""
         wait = _FIRST_WAIT_S
         while True:
             before = self.connections
@@ -167,7 +166,7 @@ class MqttLink:
                 if self._failure is None:
                     self._up.clear()
                 else:
-                    self._up.set()  # whoever waits is told by `ready`
+                    self._up.set()  # wakes callers of `wait_connected`, which raises the error
                 if not self._lost.done():
                     self._lost.set_result(None)
             if self.connections > before:
@@ -177,7 +176,7 @@ class MqttLink:
             wait = min(wait * 2, _LONGEST_WAIT_S)
 
     async def _connected(self) -> None:
-        """Hold one connection for as long as it lasts."""
+        """Open one connection and process its messages until it ends."""
         async with self._client_for_now() as client:
             for name in self._subscribe:
                 await client.subscribe(name, qos=1)
@@ -218,7 +217,7 @@ class MqttLink:
             yield client
             await client.__aexit__(None, None, None)
         except BaseException:
-            # On the way out of a broken or cancelled connection there is nothing to wait long for.
+            # A broken or cancelled connection closes within a second, whether or not the broker answers.
             with suppress(aiomqtt.MqttError, TimeoutError):
                 await asyncio.wait_for(self._close(client), _CLOSE_TIMEOUT_S)
             raise
@@ -231,11 +230,11 @@ class MqttLink:
         await client.__aexit__(None, None, None)
 
     async def _refused(self, error: Exception) -> None:
-        """Ask for a new password when the broker insists that the old one is wrong."""
+        """Renew the password after several refusals."""
         code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
         if not isinstance(code, ReasonCode) or code.value not in _BAD_CREDENTIALS or self._renew is None:
             return
-        # Once may be a broker that is just reading its accounts.
+        # A single refusal can come from a broker that is reloading its accounts.
         self._refusals += 1
         if self._refusals < _REFUSALS_BEFORE_RENEWAL:
             return
@@ -257,10 +256,10 @@ async def keep_connected(links: Sequence[MqttLink], *, wait_s: float | None = 30
 
     Args:
         links: The links.
-        wait_s: How long all of them may take to connect before the body begins; None does not wait.
+        wait_s: Time in which all links must connect before the body starts (seconds); None does not wait.
 
     Raises:
-        TimeoutError: They did not.
+        TimeoutError: A link did not connect in time.
     """
     keepers = [asyncio.create_task(link.maintain()) for link in links]
     try:

@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar where there is one to draw on, else a line every few seconds."""
+"""Shows progress: a bar on a terminal, otherwise a line every few seconds."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,14 +13,14 @@ AdvanceCallback = Callable[[int], None]
 
 @contextmanager
 def show_progress(what: str, total: int | None) -> Iterator[AdvanceCallback]:
-    """Show how far something is.
+    """Show progress while the body runs.
 
     Args:
-        what: What is counted.
-        total: How many there will be; None where nobody knows.
+        what: The label, which names what is counted.
+        total: The expected total; None if unknown.
 
     Yields:
-        A function that takes how many more are done.
+        A function that adds to the count.
     """
     console = Console(stderr=True)
     if not console.is_terminal:

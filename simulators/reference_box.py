@@ -1,13 +1,14 @@
-"""A reference box: does what docs/boxes.md asks of a box that must not lose a sample.
+"""Implements a reference box, which follows docs/boxes.md so that no sample is lost.
 
-Owns the queue, which survives the box, the resending with back-off, and what becomes of each entry of an
-acknowledgement. Must not know how messages get to the broker: `publish` is its caller's.
+It has a persistent queue, resends with back-off, and processes acknowledgements. The caller's `publish`
+sends the messages.
 
 1. A sample is in the queue until an acknowledgement names its `seq`.
-2. Messages have the oldest samples, one message at a time; what is not named in time is sent again.
-3. What is named in `rejected` is given up: it goes to the dead-letter file. It would be refused again.
+2. Messages contain the oldest samples, one message at a time. Samples that no acknowledgement names in time
+   are sent again.
+3. Samples in `rejected` are given up: they move to the dead-letter file, since they would be refused again.
 4. A message in `refused`, found by its SHA-256, is never sent again. Its samples that are in no other list
-   are sent once more, each by itself; one that is refused even so is given up.
+   are sent once more, one per message; a sample that is refused again is given up.
 """
 
 import asyncio
@@ -30,23 +31,23 @@ CREATE TABLE IF NOT EXISTS queue
 """
 _REMEMBERED: Final = 100
 _LATER: Final = frozenset({"too_many_samples"})
-"""Codes that say nothing against the sample: it is sent again, in another message."""
+"""Codes that do not depend on the sample: it is sent again, in another message."""
 
 
 def encode_samples(samples: Sequence[SamplePayload]) -> bytes:
-    """Write a message: a sample, or a batch of them."""
-    # json.dumps writes NaN where a value is none: invalid JSON, and a usual fault of boxes.
+    """Encode a message: one sample, or a batch."""
+    # json.dumps writes NaN for a value that is not a number: invalid JSON, and a common fault of boxes.
     return json.dumps(samples[0] if len(samples) == 1 else {"samples": list(samples)}).encode()
 
 
 class SampleQueue:
-    """Samples that no acknowledgement has named, in a file; and the dead letters, in another.
+    """A persistent queue of unacknowledged samples, with a file of dead letters.
 
     Args:
-        folder: Where the files are: `queue.sqlite` and `dead-letters.jsonl`.
+        folder: The folder of the files `queue.sqlite` and `dead-letters.jsonl`.
 
     Attributes:
-        given_up: How many samples this run gave up, by code.
+        given_up: Number of samples that this run gave up, by code.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,37 +61,37 @@ class SampleQueue:
         return int(self._database.execute("SELECT count(*) FROM queue").fetchone()[0])
 
     def close(self) -> None:
-        """Close the file; what is in it is there for the next run."""
+        """Close the file; the next run continues with its samples."""
         self._database.close()
 
     def add(self, sample: SamplePayload) -> None:
-        """Keep a sample until it is forgotten or given up."""
+        """Store a sample until it is forgotten or given up."""
         self._database.execute(
             "INSERT INTO queue (seq, sample) VALUES (?, ?)", (sample["seq"], json.dumps(sample))
         )
 
     def take_oldest(self, limit: int) -> list[SamplePayload]:
-        """Return the oldest samples; one that has to be alone in its message comes alone."""
+        """Return the oldest samples; a sample that needs a message of its own comes alone."""
         query = "SELECT sample, alone FROM queue ORDER BY seq LIMIT ?"
         rows = self._database.execute(query, (limit,)).fetchall()
         until = next((index for index, (_, alone) in enumerate(rows) if alone), len(rows))
         return [json.loads(sample) for sample, _ in rows[: max(until, 1)]]
 
     def remaining(self, seqs: Iterable[int]) -> list[int]:
-        """Return those of some samples that are still kept."""
+        """Return the numbers of those samples that are still in the queue."""
         found = (self._database.execute("SELECT seq FROM queue WHERE seq = ?", (seq,)) for seq in seqs)
         return [seq for rows in found for (seq,) in rows]
 
     def isolate(self, seqs: Iterable[int]) -> None:
-        """Have samples sent each in a message of its own from now on."""
+        """Mark samples to be sent in a message of their own."""
         self._database.executemany("UPDATE queue SET alone = 1 WHERE seq = ?", ((seq,) for seq in seqs))
 
     def forget(self, seqs: Iterable[int]) -> None:
-        """Forget samples that are stored."""
+        """Delete samples that the server has stored."""
         self._database.executemany("DELETE FROM queue WHERE seq = ?", ((seq,) for seq in seqs))
 
     def give_up(self, seq: int, code: str) -> None:
-        """Move a sample to the dead letters: written there first, so that it is never in neither."""
+        """Move a sample to the dead letters. It is written there first, so that a crash does not lose it."""
         row = self._database.execute("SELECT sample FROM queue WHERE seq = ?", (seq,)).fetchone()
         if row is not None:
             with self.dead_letters.open("a", encoding="utf-8") as file:
@@ -100,15 +101,15 @@ class SampleQueue:
 
 
 class ReferenceBox:
-    """Sends what is in a queue until all of it is stored or given up.
+    """Sends the samples of a queue until each is stored or given up.
 
     Args:
         queue: The samples.
         publish: Sends one message to `vigie/v1/{box}/telemetry`; returns once the broker has it.
         batch: Samples in a message, 1,000 at most.
-        patience_s: Seconds until what was not named is sent again; doubled each time.
-        longest_s: The longest wait, in seconds.
-        encode: Writes a message.
+        patience_s: Time until unacknowledged samples are sent again (seconds); doubled each time.
+        longest_s: The longest wait (seconds).
+        encode: Encodes a message.
     """
 
     def __init__(
@@ -135,13 +136,13 @@ class ReferenceBox:
         self.messages = 0
 
     def add(self, sample: SamplePayload) -> None:
-        """Take a measurement with its `seq`."""
+        """Add a sample with its `seq`."""
         self._queue.add(sample)
         self._idle.clear()
         self._more.set()
 
     def receive(self, _topic: str, payload: bytes) -> None:
-        """Take an acknowledgement from `vigie/v1/{box}/ack`."""
+        """Process an acknowledgement from `vigie/v1/{box}/ack`."""
         ack = json.loads(payload)
         stored = ack.get("seqs", [])
         self._queue.forget(stored)
@@ -182,13 +183,13 @@ class ReferenceBox:
             wait = self._patience_s if await self._send(samples, wait) else min(wait * 2, self._longest_s)
 
     async def drain(self) -> None:
-        """Wait until all that was added is stored or given up."""
+        """Wait until all added samples are stored or given up."""
         await self._idle.wait()
 
     async def _send(self, samples: Sequence[SamplePayload], wait_s: float) -> bool:
-        """Send one message; whether all of it was answered in time."""
+        """Send one message, and tell whether all its samples were acknowledged in time."""
         payload, seqs = self._encode(samples), [int(sample["seq"]) for sample in samples]
-        # Before it is published: the answer may come first.
+        # Recorded before publishing, since the acknowledgement may come first.
         self._sent[hashlib.sha256(payload).hexdigest()] = seqs
         while len(self._sent) > _REMEMBERED:
             del self._sent[next(iter(self._sent))]

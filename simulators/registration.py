@@ -1,7 +1,6 @@
-"""Makes sure that a simulator's organisation, sites and boxes exist, and that it knows the boxes' passwords.
+"""Registers a simulator's organisation, sites and boxes by REST, and stores the boxes' passwords.
 
-Every function finds what is there before it creates, so that a second run creates nothing twice. Must not
-send measurements.
+Each function looks for an existing object before it creates one, so that a second run creates nothing twice.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ _FORBIDDEN = 403
 
 @dataclass(frozen=True, slots=True)
 class SiteSpec:
-    """A site as it is to be; degrees east and north."""
+    """The site to register; degrees east and north."""
 
     name: str
     kind: str
@@ -34,7 +33,7 @@ class SiteSpec:
 
 @dataclass(frozen=True, slots=True)
 class BoxSpec:
-    """A box as it is to be; `interval_s` seconds between its samples."""
+    """The box to register; `interval_s` is the time between its samples (seconds)."""
 
     id: str
     name: str
@@ -46,7 +45,7 @@ class BoxSpec:
 
 @dataclass(slots=True)
 class PasswordStore:
-    """The boxes' MQTT passwords. The API shows each of them once only, so they have to be kept.
+    """The boxes' MQTT passwords. The API shows each of them only once, so they are stored.
 
     Attributes:
         known: Password by box.
@@ -58,9 +57,9 @@ class PasswordStore:
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        """Passwords kept in a file of mode 0600.
+        """Load passwords from a file, and save them there with mode 0600.
 
-        One that is missing or broken counts as empty, since passwords can be renewed.
+        A missing or broken file counts as empty, since passwords can be renewed.
         """
         try:
             known = {str(box): str(password) for box, password in json.loads(path.read_text()).items()}
@@ -74,13 +73,13 @@ class PasswordStore:
         return cls(known, keep)
 
     def add(self, passwords: Mapping[str, str]) -> None:
-        """Remember new ones."""
+        """Add passwords by box, and save."""
         self.known.update(passwords)
         self.keep(self.known)
 
 
 def geojson_point(longitude: float, latitude: float) -> JsonObject:
-    """A GeoJSON point; degrees."""
+    """Build a GeoJSON point from degrees."""
     return {"type": "Point", "coordinates": [longitude, latitude]}
 
 
@@ -88,7 +87,7 @@ async def find_or_create_organisation(api: ApiClient, name: str) -> str | None:
     """Find or create an organisation by its name.
 
     Returns:
-        Its id; None when the key speaks for one organisation only, which is then the one that is meant.
+        Its id; None if the key belongs to one organisation, which is used then.
     """
     try:
         return str((await find_entry(api, "/v1/organisations", "name", name) or {})["id"])
@@ -114,7 +113,7 @@ async def find_entry(
 
 
 async def find_or_create_site(api: ApiClient, spec: SiteSpec, organisation_id: str | None) -> str:
-    """Find a site by its name, or create it. Returns its id."""
+    """Find a site by its name or create it, and return its id."""
     found = await find_entry(api, "/v1/sites", "name", spec.name, organisation_id=organisation_id)
     if found is not None:
         return str(found["id"])
@@ -136,22 +135,22 @@ async def register_boxes(
     specs: Sequence[BoxSpec],
     passwords: PasswordStore | None,
 ) -> int:
-    """Create the boxes that a site lacks, and learn every box's password.
+    """Create the missing boxes of a site, and store every box's password.
 
-    A box that is there but whose password is not known gets a new one.
+    An existing box whose password is unknown gets a new one.
 
     Args:
-        api: With a key of the organisation's, or of the platform.
+        api: A client with a key of the organisation or of the platform.
         site_id: The site.
-        organisation_id: The site's organisation; None: the key's own.
+        organisation_id: The site's organisation; None for the key's own.
         specs: The boxes.
-        passwords: What is known, and where it is kept; None: nobody needs them.
+        passwords: The store of passwords; None if they are not needed.
 
     Returns:
-        How many were created.
+        The number of created boxes.
 
     Raises:
-        ApiError: A box's id is taken elsewhere, or the API refused for another reason.
+        ApiError: The id of a box is taken elsewhere, or the API refused for another reason.
     """
     present = {str(box["id"]) async for box in api.list("/v1/boxes", site=site_id)}
     missing = [spec for spec in specs if spec.id not in present]
@@ -180,14 +179,14 @@ def _body(spec: BoxSpec, site_id: str, organisation_id: str | None) -> JsonObjec
 
 
 async def renew_password(api: ApiClient, box: str, passwords: PasswordStore) -> str:
-    """Give a box a new password, remember and return it; waits for an API that is not there."""
+    """Request a new password for a box, store and return it; retries while the API is unreachable."""
     answer = await retry_until_reachable(lambda: api.post(f"/v1/boxes/{box}/credentials"))
     passwords.add({box: str(answer["credentials"]["password"])})
     return passwords.known[box]
 
 
 async def renew_passwords(api: ApiClient, ids: Iterable[str], passwords: PasswordStore) -> None:
-    """Give each of the boxes a new password, a few at once."""
+    """Request a new password for each box, eight at a time."""
     limit = asyncio.Semaphore(_ROTATIONS_AT_ONCE)
 
     async def one(box: str) -> None:

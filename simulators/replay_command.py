@@ -1,8 +1,4 @@
-"""`vigie simulate replay`: from the files to the figures.
-
-Owns the order of the steps and what is printed. The format is sensor_community.py's, sending is replay.py's,
-the comparison is verify.py's.
-"""
+"""`vigie simulate replay`: replays archive files, compares with the database, and prints counts."""
 
 import time
 from dataclasses import dataclass
@@ -39,7 +35,7 @@ _US_PER_S = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """The options of one replay; the CLI says what each means."""
+    """The options of one replay, as the CLI documents them."""
 
     data: Path
     pace: ReplayPace
@@ -55,46 +51,46 @@ class ReplayOptions:
     site: str
 
 
-async def run_replay(target: TargetStack, job: ReplayOptions) -> int:
-    """Replay, and verify where that is wished.
+async def run_replay(target: TargetStack, options: ReplayOptions) -> int:
+    """Replay stations, and verify the stored samples if requested.
 
     Returns:
-        The exit code: 1 if the database does not hold what was sent.
+        The exit code: 1 if stored samples differ from sent ones.
 
     Raises:
-        TargetError: An option asks for what is not there.
+        TargetError: The database or samples of the period are missing.
     """
-    if job.verify and target.database is None:
+    if options.verify and target.database is None:
         raise TargetError("--verify reads the database: name it with --database")
-    stations, found = load_archive(job.data)
-    stations = select_period(stations, job.since_us, job.until_us)
+    stations, found = load_archive(options.data)
+    stations = select_period(stations, options.since_us, options.until_us)
     if not stations:
         raise TargetError("there are no samples between --from and --to")
-    if job.shift_to_now:
+    if options.shift_to_now:
         newest = max(station.samples[-1].time_us for station in stations)
         stations = shift_times(stations, int(time.time()) * _US_PER_S - newest)
-    elif job.day is not None:
-        stations = move_to_day(stations, job.day, ZoneInfo(STATION_ZONE))
+    elif options.day is not None:
+        stations = move_to_day(stations, options.day, ZoneInfo(STATION_ZONE))
     _print_found(found, stations)
     passwords = PasswordStore.from_file(target.folder / CREDENTIALS_FILE)
     async with ApiClient(target.api, target.key) as api:
-        replay = StationReplay(api, target.broker, stations, job.prefix, passwords, job.pace)
+        replay = StationReplay(api, target.broker, stations, options.prefix, passwords, options.pace)
         created = await retry_until_reachable(
-            lambda: replay.register(job.organisation, job.site), give_up_after_s=_API_PATIENCE_S
+            lambda: replay.register(options.organisation, options.site), give_up_after_s=_API_PATIENCE_S
         )
         print(f"boxes: {len(stations)}, created now: {created}", flush=True)
-        await _send(replay, job)
-    if not job.verify or target.database is None:
+        await _send(replay, options)
+    if not options.verify or target.database is None:
         return 0
-    return await _verify(target.database, stations, job)
+    return await _verify(target.database, stations, options)
 
 
-async def _send(replay: StationReplay, job: ReplayOptions) -> None:
-    total = sum(len(station.samples) for station in replay.stations) * job.repeat
+async def _send(replay: StationReplay, options: ReplayOptions) -> None:
+    total = sum(len(station.samples) for station in replay.stations) * options.repeat
     messages, started = 0, time.monotonic()
     with show_progress("samples taken by the broker", total) as advance:
         replay.progress = advance
-        for _ in range(job.repeat):
+        for _ in range(options.repeat):
             messages += await replay.run()
     took = time.monotonic() - started
     print(
@@ -103,9 +99,9 @@ async def _send(replay: StationReplay, job: ReplayOptions) -> None:
     )
 
 
-async def _verify(database: str, stations: list[RecordedStation], job: ReplayOptions) -> int:
+async def _verify(database: str, stations: list[RecordedStation], options: ReplayOptions) -> int:
     sent: dict[str, BoxSeries] = {
-        make_box_id(job.prefix, station): {sample.time_us: sample.values for sample in station.samples}
+        make_box_id(options.prefix, station): {sample.time_us: sample.values for sample in station.samples}
         for station in stations
     }
     connection = await asyncpg.connect(database)
@@ -119,26 +115,26 @@ async def _verify(database: str, stations: list[RecordedStation], job: ReplayOpt
                 advance(stored - seen)
                 seen = stored
 
-            await wait_until_stored(connection, sent, patience_s=job.patience_s, progress=counted)
+            await wait_until_stored(connection, sent, patience_s=options.patience_s, progress=counted)
         result = await compare_with_database(connection, sent)
     finally:
         await connection.close()
     _print_comparison(result)
-    # Rows of an earlier replay, shifted to another now, lie between these: they are shown, but no fault.
+    # An earlier replay that was shifted to its own now left rows in between: printed, but not an error.
     wrong = result.different or result.missing or result.missing_rows
-    return 1 if wrong or (not result.clean and not job.shift_to_now) else 0
+    return 1 if wrong or (not result.clean and not options.shift_to_now) else 0
 
 
 def _print_found(found: ArchiveSummary, stations: list[RecordedStation]) -> None:
     print(
-        f"files: {found.files} ({found.other_files} in another format left alone), rows: {found.rows}, "
+        f"files: {found.files} ({found.other_files} of another format ignored), rows: {found.rows}, "
         f"values: {found.values}"
     )
     print(
-        f"rows joined to a sample of the same second: {found.joined_rows}; a metric twice in a second: "
-        f"{found.repeated_equal} equal, {found.repeated_different} different (the first kept)"
+        f"rows merged into a sample of the same second: {found.joined_rows}; repeated values of a metric: "
+        f"{found.repeated_equal} equal, {found.repeated_different} different (the first one is used)"
     )
-    print(f"fields left empty: {found.empty_fields}, unreadable rows or fields: {found.unreadable}")
+    print(f"empty fields: {found.empty_fields}, unreadable rows or fields: {found.unreadable}")
     for problem in found.problems:
         print(f"  {problem}")
     samples = [sample.time_us for station in stations for sample in (station.samples[0], station.samples[-1])]

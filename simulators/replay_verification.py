@@ -1,10 +1,7 @@
-"""Compares what was sent with what the database holds, value by value.
+"""Compares sent samples with the stored ones, value by value.
 
-Owns the arithmetic (pure: `compare_box`) and the SQL that reads the rows. Reads only. Must not use the
-application's own queries: it checks them.
-
-A `real` column keeps the nearest of 24 bits: what was sent is rounded the same way, and then has to be equal,
-not merely near.
+It only reads, with SQL of its own, since it checks the application's. A `real` column stores a float of 32
+bits: a sent value is rounded the same way, and must then be equal.
 """
 
 import asyncio
@@ -26,19 +23,19 @@ _POLL_S = 0.5
 
 @dataclass(slots=True)
 class StorageComparison:
-    """Figures of one comparison; values are counted one by one, rows by (box, time).
+    """Counts of one comparison; rows are counted by (box, time).
 
     Attributes:
         expected_rows: Distinct (box, time) that were sent.
         expected_values: Values in them.
-        stored_rows: Rows found in the same span of time.
-        equal: Values that are exactly what was sent.
-        different: Values that are there, but not the same.
-        missing: Values that are not there.
-        extra: Values that are there, and were not sent.
+        stored_rows: Rows found in the same time range.
+        equal: Stored values that equal the sent ones.
+        different: Stored values that differ from the sent ones.
+        missing: Sent values that are not stored.
+        extra: Stored values that were not sent.
         missing_rows: Sent (box, time) without a row.
         extra_rows: Rows that were not sent.
-        shown: The first ten deviations, for people.
+        shown: Texts of the first ten differences.
     """
 
     boxes: int = 0
@@ -55,21 +52,21 @@ class StorageComparison:
 
     @property
     def clean(self) -> bool:
-        """Everything that was sent is there, unchanged, and nothing else."""
+        """Whether exactly the sent values are stored."""
         return not (self.different or self.missing or self.extra or self.missing_rows or self.extra_rows)
 
     def figures(self) -> dict[str, int]:
-        """The counts by name."""
+        """Return the counts by name."""
         return {name: count for name, count in asdict(self).items() if isinstance(count, int)}
 
     def show(self, text: str) -> None:
-        """Keep a deviation as text, if there is room."""
+        """Add a difference as text, up to ten."""
         if len(self.shown) < _DIFFERENCES_SHOWN:
             self.shown.append(text)
 
 
 def round_to_float32(value: float) -> float:
-    """Round to what a four-byte float holds."""
+    """Round to the nearest float of 32 bits."""
     rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
     return rounded
 
@@ -81,14 +78,14 @@ def compare_box(
     reals: frozenset[str],
     into: StorageComparison,
 ) -> None:
-    """Add one box's comparison to the figures.
+    """Compare one box's samples, and add to the counts.
 
     Args:
         box: Its id, for the texts.
-        sent: What was sent.
-        stored: What the database holds in the same span; None where a column is empty.
-        reals: The metrics kept in four bytes.
-        into: The figures, added to.
+        sent: The sent samples.
+        stored: The stored samples of the same time range; None for an empty column.
+        reals: The metrics stored as 32-bit floats.
+        into: The counts.
     """
     into.boxes += 1
     into.expected_rows += len(sent)
@@ -147,7 +144,7 @@ WHERE b.id = $1 AND b.deleted_at IS NULL
 
 
 def find_time_range(sent: Mapping[str, BoxSeries]) -> tuple[int, int]:
-    """The first and the last instant of all boxes, in microseconds (0, 0 for nothing)."""
+    """Find the first and the last time of all boxes, in microseconds; (0, 0) without samples."""
     times = [time_us for series in sent.values() for time_us in series]
     return (min(times), max(times)) if times else (0, 0)
 
@@ -159,16 +156,16 @@ async def wait_until_stored(
     patience_s: float,
     progress: Callable[[int, int], None] = lambda _stored, _expected: None,
 ) -> bool:
-    """Wait until as many rows are there as were sent.
+    """Wait until as many rows are stored as were sent.
 
     Args:
-        connection: To the database.
+        connection: A connection to the database.
         sent: Samples by box.
-        patience_s: How long the count may stand still before it is given up.
-        progress: Called with stored and expected rows.
+        patience_s: Time without a new row after which the wait ends (seconds).
+        progress: Called with the numbers of stored and expected rows.
 
     Returns:
-        Whether they all came.
+        Whether all rows are stored.
     """
     first, last = map(to_datetime, find_time_range(sent))
     expected = sum(len(series) for series in sent.values())
@@ -189,7 +186,7 @@ async def wait_until_stored(
 async def compare_with_database(
     connection: asyncpg.Connection, sent: Mapping[str, BoxSeries]
 ) -> StorageComparison:
-    """Read every row of the boxes in the span of time that was sent, and compare."""
+    """Read all rows of the boxes in the time range of the sent samples, and compare them."""
     columns: Sequence[asyncpg.Record] = await connection.fetch(_COLUMNS)
     metrics: list[str] = [column["column_name"] for column in columns]
     reals = frozenset(column["column_name"] for column in columns if column["is_real"])

@@ -1,7 +1,4 @@
-"""A small client of the REST interface: calls, errors as codes, lists page by page, tries with back-off.
-
-Knows `Authorization`, `application/problem+json` and cursors; must not know what is created or read.
-"""
+"""Calls the REST API: authorization, errors as exceptions with codes, paged lists, retries with back-off."""
 
 import asyncio
 import random
@@ -20,7 +17,7 @@ _SERVER_ERRORS = 500
 
 
 class UnreachableError(Exception):
-    """The API did not answer, or could not: worth another try."""
+    """The API did not answer, or answered 429 or 5xx; a retry may succeed."""
 
 
 class ApiError(Exception):
@@ -42,7 +39,7 @@ class ApiError(Exception):
 
 
 class ApiClient:
-    """An async context manager around one API and one key, or the token of a sign-in; empty: nobody."""
+    """A client with one key or session token, as an async context manager; an empty key sends none."""
 
     def __init__(self, address: str, key: str, *, timeout_s: float = 30.0) -> None:
         self.address = address
@@ -67,7 +64,7 @@ class ApiClient:
         """Call once.
 
         Returns:
-            The answer's object; an empty one where the answer has no body.
+            The response's object; an empty one if the response has no body.
 
         Raises:
             UnreachableError: No answer, 429 or 5xx.
@@ -88,19 +85,19 @@ class ApiClient:
             raise UnreachableError(f"{method} {self.address}{path}: {error!r}") from error
 
     async def get(self, path: str, **params: str) -> JsonObject:
-        """Read one thing."""
+        """Read one object."""
         return await self.call("GET", path, params=params)
 
     async def post(self, path: str, body: JsonObject | None = None) -> JsonObject:
-        """Create something, or make something happen."""
+        """Create an object, or start an action."""
         return await self.call("POST", path, body if body is not None else {})
 
     async def patch(self, path: str, body: JsonObject) -> JsonObject:
-        """Change the fields that are named."""
+        """Change the given fields."""
         return await self.call("PATCH", path, body)
 
     async def list(self, path: str, **params: str) -> AsyncIterator[JsonObject]:
-        """Yield every entry of a list, page by page."""
+        """Yield all entries of a list, page by page."""
         query = {"limit": str(_PAGE), **params}
         while True:
             page = await self.call("GET", path, params=query)
@@ -117,11 +114,11 @@ async def retry_until_reachable[T](
     give_up_after_s: float | None = None,
     print_line: Callable[[str], None] = print,
 ) -> T:
-    """Repeat a step while the API is not there, with growing waits. The step must do no harm when repeated.
+    """Retry a step with back-off while the API is unreachable. The step must be idempotent.
 
     Raises:
         UnreachableError: `give_up_after_s` has passed.
-        ApiError: The API refused; repeating would not help.
+        ApiError: The API refused; a retry would not help.
     """
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -132,6 +129,6 @@ async def retry_until_reachable[T](
         except UnreachableError as error:
             if give_up_after_s is not None and loop.time() - started + wait > give_up_after_s:
                 raise
-            print_line(f"the API does not answer, trying again in {wait:.1f} s ({error})")
+            print_line(f"the API does not answer, next attempt in {wait:.1f} s ({error})")
         await asyncio.sleep(wait * random.uniform(0.8, 1.2))
         wait = min(wait * 2, _LONGEST_WAIT_S)

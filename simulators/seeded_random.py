@@ -1,7 +1,7 @@
-"""Repeatable chance: numbers that depend on a key and a position only, in whatever order they are asked for.
+"""Draws repeatable random numbers: each depends only on its key and position, not on earlier draws.
 
-So a simulated box measures the same at the same instant on each run with the same seed, and a restarted
-simulator goes on where it was without having kept anything.
+With the same seed a simulated box measures the same value at the same instant on each run. A restarted
+simulator continues without stored state.
 """
 
 import hashlib
@@ -13,13 +13,13 @@ _GOLDEN: Final = 0x9E37_79B9_7F4A_7C15
 
 
 def derive_key(*parts: object) -> int:
-    """A 64-bit key of any parts that have a text."""
+    """Hash the parts' texts to a 64-bit key."""
     text = "\x1f".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
 
 
 def draw_uniform(key: int, position: int = 0) -> float:
-    """A number of 0 (included) to 1 (excluded), evenly spread (the mixing of SplitMix64)."""
+    """Draw a uniformly distributed number from 0 (included) to 1 (excluded), by SplitMix64's mixing."""
     mixed = (key + position * _GOLDEN) & _MASK
     mixed = ((mixed ^ (mixed >> 30)) * 0xBF58_476D_1CE4_E5B9) & _MASK
     mixed = ((mixed ^ (mixed >> 27)) * 0x94D0_49BB_1331_11EB) & _MASK
@@ -27,7 +27,7 @@ def draw_uniform(key: int, position: int = 0) -> float:
 
 
 def draw_drift(key: int, at_s: float, period_s: float) -> float:
-    """A smooth curve between -1 and 1 that wanders on the scale of `period_s` seconds."""
+    """Draw from a smooth random curve between -1 and 1 that changes on a scale of `period_s` seconds."""
     place = at_s / period_s
     left = math.floor(place)
     part = place - left

@@ -1,9 +1,7 @@
-"""A shot at a place, as the boxes of a site report it: each at its own time, with its own clock.
+"""Simulates how the boxes of a site report a shot: each with its own delay, clock error and echoes.
 
-Pure, but for `publish_reports` and `simulate_shots`.
-
-Sound takes its time to each box; clocks are off by what boxes tell of them; now and then a wall sends the
-sound a second time. What boxes take it for comes from `simulators.sound_events`, and is as invented as there.
+Candidates of an event come from `simulators.sound_events`, and are as invented as there. The module is pure,
+but for `publish_reports` and `simulate_shots`.
 """
 
 import asyncio
@@ -33,17 +31,17 @@ _RANGE_M: Final = 2_000.0
 
 @dataclass(frozen=True, slots=True)
 class SimulatedShot:
-    """What happens.
+    """A shot, or a similar sound.
 
     Attributes:
-        place: where.
-        time_us: when the first round is fired, µs since 1970.
-        source: a class of `simulators.sound_events`: `pistol`, `rifle`, `firework` …
-        rounds: how many.
-        interval_s: between two rounds.
-        temperature_c: of the air.
-        clock_ms: standard deviation of the clocks' errors, which the boxes tell rightly.
-        echo: how probable it is that a box hears a round twice.
+        place: Where it is fired.
+        time_us: When the first round is fired (µs since 1970).
+        source: A class of `simulators.sound_events`: `pistol`, `rifle`, `firework` …
+        rounds: Number of rounds.
+        interval_s: Time between two rounds (seconds).
+        temperature_c: Air temperature (°C).
+        clock_ms: Standard deviation of the clocks' errors (ms), which the boxes report correctly.
+        echo: Probability that a box hears a round twice.
     """
 
     place: LonLat
@@ -59,12 +57,12 @@ class SimulatedShot:
 def simulate_reports(
     chance: random.Random, shot: SimulatedShot, boxes: Mapping[str, LonLat]
 ) -> list[tuple[str, EventPayload]]:
-    """What each box reports of a shot, in the order in which the sound comes to them.
+    """Compute the boxes' reports of a shot, in the order of arrival.
 
     Args:
-        chance: where the choices come from.
-        shot: what happens.
-        boxes: where they stand, by id.
+        chance: The random generator.
+        shot: The shot.
+        boxes: The boxes' locations, by id.
     """
     speed = _SPEED_AT_0_C * math.sqrt(1.0 + shot.temperature_c / 273.15)
     told = []
@@ -92,7 +90,7 @@ def _report(chance: random.Random, shot: SimulatedShot, time_us: int, level: flo
 
 
 def distance_m(one: LonLat, other: LonLat) -> float:
-    """How far two places of a town are apart, m: on a plane that touches the earth there."""
+    """Compute the distance of two places of a town (m), on a plane tangent to the earth."""
     middle = math.radians((one[1] + other[1]) / 2.0)
     east = (one[0] - other[0]) * _METRES_PER_DEGREE * math.cos(middle)
     return math.hypot(east, (one[1] - other[1]) * _METRES_PER_DEGREE)
@@ -101,13 +99,13 @@ def distance_m(one: LonLat, other: LonLat) -> float:
 async def publish_reports(
     links: Mapping[str, MqttLink], chance: random.Random, shot: SimulatedShot, boxes: Mapping[str, LonLat]
 ) -> int:
-    """Have boxes report a shot, each when the sound has come to it; returns how many reports that makes.
+    """Publish the boxes' reports of a shot, each at its arrival, and return their number.
 
     Args:
-        links: of each box, an account that may publish for it.
-        chance: where the choices come from.
-        shot: what happens, about now.
-        boxes: where they stand, by id.
+        links: For each box, a connection that may publish for it.
+        chance: The random generator.
+        shot: The shot, about now.
+        boxes: The boxes' locations, by id.
     """
     reports = simulate_reports(chance, shot, boxes)
     for box, event in reports:
@@ -119,7 +117,7 @@ async def publish_reports(
 
 
 def pick_place(chance: random.Random, boxes: Mapping[str, LonLat]) -> LonLat:
-    """A place between boxes: their mean, with weights of chance."""
+    """Pick a place between the boxes: their mean with random weights."""
     weights = {box: chance.random() for box in sorted(boxes)}
     total = sum(weights.values())
     longitude = sum(boxes[box][0] * weight for box, weight in weights.items()) / total
@@ -137,20 +135,20 @@ async def simulate_shots(
     source: str | None = None,
     rounds: int | None = None,
 ) -> int:
-    """Have something bang now and then, and boxes report it.
+    """Simulate shots at random intervals, and publish the boxes' reports.
 
     Args:
-        links: of each box, an account that may publish for it.
-        boxes: where they stand, by id.
-        every_s: seconds between two bangs on average; the first one is at once.
-        count: how many; None until cancelled.
-        seed: makes places and sources the same on each run.
-        place: where; None: somewhere between the boxes.
-        source: what; None: whatever chance has it, mostly no firearm.
-        rounds: how many shots of it; None: one to three.
+        links: For each box, a connection that may publish for it.
+        boxes: The boxes' locations, by id.
+        every_s: Mean time between two shots (seconds); the first one is at once.
+        count: Number of shots; None until cancelled.
+        seed: Makes places and sources repeatable.
+        place: Where they are fired; None for a random place between the boxes.
+        source: The class of sound; None for a random one, mostly no firearm.
+        rounds: Rounds per shot; None for one to three.
 
     Returns:
-        How many there were.
+        The number of shots.
     """
     chance = random.Random(seed)
     done = 0

@@ -1,4 +1,4 @@
-"""`vigie simulate shots`: at which site, and the connection that its boxes report through."""
+"""`vigie simulate shots`: simulates shots at a site, reported by its boxes."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ _API_PATIENCE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class ShotsOptions:
-    """What is to bang; the attributes are the arguments of `shots.run`."""
+    """The options of one run; the arguments of `shot_reports.simulate_shots`."""
 
     every_s: float
     count: int | None
@@ -23,19 +23,19 @@ class ShotsOptions:
     rounds: int | None
 
 
-async def run_shots(target: TargetStack, site: str, order: ShotsOptions) -> int:
-    """Fire at a site, and have its boxes report it through the gateway's account.
+async def run_shots(target: TargetStack, site: str, options: ShotsOptions) -> int:
+    """Simulate shots at a site, and publish its boxes' reports through the gateway's account.
 
     Args:
         target: The stack.
         site: The site's id.
-        order: What is to bang.
+        options: The options of the run.
 
     Returns:
         The exit code, 0.
 
     Raises:
-        TargetError: No box of the site says where it stands.
+        TargetError: No box of the site has a location.
     """
     async with ApiClient(target.api, target.key) as api:
 
@@ -46,18 +46,18 @@ async def run_shots(target: TargetStack, site: str, order: ShotsOptions) -> int:
 
         boxes = await retry_until_reachable(placed, give_up_after_s=_API_PATIENCE_S)
     if not boxes:
-        raise TargetError("no box of the site has a location: a sound has no way to it")
+        raise TargetError("no box of the site has a location: set one, so that distances are known")
     link = MqttLink(target.broker)
     async with keep_connected([link]):
         done = await shot_reports.simulate_shots(
             dict.fromkeys(boxes, link),
             boxes,
-            every_s=order.every_s,
-            count=order.count,
-            seed=order.seed,
-            place=order.place,
-            source=order.source,
-            rounds=order.rounds,
+            every_s=options.every_s,
+            count=options.count,
+            seed=options.seed,
+            place=options.place,
+            source=options.source,
+            rounds=options.rounds,
         )
     print(f"shots: {done}")
     return 0

@@ -1,7 +1,6 @@
-"""Events that an acoustic box could report: gunshots, and what sounds like one. Pure but for `publish_events`.
+"""Invents events of an acoustic box: gunshots and similar sounds, with candidates. Pure.
 
-Owns the shape of an event and what its candidates look like. The confidences are invented: they say nothing
-about a real detector.
+The confidences are invented and do not describe a real detector.
 """
 
 import random
@@ -12,7 +11,7 @@ from app.platform.kernel.instants import format_us
 
 EventPayload = dict[str, Any]
 
-# What it was, how often, how loud at the box (dB, lowest and highest), and what else it is taken for.
+# Per class: share of events, sound level at the box (dB, lowest and highest), and classes it is mistaken for.
 _SOURCES: Final[Mapping[str, tuple[float, tuple[float, float], Sequence[str]]]] = {
     "pistol": (0.3, (108.0, 128.0), ("rifle", "firework", "vehicle_backfire")),
     "rifle": (0.1, (115.0, 138.0), ("pistol", "firework")),
@@ -25,9 +24,9 @@ _MODELS: Final[Mapping[str, Sequence[str]]] = {
     "rifle": ("ak-47", "ar-15"),
 }
 GUN_CLASSES: Final = frozenset(_MODELS)
-"""The classes that are gunshots; the others only sound like one."""
+"""The classes that are gunshots; the others only sound like them."""
 SOUND_CLASSES: Final = tuple(_SOURCES)
-"""What events may be of."""
+"""All classes of sounds that can be simulated."""
 
 
 def make_sound_event(
@@ -36,14 +35,14 @@ def make_sound_event(
     """Invent one event.
 
     Args:
-        chance: Where the choices come from: the same state gives the same event.
-        seq: The box's count.
-        time_us: When it was heard, µs since 1970.
-        source: What it was; None: whatever chance has it.
+        chance: The random generator; the same state gives the same event.
+        seq: The box's sequence number.
+        time_us: When it was heard (µs since 1970).
+        source: The class of the sound; None for a random one.
 
     Returns:
-        The payload. Candidates are in descending order of confidence, in all at most 1; now and then the
-        detector is wrong about what it was.
+        The payload. Candidates are in descending order of confidence, with a sum of at most 1. The first one
+        is sometimes wrong, as a detector is.
     """
     names = list(_SOURCES)
     truth = source or chance.choices(names, [share for share, _, _ in _SOURCES.values()])[0]
@@ -75,7 +74,7 @@ def _candidate(chance: random.Random, name: str, confidence: float) -> EventPayl
 
 
 def describe_event(event: EventPayload) -> str:
-    """One line for a person."""
+    """Describe an event in one line."""
     first = event["candidates"][0]
     name = "/".join(str(first[key]) for key in ("class", "model") if key in first)
     return f"{event['type']} at {event['time']}: {name} {first['confidence']:.0%}, {event['level_db']} dB"

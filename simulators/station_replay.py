@@ -1,6 +1,6 @@
-"""Sends stations' recorded samples through the broker, each station as a box with its own credentials.
+"""Publishes the recorded samples of stations, each station as a box with its own credentials.
 
-Owns the pace and the payloads. Must not read files (sensor_community.py), nor the database (verify.py).
+sensor_community.py reads the files, replay_verification.py compares with the database.
 """
 
 import asyncio
@@ -20,20 +20,20 @@ from simulators.sensor_community import RecordedStation, StationSample
 from simulators.target_stack import BrokerAddress
 
 STATION_ZONE = "Europe/London"
-"""Where the replayed stations' days begin."""
+"""The time zone of the replayed stations."""
 STATION_INTERVAL_S = 150
-"""What the firmware of Sensor.Community waits between two measurements, in seconds."""
+"""The time between two measurements of Sensor.Community's firmware (seconds)."""
 
 _US_PER_S = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayPace:
-    """How fast to send.
+    """The pace of sending.
 
     Attributes:
-        speed: Seconds of measurement per second; 0 sends as fast as the broker takes it.
-        batch: Samples in one message, 1 to 1,000; with a speed a message leaves when its last sample is due.
+        speed: Seconds of measurement per second; 0 for as fast as the broker accepts messages.
+        batch: Samples per message, 1 to 1,000; with a speed, a message is sent when its last sample is due.
         window: Messages of one box that may wait for the broker's acknowledgement.
     """
 
@@ -43,12 +43,12 @@ class ReplayPace:
 
 
 def make_box_id(prefix: str, station: RecordedStation) -> str:
-    """The id of a station's box."""
+    """Build the id of a station's box."""
     return f"{prefix}-{station.location}"
 
 
 def make_box_specs(stations: Sequence[RecordedStation], prefix: str) -> list[BoxSpec]:
-    """The stations as boxes to be registered."""
+    """Build the boxes to register, one per station."""
     return [
         BoxSpec(
             make_box_id(prefix, station),
@@ -62,7 +62,7 @@ def make_box_specs(stations: Sequence[RecordedStation], prefix: str) -> list[Box
 
 
 def encode_message(samples: Sequence[StationSample]) -> bytes:
-    """One message: a sample as it is, or a batch of several."""
+    """Encode a message: one sample, or a batch."""
     entries = [
         {"seq": sample.seq, "time": format_us(sample.time_us), "values": sample.values} for sample in samples
     ]
@@ -74,16 +74,16 @@ class StationReplay:
     """One replay.
 
     Attributes:
-        api: Where boxes are registered, and get new passwords.
-        broker: Where the boxes connect to.
-        stations: What to send; none of them without samples.
-        prefix: What the boxes' ids begin with.
+        api: Registers boxes and renews passwords.
+        broker: The broker.
+        stations: The stations; each has samples.
+        prefix: The prefix of the boxes' ids.
         passwords: The boxes' passwords.
-        pace: How fast.
-        progress: Called with the number of samples that the broker has just taken.
-        connect_s: How long the boxes may take to connect (seconds); None: for ever.
-        reached: By box, the time (µs) of the newest sample that the broker has taken.
-        delay_s: Seconds from now until a sample of an instant (µs) is sent; None: as the pace says.
+        pace: The pace.
+        progress: Called with the number of samples of each acknowledged message.
+        connect_s: Time in which all boxes must connect (seconds); None to wait without limit.
+        reached: By box, the time of the newest sample that the broker acknowledged (µs).
+        delay_s: Computes the wait (seconds) until a sample of a time (µs) is due; None to follow the pace.
     """
 
     api: ApiClient
@@ -98,10 +98,10 @@ class StationReplay:
     delay_s: Callable[[int], float] | None = None
 
     async def register(self, organisation: str, site_name: str) -> int:
-        """Make sure that organisation, site and boxes exist, and that their passwords are known.
+        """Find or create organisation, site and boxes, and load the boxes' passwords.
 
         Returns:
-            How many boxes were created.
+            The number of created boxes.
         """
         organisation_id = await registration.find_or_create_organisation(self.api, organisation)
         longitude = round(fmean(station.longitude for station in self.stations), 4)
@@ -112,10 +112,10 @@ class StationReplay:
         return await registration.register_boxes(self.api, site_id, organisation_id, specs, self.passwords)
 
     async def run(self) -> int:
-        """Send every station's samples, all stations at once.
+        """Send the samples of all stations concurrently.
 
         Returns:
-            Messages sent.
+            The number of messages sent.
         """
         links = [self._link(make_box_id(self.prefix, station)) for station in self.stations]
         async with keep_connected(links, wait_s=self.connect_s):
@@ -133,7 +133,7 @@ class StationReplay:
         )
 
     def _by_pace(self) -> Callable[[int], float]:
-        """Delays that begin with the earliest sample of all stations, now."""
+        """Compute waits from the pace: the earliest sample of all stations is due now."""
         loop, speed = asyncio.get_running_loop(), self.pace.speed
         if speed <= 0:
             return lambda _time_us: 0.0

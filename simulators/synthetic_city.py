@@ -1,6 +1,7 @@
-"""A synthetic city: any number of boxes that publish by MQTT, live or as fast as the broker takes it.
+"""Publishes the samples of a synthetic city by MQTT: any number of boxes, live or at full speed.
 
-Owns the pace and which account publishes. What is measured is patterns.py's, what goes wrong is faults.py's.
+This module decides the pace and the publishing account. The values come from synthetic_values.py, the
+faults from field_faults.py.
 """
 
 import asyncio
@@ -31,15 +32,15 @@ _CONNECT_S: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class CityPlan:
-    """What to simulate.
+    """The boxes to simulate.
 
     Attributes:
-        boxes: How many boxes.
-        kinds: Their kinds of site, in turn.
-        prefix: What the boxes' ids begin with.
+        boxes: The number of boxes.
+        kinds: Their kinds of site, assigned in turn.
+        prefix: The prefix of the boxes' ids.
         seed: The same seed gives the same values at the same instants.
-        interval_s: Seconds of measurement between two samples of a box.
-        faults: What goes wrong.
+        interval_s: Measurement time between two samples of a box (seconds).
+        faults: The faults to inject.
     """
 
     boxes: int
@@ -50,7 +51,7 @@ class CityPlan:
     faults: FaultShares = field(default_factory=FaultShares)
 
     def members(self) -> list[SyntheticBox]:
-        """The boxes, each at its own place."""
+        """List the boxes, each with its own location."""
         zone = ZoneInfo(_ZONE)
         kinds = cycle(self.kinds)
         return [self._member(number, next(kinds), zone) for number in range(1, self.boxes + 1)]
@@ -64,21 +65,21 @@ class CityPlan:
         return SyntheticBox(name, kind, self.seed, round(longitude, 5), round(latitude, 5), zone)
 
     def phase_us(self, box: str) -> int:
-        """When in its interval a box measures, in whole milliseconds (as µs): not all at once."""
+        """Return a box's offset in the interval (µs, whole milliseconds), which spreads the load."""
         return int(draw_uniform(derive_key(self.seed, box, "phase")) * self.interval_s * 1_000) * 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class CityPace:
-    """When to send.
+    """The timing of a run.
 
     Attributes:
-        start_us: The instant of the first samples, µs since 1970.
-        speed: Seconds of measurement per second; 0 as fast as the broker takes it.
-        count: Samples of each box; None until cancelled.
-        batch: Samples in one message.
-        rate: Messages per second of all boxes together, at most; None without a limit.
-        window: Messages of one connection that may wait for the broker.
+        start_us: The time of the first samples (µs since 1970).
+        speed: Seconds of measurement per second; 0 for as fast as the broker accepts messages.
+        count: Samples per box; None until cancelled.
+        batch: Samples per message.
+        rate: Largest number of messages per second of all boxes together; None without a limit.
+        window: Messages of one connection that may wait for the broker's acknowledgement.
     """
 
     start_us: int
@@ -90,14 +91,14 @@ class CityPace:
 
 
 class RateThrottle:
-    """Lets callers through one by one, at most `rate` of them a second."""
+    """Limits callers to `rate` a second, evenly spaced; None does not limit."""
 
     def __init__(self, rate: float | None) -> None:
         self._gap = 1 / rate if rate else 0.0
         self._next = 0.0
 
     async def wait_turn(self) -> None:
-        """Wait for one's turn."""
+        """Wait until the caller may continue."""
         if not self._gap:
             return
         now = asyncio.get_running_loop().time()
@@ -107,7 +108,7 @@ class RateThrottle:
 
 
 def encode_message(readings: Sequence[BoxSample]) -> bytes:
-    """One message: a sample as it is, or a batch of several."""
+    """Encode a message: one sample, or a batch."""
     entries = [
         {"seq": reading.seq, "time": format_us(reading.time_us), "values": reading.values}
         for reading in readings
@@ -118,10 +119,7 @@ def encode_message(readings: Sequence[BoxSample]) -> bytes:
 def generate_messages(
     city: CityPlan, box: SyntheticBox, pace: CityPace, faulty: FaultyBox
 ) -> Iterator[tuple[int, list[BoxSample]]]:
-    """Yield a box's messages, each with the instant (µs) at which it leaves.
-
-    Without end where `pace.count` is None.
-    """
+    """Yield a box's messages, each with its time of sending (µs); endless if `pace.count` is None."""
     phase = city.phase_us(box.id)
     waiting: list[BoxSample] = []
     seq = 0
@@ -145,14 +143,14 @@ class CityRun:
     """One run of a city.
 
     Attributes:
-        api: Where boxes are registered, and get new passwords.
-        broker: Where they connect to, with the gateway's account.
-        city: What to simulate.
-        pace: When.
-        passwords: The boxes' own accounts; None lets the gateway's account publish for all of them.
-        progress: Called with the number of samples of each message that the broker has taken.
-        counts: What was done to the samples.
-        messages: Messages that the broker has taken.
+        api: Registers boxes and renews passwords.
+        broker: The broker, with the gateway's account.
+        city: The boxes.
+        pace: The timing.
+        passwords: The boxes' passwords; None to publish with the gateway's account.
+        progress: Called with the number of samples of each acknowledged message.
+        counts: Counts of samples and faults.
+        messages: Number of messages that the broker acknowledged.
     """
 
     api: ApiClient
@@ -165,10 +163,10 @@ class CityRun:
     messages: int = 0
 
     async def register(self, organisation: str) -> int:
-        """Make sure that the organisation, a site of each kind and the boxes exist.
+        """Find or create the organisation, a site of each kind and the boxes.
 
         Returns:
-            How many boxes were created.
+            The number of created boxes.
         """
         organisation_id = await registration.find_or_create_organisation(self.api, organisation)
         members = self.city.members()

@@ -1,8 +1,11 @@
-"""What a synthetic box measures: all metrics of its kind of site, as a pure function of seed, box and time.
+"""Computes the values of a synthetic box: all metrics of its kind of site, from seed, box and time. Pure.
 
-Metrics hang together as they do outside: nitrogen oxides and noise follow the traffic, ozone follows the sun
-and is eaten by fresh exhaust, carbon dioxide follows the people in a room and lags behind them, finer
-particles are part of coarser ones. Must not send anything, nor read a clock.
+Metrics correlate as real ones do:
+
+- Nitrogen oxides and noise follow the traffic.
+- Ozone follows the sun, and fresh exhaust reduces it.
+- Carbon dioxide follows the people in a room, with a lag.
+- Finer particles are part of coarser ones.
 """
 
 import math
@@ -27,14 +30,14 @@ _DECIMALS: Final[Mapping[str, int]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class RecurringEpisode:
-    """Something that comes again and again at one box: a lorry with its engine on, a meeting, a siren.
+    """An event that recurs at one box: a lorry with its engine running, a meeting, a siren.
 
     Attributes:
-        metric: What it raises.
-        amount: By how much, in the metric's unit.
-        every_s: Seconds from one beginning to the next.
-        lasts_s: How long it goes on.
-        after_s: Shifts all of them in time.
+        metric: The metric that it raises.
+        amount: The increase, in the metric's unit.
+        every_s: Time from one start to the next (seconds).
+        lasts_s: Duration (seconds).
+        after_s: Offset of all starts (seconds).
     """
 
     metric: str
@@ -44,7 +47,7 @@ class RecurringEpisode:
     after_s: float = 0.0
 
     def at(self, at_s: float) -> float:
-        """What it adds at an instant (seconds since 1970): steep edges, a tenth of its length each."""
+        """Compute the increase at an instant (seconds since 1970); each edge takes a tenth of `lasts_s`."""
         into = (at_s - self.after_s) % self.every_s
         if into >= self.lasts_s:
             return 0.0
@@ -58,12 +61,12 @@ class SyntheticBox:
 
     Attributes:
         id: Its id.
-        kind: `measure_street`, `measure_office` or `measure_airport`.
+        kind: `street`, `office` or `airport`.
         seed: Boxes of one seed and kind share their weather.
         longitude: Degrees east.
         latitude: Degrees north.
-        zone: What a day is.
-        episodes: What comes again and again.
+        zone: Its time zone.
+        episodes: Its recurring events.
     """
 
     id: str
@@ -76,7 +79,7 @@ class SyntheticBox:
 
 
 class BoxConditions:
-    """What a kind's formulas draw on at one instant, at one box."""
+    """The inputs of the formulas at one box and instant: local time, sun, weather, noise."""
 
     def __init__(self, box: SyntheticBox, at_s: float) -> None:
         self.now: LocalMoment = daily_cycles.make_moment(at_s, box.zone)
@@ -85,19 +88,19 @@ class BoxConditions:
             self.now, derive_key(box.seed, "weather"), self.sun
         )
         self._key = derive_key(box.seed, box.id)
-        # No two corners are alike: more or less of everything, for good.
+        # A constant factor per box, so that no two boxes of a kind measure alike.
         self.size = 0.75 + 0.5 * draw_uniform(self._key)
 
     def noise(self, name: int, period_s: float) -> float:
-        """A wandering of the box's own, -1 to 1; `name` tells one from the next."""
+        """Draw the box's own noise, -1 to 1; `name` numbers independent series."""
         return draw_drift(self._key + name * 7_919, self.now.at_s, period_s)
 
     def dice(self, name: int, period_s: float) -> float:
-        """A number of 0 to 1 that is thrown anew every `period_s` seconds."""
+        """Draw a number from 0 to 1 that changes every `period_s` seconds."""
         return draw_uniform(self._key + name * 7_919, math.floor(self.now.at_s / period_s))
 
     def lagged(self, curve: Callable[[LocalMoment], float], hours: float) -> float:
-        """A curve of the last few hours, the newest weighing most."""
+        """Average a curve over the last hours, with exponentially decreasing weights."""
         weights = total = 0.0
         for step in range(6):
             back = step * hours / 3
@@ -110,7 +113,7 @@ class BoxConditions:
 
 
 def measure_values(box: SyntheticBox, at_s: float) -> MetricValues:
-    """What the box measures at an instant (seconds since 1970), in the catalogue's units."""
+    """Compute the box's values at an instant (seconds since 1970), in the catalogue's units."""
     sources = BoxConditions(box, at_s)
     values = SITE_KINDS[box.kind](sources)
     for episode in box.episodes:
@@ -119,20 +122,20 @@ def measure_values(box: SyntheticBox, at_s: float) -> MetricValues:
 
 
 def list_metrics(kind: str) -> frozenset[str]:
-    """What boxes of a kind measure."""
+    """List the metrics that boxes of a kind measure."""
     return frozenset(
         SITE_KINDS[kind](BoxConditions(SyntheticBox("any", kind, 0, 0.0, 0.0, ZoneInfo("UTC")), 0.0))
     )
 
 
 def _particles(pm10: float, fine: float) -> MetricValues:
-    """All fractions; `fine` is the share of PM10 that is PM2.5."""
+    """Compute all particle fractions; `fine` is the share of PM10 that is PM2.5."""
     pm2_5 = pm10 * fine
     return {"pm10": pm10, "pm4": pm2_5 + (pm10 - pm2_5) * 0.45, "pm2_5": pm2_5, "pm1": pm2_5 * 0.68}
 
 
 def _noise_levels(laeq: float, background: float, restless: float) -> MetricValues:
-    """All levels from the mean: `background` below it, peaks above, further apart where it is restless."""
+    """Derive all sound levels from the mean and the background; `restless` (0 to 1) raises the peaks."""
     la90 = min(background, laeq - 2)
     lamax = laeq + 8 + 7 * restless
     return {
@@ -146,12 +149,12 @@ def _noise_levels(laeq: float, background: float, restless: float) -> MetricValu
 
 
 def _sum_levels(*levels: float) -> float:
-    """The level of several sources together: energies add, not decibels."""
+    """Add the levels of several sources; energies add, not decibels."""
     return 10 * math.log10(sum(10 ** (level / 10) for level in levels))
 
 
 def _outside(s: BoxConditions, shade: float) -> MetricValues:
-    """Climate and light outside, and the box's own state."""
+    """Compute climate and light outdoors, and the box's battery and radio link."""
     light = 1_500 * s.sun + 98_000 * s.sun * (1 - 0.8 * s.weather.cloud) * shade
     lamps = 18.0 if s.sun <= 0 else 0.0
     return {
@@ -168,7 +171,7 @@ def _outside(s: BoxConditions, shade: float) -> MetricValues:
 
 
 def measure_street(s: BoxConditions) -> MetricValues:
-    """A street: traffic in everything, the sun in ozone."""
+    """Compute the values of a street: traffic drives most metrics, the sun drives ozone."""
     cars = max(0.0, daily_cycles.traffic_level(s.now) * s.size * (1 + 0.25 * s.noise(10, 5 * _MINUTE_S)))
     still = s.weather.stillness
     no2 = (9 + 38 * cars) * still
@@ -191,7 +194,7 @@ def measure_street(s: BoxConditions) -> MetricValues:
 
 
 def measure_office(s: BoxConditions) -> MetricValues:
-    """A room with people: what they breathe out, what the furniture gives off, a little of the street."""
+    """Compute the values of a room: breath of people, emissions of furniture, some outdoor air."""
     people = daily_cycles.office_occupancy(s.now) * s.size
     lately = s.lagged(daily_cycles.office_occupancy, 0.8) * s.size
     talk = 36 + 16 * people + 3 * s.noise(20, 3 * _MINUTE_S)
@@ -215,9 +218,9 @@ def measure_office(s: BoxConditions) -> MetricValues:
 
 
 def measure_airport(s: BoxConditions) -> MetricValues:
-    """The edge of a runway: aircraft one by one, kerosene, an open field."""
+    """Compute the values of a runway's edge: single aircraft, kerosene, an open field."""
     busy = daily_cycles.flight_activity(s.now)
-    # One aircraft or none in each minute and a half; it is heard for a part of that.
+    # Each slot of 90 s has one aircraft or none, audible for a part of the slot.
     slot = 90.0
     overhead = s.dice(40, slot) < 0.5 * busy
     near = daily_cycles.bell_curve((s.now.at_s % slot) / slot * 24, 12, 5) if overhead else 0.0
@@ -243,4 +246,4 @@ def measure_airport(s: BoxConditions) -> MetricValues:
 SITE_KINDS: Final[Mapping[str, Callable[[BoxConditions], MetricValues]]] = MappingProxyType(
     {"street": measure_street, "office": measure_office, "airport": measure_airport}
 )
-"""The kinds of site, and what is measured at each."""
+"""The kinds of site, with the function that computes their values."""

@@ -1,6 +1,6 @@
-"""Where the stack is that a simulator speaks to: addresses and keys, from `run.json` or from options.
+"""Finds the stack that a simulator uses: addresses and keys from `run.json` or from options.
 
-Must not connect to anything.
+Opens no connection.
 """
 
 import json
@@ -14,14 +14,14 @@ _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
 class TargetError(Exception):
-    """Nothing says where the stack is, or what says so cannot be read. The text is for the person."""
+    """The stack's address is missing or cannot be read. The command prints the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
-    """An MQTT broker, and the account that may publish for every box (where there is one).
+    """Address of an MQTT broker, with the gateway's account, which may publish for every box.
 
-    With `tls` its certificate must be one that this machine trusts, or the authorities in `SSL_CERT_FILE`.
+    With `tls`, this machine or the authorities in `SSL_CERT_FILE` must trust the broker's certificate.
     """
 
     host: str
@@ -36,11 +36,11 @@ class TargetStack:
     """A running stack.
 
     Attributes:
-        api: The REST address, without a slash at its end.
+        api: The REST address, without a trailing slash.
         key: An API key.
         broker: The broker with the gateway's account.
-        database: `postgresql://…`, for `--verify`; None where it is not known.
-        folder: Where a simulator keeps what it must remember, such as its boxes' passwords.
+        database: `postgresql://…`, for `--verify`; None if unknown.
+        folder: The folder for a simulator's files, such as its boxes' passwords.
     """
 
     api: str
@@ -54,31 +54,29 @@ class TargetStack:
         """Read the file that `vigie up` writes.
 
         Raises:
-            TargetError: It is not there, or not such a file.
+            TargetError: The file does not exist, or has another format.
         """
         try:
             run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             mqtt = run["mqtt"]
             if run["api"] is None:
-                raise TargetError(f"{path}: the stack runs without the role `api`")
+                raise TargetError(f"{path}: the stack runs without the process `api`")
             broker = BrokerAddress(mqtt["host"], int(mqtt["port"]), mqtt["username"], mqtt["password"])
             return cls(run["api"].rstrip("/"), run["admin_key"], broker, run.get("database"), path.parent)
         except FileNotFoundError:
             raise TargetError(
-                f"{path} is not there: start the stack with `vigie up`, or name it with --run or --api, "
-                "--key and --mqtt"
+                f"{path} does not exist: start the stack with `vigie up`, or give --run, or --api, --key "
+                "and --mqtt"
             ) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise TargetError(f"{path} is not a run file of `vigie up`: {error!r}") from error
 
 
 def parse_broker(text: str) -> BrokerAddress:
-    """Read `mqtt://user:password@host:port`; the scheme, the account and the port may be left out.
-
-    `mqtts` speaks TLS.
+    """Parse `mqtt://user:password@host:port`; scheme, account and port are optional, and `mqtts` means TLS.
 
     Raises:
-        TargetError: It is something else.
+        TargetError: The text has another format.
     """
     parts: SplitResult = urlsplit(text if "://" in text else f"mqtt://{text}")
     try:
@@ -93,10 +91,10 @@ def parse_broker(text: str) -> BrokerAddress:
 
 
 def find_api(run: Path, api: str | None, key: str | None) -> tuple[str, str]:
-    """The REST address and the key, where nothing else is needed; with both options no file is.
+    """Return the REST address and the key. The run file is read only if an option is missing.
 
     Raises:
-        TargetError: Something is missing.
+        TargetError: The run file is needed, and cannot be read.
     """
     if api and key:
         return api.rstrip("/"), key
@@ -107,10 +105,10 @@ def find_api(run: Path, api: str | None, key: str | None) -> tuple[str, str]:
 def find_target(
     run: Path, api: str | None, key: str | None, mqtt: str | None, database: str | None
 ) -> TargetStack:
-    """Join the run file and the options; what an option names wins, and with all three no file is needed.
+    """Merge the run file with the options, which win. With all of API, key and broker no file is needed.
 
     Raises:
-        TargetError: Something is missing.
+        TargetError: The run file is needed, and cannot be read.
     """
     if api and key and mqtt:
         return TargetStack(api.rstrip("/"), key, parse_broker(mqtt), database)

@@ -1,8 +1,7 @@
-"""A client's webhook receiver: verifies, knows repetitions, answers, prints one line for each message.
+"""Receives webhooks as a client would: verifies, detects duplicates, answers, prints one line per message.
 
-It does in this order what the guide advises (docs/webhooks.md): read the raw body, verify it, look whether
-its `webhook-id` was handled before, handle it, answer. Owns the HTTP side and the deliberate faults (another
-status, a failing start, delay, no answer at all). Signatures are webhook.py's, texts those of messages.py.
+It follows the steps of docs/webhooks.md: read the raw body, verify it, look up its `webhook-id`, handle it,
+answer. On request it misbehaves: another status, first failures, delay, no answer.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ from simulators.webhook_signatures import InvalidSignatureError, decode_secret, 
 _UNAUTHORISED = 401
 _FAILING = 500
 _FAILING_FOR_NOW = 503
-_ID_SHOWN = 64  # all of an id of Vigie's; a stranger's may have any length
+_ID_SHOWN = 64  # covers ids of Vigie; other senders' may have any length
 _MAX_BODY = 1_048_576
 _MAX_IDS = 100_000
 
@@ -32,12 +31,11 @@ class ReceiverBehaviour:
     """How the receiver answers.
 
     Attributes:
-        status: The status of an answer to a verified message.
-        fail_first: The first so many verified requests are answered with 500; with 503 where `retry_after_s`
-            is set.
-        delay_s: Waited before each answer (seconds).
-        retry_after_s: Given with every failure as `Retry-After` (seconds).
-        hang: Nothing is ever answered.
+        status: The status for verified messages.
+        fail_first: Number of verified requests that fail first: with 500, or 503 if `retry_after_s` is set.
+        delay_s: Delay of each answer (seconds).
+        retry_after_s: `Retry-After` of each failure (seconds).
+        hang: Never answer.
     """
 
     status: int = 204
@@ -49,15 +47,15 @@ class ReceiverBehaviour:
 
 @dataclass(slots=True)
 class ReceiverCounts:
-    """What came in.
+    """Counts of received requests.
 
     Attributes:
-        requests: All of them.
-        verified: Those whose signature was right.
-        refused: Those whose signature was not.
-        failed: Those answered with 500 or 503 on purpose.
-        duplicates: Verified ones whose `webhook-id` had been answered with success before.
-        by_type: Those that were handled, by their type: without the duplicates.
+        requests: All requests.
+        verified: Requests with a valid signature.
+        refused: Requests without a valid signature.
+        failed: Requests answered with 500 or 503 on purpose.
+        duplicates: Verified requests whose `webhook-id` was handled before.
+        by_type: Handled requests by type, without duplicates.
     """
 
     requests: int = 0
@@ -69,9 +67,9 @@ class ReceiverCounts:
 
 
 class WebhookReceiver:
-    """An async context manager: listens while it is open.
+    """A receiver that listens while its async context is open.
 
-    `secret` may be set later: until then everything is refused, unless `unsigned` allows it.
+    Without a secret it refuses all messages, unless `unsigned` is set; `use_secret` sets one later.
     """
 
     def __init__(
@@ -88,9 +86,9 @@ class WebhookReceiver:
 
         Args:
             host: The address to listen on.
-            port: The port; 0 takes a free one.
-            secret: The endpoint's secret, `whsec_…`; several while it is being changed.
-            unsigned: Take messages without checking them while no secret is set.
+            port: The port; 0 for a free one.
+            secret: The endpoint's secret, `whsec_…`; several during a rotation.
+            unsigned: Accept messages without verification while no secret is set.
             behaviour: How to answer.
             print_line: Called with the line of each message.
         """
@@ -101,19 +99,19 @@ class WebhookReceiver:
         self._unsigned = unsigned
         self._behaviour = behaviour or ReceiverBehaviour()
         self._print_line = print_line
-        # In a program of your own these ids belong into the database, beside what handling them changed.
+        # A real program stores these ids in its database, in the transaction that handles the message.
         self._handled: dict[str, None] = {}
         self._attempts: Counter[str] = Counter()
         self._runner: web.AppRunner | None = None
         self.counts = ReceiverCounts()
 
     def use_secret(self, secret: str) -> None:
-        """Check with another secret from now on."""
+        """Replace the secret."""
         self._keys = [decode_secret(secret)]
 
     @property
     def url(self) -> str:
-        """Where to send webhooks to."""
+        """The URL that receives webhooks."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self.port}/"
 
@@ -131,7 +129,7 @@ class WebhookReceiver:
         return self
 
     async def open(self) -> None:
-        """Listen; entering the context does it too.
+        """Start to listen; entering the context does it too.
 
         Raises:
             OSError: The port is taken.
@@ -154,7 +152,7 @@ class WebhookReceiver:
             await self._runner.cleanup()
 
     async def _take(self, request: web.Request) -> web.Response:
-        # The bytes as they came: what a JSON library writes anew has another signature.
+        # The signature covers the raw bytes: a parsed and re-encoded body may differ.
         body = await request.read()
         self.counts.requests += 1
         if self._behaviour.hang:
@@ -174,15 +172,15 @@ class WebhookReceiver:
             return web.Response(status=status, headers=self._headers(), text="failing on purpose")
         if message_id in self._handled:
             self.counts.duplicates += 1
-            self._line(message_id, body, "seen before")
+            self._line(message_id, body, "duplicate")
         else:
             self._handle(message_id, body)
             self._line(message_id, body, "")
-        # Also for one that is known: otherwise it would come again.
+        # A duplicate gets a success too: otherwise the sender would retry it.
         return web.Response(status=status)
 
     async def _hang(self, body: bytes) -> None:
-        self._print_line(f"webhook left without an answer: {summarise_message(parse_body(body))}")
+        self._print_line(f"webhook not answered: {summarise_message(parse_body(body))}")
         await asyncio.Event().wait()
 
     def _verified(self, headers: Mapping[str, str], body: bytes) -> str:
@@ -193,7 +191,7 @@ class WebhookReceiver:
         return verify_signature(self._keys, headers, body, time.time())
 
     def _status(self) -> int:
-        """What to answer a verified message with."""
+        """Choose the status for a verified message."""
         if self.counts.failed >= self._behaviour.fail_first:
             return self._behaviour.status
         self.counts.failed += 1
@@ -204,11 +202,11 @@ class WebhookReceiver:
         return {} if seconds is None else {"Retry-After": str(seconds)}
 
     def _handle(self, message_id: str, body: bytes) -> None:
-        """Do what has to be done once: here it is counted."""
+        """Handle a message once; this example counts it."""
         self.counts.by_type[get_message_type(parse_body(body))] += 1
         self._handled[message_id] = None
         if len(self._handled) > _MAX_IDS:
-            # A receiver left on for weeks must not grow for ever; repetitions come within days.
+            # Bounds the memory of a receiver that runs for weeks; retries end after days.
             del self._handled[next(iter(self._handled))]
 
     def _line(self, message_id: str, body: bytes, remark: str) -> None:
@@ -218,14 +216,14 @@ class WebhookReceiver:
         checked = "verified" if self._keys else "unchecked"
         parts = ["webhook", checked, message_id[:_ID_SHOWN], summarise_message(parse_body(body))]
         if self._attempts[message_id] > 1:
-            parts.append(f"(time {self._attempts[message_id]})")
+            parts.append(f"(attempt {self._attempts[message_id]})")
         if remark:
             parts.append(f"[{remark}]")
         self._print_line(" ".join(parts))
 
 
 def _is_success(status: int) -> bool:
-    return 200 <= status < 300  # noqa: PLR2004 - what HTTP calls a success
+    return 200 <= status < 300  # noqa: PLR2004 - HTTP's range of success
 
 
 async def run_receiver(receiver: WebhookReceiver) -> None:

@@ -1,6 +1,6 @@
-"""Verifies Standard Webhooks 1.0 as a client would: the signature of what was received, and its age. Pure.
+"""Verifies signature and age of a received message by Standard Webhooks 1.0. Pure.
 
-Written from the specification, and not with the sender's code: it is there to check it.
+It checks the sender, so it implements the specification without the sender's code.
 """
 
 import base64
@@ -11,21 +11,21 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 TOLERANCE_S: Final = 300
-"""A message older or newer than this is refused (seconds): somebody may be repeating it."""
+"""An older or newer message is refused (seconds), since it may be a replay attack."""
 
 _PREFIX: Final = "whsec_"
 _VERSION: Final = "v1"
 
 
 class InvalidSignatureError(Exception):
-    """The message is not proved to come from the holder of the secret. The text says why."""
+    """The message does not have a valid signature. The text gives the reason."""
 
 
 def decode_secret(secret: str) -> bytes:
-    """The bytes of a secret, which is base64 after `whsec_`.
+    """Decode a secret, which is base64 after `whsec_`.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The secret has another format.
     """
     try:
         key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
@@ -37,25 +37,25 @@ def decode_secret(secret: str) -> bytes:
 
 
 def compute_signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
-    """The signature that belongs to a message, in base64."""
+    """Compute the signature of a message, in base64."""
     signed = b".".join((message_id.encode(), timestamp.encode(), body))
     return base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
 def verify_signature(keys: Iterable[bytes], headers: Mapping[str, str], body: bytes, now_s: float) -> str:
-    """Check a message.
+    """Verify a message.
 
     Args:
-        keys: The bytes of the secret; of several while it is being changed, of which any may be right.
-        headers: The request's headers; names without regard to case, if the mapping has none.
+        keys: The decoded secrets; several during a rotation, of which any may match.
+        headers: The request's headers; the mapping should ignore the case of names.
         body: The body's bytes, as received.
-        now_s: The time now, in seconds since 1970.
+        now_s: The current time (seconds since 1970).
 
     Returns:
-        The message's id, the same on each repetition.
+        The message's id, the same for each attempt.
 
     Raises:
-        NotVerifiedError: A header is missing, the signature is another one, or the time is too far away.
+        InvalidSignatureError: A header is missing, no signature matches, or the time differs too much.
     """
     try:
         message_id, timestamp = headers["webhook-id"], headers["webhook-timestamp"]
@@ -63,13 +63,13 @@ def verify_signature(keys: Iterable[bytes], headers: Mapping[str, str], body: by
     except KeyError as error:
         raise InvalidSignatureError(f"the header {error.args[0]} is missing") from None
     if not timestamp.isascii() or not timestamp.isdecimal():
-        raise InvalidSignatureError("webhook-timestamp is not a number of seconds")
+        raise InvalidSignatureError("webhook-timestamp is not a number of seconds since 1970")
     if abs(now_s - int(timestamp)) > TOLERANCE_S:
         raise InvalidSignatureError(f"webhook-timestamp is {now_s - int(timestamp):+.0f} s away")
     wanted = [compute_signature(key, message_id, timestamp, body).encode() for key in keys]
-    # While a secret is being changed there are several signatures: one of them has to be right.
+    # During a rotation a message has several signatures, of which one must match.
     for candidate in signatures:
         version, _, given = candidate.partition(",")
         if version == _VERSION and any(hmac.compare_digest(given.encode(), one) for one in wanted):
             return message_id
-    raise InvalidSignatureError("no signature is right")
+    raise InvalidSignatureError("no signature matches")

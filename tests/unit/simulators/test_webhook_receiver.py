@@ -50,7 +50,7 @@ async def test_it_verifies_counts_repetitions_and_prints_a_line_each() -> None:
     assert len(lines) == 4
     assert lines[0].startswith("webhook verified msg_a alert.firing ")
     assert "\n" not in lines[0]
-    assert "seen before" in lines[2]
+    assert "duplicate" in lines[2]
     assert "REFUSED" in lines[3]
 
 
@@ -108,7 +108,7 @@ async def test_failures_say_when_to_come_again() -> None:
     assert receiver.counts.by_type == {}
 
 
-async def test_it_hangs_as_told_and_stops_all_the_same() -> None:
+async def test_it_hangs_as_asked_and_still_stops() -> None:
     lines: list[str] = []
     async with (
         WebhookReceiver(
@@ -118,4 +118,4 @@ async def test_it_hangs_as_told_and_stops_all_the_same() -> None:
     ):
         with pytest.raises(TimeoutError):
             await session.post(receiver.url, data=json.dumps(MESSAGE).encode())
-    assert "without an answer: alert.firing" in lines[0]
+    assert "not answered: alert.firing" in lines[0]
