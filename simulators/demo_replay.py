@@ -61,7 +61,7 @@ class DayReplay:
         return rest
 
     def _delays(self, first_us: int) -> Callable[[int], float]:
-        """Compute waits (seconds): a sample is due when the catch-up from `first_us` reaches it, not earlier."""
+        """Compute waits (seconds): a sample is due when the catch-up reaches it, never early."""
         started = self.clock()
 
         def delay_s(time_us: int) -> float:
@@ -73,6 +73,6 @@ class DayReplay:
     def _announce(self, day: date, stations: list[RecordedStation]) -> None:
         total = sum(len(station.samples) for station in stations)
         self.print_line(
-            f"Aberdeen: {total} samples of {len(stations)} stations, measured on {RECORDED_DAY}, are replayed "
-            f"as of {day}; past ones {self.speed:.0f} times faster"
+            f"Aberdeen: {total} samples of {len(stations)} stations, measured on {RECORDED_DAY}, "
+            f"are replayed as of {day}; past ones {self.speed:.0f} times faster"
         )
