@@ -21,14 +21,17 @@ from simulators.cli_options import (
     ByGateway,
     Count,
     DatabaseAddress,
+    DuplicateShare,
     Duration,
     Interval,
+    LateShare,
     MqttAddress,
     OrganisationName,
     RunFile,
     Seed,
-    Share,
+    SilenceShare,
     Speed,
+    SpikeShare,
     require_positive,
 )
 from simulators.demo import run_demo
@@ -124,17 +127,17 @@ def city(
         str | None, typer.Option(help="First time (RFC 3339); default: now, or so that the run ends now")
     ] = None,
     speed: Speed = 1.0,
-    batch: Annotated[int, typer.Option(min=1, max=_MAX_BATCH, help="Samples a message")] = 1,
+    batch: Annotated[int, typer.Option(min=1, max=_MAX_BATCH, help="Samples per message")] = 1,
     rate: Annotated[
         float | None, typer.Option(help="Largest number of messages per second", callback=require_positive)
     ] = None,
     window: Annotated[int, typer.Option(min=1, max=1000, help="Messages in flight per connection")] = 20,
     seed: Seed = 1,
     gateway: ByGateway = False,
-    silence: Share = 0.0,
-    spikes: Share = 0.0,
-    duplicates: Share = 0.0,
-    late: Share = 0.0,
+    silence: SilenceShare = 0.0,
+    spikes: SpikeShare = 0.0,
+    duplicates: DuplicateShare = 0.0,
+    late: LateShare = 0.0,
     clock_skew: Annotated[float, typer.Option(min=0.0, help="Largest clock error of a box (seconds)")] = 0.0,
     prefix: Annotated[str, typer.Option(help="What the boxes' ids begin with")] = "city",
     organisation: OrganisationName = "Synthetic city",
@@ -192,7 +195,7 @@ def box(
     ] = "reference-box",
     interval: Interval = 10.0,
     count: Count = None,
-    batch: Annotated[int, typer.Option(min=1, max=_MAX_BATCH, help="Samples a message")] = 60,
+    batch: Annotated[int, typer.Option(min=1, max=_MAX_BATCH, help="Samples per message")] = 60,
     faulty: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of samples with NaN, which are refused")
     ] = 0.0,

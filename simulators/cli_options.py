@@ -19,7 +19,12 @@ OrganisationName = Annotated[
     str, typer.Option("--organisation", help="Name; found or created if the key may, else the key's own")
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same values at the same instants")]
-Share = Annotated[float, typer.Option(min=0.0, max=1.0)]
+SilenceShare = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="Share of samples that are never measured")
+]
+SpikeShare = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of samples with one value too high")]
+DuplicateShare = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of samples that are sent twice")]
+LateShare = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of samples sent after newer ones")]
 
 
 def require_positive(value: float | None) -> float | None:

@@ -185,7 +185,7 @@ async def follow_stream(
                     break
     finally:
         if stream.last_id is not None:
-            print_line(f"to go on from here: --after {stream.last_id}")
+            print_line(f"to resume from here: --after {stream.last_id}")
     return 0
 
 

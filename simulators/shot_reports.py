@@ -65,7 +65,7 @@ def simulate_reports(
         boxes: The boxes' locations, by id.
     """
     speed = _SPEED_AT_0_C * math.sqrt(1.0 + shot.temperature_c / 273.15)
-    told = []
+    arrivals = []
     for box, place in sorted(boxes.items()):
         distance = distance_m(shot.place, place)
         if distance > _RANGE_M:
@@ -75,11 +75,11 @@ def simulate_reports(
         for number in range(shot.rounds):
             after = number * shot.interval_s + distance / speed + chance.gauss(0.0, _JITTER_S)
             time_us = shot.time_us + round(after * _US + clock_us)
-            told.append((time_us, box, level))
+            arrivals.append((time_us, box, level))
             if chance.random() < shot.echo:
                 late = round(chance.uniform(*_ECHO_S) * _US)
-                told.append((time_us + late, box, level - chance.uniform(*_ECHO_DB)))
-    return [(box, _report(chance, shot, time_us, level)) for time_us, box, level in sorted(told)]
+                arrivals.append((time_us + late, box, level - chance.uniform(*_ECHO_DB)))
+    return [(box, _report(chance, shot, time_us, level)) for time_us, box, level in sorted(arrivals)]
 
 
 def _report(chance: random.Random, shot: SimulatedShot, time_us: int, level: float) -> EventPayload:
@@ -162,8 +162,8 @@ async def simulate_shots(
             what,
             rounds or (chance.randint(1, 3) if what in GUN_CLASSES else 1),
         )
-        told = await publish_reports(links, chance, shot, boxes)
+        reports = await publish_reports(links, chance, shot, boxes)
         done += 1
         where = f"{shot.place[0]:.5f},{shot.place[1]:.5f}"
-        print(f"{what} at {where}, rounds: {shot.rounds}, reports: {told}", flush=True)
+        print(f"{what} at {where}, rounds: {shot.rounds}, reports: {reports}", flush=True)
     return done

@@ -70,7 +70,7 @@ async def test_it_goes_on_after_a_break(
     told = [line for line in lines if line[:16] in {name[-16:] for name in first + others}]
     assert [line[:16] for line in told] == [name[-16:] for name in (first[0], others[0], others[2])]
     assert "alert.firing warning box-0001 pm2_5 31.2" in told[0]
-    assert lines[-1].startswith("to go on from here: --after ")
+    assert lines[-1].startswith("to resume from here: --after ")
 
 
 async def test_it_says_what_is_missing_and_what_is_refused(
@@ -112,7 +112,7 @@ async def test_the_command(target: TargetStack, tmp_path: Path, tenant: Tenant, 
             assert re.search(rb"[0-9a-f]{16} alert\.firing critical box-0001 laeq", said.result())
             process.terminate()
             assert await process.wait() == 0
-            assert b"to go on from here: --after " in await process.stdout.read()
+            assert b"to resume from here: --after " in await process.stdout.read()
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
