@@ -33,7 +33,7 @@ from bench.process import FailedError
 from bench.report import BenchReport, drains_table, ratios_table, render_report, replace_section
 from bench.stack import BenchStack, stack
 from bench.suite import BenchPlan, compare_consumers, format_drain, measure_fleet_sizes, measure_rule_kinds
-from simulators.rest import ApiError, UnreachableError
+from simulators.rest_client import ApiError, UnreachableError
 
 _DOCS: Final = Path(__file__).parent.parent / "docs"
 _CALLS: Final = ((1, 2_000), (100, 500))

@@ -25,7 +25,7 @@ from bench.process import FailedError, RunningProcess, python
 from bench.publisher import drop_session
 from bench.stack import BenchStack
 from bench.tables import stored
-from simulators.rest import ApiClient
+from simulators.rest_client import ApiClient
 
 BOXES: Final = 10_000
 PERIOD_S: Final = 60.0

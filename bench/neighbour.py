@@ -20,7 +20,7 @@ from bench.measure import CpuReading
 from bench.process import FailedError, RunningProcess, python
 from bench.results import percentile
 from bench.stack import LIMITS, BenchStack
-from simulators.rest import ApiClient
+from simulators.rest_client import ApiClient
 
 READS_PER_S: Final = 8
 SAMPLES_PER_S: Final = 16

@@ -19,7 +19,7 @@ from bench.measure import cpu_seconds, peak_rss
 from bench.process import FailedError
 from bench.results import percentile
 from bench.stack import BenchStack
-from simulators.rest import ApiClient
+from simulators.rest_client import ApiClient
 
 BOXES: Final = 1_000
 MINUTES: Final = {"whole": 8_640, "tenth": 864}

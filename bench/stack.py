@@ -26,7 +26,7 @@ from app.standalone.private_postgres import PrivatePostgres
 from bench.load import box_id, rules
 from bench.process import RunningProcess, python
 from bench.publisher import BrokerAccount
-from simulators.rest import ApiClient, ApiError, UnreachableError
+from simulators.rest_client import ApiClient, ApiError, UnreachableError
 
 SITES: Final = 10
 """Boxes are dealt out to so many sites."""

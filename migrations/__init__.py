@@ -1,1 +1,1 @@
-"""Alembic migrations: the only thing that changes the schema."""
+"""Alembic migrations, the only code that changes the schema."""

@@ -1,9 +1,12 @@
-"""How a migration has the changes of a table recorded in the audit log, and of which columns.
+"""Creates the triggers that record a table's changes in the audit log.
 
-A column is recorded, or hidden (a secret, or the data of persons: the log says that it changed, never what
-it is, for nothing can be taken out of the log), or of no account (what the program itself writes). The
-triggers of a table name its columns: whoever adds one says here, in the migration, what it is
-(`tests/integration/audit/test_watched.py` asks for it).
+The triggers name the columns of the table. A column is one of:
+
+- recorded, with its values;
+- hidden: a secret or personal data. The log has only that it changed, because no entry can be removed;
+- ignored: the program itself writes it.
+
+A migration that adds a column decides which. `tests/integration/audit/test_watched.py` checks it.
 """
 
 from collections.abc import Sequence
@@ -11,12 +14,13 @@ from typing import Final
 
 from alembic import op
 
-# What these do is the program's work, not people's. A cascade runs as the tables' owner: the session tells.
+# Changes by these roles are the program's work. A cascade runs as the tables' owner, so the session user
+# counts.
 BY_PEOPLE: Final = (
     "current_setting('role') NOT IN ('vigie_ingest', 'vigie_deliver', 'vigie_maintain')"
     " AND session_user NOT IN ('vigie_ingest', 'vigie_deliver', 'vigie_maintain')"
 )
-"""A condition of a trigger: not one of the processes that work for everybody."""
+"""A trigger's condition: the change does not come from a process that works for all organisations."""
 
 EVERY_CHANGE: Final = ("INSERT", "UPDATE", "DELETE")
 
@@ -33,18 +37,18 @@ def watch(
     changes: Sequence[str] = EVERY_CHANGE,
     cascades: bool = True,
 ) -> None:
-    """Have a table's changes recorded; once more for other columns.
+    """Create a table's triggers; a second call replaces its columns.
 
     Args:
-        table: Its name.
-        noun: What a row is called in `action` and `subject`.
+        table: The table.
+        noun: The name of a row in `action` and `subject`.
         recorded: The columns whose values are recorded.
-        hidden: Those of which only is recorded that they changed.
-        owner: The column that says whose log it is: an organisation's id, or `box_key` of a box of its.
+        hidden: The columns of which only the change is recorded.
+        owner: The column that determines the log: an organisation's id, or `box_key` of one of its boxes.
         key: The column that identifies a row for people.
-        name: The one with its name; empty where it has none that may be recorded.
-        changes: Of INSERT, UPDATE and DELETE those that count.
-        cascades: Whether rows count that go with others.
+        name: The column with a row's name; empty if no name may be recorded.
+        changes: The recorded operations, of INSERT, UPDATE and DELETE.
+        cascades: Whether changes by foreign keys and other triggers are recorded.
     """
     arguments = ", ".join(
         f"'{value}'"
@@ -53,7 +57,7 @@ def watch(
     unwatch(table)
     condition = BY_PEOPLE if cascades else f"{BY_PEOPLE} AND pg_trigger_depth() = 0"
     how = {
-        # Of rows that are added there are many at once, of others hardly ever.
+        # Often many rows are inserted in one statement, but rarely updated or deleted.
         "INSERT": ("INSERT", "REFERENCING NEW TABLE AS added FOR EACH STATEMENT", "audit_created"),
         "UPDATE": (f"UPDATE OF {', '.join((*recorded, *hidden))}", "FOR EACH ROW", "audit_changed"),
         "DELETE": ("DELETE", "FOR EACH ROW", "audit_changed"),
@@ -70,6 +74,6 @@ def watch(
 
 
 def unwatch(table: str) -> None:
-    """Undo `watch`."""
+    """Drop the triggers of `watch`."""
     for change in ("insert", "update", "delete", "truncate"):
         op.execute(f"DROP TRIGGER IF EXISTS audit_{change} ON {table}")

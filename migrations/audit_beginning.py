@@ -1,4 +1,4 @@
-"""Whose changes the audit log has had from its beginning (migration 0016); later ones stand elsewhere."""
+"""Lists the tables that the audit log records since migration 0016; later migrations add others."""
 
 from typing import Final
 
@@ -30,7 +30,7 @@ WATCHED: Final = (
     "password_resets",
     "oidc_identities",
 )
-"""Whose triggers are taken away with the log."""
+"""The tables whose triggers are dropped with the log."""
 
 _QUOTAS: Final = ("sites", "boxes", "api_keys", "webhooks", "clients", "samples_per_day")
 
@@ -85,7 +85,7 @@ def _watch_alerting() -> None:
             *("dry_run", "version", "deleted_at"),
         ),
     )
-    # Authors, comments and assignees are persons', or of persons: they stay where they can be removed.
+    # Authors, comments and assignees are personal data: they are stored only where they can be removed.
     watch(
         "silences",
         "silence",
@@ -138,7 +138,7 @@ def _watch_delivery() -> None:
         changes=("DELETE",),
         cascades=False,
     )
-    # A replay is the ingest role's work, for somebody.
+    # The ingest role replays on behalf of a person, whom `vigie.actor` names.
     op.execute(
         "CREATE TRIGGER audit_update AFTER UPDATE OF attempts ON quarantine FOR EACH ROW "
         f"WHEN (({BY_PEOPLE}) OR current_setting('vigie.actor', true) <> '') EXECUTE FUNCTION "
@@ -146,7 +146,7 @@ def _watch_delivery() -> None:
     )
 
 
-# Who a person is, by name and address, stays where it can be removed: here they are ids.
+# Names and addresses are stored only where they can be removed: the log has ids.
 def _watch_people() -> None:
     watch(
         "users",
@@ -167,7 +167,7 @@ def _watch_people() -> None:
         hidden=("email", "invited_by_name", "token_hash"),
         name="",
     )
-    # Made and revoked: signed in and out. From where is said with each entry.
+    # An inserted session is a sign-in, a revoked one a sign-out. Each entry has the address.
     watch(
         "user_sessions",
         "session",
@@ -183,7 +183,7 @@ def _watch_people() -> None:
         owner="user_id",
         name="",
     )
-    # What a provider calls a person is often their address.
+    # A provider's name of a person is often their e-mail address.
     watch(
         "oidc_identities",
         "identity",
@@ -196,7 +196,7 @@ def _watch_people() -> None:
 
 
 def watch_all() -> None:
-    """Have the changes of all of these recorded."""
+    """Create the triggers of all tables in `WATCHED`."""
     _watch_tenants()
     _watch_alerting()
     _watch_delivery()

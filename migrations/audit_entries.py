@@ -1,4 +1,4 @@
-"""The functions that put an entry of the audit log together, as they came to be (0016, 0019)."""
+"""SQL functions that build an entry of the audit log, in their versions of migrations 0016 and 0019."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ RETURNS text LANGUAGE sql STABLE AS $$
         'database', origin -> 'database')::text
 $$
 """
-# Not in SQL, which would be planned with each call.
+# In plpgsql, because a function in SQL would be planned at each call.
 _ENTER: Final = """
 CREATE FUNCTION audit_enter(audience uuid[], action text, subject jsonb, before jsonb, after jsonb@parameter)
 RETURNS void LANGUAGE plpgsql AS $$
@@ -35,7 +35,7 @@ RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public,
     SELECT audit_enter(ARRAY[organisation], action, subject, NULL, details)
 $$
 """
-# Beside what the changed rows say stands who said it: a trigger, or the program.
+# Adds the source of the entry: a trigger or the program.
 TOLD: Final = """
 CREATE FUNCTION audit_told(actor jsonb, action text, subject jsonb, before jsonb, after jsonb, origin jsonb,
     source text DEFAULT 'trigger')
@@ -48,7 +48,7 @@ $$
 ENTER: Final = _ENTER.replace("@parameter", ",\n    source text DEFAULT 'trigger'").replace(
     "@source", ", source"
 )
-# What the program tells: that something was seen or refused. Changes are for triggers to tell.
+# The program may record only what was read or refused. Triggers record changes.
 RECORD: Final = r"""
 CREATE OR REPLACE FUNCTION audit_record(organisation uuid, action text, subject jsonb, details jsonb)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$

@@ -1,4 +1,4 @@
-"""Alembic's environment: runs the migrations over asyncpg, with a lock timeout, one migrator at a time."""
+"""Runs the migrations over asyncpg, with a lock timeout, one migrator at a time (Alembic's environment)."""
 
 import asyncio
 
@@ -13,10 +13,10 @@ from migrations.tables import load_metadata
 
 def _run(connection: Connection, settings: DatabaseSettings) -> None:
     milliseconds = round(settings.lock_timeout_s * 1000)
-    # A migration that waits for a lock makes every later query wait behind it: better to fail and retry.
+    # Every later query queues behind a migration that waits for a lock, so it fails early and is retried.
     connection.execute(text(f"SET lock_timeout = {milliseconds}"))
     connection.execute(text("SET statement_timeout = 0"))
-    # Policies hold for owners too: without this a migration would find all tables of tenants empty.
+    # Policies apply to owners too: without this a migration would see no rows in the tables of tenants.
     connection.execute(text("SET vigie.reach = 'all'"))
     connection.commit()
     context.configure(connection=connection, target_metadata=load_metadata(), transaction_per_migration=True)
@@ -29,7 +29,7 @@ async def _main() -> None:
     engine = create_async_engine(settings.sqlalchemy_url, poolclass=pool.NullPool)
     try:
         async with engine.connect() as guard:
-            # Several roles may start at once: the second waits here, and then finds nothing to do.
+            # Several processes may start at the same time: the second one waits, and then has nothing to do.
             await guard.execute(text(f"SELECT pg_advisory_lock({MIGRATION})"))
             await guard.commit()
             async with engine.connect() as connection:

@@ -1,13 +1,13 @@
-"""How a migration keeps tenants apart: row-level security, and what each process's role may do.
+"""Creates row-level security policies, and grants each process's database role its privileges.
 
-The processes work under the roles `vigie_api`, `vigie_ingest`, `vigie_deliver` and `vigie_maintain`; none of
-them owns a table. The API says with each transaction whom it works for:
+The processes use the roles `vigie_api`, `vigie_ingest`, `vigie_deliver` and `vigie_maintain`; none of them
+owns a table. The API sets the tenant scope in each transaction:
 
-    vigie.reach   `all`, or ids of organisations with commas; unset: nothing can be seen
-    vigie.sites   ids of sites with commas, where the caller is limited to these; unset: it is not
+    vigie.reach   `all`, or ids of organisations, separated by commas; unset: no row is visible
+    vigie.sites   ids of sites, separated by commas, if the caller is limited to sites; unset: no limit
 
-Policies hold everybody to it, owners too (FORCE). The other processes work for all organisations: a policy
-opens to each of them just the tables that it needs, and grants say what it may do there.
+Policies apply to everybody, owners too (FORCE). The other processes work for all organisations: a policy
+opens the tables that each of them needs, and grants limit its operations.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ DELIVER: Final = "vigie_deliver"
 MAINTAIN: Final = "vigie_maintain"
 ROLES: Final = (API, INGEST, DELIVER, MAINTAIN)
 PUBLIC: Final = "vigie_public"
-"""What the API becomes to read the public register: it has views of what is published, and no table."""
+"""The role that the API assumes to read the public register: it may read published views, and no table."""
 
-# Roles are the server's, not the database's: others of its databases may use them too, so they stay.
+# Roles belong to the server, and its other databases may use them too. So no downgrade drops them.
 _MAKE_ROLES: Final = """
 DO $$
 DECLARE missing text;
@@ -45,48 +45,48 @@ BEGIN
 END $$
 """
 EVERYBODY: Final = "(SELECT vigie_reaches_all())"
-"""The caller works for the whole platform."""
+"""A condition: the caller's tenant scope is the whole platform."""
 
 
 def make_roles(*names: str) -> None:
-    """Make roles of the server's where that is allowed; else they have to be there (`deploy/roles.sql`)."""
+    """Create roles of the server if that is allowed; otherwise they must exist (`deploy/roles.sql`)."""
     op.execute(_MAKE_ROLES.replace("@roles", ",".join(names)))
 
 
 def organisation_in_reach(column: str = "organisation_id") -> str:
-    """A condition: the row's organisation is one of the caller's. The subqueries run once for a statement."""
+    """Build a condition: the row's organisation is in the tenant scope. Subqueries run once per statement."""
     return f"({EVERYBODY} OR {column} = ANY ((SELECT vigie_organisations())::uuid[]))"
 
 
 def site_in_reach(column: str = "site_id") -> str:
-    """A condition: the caller is not limited to sites, or to this one among others."""
+    """Build a condition: the row's site is in the tenant scope, or the caller is not limited to sites."""
     return f"((SELECT vigie_sites()) IS NULL OR {column} = ANY ((SELECT vigie_sites())::uuid[]))"
 
 
 def protect(table: str, condition: str, *, check: str | None = None) -> None:
-    """Hold everybody to a condition on a table's rows, its owner too.
+    """Enable row-level security on a table, for its owner too.
 
     Args:
-        table: Its name.
-        condition: What can be seen, changed and deleted.
-        check: What new and changed rows have to fulfil; the condition by default.
+        table: The table.
+        condition: The condition of rows that can be read, updated and deleted.
+        check: The condition of inserted and updated rows; `condition` by default.
     """
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
     op.execute(f"CREATE POLICY reach ON {table} USING ({condition}) WITH CHECK ({check or condition})")
 
 
 def unprotect(table: str) -> None:
-    """Undo `protect` and `open_to`."""
+    """Drop the policies of `protect` and `open_to`."""
     op.execute(f"DROP POLICY IF EXISTS reach ON {table}")
     op.execute(f"DROP POLICY IF EXISTS system ON {table}")
     op.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY")
 
 
 def open_to(table: str, roles: Sequence[str]) -> None:
-    """Show all rows of a protected table to roles that work for everybody; what they may do is granted."""
+    """Open all rows of a protected table to roles that work for all organisations; grants limit them."""
     op.execute(f"CREATE POLICY system ON {table} TO {', '.join(roles)} USING (true) WITH CHECK (true)")
 
 
 def grant(privileges: str, tables: str, *roles: str) -> None:
-    """Grant privileges on tables (names with commas)."""
+    """Grant privileges on tables; names are separated by commas."""
     op.execute(f"GRANT {privileges} ON {tables} TO {', '.join(roles)}")

@@ -1,4 +1,4 @@
-"""How a migration adds metrics: the entries of the catalogue that name it as their `since`."""
+"""Adds the metrics of a migration: the catalogue's entries that name it as their `since`."""
 
 from alembic import op
 from sqlalchemy import Double, Text, bindparam, column, table
@@ -20,7 +20,7 @@ _METRICS = table(
 
 
 def add_metrics(since: str) -> None:
-    """Add a column of `samples` and a row of `metrics` for each catalogue entry whose `since` this is."""
+    """Add a column of `samples` and a row of `metrics` for each catalogue entry with this `since`."""
     for metric in (entry for entry in CATALOGUE if entry.since == since):
         op.execute(f'ALTER TABLE samples ADD COLUMN IF NOT EXISTS "{metric.name}" {metric.storage}')
         row = {

@@ -1,10 +1,10 @@
-"""The view through which the public register reads what was measured within the last day, box by box.
+"""Creates the view through which the public register reads the samples of the last day.
 
-One row for each box with columns of arrays: its times, and the values of each metric.
-It has the newest samples of each box only, and of sites with a purpose in force whose figures the operator
-publishes. Which metrics are open the program decides, as it does for roll-ups.
+It has one row per box, with arrays of times and of the values of each metric. It contains only the newest
+samples of each box, and only sites with a purpose in force whose data the operator publishes. The program
+decides which metrics are open, as it does for roll-ups.
 
-A view's columns are fixed when it is made: whoever adds a metric makes it anew.
+A view's columns are fixed at its creation, so a migration that adds a metric creates it again.
 """
 
 from typing import Final
@@ -16,8 +16,8 @@ from migrations.isolation import PUBLIC, grant
 
 _NAME: Final = "public_recent"
 _MOST: Final = 20_000
-# One hour more than the day: whether a box was warming up is told by what lies before. `open_data` is
-# never of what nobody declared (migration 0036).
+# One hour more than a day, because the warm-up flag depends on earlier samples. `open_data` is false for
+# purposes that nobody declared (migration 0036).
 _VIEW: Final = """
 CREATE VIEW public_recent WITH (security_barrier) AS
 SELECT b.site_id, b.kind, b.interval_s, r.*
@@ -49,7 +49,7 @@ DROP_VIEW: Final = f"DROP VIEW IF EXISTS {_NAME}"
 
 
 def make_recent_view() -> None:
-    """Make the view of the metrics that `samples` has columns for."""
+    """Create the view with the metrics that have a column in `samples`."""
     there = set(op.get_bind().exec_driver_sql(_COLUMNS).scalars())
     names = [metric.name for metric in CATALOGUE if metric.name in there]
     columns = ", ".join(f'array_agg(s."{name}") AS "{name}"' for name in names)
@@ -59,6 +59,6 @@ def make_recent_view() -> None:
 
 
 def renew_recent_view() -> None:
-    """Give the view the columns that were added to the table, where there is one by now."""
+    """Create the view again with new columns of the table, if it exists."""
     if op.get_bind().exec_driver_sql(f"SELECT to_regclass('{_NAME}')").scalar() is not None:
         make_recent_view()

@@ -1,15 +1,15 @@
-"""The triggers that write the public register's history: what is told of which change, and no more.
+"""SQL functions and triggers that write the history of the public register.
 
-Only what the register shows anyway is written. Of texts that may name a person (`contact`, descriptions) the
-history says that they changed, never what they were: what was published once must be able to go. Where a
-place moved within its cell nothing is told, for nothing changed that anybody can see.
+The history contains only what the register shows. For texts that may name a person (`contact`, descriptions)
+it has only that they changed, because published personal data must be removable. A place that moves within
+its grid cell makes no entry, because nothing public changes.
 """
 
 from typing import Final
 
 FUNCTIONS: Final = (
-    # With the owner's rights: nobody else writes here. Policies hold for the owner too, who reaches what the
-    # caller does, and for this one line everything.
+    # It runs with the owner's rights, because no role may write here. Policies apply to the owner too, with
+    # the caller's tenant scope, which is widened for the one INSERT.
     """
     CREATE FUNCTION register_tell(organisation uuid, site uuid, what text, told jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -66,7 +66,7 @@ FUNCTIONS: Final = (
         RETURN NULL;
     END $$
     """,
-    # Ten thousand boxes at once are one line for each site.
+    # Ten thousand boxes in one statement make one entry per site.
     """
     CREATE FUNCTION register_boxes_added() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, public, pg_temp AS $$
@@ -144,7 +144,7 @@ FUNCTIONS: Final = (
     END $$
     """,
 )
-"""What the triggers do."""
+"""The functions of the triggers."""
 
 SIGNATURES: Final = (
     "register_purpose()",
@@ -153,7 +153,7 @@ SIGNATURES: Final = (
     "register_site()",
     "register_tell(uuid, uuid, text, jsonb)",
 )
-"""The same, for who takes them away again."""
+"""The signatures of `FUNCTIONS`, in the order in which a downgrade drops them."""
 
 TRIGGERS: Final = {
     "register_site": (
@@ -173,4 +173,4 @@ TRIGGERS: Final = {
         "AFTER INSERT OR UPDATE ON site_purposes FOR EACH ROW EXECUTE FUNCTION register_purpose()"
     ),
 }
-"""By name, when."""
+"""The events of each trigger, by name."""

@@ -1,6 +1,6 @@
-"""The view through which the API reads samples: those of boxes that its caller reaches.
+"""Creates the view through which the API reads the samples of boxes in the caller's tenant scope.
 
-A view's columns are those of the table when it was made: whoever adds a metric makes it anew.
+A view's columns are fixed at its creation, so a migration that adds a metric creates it again.
 """
 
 from typing import Final
@@ -9,7 +9,7 @@ from alembic import op
 
 from migrations.isolation import API
 
-# The owner of the view looks at `boxes`, and is held to its policy by FORCE: the caller's reach applies.
+# The view's owner reads `boxes`, and FORCE applies the policy to the owner: so the caller's scope applies.
 _MAKE: Final = """
 CREATE OR REPLACE VIEW tenant_samples WITH (security_barrier) AS
 SELECT s.* FROM samples s
@@ -19,12 +19,12 @@ DROP_VIEW: Final = "DROP VIEW IF EXISTS tenant_samples"
 
 
 def make_samples_view() -> None:
-    """Make the view, or give it the columns that were added to the table."""
+    """Create the view, or add new columns of the table to it."""
     op.execute(_MAKE)
     op.execute(f"GRANT SELECT ON tenant_samples TO {API}")
 
 
 def renew_samples_view() -> None:
-    """Give the view the columns that were added to the table, where there is one by now."""
+    """Add new columns of the table to the view, if it exists."""
     if op.get_bind().exec_driver_sql("SELECT to_regclass('tenant_samples')").scalar() is not None:
         make_samples_view()

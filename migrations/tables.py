@@ -8,12 +8,12 @@ from sqlalchemy import MetaData
 import app
 from app.platform.db.database import Base
 
-# Tables that stand beside the code that alone uses them.
+# Modules with a table next to the only code that uses it.
 _ELSEWHERE = ("app.platform.http.contract.idempotency_keys", "app.platform.identity.principals")
 
 
 def load_metadata() -> MetaData:
-    """Return the metadata of all tables: those of modules called `models`, and a few others."""
+    """Return the metadata of all tables, which modules named `models` and a few others declare."""
     models = (found.name for found in walk_packages(app.__path__, "app.") if found.name.endswith(".models"))
     for module in (*models, *_ELSEWHERE):
         import_module(module)

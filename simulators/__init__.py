@@ -1,1 +1,1 @@
-"""Simulated fleets, replays of real data, and a webhook receiver. They speak REST and MQTT like anybody."""
+"""Simulates boxes and fleets, replays real data, and receives webhooks, all through the public interfaces."""

@@ -1,4 +1,4 @@
-"""`vigie simulate …`: the commands. Reads options; what is done is done in the other modules."""
+"""Defines the commands of `vigie simulate`: parses options and calls the other modules."""
 
 import asyncio
 import logging
@@ -14,87 +14,91 @@ import typer
 
 from app.platform.kernel.instants import parse_rfc3339
 from app.platform.kernel.rejection_codes import RejectedError
-from simulators import box_job, city_job, events_job, replay_job, shots_job
-from simulators.city import SimulatedCity
-from simulators.demo import run as run_demo
-from simulators.demo_replay import SPEED
-from simulators.events import SOURCES
-from simulators.faults import FaultShares
-from simulators.listen import StreamFilter, follow
-from simulators.options import (
+from simulators import box_command, city_command, events_command, replay_command, shots_command
+from simulators.cli_options import (
     ApiAddress,
     ApiKey,
     ByGateway,
     Count,
     DatabaseAddress,
+    DuplicateShare,
     Duration,
     Interval,
+    LateShare,
     MqttAddress,
     OrganisationName,
     RunFile,
     Seed,
-    Share,
+    SilenceShare,
     Speed,
-    positive,
+    SpikeShare,
+    require_positive,
 )
-from simulators.patterns import KINDS
-from simulators.receiver import ReceiverBehaviour, WebhookReceiver, serve
-from simulators.replay import ReplayPace
-from simulators.rest import ApiError, UnreachableError
-from simulators.target import DEFAULT_RUN, TargetError, find_api, find_target
+from simulators.demo import run_demo
+from simulators.demo_replay import CATCH_UP_SPEED
+from simulators.event_stream_client import StreamFilter, follow_stream
+from simulators.field_faults import FaultShares
+from simulators.rest_client import ApiError, UnreachableError
+from simulators.sound_events import SOUND_CLASSES
+from simulators.station_replay import ReplayPace
+from simulators.synthetic_city import CityPlan
+from simulators.synthetic_values import SITE_KINDS
+from simulators.target_stack import DEFAULT_RUN_FILE, TargetError, find_api, find_target
+from simulators.webhook_receiver import ReceiverBehaviour, WebhookReceiver, run_receiver
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
-SHIPPED = Path(__file__).parent / "data" / "aberdeen"
+SHIPPED_ARCHIVE = Path(__file__).parent / "data" / "aberdeen"
 _MAX_BATCH = 1000
 _DEMO_STOPS_WITHIN_S = 1.8
 
 
 @app.callback()
-def main(*, verbose: Annotated[bool, typer.Option(help="Say what the connections do")] = False) -> None:
-    """Simulated fleets, a reference box, replays, events, a webhook receiver, an event-stream client."""
+def main(*, verbose: Annotated[bool, typer.Option(help="Log the state of connections")] = False) -> None:
+    """Simulate fleets, boxes and events, replay real data, receive webhooks, follow the event stream."""
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(name)s: %(message)s")
 
 
 @app.command()
 def replay(
     *,
-    data: Annotated[Path, typer.Option(help="Folder of Sensor.Community archive files")] = SHIPPED,
+    data: Annotated[Path, typer.Option(help="Folder of Sensor.Community archive files")] = SHIPPED_ARCHIVE,
     speed: Annotated[
-        float, typer.Option(min=0.0, help="Measured seconds per second; 0: as fast as it goes")
+        float, typer.Option(min=0.0, help="Measured seconds per second; 0: as fast as possible")
     ] = 0.0,
-    since: Annotated[str | None, typer.Option("--from", help="RFC 3339, included")] = None,
-    until: Annotated[str | None, typer.Option("--to", help="RFC 3339, excluded")] = None,
+    since: Annotated[str | None, typer.Option("--from", help="Start, included (RFC 3339)")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="End, excluded (RFC 3339)")] = None,
     batch: Annotated[
-        int | None, typer.Option(min=1, max=_MAX_BATCH, help="Samples a message; default 100, 1 with a speed")
+        int | None,
+        typer.Option(min=1, max=_MAX_BATCH, help="Samples per message; default 100, with a speed 1"),
     ] = None,
-    window: Annotated[int, typer.Option(min=1, max=1000, help="Messages under way, per station")] = 20,
-    repeat: Annotated[int, typer.Option(min=1, help="Send everything so many times")] = 1,
-    shift_to_now: Annotated[bool, typer.Option(help="Move the times so that the newest is now")] = False,
+    window: Annotated[int, typer.Option(min=1, max=1000, help="Messages in flight per station")] = 20,
+    repeat: Annotated[int, typer.Option(min=1, help="Number of times to send all samples")] = 1,
+    shift_to_now: Annotated[bool, typer.Option(help="Shift all times so that the newest is now")] = False,
     on_day: Annotated[
         datetime | None,
         typer.Option(
             formats=["%Y-%m-%d"],
-            help="Move the times by whole local days, so that the first day is this one",
+            help="Shift all times by whole local days, so that this is the first day",
         ),
     ] = None,
-    verify: Annotated[bool, typer.Option(help="Compare the database with the files, value by value")] = False,
+    verify: Annotated[bool, typer.Option(help="Compare the stored values with the files")] = False,
     patience: Annotated[
-        float, typer.Option(min=0.0, help="With --verify: seconds without a new row until it gives up")
+        float, typer.Option(min=0.0, help="With --verify: seconds without a new row until the wait ends")
     ] = 60.0,
     prefix: Annotated[str, typer.Option(help="What the boxes' ids begin with")] = "aberdeen",
     organisation: OrganisationName = "Sensor.Community",
-    site: Annotated[str, typer.Option(help="The site's name; found or created")] = "Aberdeen",
-    run: RunFile = DEFAULT_RUN,
+    site: Annotated[str, typer.Option(help="Name of the site; found or created")] = "Aberdeen",
+    run: RunFile = DEFAULT_RUN_FILE,
     api: ApiAddress = None,
     key: ApiKey = None,
     mqtt: MqttAddress = None,
     database: DatabaseAddress = None,
 ) -> None:
-    """Replay real measurements, each station as a box with its own credentials."""
+    """Replay recorded measurements, each station as a box with its own credentials."""
     if shift_to_now and on_day:
         raise typer.BadParameter("choose one of --shift-to-now and --on-day", param_hint="--on-day")
-    job = replay_job.ReplayJob(
+    options = replay_command.ReplayOptions(
         data=data,
         pace=ReplayPace(speed, batch or (1 if speed > 0 else 100), window),
         since_us=_instant(since),
@@ -108,42 +112,46 @@ def replay(
         organisation=organisation,
         site=site,
     )
-    _run(lambda: replay_job.run(find_target(run, api, key, mqtt, database), job))
+    _run(lambda: replay_command.run_replay(find_target(run, api, key, mqtt, database), options))
 
 
 @app.command()
 def city(
     *,
-    boxes: Annotated[int, typer.Option(min=1, max=100_000, help="How many")] = 30,
-    kinds: Annotated[str, typer.Option(help="Kinds of site, with commas")] = ",".join(KINDS),
+    boxes: Annotated[int, typer.Option(min=1, max=100_000, help="Number of boxes")] = 30,
+    kinds: Annotated[str, typer.Option(help="Kinds of site, separated by commas")] = ",".join(SITE_KINDS),
     interval: Interval = 60.0,
     count: Count = None,
     duration: Duration = None,
-    start: Annotated[str | None, typer.Option(help="RFC 3339; default: now, or so that it ends now")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="First time (RFC 3339); default: now, or so that the run ends now")
+    ] = None,
     speed: Speed = 1.0,
-    batch: Annotated[int, typer.Option(min=1, max=_MAX_BATCH, help="Samples a message")] = 1,
-    rate: Annotated[float | None, typer.Option(help="Messages a second at most", callback=positive)] = None,
-    window: Annotated[int, typer.Option(min=1, max=1000, help="Messages under way, per connection")] = 20,
+    batch: Annotated[int, typer.Option(min=1, max=_MAX_BATCH, help="Samples per message")] = 1,
+    rate: Annotated[
+        float | None, typer.Option(help="Largest number of messages per second", callback=require_positive)
+    ] = None,
+    window: Annotated[int, typer.Option(min=1, max=1000, help="Messages in flight per connection")] = 20,
     seed: Seed = 1,
     gateway: ByGateway = False,
-    silence: Share = 0.0,
-    spikes: Share = 0.0,
-    duplicates: Share = 0.0,
-    late: Share = 0.0,
-    clock_skew: Annotated[float, typer.Option(min=0.0, help="Clocks are off by up to so many seconds")] = 0.0,
+    silence: SilenceShare = 0.0,
+    spikes: SpikeShare = 0.0,
+    duplicates: DuplicateShare = 0.0,
+    late: LateShare = 0.0,
+    clock_skew: Annotated[float, typer.Option(min=0.0, help="Largest clock error of a box (seconds)")] = 0.0,
     prefix: Annotated[str, typer.Option(help="What the boxes' ids begin with")] = "city",
     organisation: OrganisationName = "Synthetic city",
-    run: RunFile = DEFAULT_RUN,
+    run: RunFile = DEFAULT_RUN_FILE,
     api: ApiAddress = None,
     key: ApiKey = None,
     mqtt: MqttAddress = None,
 ) -> None:
-    """Simulate a city: any number of boxes, and on demand what goes wrong in the field."""
+    """Simulate a city with any number of boxes, and inject faults of the field."""
     faults = FaultShares(silence, spikes, duplicates, late, clock_skew)
-    plan = SimulatedCity(boxes, _kinds(kinds), prefix, seed, interval, faults)
+    plan = CityPlan(boxes, _kinds(kinds), prefix, seed, interval, faults)
     if count is None and duration is not None:
         count = max(1, round(duration / interval))
-    job = city_job.CityJob(
+    options = city_command.CityOptions(
         city=plan,
         start_us=_instant(start),
         speed=speed,
@@ -154,26 +162,26 @@ def city(
         gateway=gateway,
         organisation=organisation,
     )
-    _run(lambda: city_job.run(find_target(run, api, key, mqtt, None), job))
+    _run(lambda: city_command.run_city(find_target(run, api, key, mqtt, None), options))
 
 
 @app.command()
 def events(
     *,
     box: Annotated[
-        list[str] | None, typer.Option(help="Whose events; may be repeated. Default: every box")
+        list[str] | None, typer.Option(help="Id of a box that reports; may be repeated. Default: all boxes")
     ] = None,
-    every: Annotated[float, typer.Option(min=0.0, help="Seconds between events, on average")] = 10.0,
-    count: Annotated[int | None, typer.Option(min=1, help="How many; default: until stopped")] = None,
-    seed: Annotated[int | None, typer.Option(help="Makes the events the same on each run")] = None,
-    run: RunFile = DEFAULT_RUN,
+    every: Annotated[float, typer.Option(min=0.0, help="Mean time between two events (seconds)")] = 10.0,
+    count: Annotated[int | None, typer.Option(min=1, help="Number of events; default: until stopped")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes the events repeatable")] = None,
+    run: RunFile = DEFAULT_RUN_FILE,
     api: ApiAddress = None,
     key: ApiKey = None,
     mqtt: MqttAddress = None,
 ) -> None:
-    """Report gunshots and what sounds like them, with candidates, through the gateway's account."""
+    """Report gunshots and similar sounds, with candidates, through the gateway's account."""
     _run(
-        lambda: events_job.run(
+        lambda: events_command.run_events(
             find_target(run, api, key, mqtt, None), box or [], every_s=every, count=count, seed=seed
         )
     )
@@ -182,25 +190,27 @@ def events(
 @app.command()
 def box(
     *,
-    name: Annotated[str, typer.Option("--id", help="The box's id; registered with `ack`")] = "reference-box",
+    name: Annotated[
+        str, typer.Option("--id", help="Id of the box, which is registered with `ack`")
+    ] = "reference-box",
     interval: Interval = 10.0,
     count: Count = None,
-    batch: Annotated[int, typer.Option(min=1, max=_MAX_BATCH, help="Samples a message")] = 60,
+    batch: Annotated[int, typer.Option(min=1, max=_MAX_BATCH, help="Samples per message")] = 60,
     faulty: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of samples that are NaN, and are refused")
+        float, typer.Option(min=0.0, max=1.0, help="Share of samples with NaN, which are refused")
     ] = 0.0,
     patience: Annotated[
-        float, typer.Option(min=0.1, help="Seconds until what is not acknowledged is sent again")
+        float, typer.Option(min=0.1, help="Seconds until unacknowledged samples are sent again")
     ] = 60.0,
     organisation: OrganisationName = "Synthetic city",
-    run: RunFile = DEFAULT_RUN,
+    run: RunFile = DEFAULT_RUN_FILE,
     api: ApiAddress = None,
     key: ApiKey = None,
     mqtt: MqttAddress = None,
 ) -> None:
-    """Run the reference box: keeps samples until they are acknowledged, gives up what is refused."""
-    job = box_job.BoxJob(name, interval, count, batch, faulty, patience, organisation)
-    _run(lambda: box_job.run(find_target(run, api, key, mqtt, None), job))
+    """Run the reference box: store samples until they are acknowledged, give up refused ones."""
+    options = box_command.BoxOptions(name, interval, count, batch, faulty, patience, organisation)
+    _run(lambda: box_command.run_box(find_target(run, api, key, mqtt, None), options))
 
 
 def _place(value: str) -> tuple[float, float]:
@@ -211,108 +221,115 @@ def _place(value: str) -> tuple[float, float]:
 @app.command()
 def shots(
     *,
-    site: Annotated[str, typer.Option(help="The id of the site whose boxes hear it")],
+    site: Annotated[str, typer.Option(help="Id of the site whose boxes report the shots")],
     at: Annotated[
-        str | None, typer.Option(help="Longitude,latitude; default: somewhere between the boxes")
+        str | None, typer.Option(help="Longitude,latitude; default: random places between the boxes")
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help=f"One of: {', '.join(SOURCES)}; default: any of them")
+        str | None, typer.Option(help=f"One of: {', '.join(SOUND_CLASSES)}; default: random")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, max=30, help="Shots of each; default: 1 to 3")] = None,
-    every: Annotated[float, typer.Option(min=0.0, help="Seconds between two, on average")] = 30.0,
-    count: Annotated[int | None, typer.Option(min=1, help="How many; default: until stopped")] = None,
-    seed: Annotated[int | None, typer.Option(help="Makes them the same on each run")] = None,
-    run: RunFile = DEFAULT_RUN,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, max=30, help="Rounds per shot; default: 1 to 3")
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.0, help="Mean time between two shots (seconds)")] = 30.0,
+    count: Annotated[int | None, typer.Option(min=1, help="Number of shots; default: until stopped")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes places and sources repeatable")] = None,
+    run: RunFile = DEFAULT_RUN_FILE,
     api: ApiAddress = None,
     key: ApiKey = None,
     mqtt: MqttAddress = None,
 ) -> None:
-    """Fire at a site: each of its boxes reports it when the sound has come there, with its own clock."""
-    if source is not None and source not in SOURCES:
-        raise typer.BadParameter(f"one of {', '.join(SOURCES)}", param_hint="--source")
+    """Simulate shots at a site: each box reports when the sound arrives, with its own clock error."""
+    if source is not None and source not in SOUND_CLASSES:
+        raise typer.BadParameter(f"one of {', '.join(SOUND_CLASSES)}", param_hint="--source")
     try:
         place = None if at is None else _place(at)
     except ValueError:
         raise typer.BadParameter("longitude,latitude in degrees", param_hint="--at") from None
-    order = shots_job.ShotOrder(every, count, seed, place, source, rounds)
-    _run(lambda: shots_job.run(find_target(run, api, key, mqtt, None), site, order))
+    options = shots_command.ShotsOptions(every, count, seed, place, source, rounds)
+    _run(lambda: shots_command.run_shots(find_target(run, api, key, mqtt, None), site, options))
 
 
 @app.command()
 def receiver(
     *,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for a free one")] = 0,
     host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
     secret: Annotated[
         list[str] | None,
-        typer.Option(help="whsec_…; may be repeated: any of them verifies. Without it nothing is checked"),
+        typer.Option(help="Secret, whsec_…; may be repeated during a rotation. Default: no verification"),
     ] = None,
-    status: Annotated[int, typer.Option(min=200, max=599, help="Answer with this status")] = 204,
-    fail_first: Annotated[int, typer.Option(min=0, help="Answer the first so many with 500")] = 0,
-    delay: Annotated[float, typer.Option(min=0.0, help="Seconds before each answer")] = 0.0,
+    status: Annotated[int, typer.Option(min=200, max=599, help="Status of answers")] = 204,
+    fail_first: Annotated[int, typer.Option(min=0, help="Number of first requests that fail with 500")] = 0,
+    delay: Annotated[float, typer.Option(min=0.0, help="Delay of each answer (seconds)")] = 0.0,
     retry_after: Annotated[
         int | None,
-        typer.Option(min=0, help="Give failures a Retry-After of so many seconds: with --status 429, say"),
+        typer.Option(min=0, help="Retry-After of failures (seconds), for example with --status 429"),
     ] = None,
     hang: Annotated[bool, typer.Option("--hang", help="Never answer")] = False,
 ) -> None:
-    """Receive webhooks: verify the signature, know repetitions, print a line for each."""
-    manners = ReceiverBehaviour(status, fail_first, delay, retry_after, hang)
+    """Receive webhooks: verify signatures, detect duplicates, print a line for each."""
+    behaviour = ReceiverBehaviour(status, fail_first, delay, retry_after, hang)
     try:
         it = WebhookReceiver(
-            host=host, port=port, secret=secret, unsigned=not secret, manners=manners, say=_say
+            host=host,
+            port=port,
+            secret=secret,
+            unsigned=not secret,
+            behaviour=behaviour,
+            print_line=_print_line,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--secret") from None
-    _run(lambda: serve(it))
+    _run(lambda: run_receiver(it))
 
 
 @app.command()
 def listen(
     *,
     after: Annotated[
-        str | None, typer.Option(help="Go on after the event with this id; default: from now on")
+        str | None, typer.Option(help="Resume after the event with this id; default: new events only")
     ] = None,
     types: Annotated[
         list[str] | None, typer.Option(help="Only events of this type; may be repeated. Default: all")
     ] = None,
     site: Annotated[str | None, typer.Option(help="Only events of the site with this id")] = None,
     min_severity: Annotated[
-        str | None, typer.Option(help="Only alerts that were this grave: info, warning, critical")
+        str | None, typer.Option(help="Lowest severity of alerts: info, warning, critical")
     ] = None,
     organisation: Annotated[
-        str | None, typer.Option(help="Name or id; for the administrator's key. Default: the key's own")
+        str | None, typer.Option(help="Name or id, for the administrator's key. Default: the key's own")
     ] = None,
-    count: Annotated[
-        int | None, typer.Option(min=1, help="End after so many; default: until stopped")
-    ] = None,
-    run: RunFile = DEFAULT_RUN,
+    count: Annotated[int | None, typer.Option(min=1, help="Number of events; default: until stopped")] = None,
+    run: RunFile = DEFAULT_RUN_FILE,
     api: ApiAddress = None,
     key: ApiKey = None,
 ) -> None:
-    """Follow the event stream, and print a line for each event; goes on where it was after a break."""
+    """Follow the event stream and print a line for each event; resume after a lost connection."""
     wish = StreamFilter(after, tuple(types or ()), site, min_severity, organisation, count)
-    _run(lambda: follow(*find_api(run, api, key), wish, _say))
+    _run(lambda: follow_stream(*find_api(run, api, key), wish, _print_line))
 
 
 @app.command()
 def demo(
     *,
-    run: RunFile = DEFAULT_RUN,
+    run: RunFile = DEFAULT_RUN_FILE,
     replay_speed: Annotated[
         float,
-        typer.Option(help="Measured seconds per second, of what is replayed of the past", callback=positive),
-    ] = SPEED,
+        typer.Option(
+            help="Measured seconds per second while past samples are replayed", callback=require_positive
+        ),
+    ] = CATCH_UP_SPEED,
 ) -> None:
     """Run the demo city of `vigie up` until it is stopped."""
-    # Whoever stops the stack waits for this process: nothing here is worth that.
+    # `vigie up` waits for this process when it stops; the demo saves its state every 5 s, so it may end fast.
     _run(
         lambda: run_demo(find_target(run, None, None, None, None), replay_speed=replay_speed),
         stop_within_s=_DEMO_STOPS_WITHIN_S,
     )
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
@@ -327,22 +344,22 @@ def _instant(text: str | None) -> int | None:
 
 def _kinds(text: str) -> tuple[str, ...]:
     kinds = tuple(kind.strip() for kind in text.split(",") if kind.strip())
-    if not kinds or not set(kinds) <= set(KINDS):
-        raise typer.BadParameter(f"kinds are {', '.join(KINDS)}", param_hint="--kinds")
+    if not kinds or not set(kinds) <= set(SITE_KINDS):
+        raise typer.BadParameter(f"kinds are {', '.join(SITE_KINDS)}", param_hint="--kinds")
     return kinds
 
 
 def _run(begin: Callable[[], Coroutine[Any, Any, int | None]], *, stop_within_s: float | None = None) -> None:
-    """Run a coroutine until it ends or a signal stops it: that is how endless ones are meant to end, so 0.
+    """Run a coroutine until it ends or a signal stops it, which exits with 0.
 
-    What went wrong is said in one line, where a person can mend it.
+    An error that a user can fix is printed in one line.
     """
     code: int | None = 1
     try:
         code = asyncio.run(_stoppable(begin, stop_within_s))
     except* (TargetError, ApiError, UnreachableError, TimeoutError, FileNotFoundError) as group:
         for error in _leaves(group):
-            typer.echo(f"vigie simulate: {str(error) or 'it took too long'}", err=True)
+            typer.echo(f"vigie simulate: {str(error) or 'timed out'}", err=True)
     raise typer.Exit(code or 0)
 
 

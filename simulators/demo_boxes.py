@@ -1,4 +1,4 @@
-"""Runs the demo's live boxes: a sample every few seconds, and one box that waits for acknowledgements."""
+"""Runs the demo's live boxes: each publishes a sample every five seconds, and one uses acknowledgements."""
 
 import asyncio
 import json
@@ -6,15 +6,15 @@ import time
 from collections import OrderedDict
 from dataclasses import replace
 
-from simulators import enrol
-from simulators.city import payload
-from simulators.demo_places import ACK_BOX, INTERVAL_S, DemoBox
-from simulators.enrol import BoxPasswords
-from simulators.faults import FaultyReading
-from simulators.mqtt import MqttLink, topic
-from simulators.patterns import measure
-from simulators.rest import ApiClient
-from simulators.target import BrokerTarget
+from simulators import registration
+from simulators.demo_definitions import ACK_BOX, INTERVAL_S, DemoBox
+from simulators.field_faults import BoxSample
+from simulators.mqtt_link import MqttLink, box_topic
+from simulators.registration import PasswordStore
+from simulators.rest_client import ApiClient
+from simulators.synthetic_city import encode_message
+from simulators.synthetic_values import measure_values
+from simulators.target_stack import BrokerAddress
 
 _SAY_EVERY_S = 60.0
 _RESEND_AFTER_S = 20.0
@@ -23,23 +23,25 @@ _BATCH = 200
 
 
 class LiveBox:
-    """One box and its connection. `link` has to be kept up by somebody else."""
+    """One box and its connection; the caller keeps `link` connected."""
 
-    def __init__(self, api: ApiClient, broker: BrokerTarget, place: DemoBox, passwords: BoxPasswords) -> None:
-        """Prepare the box; its password is known."""
-        self.place = place
-        self._box = place.box()
-        self._acks = place.id == ACK_BOX
-        self._waiting: OrderedDict[int, tuple[float, FaultyReading]] = OrderedDict()
+    def __init__(
+        self, api: ApiClient, broker: BrokerAddress, definition: DemoBox, passwords: PasswordStore
+    ) -> None:
+        """Prepare the box; `passwords` has its password."""
+        self.definition = definition
+        self._box = definition.box()
+        self._acks = definition.id == ACK_BOX
+        self._waiting: OrderedDict[int, tuple[float, BoxSample]] = OrderedDict()
         self._acknowledged = 0
         self._said = time.monotonic()
         self.link = MqttLink(
-            replace(broker, username=place.id, password=passwords.known[place.id]),
-            identifier=place.id,
-            status_of=place.id,
-            subscribe=[topic(place.id, "ack")] if self._acks else (),
+            replace(broker, username=definition.id, password=passwords.known[definition.id]),
+            identifier=definition.id,
+            status_of=definition.id,
+            subscribe=[box_topic(definition.id, "ack")] if self._acks else (),
             receive=self._acknowledge if self._acks else None,
-            renew=lambda: enrol.renew(api, place.id, passwords),
+            renew=lambda: registration.renew_password(api, definition.id, passwords),
         )
 
     async def live(self) -> None:
@@ -48,17 +50,17 @@ class LiveBox:
             now = time.time()
             due = (now // INTERVAL_S + 1) * INTERVAL_S
             await asyncio.sleep(due - now)
-            # The number follows the time, so that it counts up over restarts too.
-            reading = FaultyReading(int(due) // INTERVAL_S, int(due) * 1_000_000, measure(self._box, due))
+            # seq follows the time, so that it increases over restarts without a stored counter.
+            reading = BoxSample(int(due) // INTERVAL_S, int(due) * 1_000_000, measure_values(self._box, due))
             if self._acks:
                 self._keep(reading)
-            # Not waited for: while the broker is away, up to a window's measurements pile up, as in a box.
-            await self.link.submit(topic(self.place.id, "telemetry"), payload([reading]))
+            # Not awaited: while the broker is down, samples queue up to the link's window, as in a real box.
+            await self.link.submit(box_topic(self.definition.id, "telemetry"), encode_message([reading]))
             if self._acks:
                 await self._resend()
 
-    def _keep(self, reading: FaultyReading) -> None:
-        """The broker's acknowledgement says that the broker has it; only the ack topic that it is stored."""
+    def _keep(self, reading: BoxSample) -> None:
+        """Queue a sample until the ack topic says that it is stored; the broker's PUBACK does not."""
         self._waiting[reading.seq] = (time.monotonic(), reading)
         while len(self._waiting) > _KEPT:
             self._waiting.popitem(last=False)
@@ -70,15 +72,15 @@ class LiveBox:
             return
         for reading in overdue:
             self._waiting[reading.seq] = (now, reading)
-        print(f"{self.place.id}: {len(overdue)} samples not acknowledged in time, sent again", flush=True)
-        await self.link.submit(topic(self.place.id, "telemetry"), payload(overdue))
+        print(f"{self.definition.id}: {len(overdue)} samples without acknowledgement, sent again", flush=True)
+        await self.link.submit(box_topic(self.definition.id, "telemetry"), encode_message(overdue))
 
     def _acknowledge(self, _topic: str, message: bytes) -> None:
         try:
             answer = json.loads(message)
             seqs = [*answer.get("seqs", ()), *(each["seq"] for each in answer.get("rejected", ()))]
         except (ValueError, AttributeError, TypeError, KeyError):
-            print(f"{self.place.id}: an acknowledgement that cannot be read: {message[:80]!r}", flush=True)
+            print(f"{self.definition.id}: unreadable acknowledgement: {message[:80]!r}", flush=True)
             return
         first = self._acknowledged == 0
         for seq in seqs:
@@ -86,7 +88,7 @@ class LiveBox:
         if first or time.monotonic() - self._said > _SAY_EVERY_S:
             self._said = time.monotonic()
             print(
-                f"{self.place.id}: stored, says {_topic}: {seqs}; {self._acknowledged} so far, "
+                f"{self.definition.id}: stored, says {_topic}: {seqs}; {self._acknowledged} so far, "
                 f"{len(self._waiting)} waiting",
                 flush=True,
             )

@@ -1,7 +1,7 @@
-"""Declares the purposes of the demo's sites, as two people of a city who sign in.
+"""Declares the purposes of the demo's sites, as a city would: two people sign in, declare and approve.
 
-Each function may be repeated at any time and does nothing twice. Whom it invites are invented people; they
-keep no password, for nobody is to sign in as one of them again: the next start invites anew where it has to.
+Each function is idempotent. The people are invented, and their random passwords are not stored, so that
+nobody can sign in as one of them. A later start invites new people if it must.
 """
 
 import secrets
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from simulators.demo_state import DemoState
-from simulators.rest import ApiClient, Json
+from simulators.rest_client import ApiClient, JsonObject
 
 _LASTS: Final = timedelta(days=730)
 _KEPT_DAYS: Final = 30
@@ -18,7 +18,7 @@ _CONTROLLER: Final = "Demo City, Urban Environment Department / Ville démo, dir
 _CONTACT: Final = "data-protection@demo-city.example"
 _NOTICE: Final = "https://demo-city.example/sensors"
 ACOUSTIC_SITE: Final = "street"
-"""The site that recognises gunshots."""
+"""The site whose boxes recognise gunshots."""
 
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "air_quality": (
@@ -54,7 +54,7 @@ _OUTDOOR_CLIMATE: Final = (
     ),
 )
 """`indoor_comfort` where there are no rooms."""
-# Said where people see the site's data: they are measurements of another day.
+# Shown with the site's data, because they were measured on another day.
 _REPLAYED: Final = (
     (
         "Replays what citizens' sensors measured in Aberdeen on 10 March 2019, as if it were yesterday and "
@@ -66,7 +66,7 @@ _REPLAYED: Final = (
     ),
 )
 _PUBLISHED: Final = frozenset({"air_quality", "noise", "odour"})
-"""Purposes whose figures the demo's city has decided to publish; not those of rooms and of its equipment."""
+"""Purposes whose data the demo city publishes; not those of rooms and of its equipment."""
 _LICENCE: Final = "etalab-2.0"
 _REPLAYED_LICENCE: Final = "ODbL-1.0"
 _ACOUSTIC: Final = {
@@ -84,11 +84,11 @@ _ACOUSTIC: Final = {
 }
 
 
-async def environmental(api: ApiClient, state: DemoState) -> int:
-    """Say of each site what its measurements are for, where nobody has said so.
+async def complete_environmental_purposes(api: ApiClient, state: DemoState) -> int:
+    """Complete the environmental purposes of each site that nobody has completed yet.
 
     Returns:
-        How many were completed.
+        The number of completed purposes.
     """
     completed = 0
     for place, site_id in state.site_ids.items():
@@ -103,8 +103,8 @@ async def environmental(api: ApiClient, state: DemoState) -> int:
             outdoors = place not in _INDOOR_SITES and name == "indoor_comfort"
             words = _REPLAYED if replayed else _OUTDOOR_CLIMATE if outdoors else _WORDS[name]
             description, description_fr = words
-            body: Json = {"controller": _CONTROLLER, "contact": _CONTACT, "notice": _NOTICE}
-            # None of it tells of persons. Sites publish nothing by themselves: that is decided here.
+            body: JsonObject = {"controller": _CONTROLLER, "contact": _CONTACT, "notice": _NOTICE}
+            # These data are not personal. A site publishes nothing by default, so the demo decides it here.
             body |= {"legal_basis": "not_personal_data", "open_data": name in _PUBLISHED}
             body |= {"description": description, "description_fr": description_fr}
             await api.patch(f"/v1/sites/{site_id}/purposes/{name}", body)
@@ -112,11 +112,11 @@ async def environmental(api: ApiClient, state: DemoState) -> int:
     return completed
 
 
-async def acoustic_safety(api: ApiClient, state: DemoState) -> bool:
-    """Have one person declare that a site recognises gunshots, and another approve it.
+async def approve_acoustic_safety(api: ApiClient, state: DemoState) -> bool:
+    """Declare as one person that a site recognises gunshots, and approve it as another.
 
     Returns:
-        Whether they had to.
+        Whether it was necessary.
     """
     site_id = state.site_ids[ACOUSTIC_SITE]
     path = f"/v1/sites/{site_id}/purposes/acoustic_safety"
@@ -132,16 +132,16 @@ async def acoustic_safety(api: ApiClient, state: DemoState) -> bool:
 
 
 async def _keep_shortly(api: ApiClient, site_id: str) -> None:
-    """Have the site remove gunshots after a month, and keep all else as it does."""
+    """Set the retention of gunshots to 30 days; the other periods do not change."""
     path = f"/v1/sites/{site_id}/retention"
-    kept: Json = await api.get(path)
+    kept: JsonObject = await api.get(path)
     purposes = {**kept["purposes"], "acoustic_safety": _KEPT_DAYS}
     same = {name: kept[name] for name in ("default_days", "summaries_days")}
     await api.call("PUT", path, {**same, "purposes": purposes, "removes": True})
 
 
 async def _person(api: ApiClient, name: str, email: str) -> ApiClient:
-    """Somebody who was invited, and has signed in."""
+    """Invite a person, accept the invitation, and return a client with their session."""
     invitation = await api.post("/v1/invitations", {"email": email, "role": "operator"})
     async with ApiClient(api.address, "") as anybody:
         body = {"token": invitation["token"], "name": name, "password": secrets.token_urlsafe(24)}

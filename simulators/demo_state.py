@@ -1,7 +1,7 @@
-"""Stores the demo's state between starts: `<data-dir>/demo.json`, mode 0600.
+"""Stores the demo's state between starts in `<data-dir>/demo.json`, with mode 0600.
 
-Others read from it: `organisation_id`, `site_ids` (by place), `boxes`, `endpoint_id` and `key`, an API key of
-the demo's organisation. The rest is the demo's own.
+Other programs may read `organisation_id`, `site_ids`, `boxes`, `endpoint_id` and `key`, an API key of the
+demo's organisation. The other fields are private.
 """
 
 import json
@@ -10,25 +10,25 @@ from pathlib import Path
 from typing import Self
 
 from app.platform.kernel.atomic_files import replace_file_text
-from simulators.enrol import BoxPasswords
+from simulators.registration import PasswordStore
 
-FILE = "demo.json"
+STATE_FILE = "demo.json"
 
 
 @dataclass(slots=True)
 class DemoState:
-    """The demo's state between starts.
+    """The stored state of the demo.
 
     Attributes:
-        organisation_id: Its organisation.
-        key: An API key of it.
-        site_ids: By place: street, office, airport, aberdeen.
-        boxes: The ids of its boxes.
-        endpoint_id: The webhook endpoint that leads to its receiver.
+        organisation_id: The demo's organisation.
+        key: An API key of the organisation.
+        site_ids: Ids of sites by their key in `DEMO_SITES`.
+        boxes: The ids of the boxes.
+        endpoint_id: The webhook endpoint of the demo's receiver.
         secret: The endpoint's secret.
-        receiver_port: Where the receiver listened last.
+        receiver_port: The receiver's last port.
         passwords: The boxes' passwords.
-        replayed: By box of Aberdeen, the instant (µs) that its replay has come to, as it is replayed.
+        replayed: By box of Aberdeen, the time up to which it was replayed (µs, as replayed).
     """
 
     organisation_id: str = ""
@@ -43,7 +43,7 @@ class DemoState:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read the file. What is missing or broken counts as forgotten: all of it can be found again."""
+        """Read the file. A missing or broken one counts as empty, since all objects can be found again."""
         try:
             read = json.loads(path.read_text(encoding="utf-8"))
             known = {each.name: read[each.name] for each in fields(cls) if each.name in read}
@@ -61,6 +61,6 @@ class DemoState:
         """Write the file."""
         replace_file_text(path, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", mode=0o600)
 
-    def keyring(self, path: Path) -> BoxPasswords:
-        """The boxes' passwords, saved with all else."""
-        return BoxPasswords(self.passwords, lambda _known: self.save(path))
+    def password_store(self, path: Path) -> PasswordStore:
+        """Return the boxes' passwords as a store that saves the whole state."""
+        return PasswordStore(self.passwords, lambda _known: self.save(path))

@@ -1,14 +1,9 @@
-"""Reads the archive files of Sensor.Community: what stations measured, as samples.
+"""Reads archive files of Sensor.Community into samples per station, and moves them in time.
 
-Owns the archive's CSV format, and the joining of a station's sensors. Must not know a broker, a database or a
-clock.
-
-Times can be moved, by microseconds (`shifted`) or to another local day (`on_day`).
-
-A file holds one sensor's day, `;` between fields, times in UTC without a zone. A station is a `location`; its
-sensors (dust, climate) stand in one housing. What they report for the same second is one sample, because a
-sample's identity is the box and the time. Where two rows give the same metric for the same second the first
-in the order of files and lines stays; the others are counted.
+A CSV file has one sensor's day, with `;` between fields and times in UTC without a zone. A station is a
+`location`: its sensors (dust, climate) are in one housing. Rows of the same second become one sample, because
+box and time identify a sample. If two rows have the same metric in the same second, the first one in the
+order of files and lines is used; the others are counted.
 """
 
 import csv
@@ -24,7 +19,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, TextIO
 from zoneinfo import ZoneInfo
 
-METRICS: Final[Mapping[str, str]] = MappingProxyType(
+METRICS_BY_COLUMN: Final[Mapping[str, str]] = MappingProxyType(
     {
         "P0": "pm1",
         "P1": "pm10",
@@ -37,7 +32,7 @@ METRICS: Final[Mapping[str, str]] = MappingProxyType(
         "noise_LA_max": "lamax",
     }
 )
-"""The archive's column to the catalogue's metric. Other columns are durations, ratios and derived values."""
+"""Metric of the catalogue by column of the archive. Other columns are durations, ratios and derived ones."""
 
 _REQUIRED: Final = frozenset({"sensor_id", "location", "lat", "lon", "timestamp"})
 _PASCALS_PER_HECTOPASCAL: Final = Decimal(100)
@@ -52,7 +47,7 @@ class StationSample(NamedTuple):
     Attributes:
         time_us: Microseconds since 1970, UTC.
         values: By the catalogue's metrics, in its units.
-        seq: The sample's place among all of the station's in the files, from 0.
+        seq: The sample's number among all samples of the station, from 0.
     """
 
     time_us: int
@@ -61,8 +56,8 @@ class StationSample(NamedTuple):
 
 
 @dataclass(slots=True)
-class SensorStation:
-    """A location with its sensors, and its samples in ascending order of time."""
+class RecordedStation:
+    """A location with its sensors and its samples, sorted by time."""
 
     location: str
     longitude: float
@@ -72,8 +67,8 @@ class SensorStation:
 
 
 @dataclass(slots=True)
-class ArchiveFigures:
-    """Figures of the archive's files, from which a person can check the replay."""
+class ArchiveSummary:
+    """Counts of the files' contents, printed before a replay."""
 
     files: int = 0
     other_files: int = 0
@@ -88,25 +83,25 @@ class ArchiveFigures:
     problems: list[str] = field(default_factory=list)
 
     def problem(self, where: str, what: str) -> None:
-        """Count something that could not be read; the first twenty are kept as text."""
+        """Count an unreadable row or field; the first twenty are described in `problems`."""
         self.unreadable += 1
         if len(self.problems) < _PROBLEMS_SHOWN:
             self.problems.append(f"{where}: {what}")
 
 
-def load(folder: Path) -> tuple[list[SensorStation], ArchiveFigures]:
-    """Read every archive file of a folder (`*.csv`, `*.csv.gz`), in the order of their names.
+def load_archive(folder: Path) -> tuple[list[RecordedStation], ArchiveSummary]:
+    """Read the archive files of a folder (`*.csv`, `*.csv.gz`) in the order of their names.
 
-    Files in another format, such as a box's own log, are counted and left alone.
+    Files of another format are counted and ignored.
 
     Returns:
-        The stations in the order of their location numbers, and what was found.
+        The stations in the order of their location numbers, and counts of the files' contents.
 
     Raises:
         FileNotFoundError: The folder has no archive file.
     """
-    found = ArchiveFigures()
-    stations: dict[str, SensorStation] = {}
+    found = ArchiveSummary()
+    stations: dict[str, RecordedStation] = {}
     merged: dict[str, dict[int, dict[str, float]]] = {}
     for path in sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")]):
         with _open(path) as file:
@@ -136,15 +131,15 @@ def _open(path: Path) -> TextIO:
 def _take(
     row: Mapping[str, str | None],
     where: str,
-    stations: dict[str, SensorStation],
+    stations: dict[str, RecordedStation],
     merged: dict[str, dict[int, dict[str, float]]],
-    found: ArchiveFigures,
+    found: ArchiveSummary,
 ) -> None:
-    """Put one row where it belongs."""
+    """Add one row to its station."""
     found.rows += 1
     location = row["location"] or ""
     try:
-        time_us = parse_time(row["timestamp"] or "")
+        time_us = parse_archive_time(row["timestamp"] or "")
         position = float(row["lon"] or ""), float(row["lat"] or "")
     except ValueError as error:
         found.problem(where, str(error))
@@ -152,7 +147,7 @@ def _take(
     values = dict(_values(row, where, found))
     if not values:
         return
-    station = stations.setdefault(location, SensorStation(location, *position))
+    station = stations.setdefault(location, RecordedStation(location, *position))
     sensor = f"{row.get('sensor_type') or 'sensor'} {row['sensor_id']}"
     if sensor not in station.sensors:
         station.sensors.append(sensor)
@@ -174,8 +169,8 @@ def _take(
             found.repeated_different += 1
 
 
-def _values(row: Mapping[str, str | None], where: str, found: ArchiveFigures) -> Iterator[tuple[str, float]]:
-    for column, metric in METRICS.items():
+def _values(row: Mapping[str, str | None], where: str, found: ArchiveSummary) -> Iterator[tuple[str, float]]:
+    for column, metric in METRICS_BY_COLUMN.items():
         text = row.get(column)
         if text is None:
             continue
@@ -183,16 +178,16 @@ def _values(row: Mapping[str, str | None], where: str, found: ArchiveFigures) ->
             found.empty_fields += 1
             continue
         try:
-            yield metric, to_unit(metric, text)
+            yield metric, convert_unit(metric, text)
         except ValueError as error:
             found.problem(where, f"{column}: {error}")
 
 
-def parse_time(text: str) -> int:
-    """Turn the archive's `2019-03-10T00:01:49`, in UTC, into microseconds since 1970.
+def parse_archive_time(text: str) -> int:
+    """Parse the archive's `2019-03-10T00:01:49` (UTC) to microseconds since 1970.
 
     Raises:
-        ValueError: It is not a time.
+        ValueError: The text is not a time.
     """
     moment = datetime.fromisoformat(text)
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -200,13 +195,13 @@ def parse_time(text: str) -> int:
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
-def to_unit(metric: str, text: str) -> float:
-    """Turn the archive's number into the catalogue's unit: pascals become hectopascals, in decimals.
+def convert_unit(metric: str, text: str) -> float:
+    """Convert the archive's number to the catalogue's unit: pascals to hectopascals.
 
-    Dividing the decimal text keeps every digit: 100237.32 Pa is 1002.3732 hPa and not a neighbour of it.
+    The division is decimal, so that every digit is exact: 100237.32 Pa is 1002.3732 hPa.
 
     Raises:
-        ValueError: It is not a finite number.
+        ValueError: The text is not a finite number.
     """
     try:
         number = Decimal(text.strip())
@@ -218,10 +213,10 @@ def to_unit(metric: str, text: str) -> float:
     return value
 
 
-def between(
-    stations: Iterable[SensorStation], first_us: int | None, end_us: int | None
-) -> list[SensorStation]:
-    """Keep the samples from `first_us` (included) to `end_us` (excluded); stations left empty are dropped."""
+def select_period(
+    stations: Iterable[RecordedStation], first_us: int | None, end_us: int | None
+) -> list[RecordedStation]:
+    """Select the samples from `first_us` (included) to `end_us` (excluded); empty stations are dropped."""
     kept = []
     for station in stations:
         samples = [
@@ -232,15 +227,17 @@ def between(
         ]
         if samples:
             kept.append(
-                SensorStation(station.location, station.longitude, station.latitude, station.sensors, samples)
+                RecordedStation(
+                    station.location, station.longitude, station.latitude, station.sensors, samples
+                )
             )
     return kept
 
 
-def shifted(stations: Iterable[SensorStation], by_us: int) -> list[SensorStation]:
-    """Move every sample in time by `by_us` microseconds."""
+def shift_times(stations: Iterable[RecordedStation], by_us: int) -> list[RecordedStation]:
+    """Shift all samples by `by_us` microseconds."""
     return [
-        SensorStation(
+        RecordedStation(
             station.location,
             station.longitude,
             station.latitude,
@@ -251,17 +248,17 @@ def shifted(stations: Iterable[SensorStation], by_us: int) -> list[SensorStation
     ]
 
 
-def on_day(stations: Iterable[SensorStation], day: date, zone: ZoneInfo) -> list[SensorStation]:
-    """Move every sample by whole local days, so that the first day of the recording becomes `day`.
+def move_to_day(stations: Iterable[RecordedStation], day: date, zone: ZoneInfo) -> list[RecordedStation]:
+    """Move all samples by whole local days, so that the first recorded day becomes `day`.
 
-    A sample keeps its local time of day; its number follows the new time, so that it counts up from day to
-    day. Where the clocks change on the new day, samples of the hour that the day lacks are dropped, and those
-    of the hour that it has twice come twice.
+    A sample retains its local time of day. Its `seq` follows the new time, so that it increases from day to
+    day. If the clocks change on the new day, samples of the missing hour are dropped, and samples of the
+    repeated hour occur twice.
 
     Args:
-        stations: What was recorded.
+        stations: The recorded stations.
         day: The first local day of the result.
-        zone: Where local days are counted.
+        zone: The time zone of local days.
     """
     kept = list(stations)
     if not kept:
@@ -280,7 +277,9 @@ def on_day(stations: Iterable[SensorStation], day: date, zone: ZoneInfo) -> list
         )
         if samples:
             moved.append(
-                SensorStation(station.location, station.longitude, station.latitude, station.sensors, samples)
+                RecordedStation(
+                    station.location, station.longitude, station.latitude, station.sensors, samples
+                )
             )
     return moved
 
@@ -290,9 +289,9 @@ def _local(time_us: int, zone: ZoneInfo) -> datetime:
 
 
 def _moved_instants(time_us: int, days: timedelta, zone: ZoneInfo) -> list[int]:
-    """The instants (µs) at which the clocks of `zone` show the same time of day, so many days later."""
+    """Find the times (µs), `days` later, with the same local time of day in `zone`."""
     wall = _local(time_us, zone).replace(tzinfo=None) + days
     instants = {wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
-    # Of an hour that does not exist both are instants at which clocks show another time.
+    # In a missing hour, both instants convert back to another local time.
     real = [each for each in instants if each.astimezone(zone).replace(tzinfo=None) == wall]
     return sorted((each - _EPOCH) // timedelta(microseconds=1) for each in real)

@@ -18,8 +18,8 @@ from typing import Any, Final
 import httpx
 from PIL import Image
 
-from simulators.demo_places import PLACES, SITES, DemoBox
-from simulators.patterns import measure
+from simulators.demo_definitions import DEMO_BOXES, DEMO_SITES, DemoBox
+from simulators.synthetic_values import measure_values
 from tools.private_api import start_private_api
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
@@ -74,13 +74,13 @@ def list_samples(place: DemoBox) -> Iterator[dict[str, Any]]:
     at = FIRST
     while at < LAST:
         if not any(begin <= at < end for begin, end in GAPS.get(place.id, [])):
-            yield {"time": at.isoformat(), "values": measure(box, at.timestamp())}
+            yield {"time": at.isoformat(), "values": measure_values(box, at.timestamp())}
         at += timedelta(seconds=INTERVAL_S)
 
 
 async def create_site(client: httpx.AsyncClient, kind: str) -> str:
     """Create a site with its rules and boxes, and send their samples."""
-    spec = SITES[kind]
+    spec = DEMO_SITES[kind]
     body = {
         "name": spec.name,
         "kind": spec.kind,
@@ -91,7 +91,7 @@ async def create_site(client: httpx.AsyncClient, kind: str) -> str:
     for name, severity, condition in RULES[kind]:
         rule = {"site_id": site, "name": name, "severity": severity, "condition": condition}
         (await client.post("/v1/rules", json=rule)).raise_for_status()
-    for place in PLACES:
+    for place in DEMO_BOXES:
         if place.site != kind:
             continue
         box = {"id": place.id, "name": place.name, "site_id": site, "interval_s": INTERVAL_S}

@@ -174,7 +174,7 @@ def _add_simulators() -> None:
     from simulators.cli import app as simulators  # noqa: PLC0415
 
     app.add_typer(
-        simulators, name="simulate", help="Simulated fleets, replays, events, and a webhook receiver."
+        simulators, name="simulate", help="Simulate fleets and events, replay real data, receive webhooks."
     )
 
 

@@ -1,4 +1,4 @@
-"""The first schema."""
+"""Creates the first schema."""
 
 from alembic import op
 
@@ -76,10 +76,9 @@ CREATE INDEX ix_boxes_organisation_id ON boxes (organisation_id, id) WHERE delet
 CREATE INDEX ix_boxes_deleted_at ON boxes (deleted_at) WHERE deleted_at IS NOT NULL;
 """
 
-# The pipeline keeps boxes, sites and rules in memory. Each transaction that changes one of them takes the
-# next version and stamps it on the rows: reading one number tells the pipeline whether its copy is the
-# newest, and the stamps tell which rows to read again. The counter's row lock makes the order of versions the
-# order of commits.
+# The pipeline caches boxes, sites and rules. Each transaction that changes one of them takes the next version
+# and stamps it on the rows. With one number the pipeline knows whether its copy is current, and the stamps
+# name the rows to read again. The lock on the counter's row orders versions like commits.
 _REGISTRY = (
     """
     CREATE TABLE registry (
@@ -106,7 +105,7 @@ _REGISTRY = (
         statement
         for table, columns in (
             ("sites", "organisation_id, retention_days, timezone"),
-            # Not state, firmware and the like: the pipeline itself writes those.
+            # Without state, firmware and other columns that the pipeline itself writes.
             ("boxes", "id, organisation_id, site_id, interval_s, ack, deleted_at"),
             ("rules", "name, severity, condition, enabled, version, deleted_at"),
         )

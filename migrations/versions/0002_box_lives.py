@@ -1,9 +1,9 @@
-"""What the pipeline keeps of a box beside its rules' states, and who may write to it.
+"""Adds columns with which the consumer caches the state of boxes.
 
-Until now each batch locked, read and wrote the state of each of its boxes. The consumer keeps them in memory
-from here on, and writes them now and then: `newest_us` tells how far `latest` goes, what is newer is read
-from `samples`. Boxes that also send by HTTP are shared between processes until `shared_until`: their states
-are locked and written by each batch, as before: from its first on their rows are `exact`.
+Before, each batch locked, read and wrote the states of its boxes. From now on the consumer caches them and
+writes them from time to time. `newest_us` is the time up to which `latest` is complete; newer values are read
+from `samples`. Boxes that also send by HTTP are shared between processes until `shared_until`: each batch
+still locks and writes their states, so their rows are `exact`.
 """
 
 from alembic import op
@@ -13,9 +13,9 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# The number of app.platform.db.advisory_locks.INGEST_BARRIER. One statement, so that no caller can be
-# suspended in the middle of it. The rows of boxes come before that of the registry, which a trigger of the
-# update takes: whoever changes a box has locked its row first.
+# The number is app.platform.db.advisory_locks.INGEST_BARRIER. It is one statement, so that no caller can be
+# suspended between its steps. Boxes are locked before the registry's row, which a trigger of the update
+# locks: other changes of a box lock in the same order.
 _SHARE = """
 CREATE FUNCTION share_boxes(keys integer[], until timestamptz) RETURNS void
 LANGUAGE sql SET lock_timeout = '5s' AS $$
@@ -57,7 +57,7 @@ def upgrade() -> None:
             ADD COLUMN exact boolean NOT NULL DEFAULT false
         """
     )
-    # The newest sample of a box moved at least one of its metrics. When it came in nobody wrote down.
+    # The newest sample of a box updated at least one of its metrics. Its arrival was not stored.
     op.execute(
         """
         UPDATE box_states b

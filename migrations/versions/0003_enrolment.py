@@ -1,7 +1,7 @@
-"""Boxes whose credentials are revoked, claim codes, provisioning keys.
+"""Adds revoked credentials of boxes, and creates claim codes and provisioning keys.
 
-What boxes are listed by (state, battery, last_sample_at …) gets no index: the pipeline writes it, and each of
-its updates would become a new entry in every index of the table.
+The columns by which boxes are listed (state, battery, last_sample_at …) get no index: the pipeline updates
+them, and each update would add an entry to every index of the table.
 """
 
 from alembic import op

@@ -1,9 +1,9 @@
-"""What was refused can be replayed, and is found and counted quickly among millions.
+"""Adds the replay of quarantined messages, and indexes to list and count them among millions.
 
-A box's id may have been another organisation's: who that was is kept (`former_boxes`), because boxes that are
-gone are removed. What came under such an id while it was nobody's is not for the next one who takes it.
+A box's id may have belonged to another organisation. `former_boxes` records the owners of deleted boxes. The
+next owner of an id gets no messages that arrived while nobody owned it.
 
-The indexes are made inside the transaction: while they are, ingest waits.
+The indexes are created inside the transaction; ingest waits meanwhile.
 """
 
 from alembic import op
@@ -50,12 +50,12 @@ _FORMER = (
     """,
 )
 _INDEXES = {
-    # The lists of one reason: of an organisation, and of all.
+    # Lists by code: of one organisation, and of all.
     "ix_quarantine_organisation_id_code": "(organisation_id, code, id)",
     "ix_quarantine_code": "(code, id)",
-    # Counting, without a look at the rows and what they hold.
+    # Counts by index-only scans, without reading the rows and their payloads.
     "ix_quarantine_counts": "(organisation_id, received_at) INCLUDE (code, door, box, replayed_at)",
-    # Ranges of time over all organisations, and what is too old.
+    # Time ranges over all organisations, and expired entries.
     "ix_quarantine_received_at": "(received_at)",
     "ix_quarantine_replayed": "(organisation_id, id) WHERE replayed_at IS NOT NULL",
 }

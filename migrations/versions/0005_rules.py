@@ -1,9 +1,9 @@
-"""Rules have typed conditions, levels and versions.
+"""Adds typed conditions, levels and versions to rules.
 
-`definition` takes the place of `condition`: one level with the severity and the condition that the rule had.
-Going back, a ladder keeps its first level. What the older program would take for something else is not left
-to it: a rule for some boxes or hours, or on trial, is disabled; one whose condition it cannot read is
-deleted, with its condition kept in the row.
+`definition` replaces `condition`: one level with the rule's severity and condition. The downgrade retains the
+first of several levels. It disables rules that the older program would misread: rules for some boxes or
+hours, and dry runs. It marks rules whose condition the older program cannot read as deleted; the row retains
+the condition.
 """
 
 from alembic import op

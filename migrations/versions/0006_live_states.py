@@ -1,10 +1,11 @@
-"""What rules on windows, silence and whole sites need to know.
+"""Adds the states of rules on windows, silence and whole sites.
 
-A value that came late is stored and seen by no rule, neither live nor when stored samples are judged again:
-which ones were is kept, a bit for each metric in the order of the catalogue (`samples.late`). A time at which
-a rule has to be looked at although nothing comes is kept per box (`box_states.due_us`).
+No rule evaluates a late value, neither live nor in a back-test. `samples.late` marks late values with one bit
+per metric, in the order of the catalogue. `box_states.due_us` is the time at which a rule of a box must be
+evaluated even if no sample arrives.
 
-The state of a rule on a box is [version, alert or null, levels] from here on: it may have several levels.
+From now on the state of a rule on a box is [version, alert or null, levels], because it may have several
+levels.
 """
 
 from alembic import op
@@ -62,7 +63,7 @@ UPDATE box_states b SET rules = (
     FROM jsonb_each(b.rules) AS e
 ) WHERE b.rules <> '{}'
 """
-# A rule with several levels goes on as if its first one fired or waited.
+# A rule with several levels continues as if its first level fired or waited.
 _CONVERT_BACK = """
 UPDATE box_states b SET rules = coalesce((
     SELECT jsonb_object_agg(e.key, CASE

@@ -1,12 +1,11 @@
-"""Alerts have a timeline, silences and inhibitions, and may be of a site as a whole.
+"""Adds timelines, silences, inhibitions, and alerts of whole sites.
 
-An alert whose rule looks at the whole site has no box, and one that an event or a lack of samples caused has
-no value or threshold: these columns may be empty from here on. What was recorded before is put into the
-timeline as far as it is known.
+An alert of a rule on a whole site has no box, and an alert caused by an event or by silence has no value or
+threshold: these columns may be empty from now on. Timelines of earlier alerts are filled as far as known.
 
-Going back removes what cannot be told in the old form: alerts without a box, a metric, a value or a
-threshold, alerts of dry runs, all timelines, silences and inhibitions. How many alerts that were is logged.
-An alert that was muted and is still firing stays, and its end will be told though its beginning was not.
+The downgrade deletes alerts without a box, metric, value or threshold, alerts of dry runs, and all timelines,
+silences and inhibitions. It logs the number of deleted alerts. A muted alert that is still firing stays: its
+end will be delivered, although its beginning was not.
 """
 
 from alembic import op
@@ -27,7 +26,7 @@ _ADDED = (
     "dry_run boolean NOT NULL DEFAULT false",
     "assignee text",
     "suppressed jsonb",
-    # The severity that was told last; null where nothing was told.
+    # The severity that was delivered last; null if none was delivered.
     "told_severity text",
     "notified boolean NOT NULL GENERATED ALWAYS AS (told_severity IS NOT NULL) STORED",
     "escalated_to text",
@@ -103,7 +102,7 @@ _TABLES = (
     """,
     "CREATE INDEX ix_inhibitions_organisation_id ON inhibitions (organisation_id, id)",
 )
-# Until now a condition was one threshold: the root of a rule's only level.
+# Before this version a condition was one threshold: the root of a rule's only level.
 _CAUSE = """
 UPDATE alerts SET told_severity = severity, cause = jsonb_build_object(
     'path', 'levels/0/condition', 'function', NULL, 'window', NULL, 'event', NULL,
@@ -140,7 +139,7 @@ DELETE FROM alerts WHERE dry_run OR {" OR ".join(f"{column} IS NULL" for column 
 
 
 def upgrade() -> None:
-    """Widen `alerts`, and make what stands around it."""
+    """Add columns to `alerts`, and create the tables around it."""
     drops = [f"ALTER COLUMN {column} DROP NOT NULL" for column in _OPTIONAL]
     adds = [f"ADD COLUMN {column}" for column in _ADDED]
     whole = "ADD CONSTRAINT ck_alerts_box CHECK ((box IS NULL) = (box_key IS NULL))"
@@ -151,7 +150,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove what the old form cannot say."""
+    """Delete what the older program cannot read, and restore the old schema."""
     removed = op.get_bind().execute(text(_INEXPRESSIBLE)).rowcount
     if removed:
         _log.warning("alerts_removed", alerts=removed, reason="the older schema cannot express them")

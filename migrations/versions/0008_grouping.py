@@ -1,9 +1,8 @@
-"""Notifications can be grouped by endpoint.
+"""Adds the grouping of notifications by endpoint.
 
-An endpoint may say that alerts' events are put together (`webhook_endpoints.grouping`). What waits for one
-endpoint and one key is a row of `delivery_groups`; it has one row of `group_events` for each alert, with that
-alert's latest event. A group that is sent stays for a while, without events: it remembers until when the next
-notification of its key has to wait.
+An endpoint may group events of alerts (`webhook_endpoints.grouping`). `delivery_groups` has a row per
+endpoint and key, and `group_events` a row per alert with its latest event. The row of a sent group remains
+for a while without events: it has the time until which the next notification of its key must wait.
 """
 
 from alembic import op
@@ -46,7 +45,7 @@ _UP = (
     )
     """,
 )
-# What waits to be sent together is sent one by one by the program before: nothing is lost.
+# The older program sends the waiting events of groups one by one, so that none is lost.
 _RELEASE = """
 INSERT INTO deliveries
     (id, organisation_id, endpoint_id, event_id, type, body, state, attempt_count, due_at, created_at)

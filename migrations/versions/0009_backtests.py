@@ -1,6 +1,6 @@
-"""Rules are tried on stored samples: what was asked, who works on it, what came of it.
+"""Creates back-tests: the request, the lease of the process that runs it, and the result.
 
-`rule` and `against` hold the rules as they were when the back-test was asked for.
+`rule` and `against` are copies of the rules at the time of the request.
 """
 
 from alembic import op

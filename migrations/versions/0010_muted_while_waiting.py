@@ -1,10 +1,10 @@
-"""An alert keeps its highest severity, and what is muted while it waits in a group is held back there.
+"""Adds the highest severity of alerts, and holds back alerts that are muted while they wait in a group.
 
-`alerts.highest_severity` is filled from the timelines, which have the severity after each change.
-`group_events.begins` says that the beginning of its alert is among the events that a row stands for, `held`
-that it was held back when its group was last sent or looked at; a group of which all is held is `held` too,
-and `due_at` is when it is looked at again. What waits now has its beginning in it if that came last, or if it
-stands for several events: of a beginning and an end nothing else is known.
+- `alerts.highest_severity` is filled from the timelines, which have the severity after each change.
+- `group_events.begins`: the row's events include the beginning of the alert. For rows that wait now, it is
+  set if the beginning was the last event, or if the row stands for several events.
+- `group_events.held`: the row was held back when its group was last sent or checked. A group whose rows are
+  all held is `held` too, and is checked again at `due_at`.
 """
 
 from alembic import op

@@ -1,10 +1,11 @@
-"""Endpoints of several kinds, with states of their own; a log that can be searched and replayed; a stream.
+"""Adds e-mail and MQTT channels, states of endpoints, a delivery log with replays, and the event stream.
 
-`webhook_endpoints` holds e-mail and MQTT channels too (`kind`); `target` says where those go. Secrets are
-sealed by the program: what is in clear here is sealed by `maintain`, which has the key. `endpoint_states` is
-what an endpoint's attempts have come to; a row is made with its first one. `deliveries` and
-`delivery_attempts` get what their lists are filtered by. `outbox.stream_position` is an event's place in the
-order in which streams show them: given at the fan-out, by one at a time, so that no lower one comes later.
+- `webhook_endpoints` has channels too (`kind`), with their destination in `target`.
+- Secrets are sealed: `maintain`, which has the key, seals those that are in plain text now.
+- `endpoint_states` has the outcome of an endpoint's attempts; the first attempt inserts the row.
+- `deliveries` and `delivery_attempts` get the columns by which their lists are filtered.
+- `outbox.stream_position` orders events in streams. The fan-out assigns it, one process at a time, so that no
+  lower position appears later.
 """
 
 from alembic import op
@@ -14,8 +15,8 @@ down_revision = "0010"
 branch_labels = None
 depends_on = None
 
-# All at once and in the order of the fan-out, which may be running: whoever works on deliveries lets go of
-# them, or this fails within the time that a migration waits, before anything is done.
+# All tables are locked at the start, in the order of the fan-out, which may be running. If a process does not
+# release its locks within the lock timeout, the migration fails before it changes anything.
 _LOCK = "LOCK TABLE outbox, webhook_endpoints, deliveries, delivery_attempts IN ACCESS EXCLUSIVE MODE"
 _UP = (
     _LOCK,
@@ -42,7 +43,7 @@ _UP = (
             CHECK (CASE kind WHEN 'webhook' THEN url IS NOT NULL AND secret IS NOT NULL
                 ELSE target IS NOT NULL END)
     """,
-    # Of an organisation's events there is one topic: two channels would publish everything twice.
+    # An organisation's events have one topic: two channels would publish each event twice.
     """
     CREATE UNIQUE INDEX uq_webhook_endpoints_mqtt ON webhook_endpoints (organisation_id) WHERE kind = 'mqtt'
     """,
@@ -68,7 +69,7 @@ _UP = (
         ADD COLUMN format text NOT NULL DEFAULT 'native',
         ADD COLUMN replay_id uuid
     """,
-    # Of those that are due at the same time the first ones come first, without being sorted.
+    # With `id`, deliveries that are due at the same time are read in their order of creation without a sort.
     "DROP INDEX ix_deliveries_endpoint_id_due",
     """
     CREATE INDEX ix_deliveries_endpoint_id_due ON deliveries (endpoint_id, due_at, id) WHERE state = 'pending'
@@ -123,8 +124,8 @@ _UP = (
     )
     """,
 )
-# The program before knows webhooks in its own format alone. What is sealed it cannot read: it signs nothing,
-# and says so, until the secrets are replaced.
+# The older program supports only webhooks in its own format. It cannot read sealed secrets: it logs that
+# it signs nothing, until the secrets are replaced.
 _DOWN = (
     _LOCK,
     "DROP TABLE broker_accounts",

@@ -1,10 +1,10 @@
-"""Organisations as a tree, keys for some sites only, and row-level security under a role for each process.
+"""Adds the tree of organisations, keys limited to sites, and row-level security with a role per process.
 
 An organisation is the platform itself, an integrator, or a client; an integrator's clients are its children.
-What there is becomes the platform's own. The API reads `samples` through `tenant_samples`: a hypertable's
-policies do not hold for its chunks, which a role that may read the one may read directly. Roles belong to
-the whole server: they are made here where that is allowed, and have to be there otherwise
-(`deploy/roles.sql`).
+Existing data become the platform's own. The API reads `samples` through `tenant_samples`, because a
+hypertable's policies do not apply to its chunks, which a role with access to the hypertable could read
+directly. Roles belong to the server: this migration creates them if that is allowed; otherwise they must
+exist (`deploy/roles.sql`).
 """
 
 from typing import Final
@@ -73,12 +73,12 @@ _AT_SITE: Final = f"{_ORGANISATION} AND {site_in_reach()}"
 
 
 def _through(table: str, key: str, of: str) -> str:
-    """A row is in reach where the row is that it hangs on, which has a policy of its own."""
+    """Build a condition: the row's parent is visible, which has a policy of its own."""
     return f"({EVERYBODY} OR EXISTS (SELECT FROM {table} o WHERE o.{key} = {of}))"
 
 
 _POLICIES: Final = {
-    # A new one is not among the ids that are reached yet: its parent is.
+    # A new organisation is not in the tenant scope yet, but its parent is.
     "organisations": f"({organisation_in_reach('id')} OR {organisation_in_reach('parent_id')})",
     "api_keys": _ORGANISATION,
     "broker_accounts": _ORGANISATION,
@@ -99,7 +99,7 @@ _POLICIES: Final = {
     "outbox": _ORGANISATION,
     "events": f"{_ORGANISATION} AND ({_EVERY_SITE} OR {_through('boxes', 'key', 'box_key')})",
     "former_boxes": _ORGANISATION,
-    # What came from a box that nobody has is nobody's, until somebody registers the box.
+    # Messages of an unregistered box belong to nobody until somebody registers the box.
     "quarantine": (
         f"({_ORGANISATION} AND ({_EVERY_SITE} OR {_through('boxes', 'id', 'box')})"
         f" OR organisation_id IS NULL AND {_through('boxes', 'id', 'box')})"
@@ -112,7 +112,7 @@ _POLICIES: Final = {
     "delivery_attempts": _through("deliveries", "id", "delivery_id"),
     "group_events": _through("delivery_groups", "id", "group_id"),
 }
-# All at once: whoever works on them lets go, or this fails before anything is done.
+# All tables are locked at the start, so that a lock timeout fails before anything is changed.
 _LOCK: Final = f"LOCK TABLE {', '.join(_POLICIES)} IN ACCESS EXCLUSIVE MODE"
 _BOX: Final = (
     "key, id, organisation_id, site_id, name, longitude, latitude, interval_s, ack, kind, tags, attributes, "
@@ -120,7 +120,7 @@ _BOX: Final = (
     "shared_until"
 )
 _ALL: Final = "SELECT, INSERT, UPDATE, DELETE"
-# Nobody of these sees keys of the API; passwords of boxes and accounts only who writes the broker's file.
+# Only the API reads API keys. Of the others only the role that writes the broker's file reads passwords.
 _GRANTS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
     ("SELECT", "alembic_version, metrics, heartbeats, registry", ROLES),
     ("INSERT, UPDATE, DELETE", "heartbeats", ROLES),
@@ -158,7 +158,7 @@ _SYSTEM: Final = {
 
 
 def upgrade() -> None:
-    """Make the tree, the roles' rights, and the policies."""
+    """Create the tree, the roles' privileges, and the policies."""
     make_roles(*ROLES)
     op.execute(_LOCK)
     for statement in (*_TREE, *_FUNCTIONS):
@@ -175,7 +175,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back rights and policies, and forget the tree."""
+    """Drop privileges, policies and the tree."""
     op.execute(_LOCK)
     for _, tables, holders in _GRANTS:
         op.execute(f"REVOKE ALL ON {tables} FROM {', '.join(holders)}")

@@ -1,7 +1,6 @@
-"""Answers to POSTs with an `Idempotency-Key`, kept for a day and sealed.
+"""Creates the table of responses to POSTs with an `Idempotency-Key`, sealed and stored for a day.
 
-Only the API gives them out. The maintain role removes what has expired, and seals anew when a key is
-replaced.
+Only the API reads them. The maintain role deletes expired ones, and seals all again when the key is rotated.
 """
 
 from typing import Final
@@ -37,7 +36,7 @@ CREATE TABLE idempotency_keys (
 
 
 def upgrade() -> None:
-    """Make the table, its policies, and what roles may do with it."""
+    """Create the table, its policies, and the roles' privileges."""
     op.execute(_TABLE)
     op.execute("CREATE INDEX ix_idempotency_keys_expires_at ON idempotency_keys (expires_at)")
     protect("idempotency_keys", organisation_in_reach())
@@ -47,5 +46,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget the answers."""
+    """Drop the responses."""
     op.execute("DROP TABLE idempotency_keys")

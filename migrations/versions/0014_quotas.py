@@ -1,8 +1,8 @@
-"""Quotas of organisations, what of them is used and was refused each day, and who was told.
+"""Adds quotas of organisations, daily counts of usage and refusals, and sent notices.
 
-What an organisation has no quota of its own for is held by the installation's default, which is a setting:
-functions take it as an argument. A quota that an integrator was given holds for it and its clients together,
-so room is taken beyond the caller's reach, by one function that gives away nothing but numbers.
+An organisation without a quota of its own has the installation's default, a setting that functions take as an
+argument. An integrator's quota covers the integrator and its clients together. So one function reserves room
+beyond the caller's tenant scope; it returns only numbers.
 """
 
 from typing import Final
@@ -24,7 +24,7 @@ _COLUMNS: Final = ", ".join(
 _SET: Final = " ".join(f"WHEN '{name}' THEN o.quota_{name}" for name in _QUOTAS)
 _TABLES: Final = (
     f"ALTER TABLE organisations {_COLUMNS}",
-    # A row for each writer: processes that count at once do not wait for each other.
+    # One row per writer, so that processes that count at the same time do not wait for each other.
     """
     CREATE TABLE organisation_usage (
         organisation_id uuid NOT NULL REFERENCES organisations ON DELETE CASCADE,
@@ -51,7 +51,7 @@ _FUNCTIONS: Final = (
     CREATE FUNCTION vigie_quota_set(o organisations, which text) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CASE which {_SET} END $$
     """,
-    # By whose quotas something of these organisations is held, and how much there may be.
+    # Finds the organisations whose quotas apply to the given ones, with their limits.
     """
     CREATE FUNCTION vigie_quota_holders(owners uuid[], which text, otherwise bigint)
     RETURNS TABLE (owner uuid, holder uuid, tree boolean, most bigint)
@@ -95,9 +95,10 @@ _FUNCTIONS: Final = (
         END;
     END $$
     """,
-    # Locked, in the order of their ids, before it is counted: of two who take room at once the second one
-    # counts what the first one took. What counts may be beyond the caller's reach, which is widened for this
-    # alone; where it fails the rollback narrows it again. A function's own SET would need a superuser.
+    # Organisations are locked, in the order of their ids, before the count: so of two concurrent calls the
+    # second counts what the first reserved. Counted rows may be outside the caller's tenant scope, which is
+    # widened for this function alone; on an error the rollback narrows it again. A SET clause would need a
+    # superuser.
     """
     CREATE FUNCTION vigie_quota_room(owners uuid[], which text, otherwise bigint)
     RETURNS TABLE (owner uuid, holder uuid, most bigint, used bigint) LANGUAGE plpgsql AS $$
@@ -127,7 +128,7 @@ _SIGNATURES: Final = (
 
 
 def upgrade() -> None:
-    """Make columns, tables and functions."""
+    """Create columns, tables and functions."""
     for statement in (*_TABLES, *_FUNCTIONS):
         op.execute(statement)
     for table in ("organisation_usage", "quota_notices"):
@@ -136,7 +137,7 @@ def upgrade() -> None:
     open_to("quota_notices", (MAINTAIN,))
     grant("SELECT, INSERT, UPDATE", "organisation_usage", API, INGEST)
     grant("SELECT, INSERT, UPDATE, DELETE", "organisation_usage, quota_notices", MAINTAIN)
-    # Whoever tells of a quota counts keys, and sees nothing else of them.
+    # The role that sends notices counts API keys, and reads no other column of them.
     op.execute(f"GRANT SELECT (organisation_id, revoked_at) ON api_keys TO {MAINTAIN}")
     op.execute(f"CREATE POLICY quotas ON api_keys FOR SELECT TO {MAINTAIN} USING (true)")
     op.execute(f"REVOKE ALL ON FUNCTION {_SIGNATURES[0]} FROM PUBLIC")
@@ -144,7 +145,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget all quotas, and what was used of them."""
+    """Drop all quotas and counts of usage."""
     for signature in _SIGNATURES:
         op.execute(f"DROP FUNCTION {signature}")
     op.execute("DROP POLICY quotas ON api_keys")

@@ -1,7 +1,8 @@
-"""People: who signs in, what they are in which organisation, invitations, and sign-ins that hold.
+"""Creates users, memberships, invitations and sessions.
 
-Secrets are kept as hashes: passwords as argon2id, tokens as SHA-256, for they carry too much chance for a
-dictionary. Only the API knows people; the maintain role removes what has ended, and cannot read the rest.
+Secrets are stored as hashes: passwords with argon2id, tokens with SHA-256, because tokens are random and a
+dictionary cannot contain them. Only the API reads people; the maintain role deletes expired rows, and cannot
+read other columns.
 """
 
 from typing import Final
@@ -40,7 +41,7 @@ _TABLES: Final = (
         CONSTRAINT ck_users_locale CHECK (locale IN ('en', 'fr'))
     )
     """,
-    # A person is removed once they belong nowhere; one who is let in meanwhile keeps that from happening.
+    # RESTRICT: a person is deleted only without memberships, so a concurrent new one prevents the deletion.
     """
     CREATE TABLE memberships (
         id uuid PRIMARY KEY,
@@ -116,7 +117,7 @@ _TABLES: Final = (
     """,
     "CREATE INDEX ix_oidc_identities_user_id ON oidc_identities (user_id)",
 )
-# The person who asks, for what is theirs whatever the organisation that they work for just now.
+# The caller's user, for rows of their own in any organisation.
 _USER: Final = """
 CREATE FUNCTION vigie_user() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN actor ->> 'kind' = 'user' THEN (actor ->> 'id')::uuid END
@@ -124,7 +125,7 @@ CREATE FUNCTION vigie_user() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE AS $
 $$
 """
 _MINE: Final = "user_id = (SELECT vigie_user())"
-# A person is in reach where a membership is, which has a policy of its own.
+# A person is visible if one of their memberships is, which have a policy of their own.
 _SHARED: Final = "EXISTS (SELECT FROM memberships m WHERE m.user_id = {})"
 _NAMES: Final = (
     *("oidc_identities", "password_resets", "user_sessions", "invitations", "memberships", "users"),
@@ -135,7 +136,7 @@ def _isolate() -> None:
     there = organisation_in_reach()
     shared = _SHARED.format("users.id")
     protect("users", f"({EVERYBODY} OR id = (SELECT vigie_user()) OR {shared})")
-    # What one is somewhere one sees; what that is, somebody of the organisation says.
+    # A person sees their own memberships; only callers with the organisation in scope change them.
     protect("memberships", f"({there} OR {_MINE})", check=there)
     protect("invitations", there)
     protect("user_sessions", f"({EVERYBODY} OR {_MINE})")
@@ -145,13 +146,13 @@ def _isolate() -> None:
 
 
 def upgrade() -> None:
-    """Make the tables, and say who may do what with them."""
+    """Create the tables, their policies and privileges."""
     for statement in _TABLES:
         op.execute(statement)
     op.execute(_USER)
     _isolate()
     grant("SELECT, INSERT, UPDATE, DELETE", ", ".join(_NAMES), API)
-    # What has ended, and nothing of whose it was.
+    # Columns with which expired rows are found, without those that identify a person.
     grant("SELECT (id, created_at), DELETE", "users", MAINTAIN)
     grant("SELECT (user_id)", "memberships", MAINTAIN)
     grant("SELECT (id, expires_at, accepted_at, revoked_at), DELETE", "invitations", MAINTAIN)
@@ -162,8 +163,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget all people."""
-    # Their policies look at memberships.
+    """Drop all tables of people."""
+    # Their policies read memberships.
     for name in ("users", "password_resets"):
         unprotect(name)
     for name in _NAMES:

@@ -1,13 +1,13 @@
-"""The audit log: a chain of hashes for each organisation, written by triggers, that nobody can change.
+"""Creates the audit log: a chain of hashes per organisation, which triggers write and nobody can change.
 
-A change is noted in `audit_pending` by a trigger of the changed table, and linked into the log when its
-transaction commits: only then is the head of the organisation's chain locked, and no longer than the commit
-takes. `audit_log` outlives what it tells of: it refers to no other table.
+A trigger of a changed table inserts into `audit_pending`. At the commit the entry is linked into the log, so
+that the head of the organisation's chain is locked only during the commit. `audit_log` refers to no other
+table, because its entries outlive the rows that they describe.
 
     hash = sha256(previous || record)      the record as UTF-8; `previous` of the first one is 32 zero bytes
 
-`record` is the text that counts. It names its organisation and its position; the columns beside it are
-copies, for queries.
+`record` is the authoritative text, with its organisation and position; the other columns are copies for
+queries.
 """
 
 from typing import Final
@@ -43,7 +43,7 @@ _TABLES: Final = (
     "CREATE INDEX ix_audit_log_at ON audit_log (at, organisation_id, position)",
     "CREATE INDEX ix_audit_log_organisation_id_at ON audit_log (organisation_id, at, position)",
     "CREATE INDEX ix_audit_log_actor_id_at ON audit_log (actor_id, at, organisation_id, position)",
-    # Without a list of what is to be put in later: one writer in many would wait for all of it.
+    # GIN without `fastupdate`: otherwise a writer waits now and then for the flush of the pending list.
     "CREATE INDEX ix_audit_log_subject_ids ON audit_log USING gin (subject_ids) WITH (fastupdate = off)",
     """
     CREATE TABLE audit_heads (
@@ -52,7 +52,7 @@ _TABLES: Final = (
         hash bytea NOT NULL
     ) WITH (fillfactor = 50)
     """,
-    # Empty but for what transactions under way have written: each sees its own rows alone.
+    # It contains only rows of open transactions, each of which sees only its own.
     """
     CREATE TABLE audit_pending (
         transaction bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,
@@ -68,7 +68,7 @@ _TABLES: Final = (
     )
     """,
 )
-# Whoever is not the API is known to the database alone: what it says of itself beside that is not believed.
+# Only the API may name an actor in its session; of all other roles the database's own user counts.
 _CONTEXT: Final = """
 CREATE FUNCTION audit_context(OUT actor jsonb, OUT origin jsonb) LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -91,8 +91,8 @@ BEGIN
         'database', jsonb_build_object('user', session_user, 'application', program));
 END $$
 """
-# What a statement adds is recorded at once: a thousand boxes take a sixth of the time that they take one by
-# one. Only the first of its entries has them linked.
+# All inserted rows of a statement are recorded together: a thousand boxes take a sixth of the time that they
+# take one by one. Only the first entry triggers the linking.
 _CREATED: Final = """
 CREATE FUNCTION audit_created() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp AS $$
@@ -119,9 +119,9 @@ CREATE FUNCTION audit_noun(noun text, known jsonb) RETURNS text LANGUAGE sql IMM
         ELSE 'channel' END
 $$
 """
-# A new organisation, and one that goes, is told in its parent's log too: who made it can read that one. What
-# concerns a person is told wherever they are a member, whoever asks: the reach is widened for this alone (as
-# for quotas, 0014). What is nobody's is in a log of nobody's.
+# The creation and deletion of an organisation are recorded in its parent's log too, whose readers created it.
+# A change of a person is recorded in the logs of all their organisations: the tenant scope is widened for
+# this alone (as for quotas, 0014). Entries without an organisation have a log of their own.
 _PLACES: Final = """
 CREATE FUNCTION audit_places(person uuid) RETURNS uuid[] LANGUAGE plpgsql AS $$
 DECLARE
@@ -200,7 +200,7 @@ BEGIN
     RETURN NULL;
 END $$
 """
-# The path of a webhook's URL can be as good as a password.
+# The path of a webhook's URL can be a secret.
 _WITHOUT_PATH: Final = r"""
 CREATE FUNCTION audit_without_path(told jsonb) RETURNS jsonb LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN told ? 'url' AND told ->> 'url' IS NOT NULL THEN told || jsonb_build_object(
@@ -216,10 +216,9 @@ BEGIN
     RETURN NULL;
 END $$
 """
-# The first of a transaction's entries has all of them linked; the others find themselves gone. Heads are
-# locked in the order of their ids: of two transactions that need the same, one waits and none fails. Plans
-# are kept for as long as a connection, and the table is empty when they are made: no sequential scans, or
-# one that comes later reads what others have left behind.
+# The first entry of a transaction links all of them; the others find none left. Heads are locked in the order
+# of their ids, so that two transactions with the same heads do not deadlock. Plans are cached per connection
+# and made while the table is empty, so sequential scans are off: a later one would read dead rows.
 _LINK: Final = """
 CREATE FUNCTION audit_link() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp SET enable_seqscan = off AS $$
@@ -274,7 +273,7 @@ BEGIN
     RAISE EXCEPTION 'the audit log can only be added to' USING ERRCODE = 'insufficient_privilege';
 END $$
 """
-# A head moves on; it neither goes nor comes back.
+# A head only advances; it is never deleted or set back.
 _ADVANCE: Final = """
 CREATE FUNCTION audit_advance() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -316,19 +315,19 @@ _FUNCTIONS: Final = {
     "audit_keep()": _KEEP,
     "audit_advance()": _ADVANCE,
 }
-# All at once: whoever works on them lets go, or this fails before anything is done.
+# All tables are locked at the start, so that a lock timeout fails before anything is changed.
 _LOCK: Final = f"LOCK TABLE {', '.join(WATCHED)}, box_configs IN ACCESS EXCLUSIVE MODE"
 
 
 def upgrade() -> None:
-    """Make the log, and have people's changes written to it from now on."""
+    """Create the log and the triggers that record people's changes."""
     op.execute(_LOCK)
     for statement in (*_TABLES, *_FUNCTIONS.values(), *_TRIGGERS):
         op.execute(statement)
     reach = organisation_in_reach()
     for table in ("audit_log", "audit_heads", "audit_pending"):
         protect(table, reach)
-        # Functions of the owner's write, whomever the transaction is for.
+        # Functions with the owner's rights write, whatever the transaction's tenant scope.
         op.execute(f"CREATE POLICY keeper ON {table} TO CURRENT_USER USING (true) WITH CHECK (true)")
     open_to("audit_heads", (MAINTAIN,))
     for name in _FUNCTIONS:
@@ -340,7 +339,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget the log: export it before."""
+    """Drop the log. Export it first."""
     op.execute(_LOCK)
     for table in WATCHED:
         unwatch(table)

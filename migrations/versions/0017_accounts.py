@@ -1,7 +1,7 @@
-"""An e-mail address can have several accounts: nobody has shown that it is theirs.
+"""Allows several accounts per e-mail address, because addresses are not verified.
 
-Whoever accepts an invitation without knowing the account that is there gets one of their own. In an
-organisation an address is one member still, which the program sees to.
+A person who accepts an invitation without the password of the existing account gets a new account. Within an
+organisation an address still belongs to one member; the program checks it.
 """
 
 from alembic import op
@@ -13,15 +13,15 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Let an address have several accounts."""
+    """Replace the unique index on addresses."""
     op.execute("ALTER TABLE users DROP CONSTRAINT uq_users_email")
     op.execute("CREATE INDEX ix_users_email ON users (email)")
 
 
 def downgrade() -> None:
-    """Each address has one account again, the first; the others get an address with their id in it."""
+    """Make addresses unique again: the first account retains its own, the others get one with their id."""
     op.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-    # Whoever migrates is held to the policies too.
+    # Policies apply to the migrating role too.
     op.execute("SELECT set_config('vigie.reach', 'all', true)")
     op.execute("""
         UPDATE users later SET email = replace(email, '@', '+' || id || '@')

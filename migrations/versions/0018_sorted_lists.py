@@ -1,7 +1,7 @@
-"""Indexes for the orders of a list without end: alerts by when they started, and by how grave they are.
+"""Creates indexes for the orders of the list of alerts: by start and by severity.
 
-What is equal in these is in the order of ids, either way. Other lists are an organisation's boxes, sites or
-keys, which are sorted as they are read.
+Ties are ordered by id. Other lists (boxes, sites, keys of an organisation) are short enough to be sorted when
+they are read.
 """
 
 from typing import Final
@@ -13,7 +13,7 @@ down_revision = "0017"
 branch_labels = None
 depends_on = None
 
-# As queries have it (`app.alerts.repository`): an index on an expression serves that expression alone.
+# The same expression as in the queries (`app.alerts.repository`): an expression index serves no other.
 _RANK: Final = "(CASE severity WHEN 'info' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END)"
 _INDEXES: Final = {
     "ix_alerts_organisation_id_started_at": "(organisation_id, started_at, id)",
@@ -22,12 +22,12 @@ _INDEXES: Final = {
 
 
 def upgrade() -> None:
-    """Make the indexes."""
+    """Create the indexes."""
     for name, columns in _INDEXES.items():
         op.execute(f"CREATE INDEX {name} ON alerts {columns}")
 
 
 def downgrade() -> None:
-    """Do without them."""
+    """Drop the indexes."""
     for name in _INDEXES:
         op.execute(f"DROP INDEX {name}")

@@ -1,11 +1,11 @@
-"""Delivery and maintenance may do what they do, and no more; the program records what only it can know.
+"""Limits the roles of delivery and maintenance to the privileges they need; adds sources to the audit log.
 
-`vigie_maintain` had all rights on all tables but two. Each column and each kind of event that a process needs
-is named here, and `tests/integration/access/privileges.py` has the same as a list. A row is locked by
-whoever may update a column of it: where nothing else is updated, one stands here that nothing goes by.
+Before, `vigie_maintain` had all privileges on all tables but two. This migration names each column and each
+type of event that a process needs; `tests/integration/access/privileges.py` has the same list. Locking a row
+requires the privilege to update one of its columns: roles that only lock get it on an unimportant column.
 
-`audit_record` writes to the logs that its transaction reaches, of what is seen and refused alone. Each entry
-says from here on whether a trigger wrote it or the program.
+`audit_record` writes only to logs in the transaction's tenant scope, and only about reads and refusals. From
+now on each entry names its source: a trigger or the program.
 """
 
 from typing import Final
@@ -124,7 +124,7 @@ _BEFORE: Final = {
 }
 _NOW: Final = {DELIVER: _DELIVERS, MAINTAIN: _MAINTAINS}
 _SYSTEM: Final = (INGEST, DELIVER, MAINTAIN)
-# To whom all rows of a table were open, and to whom they are.
+# For each table: the roles that could read all rows before, and those that can now.
 _OPENED: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     **dict.fromkeys(
         ("boxes", "organisations", "rules", "alert_timeline", "silences", "inhibitions"),
@@ -135,13 +135,13 @@ _OPENED: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     ),
     **dict.fromkeys(("claims", "provisioning_keys"), ((MAINTAIN,), ())),
 }
-# What each tells, beside whatever else lets it write: nobody makes up an alert who only delivers.
+# The types of events that each role may insert: a role that only delivers must not invent alerts.
 _TELLS: Final = {
     INGEST: "type LIKE 'alert.%'",
     DELIVER: "type LIKE 'endpoint.%'",
     MAINTAIN: "type LIKE 'alert.%' OR type LIKE 'quota.%' OR type LIKE 'platform.%'",
 }
-# All at once: whoever works on them lets go, or this fails before anything is done.
+# All tables are locked at the start, so that a lock timeout fails before anything is changed.
 _LOCK: Final = f"LOCK TABLE {', '.join(_OPENED)}, outbox IN ACCESS EXCLUSIVE MODE"
 _RECORD_SIGNATURE: Final = "audit_record(uuid, text, jsonb, jsonb)"
 _SIGNATURES: Final = (
@@ -175,10 +175,10 @@ def _replace_functions(functions: tuple[str, ...], former: str, now: str) -> Non
 
 
 def upgrade() -> None:
-    """Take away what is not needed, and have entries say where they come from."""
+    """Revoke unneeded privileges, and add the source to audit entries."""
     op.execute(_LOCK)
     _give(_NOW, _BEFORE)
-    # Nothing of these is a serial number: only places in streams are taken from a sequence.
+    # These roles insert no serial numbers: they need only the sequence of stream positions.
     op.execute(f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM {DELIVER}, {MAINTAIN}")
     op.execute(f"GRANT USAGE ON SEQUENCE outbox_stream TO {DELIVER}")
     _open(1)
@@ -195,7 +195,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Give it back."""
+    """Restore the privileges and the functions of before."""
     op.execute(_LOCK)
     op.execute(f"GRANT EXECUTE ON FUNCTION {_RECORD_SIGNATURE} TO {MAINTAIN}")
     _replace_functions((TOLD_FIRST, ENTER_FIRST, RECORD_FIRST), ", text", "")

@@ -1,8 +1,8 @@
-"""Roll-ups: summaries of each hour and each local day, the marks that say which are to be made anew.
+"""Creates roll-ups of hours and local days, and stale marks.
 
-Summaries of hours stand day by day (UTC), 24 to a row: a year of a metric is 365 rows that are read whole,
-instead of 8,760 that lie on as many pages. What is in `samples` already is summarised by the maintain role
-afterwards, box by box (`rollup_states`): until then readers look at the samples themselves.
+A row has the 24 hours of a day (UTC): a year of a metric is 365 complete rows, instead of 8,760 rows on as
+many pages. The maintain role summarises existing samples later, box by box (`rollup_states`); until then
+queries read the samples.
 """
 
 from typing import Final
@@ -50,7 +50,7 @@ CREATE TABLE daily (
 );
 SELECT create_hypertable('daily', by_range('day', INTERVAL '1820 days'), create_default_indexes => false);
 """
-# No foreign key: the consumer writes marks, and would lock a row of `boxes` for each.
+# No foreign key: it would lock a row of `boxes` for each mark that the consumer writes.
 _MARKS: Final = """
 CREATE TABLE rollup_marks (
     box_key integer NOT NULL,
@@ -92,7 +92,7 @@ _FUNCTIONS: Final = (
         RETURN made;
     END $$
     """,
-    # Of two summaries of an hour, the newer; never one of fewer samples: those of before were removed.
+    # Of two summaries of an hour the newer one wins, unless it has fewer samples, because some were removed.
     """
     CREATE FUNCTION vigie_overlay(old anyarray, new anyarray, old_count integer[], new_count integer[])
     RETURNS anyarray LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
@@ -104,7 +104,7 @@ _FUNCTIONS: Final = (
     END $$
     """,
 )
-# As with samples: a policy of a hypertable does not hold for its chunks.
+# As for samples: a hypertable's policies do not apply to its chunks.
 _VIEW: Final = """
 CREATE VIEW tenant_{table} WITH (security_barrier) AS
 SELECT s.* FROM {table} s
@@ -128,7 +128,7 @@ LATERAL (SELECT date_trunc('hour', time, 'UTC') AS hour FROM samples WHERE box_k
 
 
 def upgrade() -> None:
-    """Make the tables, and note what is to be summarised."""
+    """Create the tables, and queue all boxes for summarising."""
     for statement in (*f"{_HOURLY};{_DAILY};{_MARKS}".split(";"), *_FUNCTIONS):
         if statement.strip():
             op.execute(statement)
@@ -149,7 +149,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget the summaries: they can be made of the samples again."""
+    """Drop the roll-ups, which can be computed from the samples again."""
     for table in _PROTECTED:
         unprotect(table)
     op.execute("DROP VIEW tenant_hourly, tenant_daily")

@@ -1,7 +1,7 @@
-"""Corrections of what boxes measure: definitions with a time for which they hold. Samples stay as they came.
+"""Creates corrections of measurements, each with a validity period. Stored samples do not change.
 
-That no two of a kind overlap is seen to by whoever adds one, with the box locked: an exclusion constraint
-would need the extension btree_gist, which not every server has.
+The program checks, with the box locked, that no two corrections of a kind overlap: an exclusion constraint
+would need the extension btree_gist, which some servers lack.
 """
 
 from typing import Final
@@ -31,21 +31,21 @@ CREATE TABLE corrections (
     updated_at timestamptz NOT NULL
 )
 """
-# As the readers of a series look for them; lists of a box are short.
+# Serves the queries of series; lists of one box are short.
 _INDEX: Final = "CREATE UNIQUE INDEX uq_corrections ON corrections (box_key, metric, kind, valid_from)"
-# As events: the organisation's own, and at a box that is in reach.
+# As for events: the organisation and the box must be in the tenant scope.
 _AT_BOX: Final = (
     f"{organisation_in_reach()} AND ({EVERYBODY} OR EXISTS (SELECT FROM boxes b WHERE b.key = box_key))"
 )
 
 
 def upgrade() -> None:
-    """Make the table, hold everybody to its box's organisation, and record its changes."""
+    """Create the table with its policies and audit triggers."""
     op.execute(_TABLE)
     op.execute(_INDEX)
     protect("corrections", _AT_BOX)
     grant("SELECT, INSERT, UPDATE, DELETE", "corrections", API)
-    # A note may be a person's, or of persons: it stays where it can be removed.
+    # A note may contain personal data: it is stored only where it can be removed.
     watch(
         "corrections",
         "correction",
@@ -56,7 +56,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget the corrections: what they were made of is there still."""
+    """Drop the corrections; the samples remain."""
     unwatch("corrections")
     unprotect("corrections")
     op.execute("DROP TABLE corrections")

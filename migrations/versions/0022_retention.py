@@ -1,12 +1,11 @@
-"""Retention per site and purpose, and erasure on request.
+"""Adds retention per site and purpose, and erasure on request.
 
-What is too old is removed by the maintain role, which owns nothing: it deletes rows, and has two functions of
-the owner's for the rest. `retention_clear` takes values out of samples, and can write none; `retention_drop`
-drops chunks of samples, and decides itself which may go. How far a box has been cleaned stands in
-`retention_states`.
+The maintain role removes expired data. It owns no table: it deletes rows, and calls two functions with the
+owner's rights. `retention_clear` sets values of samples to null, and can write no others; `retention_drop`
+drops chunks of samples, and itself decides which. `retention_states` has the progress per box.
 
-What was erased must not come back: `boxes.erased` says of which times no sample and no event is taken any
-more. A box that is registered again under its id has what was erased before (`former_boxes`).
+Erased data must not return: `boxes.erased` has the times for which samples and events are refused. A box that
+is registered again under its id gets the times of before (`former_boxes`).
 """
 
 from typing import Final
@@ -51,7 +50,7 @@ _TABLES: Final = (
     """,
     "ALTER TABLE boxes ADD COLUMN erased tstzmultirange NOT NULL DEFAULT '{}'",
     "ALTER TABLE former_boxes ADD COLUMN erased tstzmultirange NOT NULL DEFAULT '{}'",
-    # Where the next day to clean begins, and how far anything was ever removed.
+    # The start of the next day to clean, and the time up to which anything was removed.
     """
     CREATE TABLE retention_states (
         box_key integer NOT NULL REFERENCES boxes ON DELETE CASCADE,
@@ -140,7 +139,7 @@ _AGAIN: Final = (
     CREATE TRIGGER recall_erased BEFORE INSERT ON boxes FOR EACH ROW EXECUTE FUNCTION recall_erased()
     """,
 )
-# Takes values away and gives none: the names of columns are the catalogue's.
+# It only sets values to null; column names come from the catalogue.
 _CLEAR: Final = """
 CREATE FUNCTION retention_clear(box integer, first timestamptz, last timestamptz, names text[])
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
@@ -158,8 +157,9 @@ BEGIN
     RETURN cleared;
 END $$
 """
-# Before which instant all samples of each box may go: its site removes, keeps nothing for longer (its default
-# counts, whatever purposes say), has ended the day, and no roll-up waits for any of them.
+# Computes per box the time before which all samples may be removed. The site must remove data and retain none
+# for longer (its default period counts, whatever purposes say), its day must have ended, and no roll-up may
+# wait for the samples.
 _UNTIL: Final = """
 CREATE FUNCTION retention_until() RETURNS TABLE (key integer, until timestamptz) LANGUAGE sql STABLE AS $$
     SELECT b.key, CASE
@@ -181,10 +181,10 @@ CREATE FUNCTION retention_until() RETURNS TABLE (key integer, until timestamptz)
     LEFT JOIN rollup_states r ON r.box_key = b.key AND r.timezone = s.timezone
 $$
 """
-# First boxes whose samples stay are looked for in the chunk, beside everybody else. Where there is none it is
-# locked, so that nobody can write to it, and all its keys are looked at, a step in its index for each: who
-# sees too few boxes here drops nothing. One chunk a call: its lock ends with the transaction. What it holds
-# is counted by the planner's estimate.
+# First the chunk is searched, without a lock, for boxes whose samples stay. If there is none, it is locked
+# against writes, and all its keys are checked, with one index step each; a caller that sees too few boxes
+# drops nothing. One chunk per call, because its lock lasts until the end of the transaction. The number of
+# dropped samples is the planner's estimate.
 _DROP: Final = """
 CREATE FUNCTION retention_drop()
 RETURNS TABLE (first timestamptz, last timestamptz, estimate bigint) LANGUAGE plpgsql SECURITY DEFINER
@@ -306,7 +306,7 @@ def _protect() -> None:
 
 def _watch() -> None:
     watch("sites", "site", (*_SITE, *_SETTINGS))
-    # What the maintain role writes is its work, but for the end: that is the proof of what was removed.
+    # Progress written by the maintain role is not recorded, but the end is, as proof of the removal.
     watch("erasures", "erasure", _ASKED, name="")
     op.execute(
         "CREATE TRIGGER audit_finished AFTER UPDATE OF finished_at ON erasures FOR EACH ROW "
@@ -316,7 +316,7 @@ def _watch() -> None:
 
 
 def upgrade() -> None:
-    """Make room for settings and for erasures, and let the maintain role remove what is too old."""
+    """Create settings, erasures and functions, and let the maintain role remove expired data."""
     op.execute(_LOCK)
     for statement in (*_TABLES, _FORMER, *_AGAIN, *_FUNCTIONS.values()):
         op.execute(statement)
@@ -326,7 +326,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget the settings and the erasures; what was removed stays removed."""
+    """Drop the settings and erasures; removed data do not return."""
     op.execute(_LOCK)
     op.execute("DROP TRIGGER audit_finished ON erasures")
     unwatch("erasures")

@@ -1,8 +1,7 @@
-"""Rules on a city's indices: how far each has been judged, and what the maintain role needs to judge them.
+"""Adds rules on indices, and lets the maintain role evaluate them.
 
-They are judged by whoever computes indices when periods are over, and not by batches: their states stand in a
-table of their own. An older program cannot read them: on the way back they are disabled, and what they fired
-is closed.
+The maintain role evaluates them when a period has ended, not per batch, so their states have a table of their
+own. An older program cannot read these rules: the downgrade disables them, and closes their alerts.
 """
 
 from typing import Final
@@ -16,7 +15,7 @@ down_revision = "0022"
 branch_labels = None
 depends_on = None
 
-# 0 stands for the site as a whole, as it does for its alerts.
+# 0 stands for the whole site, as in alerts.
 _TABLE: Final = """
 CREATE TABLE index_states (
     rule_id uuid NOT NULL REFERENCES rules ON DELETE CASCADE,
@@ -53,7 +52,7 @@ _DISABLE: Final = f"UPDATE rules SET enabled = false WHERE enabled AND {_ASKS}" 
 
 
 def upgrade() -> None:
-    """Make room for the states, and let the maintain role fire alerts."""
+    """Create the states, and let the maintain role fire alerts."""
     for statement in (_TABLE, _BOX, _INDEX):
         op.execute(statement)
     protect("index_states", "EXISTS (SELECT FROM rules r WHERE r.id = rule_id)")
@@ -64,7 +63,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Disable rules that the older program cannot read; what they fired is closed, and told to nobody."""
+    """Disable rules that the older program cannot read, and close their alerts without notifications."""
     op.execute(_CLOSE)
     op.execute(_DISABLE)
     for tables, privileges in _GRANTS.items():

@@ -1,13 +1,13 @@
-"""What each site measures for, by what right and until when; and how much was refused for want of that.
+"""Adds the purposes of sites, with legal basis and end, and counts of data refused without a purpose.
 
-A row of `site_purposes` is a purpose that a site has declared; it is never deleted, it ends. Environmental
-purposes are declared with each site, by a trigger, so that no way of making one forgets them. Sensitive ones
-hold only once a second person has approved them, with every field there: the table itself holds to that.
+A row of `site_purposes` is a declared purpose; it is never deleted, but ends. A trigger declares the
+environmental purposes of each new site, however it is created. A sensitive purpose needs all fields and the
+approval of a second person; a constraint checks it.
 
-The registry's copies at the doors follow rows by their revision, as they do boxes and rules. What is refused
-at a door for its purpose or its content is stored nowhere: `door_refusals` counts it, and says no more.
+Registry snapshots follow rows by their revision, as for boxes and rules. Data that are refused for their
+purpose or content are not stored: `door_refusals` only counts them.
 
-Events may carry a spectrum, a count or a state, each as its type says.
+Events may have a spectrum, a count or a state, depending on their type.
 """
 
 from typing import Final
@@ -36,7 +36,7 @@ _BASES: Final = (
     *("consent", "contract", "legal_obligation", "vital_interests", "public_task", "legitimate_interests"),
     *("law_enforcement", "other_law", "not_personal_data"),
 )
-# Those of the catalogue that are declared with each site, and whether their data are open by default.
+# The purposes that are declared with each site, and whether their data are open by default.
 _DEFAULTS: Final = {
     "air_quality": True,
     "noise": True,
@@ -142,7 +142,7 @@ _LOCK: Final = "LOCK TABLE sites, events IN ACCESS EXCLUSIVE MODE"
 
 
 def upgrade() -> None:
-    """Make room for purposes; sites that exist have the environmental ones."""
+    """Create purposes, and declare the environmental ones of existing sites."""
     op.execute(_LOCK)
     for statement in (
         _EVENTS,
@@ -166,7 +166,7 @@ def upgrade() -> None:
     grant(f"SELECT (site_id, {_STAMPED}, revision)", "site_purposes", INGEST)
     grant("SELECT, INSERT, UPDATE", "door_refusals", API, INGEST)
     grant("SELECT, INSERT, UPDATE, DELETE", "door_refusals", MAINTAIN)
-    # A contact may be a person's address. Those that come with a site are no act of anybody's.
+    # A contact may be a person's address. Purposes that a trigger declares are nobody's action.
     watch(
         "site_purposes",
         "site_purpose",
@@ -179,7 +179,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget what was declared, and what was refused."""
+    """Drop declared purposes and counts of refusals."""
     op.execute(_LOCK)
     op.execute("DROP TRIGGER declare_purposes ON sites")
     op.execute("DROP FUNCTION declare_purposes()")

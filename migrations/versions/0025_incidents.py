@@ -1,12 +1,12 @@
-"""Incidents: what events of a site's boxes tell of an impulsive sound, and what people say that it was.
+"""Creates incidents: impulsive sounds that events of several boxes describe, and their reviews by people.
 
-`incident_marks` says of which ten seconds of a site there are events that no association has seen: a trigger
-of `events` writes it, in the transaction that stores them, so that no door forgets it. Whoever works marks
-off takes those away that it has read, and no others.
+`incident_marks` has the time slots of ten seconds of a site with new events that are not clustered yet. A
+trigger on `events` writes marks in the transaction of the events, whatever the ingest endpoint. A worker
+deletes only the marks that it has read.
 
-What is erased does not live on in an incident. `incident_events` refers to `events`, and goes with them; with
-the first of its events an incident loses all that was computed of it, its place and time among it. What stays
-is what its review came to, for the statistics of the site: with the last of its events not even the hour.
+Erased data do not remain in incidents. Rows of `incident_events` are deleted with their events. When the
+first of its events is deleted, an incident loses all computed fields, also place and time. Only the outcome
+of its review remains, for the site's statistics; with its last event it loses the hour too.
 """
 
 from typing import Final
@@ -106,7 +106,7 @@ _TABLES: Final = (
     CREATE INDEX ix_incidents_unsettled ON incidents (last_heard_at)
     WHERE settled_at IS NULL AND last_heard_at IS NOT NULL
     """,
-    # Where a box stood when its event was taken in stays with the event, however often that is judged anew.
+    # An event has the box's location at its arrival, so that later clustering uses the same one.
     """
     CREATE TABLE incident_events (
         event_id uuid PRIMARY KEY REFERENCES events ON DELETE CASCADE,
@@ -160,7 +160,8 @@ BEGIN
     RETURN NULL;
 END $$
 """
-# Whoever deletes the event may see nothing of incidents: as in retention_drop, the reach is the function's.
+# The role that deletes events may not see incidents: as in retention_drop, the function sets the tenant
+# scope.
 _ERASE: Final = """
 CREATE FUNCTION erase_from_incident() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp AS $$
@@ -219,7 +220,7 @@ _LOCK: Final = "LOCK TABLE events, outbox IN ACCESS EXCLUSIVE MODE"
 
 
 def _tells(condition: str) -> None:
-    """Say which events the maintain role may put into the outbox."""
+    """Set the types of events that the maintain role may insert into the outbox."""
     op.execute(f"DROP POLICY told_by_{MAINTAIN} ON outbox")
     op.execute(
         f"CREATE POLICY told_by_{MAINTAIN} ON outbox AS RESTRICTIVE FOR INSERT TO {MAINTAIN} "
@@ -228,7 +229,7 @@ def _tells(condition: str) -> None:
 
 
 def upgrade() -> None:
-    """Make room for incidents. They begin with events that come from here on."""
+    """Create incidents; only events from now on are clustered."""
     op.execute(_LOCK)
     for statement in (*_TABLES, _MARK, _ERASE, *_TRIGGERS):
         op.execute(statement)
@@ -248,7 +249,7 @@ def upgrade() -> None:
     for table, privileges in _MAINTAINS.items():
         grant(privileges, table, MAINTAIN)
     _tells(f"{_BEFORE} OR type LIKE 'incident.%'")
-    # What was computed is the program's; a note may name people.
+    # Computed columns are the program's work; a note may name people.
     watch(
         "incidents",
         "incident",
@@ -260,7 +261,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget incidents."""
+    """Drop incidents."""
     op.execute(_LOCK)
     _tells(_BEFORE)
     op.execute("DROP TRIGGER mark_incidents ON events")

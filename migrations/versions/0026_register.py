@@ -1,8 +1,8 @@
-"""The public register: how precisely it shows places, whom data go to, its history, and who may read it.
+"""Creates the public register: precision of places, recipients of data, history, and published views.
 
-It is read under a role of its own, `vigie_public`, which has views of what is published and no table: a page
-cannot show by mistake what the role cannot see. Places leave the database as the middle of the cell of a grid
-in which they lie; a box's id is half of a credential, and is replaced by a hash of its number.
+The register uses a role of its own, `vigie_public`, which may read published views and no table: a page
+cannot show by mistake what the role cannot read. A place is published as the middle of its grid cell. A box's
+id is half of a credential, so the views replace it by a hash of its number.
 """
 
 from typing import Final
@@ -33,10 +33,10 @@ _TABLES: Final = (
             CHECK (register_precision_m IN (1, 10, 100, 1000, 10000))
     """,
     "ALTER TABLE webhook_endpoints ADD COLUMN recipient text",
-    # When a box came to its site from another one; null: it has always been there. What it measured before is
-    # no open data of the site where it is now: it may come from somebody's office.
+    # When a box moved to its site; null if it never moved. Its earlier samples are no open data of this site:
+    # they may come from somebody's office.
     "ALTER TABLE boxes ADD COLUMN came_at timestamptz",
-    # A site that was removed stays in the history for as long as its organisation does.
+    # A deleted site remains in the history as long as its organisation exists.
     """
     CREATE TABLE register_changes (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -51,9 +51,9 @@ _TABLES: Final = (
     "CREATE INDEX ix_register_changes_site_id ON register_changes (site_id, id)",
     "CREATE INDEX ix_register_changes_organisation_id ON register_changes (organisation_id)",
 )
-# The middle of the cell, in degrees. A degree of a meridian is 111,320 m; that of a parallel is taken of the
-# middle of its degree of latitude, so that finer grids lie within coarser ones: who has seen both cells of a
-# place knows no more than the finer one.
+# The middle of the cell, in degrees. A degree of latitude is 111,320 m. A degree of longitude is computed at
+# the middle of its degree of latitude, so that finer grids nest in coarser ones: two published cells of a
+# place reveal no more than the finer one.
 _CELL: Final = """
 CREATE FUNCTION register_cell(longitude float8, latitude float8, metres integer) RETURNS point
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
@@ -121,8 +121,8 @@ _VIEWS: Final = {
             count(*) FILTER (WHERE a.started_at > {_MONTH}) AS month
         FROM alerts a WHERE NOT a.dry_run AND a.started_at > {_YEAR} GROUP BY a.site_id, a.severity
     """,  # noqa: S608 (constants)
-    # Of sites that recognise shots, or did. What the program itself withdrew was no incident. Days after its
-    # end are none: a purpose that has ended would look better every day.
+    # Sites that recognise shots, or did. Incidents that the program withdrew do not count. Days after the end
+    # of the purpose do not count either: otherwise the daily mean of an ended purpose would decrease.
     "public_incidents": f"""
         SELECT p.site_id, count(i.id) AS year, count(i.id) FILTER (WHERE i.detected_at > {_MONTH}) AS month,
             count(i.id) FILTER (WHERE i.state = 'confirmed') AS confirmed,
@@ -133,7 +133,7 @@ _VIEWS: Final = {
             AND i.reviewed_kind IS DISTINCT FROM 'system'
         WHERE p.purpose = 'acoustic_safety' AND p.starts_at <= now() GROUP BY p.site_id
     """,  # noqa: S608 (constants)
-    # Of no site where it was not known whose it was.
+    # `site_id` is null where the site of a refusal was unknown.
     "public_refusals": f"""
         SELECT r.site_id, r.code, r.purpose, sum(r.refused)::bigint AS year,
             coalesce(sum(r.refused) FILTER (WHERE r.day > ({_MONTH})::date), 0)::bigint AS month
@@ -152,8 +152,8 @@ _VIEWS: Final = {
         FROM daily d JOIN boxes b ON b.key = d.box_key AND b.deleted_at IS NULL
         WHERE {_OPEN} AND (b.came_at IS NULL OR d.day >= b.came_at)
     """,  # noqa: S608 (constants)
-    # Which of what it may measure a site does measure: an hour has its roll-up when it is over, and what came
-    # since then is among the newest values of its box.
+    # The metrics that a site measures: from roll-ups of complete hours, and from the newest values of its
+    # boxes.
     "public_measured": """
         SELECT DISTINCT b.site_id, h.metric FROM hourly h
         JOIN boxes b ON b.key = h.box_key AND b.deleted_at IS NULL
@@ -165,7 +165,8 @@ _VIEWS: Final = {
         WHERE (e.value ->> 1)::bigint
             > extract(epoch FROM greatest(now() - interval '30 days', b.came_at)) * 1000000
     """,
-    # Of sites that are in the register, or were: what nobody has put a box to is the operator's own plan.
+    # Sites that are or were in the register. A site without boxes is only the operator's plan, and is not
+    # shown.
     "public_changes": """
         SELECT c.id, c.at, c.site_id, c.site_name, c.kind, c.data FROM register_changes c
         WHERE EXISTS (SELECT FROM boxes b WHERE b.site_id = c.site_id) OR EXISTS (
@@ -186,7 +187,7 @@ _HIDDEN: Final = ("secret", "former_secrets", "headers", "target")
 
 
 def upgrade() -> None:
-    """Make room for the register; what there is begins its history."""
+    """Create the register; its history begins with the existing sites and boxes."""
     make_roles(PUBLIC)
     op.execute(_LOCK)
     for statement in (*_TABLES, _CELL, _CAME, _COMES, *FUNCTIONS):
@@ -209,7 +210,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget the history, and take the role's rights."""
+    """Drop the history and the views, and revoke the role's privileges."""
     op.execute(_LOCK)
     watch("sites", "site", _SITE)
     watch("webhook_endpoints", "endpoint", _ENDPOINT, hidden=_HIDDEN, name="")

@@ -1,8 +1,8 @@
-"""Requests by which people use their rights: what they ask, until when it is to be answered, what was said.
+"""Creates rights requests of people: the request, its deadline, and the answers.
 
-Anybody may make one, and reads it again with a token whose hash alone is kept. Who they are, what they write
-and what they are told is theirs: the audit log says that it changed, and never what it is. Requests are
-removed some time after their end.
+Anybody can send one and read it again with a token, of which only the hash is stored. Names, messages and
+answers are personal data: the audit log has only that they changed. Requests are deleted some time after
+their end.
 """
 
 from typing import Final
@@ -56,19 +56,19 @@ _RECORDED: Final = (
     *("outcome", "handled_by"),
 )
 _HIDDEN: Final = ("name", "contact", "message", "answer", "note", "extension_reason")
-# What tells of a request that nobody has answered in time, and removes what was answered long ago.
+# The maintain role reports overdue requests, and deletes those that were closed long ago.
 _FOR_MAINTAIN: Final = (
     "SELECT (id, reference, organisation_id, site_id, kind, state, received_at, due_at, closed_at, "
     "overdue_told_at), UPDATE (overdue_told_at), DELETE"
 )
-# What the maintain role may tell of.
+# The types of events that the maintain role may insert.
 _TELLS_NOW: Final = "type LIKE ANY ('{alert.%,quota.%,platform.%,incident.%,rights.%}')"
 _TELLS_BEFORE: Final = "type LIKE ANY ('{alert.%,quota.%,platform.%,incident.%}')"
 _ALTER: Final = "ALTER POLICY told_by_vigie_maintain ON outbox WITH CHECK"
 
 
 def upgrade() -> None:
-    """Make room for requests."""
+    """Create the tables of requests."""
     op.execute(_TABLE)
     op.execute("CREATE INDEX ix_rights_requests_organisation_id ON rights_requests (organisation_id, id)")
     op.execute("CREATE INDEX ix_rights_requests_site_id ON rights_requests (site_id)")
@@ -85,7 +85,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget the requests."""
+    """Drop the requests."""
     unwatch("rights_requests")
     op.execute(f"{_ALTER} ({_TELLS_BEFORE})")
     op.execute("DROP TABLE rights_requests")

@@ -1,4 +1,4 @@
-"""The newest refusal of each box: one that only sends what is refused is not silent, and shown as refused."""
+"""Adds the newest refusal of each box, so that a box whose data are all refused is not shown as silent."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ down_revision = "0027"
 branch_labels = None
 depends_on = None
 
-# Often updated, and never by an indexed column: room on the page keeps the updates there.
+# Rows are updated often, and no index changes: free space on the page allows HOT updates.
 _TABLE: Final = """
 CREATE TABLE box_refusals (
     box_key integer PRIMARY KEY REFERENCES boxes ON DELETE CASCADE,
@@ -19,12 +19,12 @@ CREATE TABLE box_refusals (
     code text NOT NULL
 ) WITH (fillfactor = 50)
 """
-# A row is in reach where its box is.
+# A row is visible if its box is.
 _REACH: Final = f"({EVERYBODY} OR EXISTS (SELECT FROM boxes o WHERE o.key = box_key))"
 
 
 def upgrade() -> None:
-    """Keep the newest refusal of each box."""
+    """Create the table of refusals."""
     op.execute(_TABLE)
     protect("box_refusals", _REACH)
     open_to("box_refusals", (INGEST,))
@@ -32,6 +32,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget them."""
+    """Drop the refusals."""
     unprotect("box_refusals")
     op.execute("DROP TABLE box_refusals")

@@ -1,8 +1,8 @@
-"""Chunks go when the local days that reach into them are summarised, too.
+"""Retains chunks until the roll-ups of all local days in them are complete.
 
-A day's roll-up is made of its samples. A day of the site that begins in one chunk and has a mark in the next
-needs the samples of both: so a box's samples may go up to the beginning of the local day of its first mark,
-where it was up to the mark itself.
+A day's roll-up is computed from its samples. A local day that begins in one chunk and has a stale mark in the
+next one needs the samples of both. So a box's samples may be removed up to the start of the local day of its
+first mark; before, it was up to the mark.
 """
 
 from typing import Final
@@ -36,7 +36,7 @@ LANGUAGE sql STABLE AS $$
     LEFT JOIN rollup_states r ON r.box_key = b.key AND r.timezone = s.timezone
 $$
 """
-# The function runs by itself, and within `retention_drop`: it changes no row and takes no lock.
+# The function is also called by `retention_drop`: it changes no row and takes no lock.
 _DAY: Final = """
             date_trunc('day', least(
                 r.backfill_next, (SELECT min(m.hour) FROM rollup_marks m WHERE m.box_key = b.key)
@@ -45,10 +45,10 @@ _NONE: Final = "NULL::timestamptz"
 
 
 def upgrade() -> None:
-    """Keep the samples of a day until its summary has them."""
+    """Retain the samples of a local day until its roll-up is complete."""
     op.execute(_UNTIL.format(first=_DAY))
 
 
 def downgrade() -> None:
-    """Keep those from the first mark on."""
+    """Retain samples only from the first mark on."""
     op.execute(_UNTIL.format(first=_NONE))

@@ -1,7 +1,7 @@
-"""Names for people: who acknowledged an alert, and what the maintain role may say of sites and boxes.
+"""Adds the names of people who acknowledge alerts, and lets the maintain role read names of sites and boxes.
 
-`alerts` and `alert_timeline` had the id of a key or a person. An index finds an alert's events in the outbox,
-for its explanation.
+Before, `alerts` and `alert_timeline` had only the id of a key or person. An index finds an alert's events in
+the outbox, for its explanation.
 """
 
 from typing import Final
@@ -19,7 +19,7 @@ _COLUMNS: Final = (
     "ALTER TABLE alerts ADD COLUMN acknowledged_by_kind text, ADD COLUMN acknowledged_by_name text",
     "ALTER TABLE alert_timeline ADD COLUMN actor_kind text",
 )
-# Only what people did: all else has no actor.
+# Only people's actions: other entries have no actor.
 _KIND: Final = "CASE WHEN EXISTS (SELECT FROM users u WHERE u.id = {}) THEN 'user' ELSE 'key' END"
 _FILL: Final = (
     f"UPDATE alert_timeline SET actor_kind = {_KIND.format('actor_key')} WHERE actor_key IS NOT NULL",  # noqa: S608 (constants)
@@ -45,7 +45,7 @@ _GRANTS: Final = {
 
 
 def upgrade() -> None:
-    """Add the columns, fill them from what is known, and grant the names."""
+    """Add the columns, fill them where the name is known, and grant access to names."""
     for statement in (*_COLUMNS, *_FILL, _INDEX):
         op.execute(statement)
     for table, privileges in _GRANTS.items():
@@ -53,7 +53,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget the names; the ids stay."""
+    """Drop the names; the ids remain."""
     op.execute("DROP INDEX ix_outbox_alert_id")
     for table in ("sites", "boxes"):
         op.execute(f"REVOKE SELECT (name) ON {table} FROM {MAINTAIN}")  # noqa: S608 (constants)

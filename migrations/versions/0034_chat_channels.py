@@ -1,9 +1,9 @@
-"""Channels to chat and paging services and to Alertmanager, with sealed credentials and ordered deliveries.
+"""Adds channels to chat and paging services and Alertmanager, with sealed credentials and ordered deliveries.
 
-`webhook_endpoints.credentials` is a sealed JSON object: an address that is a password, a routing key, a
-token, a password. `deliveries.alert_id` says of which alert a delivery to such a channel is: a later one
-waits for an earlier one, so that nothing is triggered after it was resolved. The public register shows all
-channels that go by HTTP as webhooks.
+`webhook_endpoints.credentials` is a sealed JSON object: a secret address, a routing key, a token or a
+password. `deliveries.alert_id` is the alert of a delivery to such a channel: a later delivery waits for an
+earlier one, so that no alert is triggered after it was resolved. The public register shows all HTTP channels
+as webhooks.
 """
 
 from typing import Final
@@ -45,7 +45,7 @@ def _allow(kinds: tuple[str, ...]) -> None:
 
 
 def upgrade() -> None:
-    """Make room for the new kinds."""
+    """Add the new kinds and columns."""
     op.execute(_LOCK)
     _allow((*_KINDS, *_MORE))
     op.execute("ALTER TABLE webhook_endpoints ADD COLUMN credentials text")
@@ -56,7 +56,7 @@ def upgrade() -> None:
     )
     op.execute(_RECIPIENTS.format(kind=_PLAIN_KIND))
     grant("SELECT (credentials)", "webhook_endpoints", DELIVER)
-    # Secrets are sealed anew, and alerts that fire are sent to Alertmanager again and again.
+    # To seal secrets again after a rotation, and to resend firing alerts to Alertmanager.
     grant(
         "SELECT (credentials, kind, events, site_ids, min_severity), UPDATE (credentials)",
         "webhook_endpoints",
@@ -72,7 +72,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Delete the channels of these kinds, with their deliveries: the program before knows none of them."""
+    """Delete the channels of these kinds with their deliveries, because the older program supports none."""
     op.execute(_LOCK)
     kinds = ", ".join(f"'{kind}'" for kind in _MORE)
     op.execute(f"DELETE FROM webhook_endpoints WHERE kind IN ({kinds})")  # noqa: S608 (constants)

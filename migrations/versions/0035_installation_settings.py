@@ -1,8 +1,8 @@
-"""Settings of the installation that its administrators make by the API, and invitations that are mailed.
+"""Adds settings of the installation that administrators change by the API, and mailed invitations.
 
-`installation_settings` has a row for the mail server and one for the public address: `value` is what the
-audit log may show, `private` what is a person's (an account, a sender), `secret` is sealed. An invitation's
-token is kept, sealed, until its mail is sent or given up.
+`installation_settings` has a row for the mail server and one for the public address: the audit log may show
+`value`; `private` is personal data (an account, a sender); `secret` is sealed. An invitation's token is
+stored, sealed, until its mail is sent or given up.
 """
 
 from typing import Final
@@ -54,7 +54,7 @@ _OPENED: Final = {"organisations": "true", "invitations": "mail_status IS NOT NU
 
 
 def upgrade() -> None:
-    """Make room for settings, and for what becomes of an invitation's mail."""
+    """Create settings, and the columns of invitations' mails."""
     op.execute(_LOCK)
     op.execute(_TABLE)
     op.execute(_INVITATIONS)
@@ -64,7 +64,7 @@ def upgrade() -> None:
     grant("SELECT, INSERT, UPDATE, DELETE", "installation_settings", API)
     grant("SELECT", "installation_settings", DELIVER, MAINTAIN)
     grant("UPDATE (secret)", "installation_settings", MAINTAIN)
-    # Of invitations it sees those that have a mail, and what that says.
+    # The deliver role reads only invitations with a mail, and only the columns for it.
     for table, rows in _OPENED.items():
         op.execute(f"CREATE POLICY mails ON {table} TO {DELIVER} USING ({rows})")
     grant(_FOR_DELIVER, "invitations", DELIVER)
@@ -76,7 +76,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget them: the environment says what there is."""
+    """Drop the settings; the environment has the values."""
     op.execute(_LOCK)
     unwatch("installation_settings")
     op.execute("DROP TABLE installation_settings")

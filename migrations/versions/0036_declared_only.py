@@ -1,17 +1,15 @@
-"""The register speaks only for what was declared. Sites have an address and a licence of open data.
+"""Limits the register to declared purposes, and adds address and open data licence to sites.
 
-Environmental purposes still come with each site, so that its boxes may send from the first minute on. But
-they name no legal basis and publish nothing: both are the operator's to say. Rows that nobody has ever
-declared (`declared_kind = 'system'`) lose the `not_personal_data` and the publication that migration 0024 and
-its trigger gave them; a check holds the table to it from now on. What a person or a key has declared or
-changed stays as it is.
+Environmental purposes are still created with each site, so that its boxes can send at once. But they have no
+legal basis and publish nothing, because the operator must declare both. Rows that nobody has declared
+(`declared_kind = 'system'`) lose the `not_personal_data` and the publication of migration 0024 and its
+trigger; a constraint checks it from now on. Rows that a person or a key declared or changed do not change.
 
-This changes what the register shows: measurements of such purposes are no longer published until the operator
-sets `open_data`. Nothing that is stored is touched, and nothing is refused that was taken before. The history
-has one line for each site that had published something in this way.
+So the register no longer publishes measurements of such purposes until the operator sets `open_data`. Stored
+data do not change, and ingest accepts the same data as before. The history gets one entry for each site that
+had published data in this way.
 
-`address` is where a site is in the operator's own words, for the public. `open_data_licence` is an SPDX
-identifier.
+`address` is the site's address as the operator publishes it. `open_data_licence` is an SPDX identifier.
 """
 
 from typing import Final
@@ -27,7 +25,7 @@ down_revision = "0035"
 branch_labels = None
 depends_on = None
 
-# Those of the catalogue that come with each site, and whether the former default published them.
+# The purposes that are created with each site, and whether the former default published their data.
 _DEFAULTS: Final = {
     "air_quality": True,
     "noise": True,
@@ -74,7 +72,7 @@ _CHECK: Final = """
 ALTER TABLE site_purposes ADD CONSTRAINT ck_site_purposes_default
     CHECK (declared_kind <> 'system' OR (legal_basis IS NULL AND NOT open_data))
 """
-# What was a default and is declared now is told as a declaration, and whether it is published.
+# A default purpose that is declared now is recorded as a declaration, with its publication.
 _HISTORY: Final = next(each for each in FUNCTIONS if "FUNCTION register_purpose()" in each).replace(
     "CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"
 )
@@ -113,7 +111,7 @@ _IN_FORCE: Final = (
     "(p.starts_at IS NULL OR p.starts_at <= now()) AND (p.ends_at IS NULL OR p.ends_at > now())"
     " AND (NOT p.sensitive OR p.approved_at IS NOT NULL)"
 )
-# As migration 0026 has them; what is new comes last.
+# As in migration 0026; new columns are last, as CREATE OR REPLACE VIEW requires.
 _VIEWS: Final = {
     "public_sites": """
         SELECT s.id, o.name AS operator, s.name, s.kind, s.timezone, s.register_precision_m AS precision_m,
@@ -149,12 +147,12 @@ def _make_views(more: dict[str, str]) -> None:
 
 
 def upgrade() -> None:
-    """Take from defaults what nobody has said; make room for addresses and licences."""
+    """Remove undeclared legal bases and publications; add addresses and licences."""
     op.execute(_LOCK)
     op.execute(_DECLARE)
     op.execute(_HISTORY.replace(_ENDS, _ADOPTED + _ENDS))
     op.execute(_TOLD)
-    # One line for each site says it; the trigger would write one for each purpose.
+    # One entry per site is enough; the trigger would write one per purpose.
     op.execute("ALTER TABLE site_purposes DISABLE TRIGGER register_purpose")
     op.execute(_WITHDRAWN)
     op.execute("ALTER TABLE site_purposes ENABLE TRIGGER register_purpose")
@@ -166,7 +164,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Give defaults back what they had; forget addresses and licences."""
+    """Restore the defaults of migration 0024; drop addresses and licences."""
     op.execute(_LOCK)
     watch("sites", "site", _SITE)
     op.execute("DROP TRIGGER register_site_texts ON sites")

@@ -1,4 +1,4 @@
-"""The register shows the newest open values and the last day, minutes after they were measured."""
+"""Adds the register's view of the newest open values and the last day, minutes after their measurement."""
 
 from typing import Final
 
@@ -15,11 +15,11 @@ _LOCK: Final = "LOCK TABLE samples, boxes IN ACCESS SHARE MODE"
 
 
 def upgrade() -> None:
-    """Make the view of the last day."""
+    """Create the view of the last day."""
     op.execute(_LOCK)
     make_recent_view()
 
 
 def downgrade() -> None:
-    """Take it away."""
+    """Drop the view."""
     op.execute(DROP_VIEW)

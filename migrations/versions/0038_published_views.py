@@ -1,11 +1,11 @@
-"""Rooms publish views, so that a statement of another room does not name their tables.
+"""Creates views that rooms publish, so that a statement of another room does not name their tables.
 
-Each view begins with the name of the room that publishes it, and has a few columns of one of its tables. It
-has no condition, grouping or limit, so that the planner replaces it by the table. `security_invoker`:
-policies and the rights on columns hold for whoever reads the view, as if the statement named the table.
+A view's name begins with the room that publishes it, and the view has a few columns of one table. It has no
+condition, grouping or limit, so that the planner replaces it by the table. With `security_invoker` the
+policies and column privileges of the reading role apply, as if the statement named the table.
 
-A role needs its right on each column of a view, also on those that a statement does not use. So a view has
-only columns that all its roles may read.
+A role needs the privilege on each column of a view, also on those that a statement does not use. So a view
+has only columns that all its roles may read.
 """
 
 from typing import Final
@@ -40,7 +40,7 @@ _VIEWS: Final = {
 
 
 def upgrade() -> None:
-    """Make the views."""
+    """Create the views."""
     op.execute(_LOCK)
     for name, (table, columns, roles) in _VIEWS.items():
         op.execute(f"CREATE VIEW {name} WITH (security_invoker) AS SELECT {columns} FROM {table}")  # noqa: S608 (constants)
@@ -48,6 +48,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take them away."""
+    """Drop the views."""
     for name in _VIEWS:
         op.execute(f"DROP VIEW {name}")

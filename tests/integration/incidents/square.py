@@ -15,12 +15,12 @@ from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.registry_snapshot import RegistryCache
-from simulators.events import Event
-from simulators.shots import Place, ShotScenario, heard
+from simulators.shot_reports import LonLat, SimulatedShot, simulate_reports
+from simulators.sound_events import EventPayload
 from tests.conftest import Tenant
 
 CENTRE: Final = (1.4442, 43.6043)
-BOXES: Final[dict[str, Place]] = {
+BOXES: Final[dict[str, LonLat]] = {
     "square-1": (1.4412, 43.6061),
     "square-2": (1.4447, 43.6066),
     "square-3": (1.4474, 43.6052),
@@ -30,7 +30,7 @@ BOXES: Final[dict[str, Place]] = {
 }
 SHOT: Final = (1.4450, 43.6047)
 
-type Report = tuple[str, Event]
+type Report = tuple[str, EventPayload]
 
 
 @dataclass
@@ -93,11 +93,11 @@ def shot(
     seed: int = 1,
     *,
     ago_s: float = 60.0,
-    boxes: dict[str, Place] = BOXES,
-    place: Place = SHOT,
+    boxes: dict[str, LonLat] = BOXES,
+    place: LonLat = SHOT,
     **more: Any,  # noqa: ANN401 (a Shot's fields)
 ) -> list[Report]:
     """What the boxes report of a pistol's shot some time ago."""
     given: dict[str, Any] = {"echo": 0.0} | more
     chance = random.Random(seed)  # noqa: S311 (simulated)
-    return heard(chance, ShotScenario(place, now_us() - round(ago_s * 1e6), **given), boxes)
+    return simulate_reports(chance, SimulatedShot(place, now_us() - round(ago_s * 1e6), **given), boxes)

@@ -17,7 +17,7 @@ from app.notifications.events import outbox
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from app.timeseries.erasure.worker import ErasureWorker
-from simulators.shots import apart_m
+from simulators.shot_reports import distance_m
 from tests.integration.incidents.square import BOXES, SHOT, Report, Square, shot
 from tests.roles import working_as
 
@@ -77,7 +77,7 @@ async def test_a_shot_that_six_boxes_heard_has_a_place(square: Square) -> None:
     await square.work()
     (incident,) = await square.incidents()
     assert (incident["state"], incident["evidence"], incident["verified"]) == ("open", "position", True)
-    assert apart_m((incident["longitude"], incident["latitude"]), SHOT) < 5
+    assert distance_m((incident["longitude"], incident["latitude"]), SHOT) < 5
     assert incident["boxes"] == sorted(BOXES)
     ((kind, told),) = await square.told()
     assert kind == "incident.detected"
@@ -220,7 +220,7 @@ async def test_the_air_is_as_warm_as_boxes_measured(square: Square) -> None:
         "source": "measured",
         "boxes": 3,
     }
-    assert apart_m(incident["geometry"]["coordinates"], SHOT) < 5
+    assert distance_m(incident["geometry"]["coordinates"], SHOT) < 5
 
 
 async def test_what_is_erased_lives_on_in_no_incident(square: Square) -> None:
@@ -328,7 +328,7 @@ async def test_a_flood_of_one_box_costs_little_and_hides_nobody(square: Square) 
     await square.work()
     assert time.process_time() - began < 10
     found = [each for each in await square.incidents() if each["evidence"] == "position"]
-    assert any(apart_m((each["longitude"], each["latitude"]), SHOT) < 30 for each in found)
+    assert any(distance_m((each["longitude"], each["latitude"]), SHOT) < 30 for each in found)
     assert all(each["crowded"] for each in found)
 
 

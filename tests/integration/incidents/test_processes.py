@@ -8,7 +8,7 @@ from pathlib import Path
 
 from standardwebhooks import Webhook
 
-from simulators.shots import apart_m
+from simulators.shot_reports import distance_m
 from tests.integration.incidents.square import SHOT, Square, shot
 from tests.integration.notifications.receivers import receiving, status
 from tests.scenarios.processes import RoleProcess, role, until
@@ -41,7 +41,7 @@ async def test_killed_again_and_again_it_tells_each_version_once(square: Square,
         told = await square.told()
         got = await receiver.wait(len(told), 20)
     for each in await square.incidents():
-        assert apart_m((each["longitude"], each["latitude"]), SHOT) < 6
+        assert distance_m((each["longitude"], each["latitude"]), SHOT) < 6
     sequences: dict[str, list[int]] = defaultdict(list)
     for kind, payload in told:
         assert (kind == "incident.detected") == (payload["sequence"] == 1)

@@ -26,7 +26,7 @@ from paho.mqtt.properties import Properties
 
 from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
-from simulators.box import ReferenceBox, Sample, SampleQueue, encode_samples
+from simulators.reference_box import ReferenceBox, SamplePayload, SampleQueue, encode_samples
 from tests.conftest import Tenant
 from tests.scenarios.processes import role, until
 from tools import asyncapi
@@ -41,7 +41,7 @@ SOURCES = {
 }
 
 
-def sample(seq: int, value: float = 12.5) -> Sample:
+def sample(seq: int, value: float = 12.5) -> SamplePayload:
     time = f"2026-11-24T{seq // 3_600 % 24:02d}:{seq // 60 % 60:02d}:{seq % 60:02d}Z"
     return {"seq": seq, "time": time, "values": {"co2": value}}
 
@@ -143,17 +143,17 @@ async def speaking(
         await connection.close()
 
 
-def _once(fault: Callable[[bytes], bytes]) -> Callable[[Sequence[Sample]], bytes]:
+def _once(fault: Callable[[bytes], bytes]) -> Callable[[Sequence[SamplePayload]], bytes]:
     """Damage messages of more than one sample."""
 
-    def encode(samples: Sequence[Sample]) -> bytes:
+    def encode(samples: Sequence[SamplePayload]) -> bytes:
         payload = encode_samples(samples)
         return fault(payload) if len(samples) > 1 else payload
 
     return encode
 
 
-def _always(fault: Callable[[bytes], bytes]) -> Callable[[Sequence[Sample]], bytes]:
+def _always(fault: Callable[[bytes], bytes]) -> Callable[[Sequence[SamplePayload]], bytes]:
     return lambda samples: fault(encode_samples(samples))
 
 
@@ -164,7 +164,7 @@ class Case:
     name: str
     samples: int = 60
     nan: int | None = None
-    encode: Callable[[Sequence[Sample]], bytes] = encode_samples
+    encode: Callable[[Sequence[SamplePayload]], bytes] = encode_samples
     retain: bool = False
     given_up: dict[str, int] = field(default_factory=dict)
     messages: int | None = None

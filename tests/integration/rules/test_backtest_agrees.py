@@ -16,8 +16,8 @@ from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database
 from app.platform.kernel.instants import format_us, from_datetime
 from app.rules.backtests.worker import BacktestWorker
-from simulators.cli import SHIPPED
-from simulators.sensor_community import SensorStation, load
+from simulators.cli import SHIPPED_ARCHIVE
+from simulators.sensor_community import RecordedStation, load_archive
 from tests.conftest import Tenant
 from tests.integration.timeseries.lists import listed
 
@@ -53,7 +53,7 @@ RULES: dict[str, dict[str, Any]] = {
 }
 
 
-async def send(tenant: Tenant, database: Database, site_id: str, stations: list[SensorStation]) -> int:
+async def send(tenant: Tenant, database: Database, site_id: str, stations: list[RecordedStation]) -> int:
     """Put all stations' samples through the pipeline as they come; some come late. Returns how many did."""
     boxes = [{"id": f"a-{station.location}", "site_id": site_id, "interval_s": 150} for station in stations]
     # Not in the order of their ids: an alert of several boxes names the value of the one that came first.
@@ -118,7 +118,7 @@ async def test_alert_by_alert(tenant: Tenant, database: Database) -> None:
     for name, body in RULES.items():
         made = await client.post("/v1/rules", json={"site_id": site_id, "name": name, **body})
         rules[name] = made.raise_for_status().json()["id"]
-    stations, _ = load(SHIPPED)
+    stations, _ = load_archive(SHIPPED_ARCHIVE)
     assert await send(tenant, database, site_id, stations[:6]) > 100
     alerts = await listed(client, "/v1/alerts", limit=1000)
     for name, rule_id in rules.items():

@@ -12,7 +12,7 @@ import pytest
 from app.settings import VigieSettings
 from app.standalone.free_ports import find_free_port
 from app.standalone.private_mosquitto import PrivateMosquitto
-from simulators.target import StackTarget
+from simulators.target_stack import TargetStack
 from tests.conftest import ACCOUNTS
 from tests.scenarios.processes import RoleProcess, role, until
 
@@ -31,7 +31,7 @@ async def target(
     admin_key: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[StackTarget]:
+) -> AsyncIterator[TargetStack]:
     """Where the simulators are pointed to, with a run file as `vigie up` writes it."""
     assert settings.broker.port == mosquitto.port
     port = find_free_port()
@@ -53,7 +53,7 @@ async def target(
     path.write_text(json.dumps(run))
     async with role("api", tmp_path):
         await until(lambda: _ready(port))
-        yield StackTarget.from_run_file(path)
+        yield TargetStack.from_run_file(path)
 
 
 async def _ready(port: int) -> bool:
@@ -69,7 +69,7 @@ async def _ready(port: int) -> bool:
 
 
 @pytest.fixture
-async def ingest(target: StackTarget, tmp_path: Path) -> AsyncIterator[RoleProcess]:
+async def ingest(target: TargetStack, tmp_path: Path) -> AsyncIterator[RoleProcess]:
     """The ingest role, consuming; a test may kill and start it."""
 
     async def consuming() -> bool:

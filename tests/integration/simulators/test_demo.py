@@ -16,15 +16,15 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 
-from simulators import enrol
-from simulators.cli import SHIPPED
-from simulators.demo_places import FORMER_NAMES, ORGANISATION, PREFIX, SITES
+from simulators import registration
+from simulators.cli import SHIPPED_ARCHIVE
+from simulators.demo_definitions import BOX_PREFIX, DEMO_SITES, FORMER_NAMES, ORGANISATION
 from simulators.demo_state import DemoState
-from simulators.replay import box_id, box_specs
-from simulators.rest import ApiClient
-from simulators.sensor_community import load, on_day
-from simulators.target import StackTarget
-from simulators.verify import verify
+from simulators.replay_verification import compare_with_database
+from simulators.rest_client import ApiClient
+from simulators.sensor_community import load_archive, move_to_day
+from simulators.station_replay import make_box_id, make_box_specs
+from simulators.target_stack import TargetStack
 from tests.nursery import ForkedProcess
 from tests.scenarios.processes import RoleProcess, role, until
 
@@ -52,14 +52,14 @@ async def stop(process: ForkedProcess) -> tuple[int, float]:
     return status, time.monotonic() - started
 
 
-async def things(target: StackTarget) -> dict[str, list[str]]:
+async def things(target: TargetStack) -> dict[str, list[str]]:
     async with ApiClient(target.api, target.key) as api:
         return {name: sorted([str(each["id"]) async for each in api.list(f"/v1/{name}")]) for name in LISTS}
 
 
 @pytest.mark.timeout(180)
 async def test_it_finds_its_things_again_and_creates_nothing_twice(
-    target: StackTarget, ingest: RoleProcess, tmp_path: Path
+    target: TargetStack, ingest: RoleProcess, tmp_path: Path
 ) -> None:
     assert ingest.role == "ingest"
     log = tmp_path / "demo.log"
@@ -110,25 +110,27 @@ async def _caught_up(connection: asyncpg.Connection) -> bool:
 
 @pytest.mark.timeout(240)
 async def test_the_recorded_day_is_of_now_and_every_value_is_as_recorded(
-    target: StackTarget, ingest: RoleProcess, tmp_path: Path
+    target: TargetStack, ingest: RoleProcess, tmp_path: Path
 ) -> None:
     assert ingest.role == "ingest"
     assert target.database is not None
     connection = await asyncpg.connect(target.database)
     # An earlier version's site had another name, and its boxes had these ids.
     async with ApiClient(target.api, target.key) as api:
-        organisation_id = await enrol.organisation(api, ORGANISATION)
-        spec = replace(SITES["aberdeen"], name=FORMER_NAMES["aberdeen"])
-        former = await enrol.site(api, spec, organisation_id)
-        stations, _ = load(SHIPPED)
-        await enrol.boxes(api, former, organisation_id, box_specs(stations, PREFIX), None)
+        organisation_id = await registration.find_or_create_organisation(api, ORGANISATION)
+        spec = replace(DEMO_SITES["aberdeen"], name=FORMER_NAMES["aberdeen"])
+        former = await registration.find_or_create_site(api, spec, organisation_id)
+        stations, _ = load_archive(SHIPPED_ARCHIVE)
+        await registration.register_boxes(
+            api, former, organisation_id, make_box_specs(stations, BOX_PREFIX), None
+        )
     yesterday = datetime.now(LONDON).date() - timedelta(days=1)
     try:
         async with demo(tmp_path, "--replay-speed", "40000") as process:
             await until(lambda: _caught_up(connection), patience_s=120)
             await stop(process)
         assert DemoState.load(tmp_path / "demo.json").site_ids["aberdeen"] == former
-        days = [on_day(stations, yesterday + timedelta(days=day), LONDON) for day in (0, 1)]
+        days = [move_to_day(stations, yesterday + timedelta(days=day), LONDON) for day in (0, 1)]
         reached = DemoState.load(tmp_path / "demo.json").replayed
         # What was under way when it stopped is stored, or sent again at the next start.
         stored = await connection.fetch(
@@ -140,9 +142,9 @@ async def test_the_recorded_day_is_of_now_and_every_value_is_as_recorded(
         sent: dict[str, dict[int, dict[str, float]]] = {box: {} for box in reached}
         for day in days:
             for station in day:
-                box = box_id(PREFIX, station)
+                box = make_box_id(BOX_PREFIX, station)
                 sent[box] |= {s.time_us: s.values for s in station.samples if s.time_us <= reached[box]}
-        compared = await verify(connection, sent)
+        compared = await compare_with_database(connection, sent)
         assert compared.clean, compared.shown
         midnight = datetime.combine(yesterday, datetime.min.time(), LONDON)
         of_site = "FROM alerts WHERE site_id = $1"

@@ -27,8 +27,8 @@ from app.standalone.free_ports import find_free_port
 from app.standalone.mosquitto_config import TlsListener
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.service_accounts import StandaloneError
-from simulators.mqtt import MqttLink, linked
-from simulators.target import BrokerTarget
+from simulators.mqtt_link import MqttLink, keep_connected
+from simulators.target_stack import BrokerAddress
 
 ACCOUNTS = {"ingest": "ingest-pw", "gateway": "gateway-pw", "box-1": "one", "box-2": "two"}
 Clients = Literal["password", "certificate", "identity"]
@@ -265,8 +265,8 @@ async def test_both_sources_read_by_tls(keys: Keys, source: Literal["mqtt5", "ai
 async def test_simulators_reach_it_too(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(keys.ca))
     async with broker(keys, "password") as (_, port):
-        link = MqttLink(BrokerTarget("127.0.0.1", port, "box-1", "one", tls=True), status_of="box-1")
-        async with linked([link], wait_s=5):
+        link = MqttLink(BrokerAddress("127.0.0.1", port, "box-1", "one", tls=True), status_of="box-1")
+        async with keep_connected([link], wait_s=5):
             await asyncio.wait_for(link.publish("vigie/v1/box-1/telemetry", b"{}"), 5)
 
 

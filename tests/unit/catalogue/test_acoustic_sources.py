@@ -20,7 +20,7 @@ from app.catalogue.acoustic_sources import (
 )
 from app.ingest.codec.event_and_status_decoder import DeviceEvent, EventCandidate, decode_event
 from app.platform.kernel.instants import parse_rfc3339
-from simulators.events import GUNS, make_event
+from simulators.sound_events import GUN_CLASSES, make_sound_event
 
 FOLDER = Path(app.catalogue.__file__).parent
 DOCUMENT = (FOLDER / "acoustic_sources.toml").read_text(encoding="utf-8")
@@ -90,12 +90,12 @@ def test_the_contracts_example_is_in_it() -> None:
 
 def test_what_simulated_boxes_send_is_in_it() -> None:
     chance = random.Random(7)  # noqa: S311 (no secret)
-    sent = [each for seq in range(400) for each in make_event(chance, seq, seq)["candidates"]]
+    sent = [each for seq in range(400) for each in make_sound_event(chance, seq, seq)["candidates"]]
     models = {each.id: each.class_ for each in CATALOGUE.firearms}
     assert {each["class"] for each in sent} <= set(CATALOGUE.classes)
     named = {(each["model"], each["class"]) for each in sent if "model" in each}
     assert named <= set(models.items())
-    assert {class_ for _, class_ in named} == GUNS
+    assert {class_ for _, class_ in named} == GUN_CLASSES
 
 
 def test_a_box_may_send_what_is_not_in_it() -> None:

@@ -10,21 +10,21 @@ import pytest
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import parse_iso_duration
 from app.rules.definitions.schemas import RuleCreate
-from simulators.cli import SHIPPED
-from simulators.demo_places import (
+from simulators.cli import SHIPPED_ARCHIVE
+from simulators.demo_definitions import (
     ACK_BOX,
+    CONDITION_RULES,
+    DEMO_BOXES,
+    DEMO_RULES,
+    DEMO_SITES,
     EVENT_SITE,
     INTERVAL_S,
-    PLACES,
-    RULES,
-    SITES,
-    TREES,
     DemoBox,
     DemoRule,
 )
 from simulators.demo_state import DemoState
-from simulators.patterns import Values, measure
-from simulators.sensor_community import load
+from simulators.sensor_community import load_archive
+from simulators.synthetic_values import MetricValues, measure_values
 
 DAYS = [1_763_971_200 + n * 86_400 * 13 for n in range(28)]
 """Midnights over a year, all weekdays among them."""
@@ -53,13 +53,13 @@ def outcomes(rule: DemoRule, series: list[tuple[float, float]]) -> tuple[int, in
 
 
 @cache
-def measured(place: DemoBox, at_s: int) -> Values:
+def measured(place: DemoBox, at_s: int) -> MetricValues:
     """What a box of a place measures, whichever rule looks at it."""
-    return measure(place.box(), at_s)
+    return measure_values(place.box(), at_s)
 
 
 @pytest.mark.parametrize(
-    "rule", [rule for rule in RULES if rule.site != "aberdeen"], ids=lambda rule: rule.name
+    "rule", [rule for rule in DEMO_RULES if rule.site != "aberdeen"], ids=lambda rule: rule.name
 )
 def test_every_rule_of_a_synthetic_site_fires_and_resolves_within_a_quarter_of_an_hour(
     rule: DemoRule,
@@ -75,7 +75,7 @@ def test_every_rule_of_a_synthetic_site_fires_and_resolves_within_a_quarter_of_a
                         for at_s in range(start, start + 900, INTERVAL_S)
                     ],
                 )
-                for place in PLACES
+                for place in DEMO_BOXES
                 if place.site == rule.site and place.episodes
             ]
             fired, resolved = (sum(column) for column in zip(*counts, strict=True))
@@ -84,10 +84,10 @@ def test_every_rule_of_a_synthetic_site_fires_and_resolves_within_a_quarter_of_a
 
 
 @pytest.mark.parametrize(
-    "rule", [rule for rule in RULES if rule.site == "aberdeen"], ids=lambda rule: rule.name
+    "rule", [rule for rule in DEMO_RULES if rule.site == "aberdeen"], ids=lambda rule: rule.name
 )
 def test_every_rule_of_aberdeen_fires_on_the_real_day(rule: DemoRule) -> None:
-    stations, _ = load(SHIPPED)
+    stations, _ = load_archive(SHIPPED_ARCHIVE)
     counts = [
         outcomes(
             rule,
@@ -103,28 +103,34 @@ def test_every_rule_of_aberdeen_fires_on_the_real_day(rule: DemoRule) -> None:
     assert sum(resolved for _, resolved in counts) >= 1
 
 
-@pytest.mark.parametrize(("site", "body"), TREES, ids=lambda each: each if isinstance(each, str) else "")
+@pytest.mark.parametrize(
+    ("site", "body"), CONDITION_RULES, ids=lambda each: each if isinstance(each, str) else ""
+)
 def test_every_tree_is_a_rule(site: str, body: dict[str, Any]) -> None:
-    assert site in SITES
+    assert site in DEMO_SITES
     rule = RuleCreate.model_validate({"site_id": str(new_id()), **body})
     assert rule.name == body["name"]
 
 
 def test_places_and_rules_hang_together() -> None:
-    assert len({place.id for place in PLACES}) == len(PLACES)
-    assert {place.site for place in PLACES} | {"aberdeen"} == set(SITES) == {rule.site for rule in RULES}
-    assert ACK_BOX in {place.id for place in PLACES}
+    assert len({place.id for place in DEMO_BOXES}) == len(DEMO_BOXES)
+    assert (
+        {place.site for place in DEMO_BOXES} | {"aberdeen"}
+        == set(DEMO_SITES)
+        == {rule.site for rule in DEMO_RULES}
+    )
+    assert ACK_BOX in {place.id for place in DEMO_BOXES}
     # As many as a place takes that others can check.
-    assert len([place for place in PLACES if place.site == EVENT_SITE]) >= 4
-    assert [place.id for place in PLACES if place.spec().ack] == [ACK_BOX]
-    for place in PLACES:
-        assert {episode.metric for episode in place.episodes} <= measure(place.box(), 0.0).keys()
+    assert len([place for place in DEMO_BOXES if place.site == EVENT_SITE]) >= 4
+    assert [place.id for place in DEMO_BOXES if place.spec().ack] == [ACK_BOX]
+    for place in DEMO_BOXES:
+        assert {episode.metric for episode in place.episodes} <= measure_values(place.box(), 0.0).keys()
 
 
 def test_the_memory_is_private_and_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "demo.json"
     state = DemoState(organisation_id="o", key="k", site_ids={"street": "s"}, replayed={"a": 5})
-    state.keyring(path).learn({"box": "secret"})
+    state.password_store(path).add({"box": "secret"})
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     again = DemoState.load(path)
     assert again == state

@@ -8,13 +8,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from simulators.cli import SHIPPED
+from simulators.cli import SHIPPED_ARCHIVE
 from simulators.demo_replay import DayReplay
-from simulators.enrol import BoxPasswords
-from simulators.replay import ReplayPace, StationReplay, box_id
-from simulators.rest import ApiClient
-from simulators.sensor_community import SensorStation, load
-from simulators.target import BrokerTarget
+from simulators.registration import PasswordStore
+from simulators.rest_client import ApiClient
+from simulators.sensor_community import RecordedStation, load_archive
+from simulators.station_replay import ReplayPace, StationReplay, make_box_id
+from simulators.target_stack import BrokerAddress
 
 LONDON = ZoneInfo("Europe/London")
 NOON = datetime(2026, 11, 28, 12, tzinfo=LONDON).timestamp()
@@ -37,7 +37,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     async def run(replay: StationReplay) -> int:
         assert replay.delay_s is not None
         for station in replay.stations:
-            box = box_id(replay.prefix, station)
+            box = make_box_id(replay.prefix, station)
             for sample in station.samples:
                 seconds = sample.time_us / 1e6
                 noted.samples.setdefault(box, []).append((seconds, NOON + replay.delay_s(sample.time_us)))
@@ -52,18 +52,18 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
 
 
 async def replayed(
-    stations: list[SensorStation], reached: dict[str, int], say: Callable[[str], None]
+    stations: list[RecordedStation], reached: dict[str, int], print_line: Callable[[str], None]
 ) -> None:
     api = ApiClient("http://127.0.0.1:1", "")
-    broker = BrokerTarget("127.0.0.1", 1, None, None, tls=False)
-    passwords = BoxPasswords({}, lambda _known: None)
+    broker = BrokerAddress("127.0.0.1", 1, None, None, tls=False)
+    passwords = PasswordStore({}, lambda _known: None)
     replay = StationReplay(api, broker, stations, "demo", passwords, ReplayPace(batch=1), reached=reached)
     with pytest.raises(asyncio.CancelledError):
-        await DayReplay(replay, SPEED, say, clock=lambda: NOON).run()
+        await DayReplay(replay, SPEED, print_line, clock=lambda: NOON).run()
 
 
 async def test_a_first_start_has_yesterday_and_today_in_four_minutes_and_nothing_early(sent: Sent) -> None:
-    stations, _ = load(SHIPPED)
+    stations, _ = load_archive(SHIPPED_ARCHIVE)
     lines: list[str] = []
     await replayed(stations, {}, lines.append)
     every = [each for samples in sent.samples.values() for each in samples]
@@ -94,9 +94,9 @@ MIDNIGHT = datetime(2026, 11, 27, tzinfo=LONDON)
 async def test_a_later_start_goes_on_where_the_last_one_stopped(
     sent: Sent, stopped: datetime, goes_on: datetime
 ) -> None:
-    stations, _ = load(SHIPPED)
+    stations, _ = load_archive(SHIPPED_ARCHIVE)
     reached = dict.fromkeys(
-        (box_id("demo", station) for station in stations), int(stopped.timestamp()) * 1_000_000
+        (make_box_id("demo", station) for station in stations), int(stopped.timestamp()) * 1_000_000
     )
     await replayed(stations, reached, lambda _line: None)
     earliest = min(at for samples in sent.samples.values() for at, _ in samples)

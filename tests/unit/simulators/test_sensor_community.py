@@ -8,8 +8,15 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.catalogue.metrics import METRICS_BY_NAME
-from simulators.cli import SHIPPED
-from simulators.sensor_community import between, load, on_day, parse_time, shifted, to_unit
+from simulators.cli import SHIPPED_ARCHIVE
+from simulators.sensor_community import (
+    convert_unit,
+    load_archive,
+    move_to_day,
+    parse_archive_time,
+    select_period,
+    shift_times,
+)
 
 DUST = "sensor_id;sensor_type;location;lat;lon;timestamp;P1;durP1;ratioP1;P2;durP2;ratioP2\n"
 CLIMATE = (
@@ -33,7 +40,7 @@ def test_both_sensors_of_a_station_make_one_sample_per_second(tmp_path: Path) ->
         + "2;BME280;77;57.1;-2.1;2019-03-10T00:00:24;100237.32;;;3.06;67.37\n"
         + "2;BME280;77;57.1;-2.1;2019-03-10T00:00:25;100237.32;;;3.06;67.37\n",
     )
-    (station,), found = load(tmp_path)
+    (station,), found = load_archive(tmp_path)
     assert station.location == "77"
     assert station.sensors == ["SDS011 1", "BME280 2"]
     assert (station.longitude, station.latitude) == (-2.1, 57.1)
@@ -53,7 +60,7 @@ def test_both_sensors_of_a_station_make_one_sample_per_second(tmp_path: Path) ->
 def test_the_first_of_two_values_for_one_second_stays(tmp_path: Path) -> None:
     row = "1;SDS011;77;57.1;-2.1;2019-03-10T00:00:24;{};;;1.45;;\n"
     write(tmp_path, "a.csv", DUST + row.format(4.67) + row.format(9.99) + row.format(4.67))
-    (station,), found = load(tmp_path)
+    (station,), found = load_archive(tmp_path)
     (sample,) = station.samples
     assert sample.values == {"pm10": 4.67, "pm2_5": 1.45}
     assert (found.repeated_equal, found.repeated_different, found.values) == (4 - 1, 1, 2)
@@ -68,7 +75,7 @@ def test_empty_and_unreadable_fields_are_counted_not_sent(tmp_path: Path) -> Non
         + "1;SDS011;77;57.1;-2.1;2019-03-10T00:00:25;nan;;;unknown;;\n"
         + "1;SDS011;77;57.1;-2.1;yesterday;1;;;2;;\n",
     )
-    (station,), found = load(tmp_path)
+    (station,), found = load_archive(tmp_path)
     assert [sample.values for sample in station.samples] == [{"pm2_5": 1.45}]
     assert (found.empty_fields, found.unreadable) == (1, 3)
     assert found.problems[0].startswith("a.csv:3: P1")
@@ -78,14 +85,14 @@ def test_other_files_are_left_alone_and_compressed_ones_read(tmp_path: Path) -> 
     write(tmp_path, "data-esp8266-1.csv", "Time;SDS_P1\n2019/03/11 00:00:58;0.30\n")
     with gzip.open(tmp_path / "b.csv.gz", "wt", encoding="utf-8") as file:
         file.write(DUST + "1;SDS011;77;57.1;-2.1;2019-03-10T00:00:24;1;;;2;;\n")
-    stations, found = load(tmp_path)
+    stations, found = load_archive(tmp_path)
     assert len(stations) == 1
     assert (found.files, found.other_files) == (1, 1)
 
 
 def test_a_folder_without_archive_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no Sensor"):
-        load(tmp_path)
+        load_archive(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -93,16 +100,16 @@ def test_a_folder_without_archive_files_is_refused(tmp_path: Path) -> None:
     [("pressure", "100237.32", 1002.3732), ("pressure", "96543.95", 965.4395), ("pm10", "0.30", 0.3)],
 )
 def test_numbers_keep_every_digit(metric: str, text: str, value: float) -> None:
-    assert to_unit(metric, text) == value
+    assert convert_unit(metric, text) == value
 
 
 def test_times_are_utc_also_without_a_zone() -> None:
-    assert parse_time("2019-03-10T00:01:49") == 1_552_176_109_000_000
-    assert parse_time("2019-03-10T01:01:49+01:00") == 1_552_176_109_000_000
+    assert parse_archive_time("2019-03-10T00:01:49") == 1_552_176_109_000_000
+    assert parse_archive_time("2019-03-10T01:01:49+01:00") == 1_552_176_109_000_000
 
 
 def test_what_is_shipped_is_a_day_of_nineteen_stations_within_the_catalogues_bounds() -> None:
-    stations, found = load(SHIPPED)
+    stations, found = load_archive(SHIPPED_ARCHIVE)
     assert len(stations) == 19
     assert sum("SDS011" in sensor for station in stations for sensor in station.sensors) == 18
     assert (found.files, found.unreadable, found.repeated_different) == (36, 0, 0)
@@ -116,15 +123,15 @@ def test_what_is_shipped_is_a_day_of_nineteen_stations_within_the_catalogues_bou
 
 
 def test_a_span_of_time_and_a_shift() -> None:
-    stations, _ = load(SHIPPED)
-    first, end = parse_time("2019-03-10T10:00:00"), parse_time("2019-03-10T11:00:00")
-    hour = between(stations, first, end)
+    stations, _ = load_archive(SHIPPED_ARCHIVE)
+    first, end = parse_archive_time("2019-03-10T10:00:00"), parse_archive_time("2019-03-10T11:00:00")
+    hour = select_period(stations, first, end)
     assert hour
     assert all(first <= sample.time_us < end for station in hour for sample in station.samples)
-    moved = shifted(hour, 5_000_000)
+    moved = shift_times(hour, 5_000_000)
     assert moved[0].samples[0].time_us == hour[0].samples[0].time_us + 5_000_000
     assert moved[0].samples[0].values == hour[0].samples[0].values
-    assert between(stations, end, first) == []
+    assert select_period(stations, end, first) == []
 
 
 LONDON = ZoneInfo("Europe/London")
@@ -142,8 +149,8 @@ LONDON = ZoneInfo("Europe/London")
     ],
 )
 def test_a_recorded_day_becomes_another_local_day(day: date, hours: int) -> None:
-    stations, _ = load(SHIPPED)
-    moved = on_day(stations, day, LONDON)
+    stations, _ = load_archive(SHIPPED_ARCHIVE)
+    moved = move_to_day(stations, day, LONDON)
     seen = set()
     for before, after in zip(stations, moved, strict=True):
         times = [sample.time_us for sample in after.samples]
@@ -165,11 +172,11 @@ def test_a_recording_of_several_days_begins_with_the_day_that_is_named(tmp_path:
     row = "1;SDS011;77;57.1;-2.1;{};4.67;;;1.45;;\n"
     times = ("2019-07-10T23:30:00", "2019-07-11T23:30:00")
     write(tmp_path, "a_sds011_sensor_1.csv", DUST + "".join(row.format(time) for time in times))
-    stations, _ = load(tmp_path)
+    stations, _ = load_archive(tmp_path)
     # Half past midnight of the 11th and 12th in London.
-    (station,) = on_day(stations, date(2026, 11, 27), LONDON)
+    (station,) = move_to_day(stations, date(2026, 11, 27), LONDON)
     assert [sample.time_us for sample in station.samples] == [
-        parse_time("2026-11-27T00:30:00"),
-        parse_time("2026-11-28T00:30:00"),
+        parse_archive_time("2026-11-27T00:30:00"),
+        parse_archive_time("2026-11-28T00:30:00"),
     ]
-    assert on_day([], date(2026, 11, 27), LONDON) == []
+    assert move_to_day([], date(2026, 11, 27), LONDON) == []

@@ -20,7 +20,7 @@ from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database
 from app.timeseries.rollups import worker
 from app.timeseries.rollups.worker import RollupWorker
-from simulators.sensor_community import load
+from simulators.sensor_community import load_archive
 
 ABERDEEN: Final = Path("simulators/data/aberdeen")
 NOISE: Final = Path("tests/data/noise/laeq_1min.csv.xz")
@@ -82,7 +82,7 @@ async def maintaining(database: Database, monkeypatch: Any) -> Any:  # noqa: ANN
 
 def aberdeen() -> dict[str, list[dict[str, Any]]]:
     """Station → its samples, in order."""
-    stations, _ = load(ABERDEEN)
+    stations, _ = load_archive(ABERDEEN)
     return {
         f"station-{station.location}": [
             {"time": iso(time_us), "values": values} for time_us, values, _ in station.samples
