@@ -18,7 +18,7 @@ from typing import Any, Final
 import asyncpg
 
 from app.platform.db.schema_upgrade import upgrade
-from app.platform.kernel.api_keys import generate_key
+from app.platform.kernel.secret_tokens import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
 from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto

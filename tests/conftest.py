@@ -25,7 +25,7 @@ from starlette.routing import BaseRoute
 
 from app.platform.db.database import Database
 from app.platform.db.schema_upgrade import upgrade
-from app.platform.kernel.api_keys import generate_key
+from app.platform.kernel.secret_tokens import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
 from app.processes.api_application import create_app
 from app.settings import VigieSettings

@@ -29,7 +29,7 @@ _READY_WITHIN_S: Final = 60.0
 _MODULES: Final = (
     "app.processes.cli",
     "app.processes.audit_cli",
-    "app.standalone.startup_checks",
+    "app.standalone.startup_settings_check",
     "app.processes.ingest",
     "app.processes.maintain",
     "app.processes.api_server",

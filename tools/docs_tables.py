@@ -8,12 +8,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, SecretStr
 
+from app.all_metrics import ALL_METRICS
 from app.catalogue.device_event_types import EVENT_TYPES
 from app.catalogue.metrics import CATALOGUE
 from app.catalogue.purposes import PURPOSE_BY_EVENT_TYPE, PURPOSES
 from app.catalogue.units import FACTORS, MOLAR_MASSES
 from app.ingest.adapters.sensor_community_adapter import METRICS
-from app.metrics import ALL_METRICS
 from app.notifications.delivery import transport_types
 from app.notifications.email.mail_rendering import SiteName
 from app.notifications.events import event_examples

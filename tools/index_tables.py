@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from app.catalogue.metrics import METRICS_BY_NAME
-from app.indicators import (
+from app.environmental_indices import (
     indoor_comfort,
     mould_risk,
     noise_emergence,
@@ -14,11 +14,11 @@ from app.indicators import (
     odour_hours,
     who_guidelines,
 )
-from app.indicators.air_indices import ATMO_SCALES, EAQI_SCALES
-from app.indicators.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
-from app.indicators.index_results import NO_VALUE_REASONS, BandScale, IndexBand
-from app.indicators.method_registry import METHODS
-from app.indicators.site_setting import KINDS_BY_SETTING
+from app.environmental_indices.air_indices import ATMO_SCALES, EAQI_SCALES
+from app.environmental_indices.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
+from app.environmental_indices.index_results import NO_VALUE_REASONS, BandScale, IndexBand
+from app.environmental_indices.method_registry import METHODS
+from app.environmental_indices.site_setting import KINDS_BY_SETTING
 from tools.markdown_tables import render_rows
 
 _HOUR_S: Final = 3600

@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from app.platform.db.schema_upgrade import upgrade
-from app.platform.kernel.api_keys import generate_key
+from app.platform.kernel.secret_tokens import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
 from app.settings import VigieSettings
 from app.standalone.private_postgres import PrivatePostgres

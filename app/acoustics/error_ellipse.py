@@ -1,4 +1,6 @@
-"""Computes the 95 % error ellipse of a sound's position, over all plausible explanations. Pure.
+"""Computes the 95 % error ellipse of a sound's position. Pure.
+
+It covers all plausible explanations of the arrivals: direct, reflected or false.
 
 Possible positions are spread as points. They lie around each explanation by its covariance. For each arrival
 that it uses, further points lie as far away as an undetected delay would shift the position (external

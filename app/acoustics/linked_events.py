@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from app.acoustics.great_circles import compute_distance_m
 from app.acoustics.localisation_inputs import BoxPosition, LocalisationSettings
 from app.acoustics.sound_events import SoundEvent
-from app.platform.kernel.great_circles import compute_distance_m
 from app.platform.kernel.instants import US_PER_S
 
 ROUND_GAP_S: Final = 2.0

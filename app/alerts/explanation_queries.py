@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.alerts.models import Alert
 from app.alerts.schemas import LISTED_POINTS, PointAround, RuleExplained, SamplesAround
 from app.catalogue.metrics import METRICS_BY_NAME
-from app.indicators.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
+from app.environmental_indices.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
 from app.notifications.sentences import condition_node, rule_sentence
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.instants import parse_iso_duration

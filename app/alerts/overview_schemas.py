@@ -1,4 +1,4 @@
-"""Defines the JSON of the overview of current problems."""
+"""Defines the JSON of the overview: firing alerts, silent and refused boxes, failing endpoints."""
 
 from datetime import datetime
 from typing import Final, Literal

@@ -1,4 +1,4 @@
-"""Computes when a silence mutes alerts: its next scheduled window, and its end given as a local time."""
+"""Computes when a silence is in force: its next weekly window, and an end such as 18:00 in local time."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

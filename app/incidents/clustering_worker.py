@@ -13,22 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
-from app.incidents.clustering_windows import (
-    MAX_SLOT_EVENTS,
-    MAX_WINDOW_EVENTS,
-    ClusteringWindow,
-    find_clustering_windows,
-    thin_events,
-)
-from app.incidents.event_clustering import cluster_events
-from app.incidents.incident_columns import compute_incident_columns
-from app.incidents.incident_lifecycle import enqueue_updates, has_due_work, settle_incidents
-from app.incidents.incident_plan import StoredIncident, exclude_partial_incidents, plan_incidents
-from app.incidents.incident_writer import ConcurrentChangeError, IncidentChangeSet, write_plan
-from app.incidents.localisation_assumptions import build_localisation_settings, estimate_temperature
-from app.incidents.metrics import INCIDENT_EVENTS_SKIPPED, INCIDENT_SECONDS, INCIDENTS_TOLD
-from app.incidents.settings import IncidentSettings
-from app.incidents.worker_queries import (
+from app.incidents.clustering_queries import (
     IncidentSite,
     MarkedSlots,
     StoredSoundEvent,
@@ -41,6 +26,21 @@ from app.incidents.worker_queries import (
     list_site_events,
     read_temperatures,
 )
+from app.incidents.clustering_windows import (
+    MAX_SLOT_EVENTS,
+    MAX_WINDOW_EVENTS,
+    ClusteringWindow,
+    find_clustering_windows,
+    thin_events,
+)
+from app.incidents.event_clustering import cluster_events
+from app.incidents.incident_lifecycle import enqueue_updates, has_due_work, settle_incidents
+from app.incidents.incident_plan import StoredIncident, exclude_partial_incidents, plan_incidents
+from app.incidents.incident_values import compute_incident_columns
+from app.incidents.incident_writer import ConcurrentChangeError, IncidentChangeSet, write_plan
+from app.incidents.localisation_assumptions import build_localisation_settings, estimate_temperature
+from app.incidents.prometheus_metrics import INCIDENT_EVENTS_SKIPPED, INCIDENT_SECONDS, INCIDENTS_TOLD
+from app.incidents.settings import IncidentSettings
 from app.notifications.events.outbox import wake_dispatcher
 from app.platform.db.database import DATABASE_ERRORS, Database, is_transient
 from app.platform.observability.metrics_and_logs import get_logger

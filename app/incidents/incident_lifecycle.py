@@ -5,11 +5,11 @@ from typing import Final
 
 import msgspec
 
+from app.incidents.clustering_queries import decode_incident
 from app.incidents.clustering_windows import SILENCE_US
-from app.incidents.incident_columns import find_changes, summarise_incident
+from app.incidents.incident_values import find_changes, summarise_incident
 from app.incidents.incident_writer import IncidentHistoryEntry, write_history
 from app.incidents.settings import IncidentSettings
-from app.incidents.worker_queries import decode_incident
 from app.notifications.events.outbox import enqueue_events
 from app.platform.db.database import RawConnection
 

@@ -13,11 +13,11 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from app.incidents.clustering_queries import IncidentSite, decode_incident
 from app.incidents.event_clustering import EventCluster, IncidentPart
-from app.incidents.incident_columns import COMPUTED_COLUMNS, find_changes, summarise_incident
 from app.incidents.incident_events import IncidentEventKind, build_incident_event
 from app.incidents.incident_plan import IncidentPlan, StoredIncident
-from app.incidents.worker_queries import IncidentSite, decode_incident
+from app.incidents.incident_values import COMPUTED_COLUMNS, find_changes, summarise_incident
 from app.notifications.events.outbox import OutboxRecord, enqueue_events
 from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import new_id

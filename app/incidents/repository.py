@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, select
 
+from app.acoustics.great_circles import EARTH_RADIUS_M
 from app.incidents.models import Incident, IncidentEntry, IncidentEvent
 from app.platform.db.database import ReadSession, WriteSession
 from app.platform.http.contract.sorting import (
@@ -20,7 +21,6 @@ from app.platform.http.contract.sorting import (
     uuid_sort_key,
 )
 from app.platform.kernel.errors import NotFoundError
-from app.platform.kernel.great_circles import EARTH_RADIUS_M
 from app.platform.kernel.tenant_scope import EMPTY_SCOPE, TenantScope
 
 _MOST_EVENTS: Final = 1_000

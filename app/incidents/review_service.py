@@ -10,8 +10,8 @@ from uuid import UUID
 
 from app.catalogue.acoustic_sources import CATALOGUE
 from app.incidents import repository
-from app.incidents.incident_columns import summarise_incident
 from app.incidents.incident_events import build_incident_event
+from app.incidents.incident_values import summarise_incident
 from app.incidents.models import Incident, IncidentEntry
 from app.incidents.schemas import IncidentReview
 from app.notifications.events.outbox import enqueue_session_events

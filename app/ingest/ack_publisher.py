@@ -12,8 +12,8 @@ from contextlib import suppress
 import aiomqtt
 import msgspec
 
-from app.ingest.metrics import ACKS_FAILED, ACKS_SENT
 from app.ingest.pipeline.batch_receipt import BoxAck
+from app.ingest.prometheus_metrics import ACKS_FAILED, ACKS_SENT
 from app.platform.broker.broker_client import make_broker_client
 from app.platform.config.settings import BrokerSettings
 from app.platform.observability.metrics_and_logs import get_logger

@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 from aiomqtt.client import ProtocolVersion
 
-from app.ingest import metrics
+from app.ingest import prometheus_metrics
 from app.ingest.ack_publisher import AckPublisher
 from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.codec.decoded_batch import DecodedBatch
@@ -33,7 +33,7 @@ from app.ingest.sources.reconnecting_mqtt_source import MqttOptions
 from app.notifications.events.outbox import wake_dispatcher
 from app.platform.broker.broker_client import make_tls_context
 from app.platform.config.settings import BrokerSettings
-from app.platform.db.advisory_locks import CONSUMER
+from app.platform.db.advisory_lock_keys import CONSUMER
 from app.platform.db.database import DATABASE_ERRORS, is_transient
 from app.platform.kernel.instants import US_PER_S, from_datetime
 from app.platform.observability.metrics_and_logs import find_root_cause, get_logger, redact_error
@@ -182,7 +182,7 @@ class IngestConsumer:
         finally:
             await source.stop()
             await self._acks.stop()
-            metrics.INGEST_CONNECTED.set(0)
+            prometheus_metrics.INGEST_CONNECTED.set(0)
 
     async def _next_batch(
         self, source: MessageSource, connection: asyncpg.Connection, pipeline: IngestPipeline
@@ -228,7 +228,7 @@ class IngestConsumer:
                 raise _LostError from error
             if not is_transient(error):
                 raise
-            metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
+            prometheus_metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
             _log.warning("look_tried_again", error=redact_error(error))
             return
         await self._report(connection, receipt)
@@ -264,7 +264,7 @@ class IngestConsumer:
                 if not is_transient(error):
                     raise
                 # A deadlock, a full disk, a slow lock: the connection is usable, so the batch is retried.
-                metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
+                prometheus_metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
                 _log.warning("batch_tried_again", error=redact_error(error), **_batch(intake, began))
                 self._wait_for_database(error)
                 await self._process.pause(wait)
@@ -312,13 +312,13 @@ class IngestConsumer:
             max_future_us=round(self._settings.max_future_s * US_PER_S),
         )
         intake.correlations = batch.correlations
-        metrics.INGEST_MESSAGES.labels("telemetry").inc(
+        prometheus_metrics.INGEST_MESSAGES.labels("telemetry").inc(
             intake.message_count - len(intake.events) - len(intake.statuses) - len(intake.configs)
         )
-        metrics.INGEST_MESSAGES.labels("event").inc(len(intake.events))
-        metrics.INGEST_MESSAGES.labels("status").inc(len(intake.statuses))
-        metrics.INGEST_MESSAGES.labels("config").inc(len(intake.configs))
-        metrics.INGEST_BYTES.inc(sum(map(len, batch.payloads[: intake.message_count])))
+        prometheus_metrics.INGEST_MESSAGES.labels("event").inc(len(intake.events))
+        prometheus_metrics.INGEST_MESSAGES.labels("status").inc(len(intake.statuses))
+        prometheus_metrics.INGEST_MESSAGES.labels("config").inc(len(intake.configs))
+        prometheus_metrics.INGEST_BYTES.inc(sum(map(len, batch.payloads[: intake.message_count])))
         return intake
 
     async def _report(self, connection: asyncpg.Connection, receipt: BatchReceipt) -> None:
@@ -332,18 +332,18 @@ class IngestConsumer:
 
     def _observe(self, source: MessageSource) -> None:
         counters = source.counters
-        metrics.INGEST_CONNECTED.set(int(source.connected))
+        prometheus_metrics.INGEST_CONNECTED.set(int(source.connected))
         if not source.connected:
             self._connected_since = None
         elif self._connected_since is None:
             self._connected_since = time.monotonic()
         self._process.state = "consuming" if source.connected else "waiting for the broker"
         for name, counter in (
-            ("reconnects", metrics.INGEST_RECONNECTS),
-            ("malformed", metrics.INGEST_MALFORMED),
-            ("poison", metrics.INGEST_POISON),
-            ("pauses", metrics.INGEST_PAUSES),
-            ("stale_acks", metrics.INGEST_STALE_ACKS),
+            ("reconnects", prometheus_metrics.INGEST_RECONNECTS),
+            ("malformed", prometheus_metrics.INGEST_MALFORMED),
+            ("poison", prometheus_metrics.INGEST_POISON),
+            ("pauses", prometheus_metrics.INGEST_PAUSES),
+            ("stale_acks", prometheus_metrics.INGEST_STALE_ACKS),
         ):
             total = getattr(counters, name)
             counter.inc(total - self._reported[name])

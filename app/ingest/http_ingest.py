@@ -17,11 +17,11 @@ from pydantic import BaseModel, Field
 from app.ingest.adapters.adapter_types import DecodeContext
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.telemetry_codec import encode_sample
-from app.ingest.metrics import INGEST_RETRIES
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_splitter import CommitProgress
 from app.ingest.pipeline.quota_step import find_day_end
+from app.ingest.prometheus_metrics import INGEST_RETRIES
 from app.ingest.settings import IngestSettings
 from app.notifications.events.outbox import wake_dispatcher
 from app.platform.config.api_settings import ApiSettings

@@ -26,9 +26,9 @@ from app.ingest.adapters.adapter_types import (
 from app.ingest.codec.batch_decoder import add_adapted_message, decode_batch
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.telemetry_codec import decode_http_telemetry
-from app.ingest.metrics import QUARANTINE_REPLAYS
 from app.ingest.pipeline.batch_pipeline import IngestPipeline, share_boxes
 from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.prometheus_metrics import QUARANTINE_REPLAYS
 from app.platform.db.database import RawConnection
 from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.kernel.errors import ConflictError, NotFoundError, VigieError

@@ -1,4 +1,4 @@
-"""Accepts samples by HTTP (`POST /v1/telemetry`), with the rejection codes of MQTT."""
+"""Accepts samples by HTTP (`POST /v1/telemetry`), and refuses them with the same codes as by MQTT."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Serves the guides, and the static files of the pages outside the public register."""
+"""Serves the guides, and the styles, icons and scripts of all pages except those of the public register."""
 
 import asyncio
 from functools import cache
@@ -23,7 +23,7 @@ from app.pages.page_layout import (
     render_layout,
 )
 from app.platform.kernel.errors import NotFoundError
-from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.ttl_cache import CachedResponse, build_cache_headers, make_conditional_response
 
 router: Final = APIRouter(include_in_schema=False)

@@ -28,12 +28,12 @@ from app.people.password_rules import PASSWORD_MAX_LENGTH
 from app.people.password_verification import TokenRefusedError
 from app.people.schemas import InvitationAccept, PasswordReset, SessionCreated
 from app.people.sessions import ClientInfo
-from app.platform.http.contract.body_scanner import check_body
+from app.platform.http.contract.forbidden_content_check import check_body
 from app.platform.http.contract.html_forms import read_form
 from app.platform.http.contract.problems import get_field_error_code
 from app.platform.http.contract.strict_body import ANONYMOUS_BODY_MAX
 from app.platform.kernel.errors import InvalidError, VigieError
-from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_formatter import RegisterFormatter
 
 router: Final = APIRouter(prefix=WELCOME, include_in_schema=False)
 _FIELDS: Final = ("token", "name", "password", "current_password")

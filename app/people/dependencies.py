@@ -12,9 +12,9 @@ from app.people.settings import OidcSettings, SessionSettings
 from app.platform.config.api_settings import ApiSettings
 from app.platform.db.database import Database
 from app.platform.identity.principals import Principal, bearer, current_principal
-from app.platform.kernel.api_keys import hash_key
 from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import ForbiddenError, UnauthorisedError
+from app.platform.kernel.secret_tokens import hash_key
 from app.platform.runtime.stored_settings import InstallationSettings
 
 WELCOME: Final = "/welcome"

@@ -12,9 +12,9 @@ from app.people.models import Invitation, Membership, User
 from app.people.schemas import InvitationCreate, Locale
 from app.platform.db.database import WriteSession
 from app.platform.identity.principals import Principal
-from app.platform.kernel.api_keys import generate_key, hash_key
 from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.ids import new_id
+from app.platform.kernel.secret_tokens import generate_key, hash_key
 from app.platform.secrets.sealed_columns import INVITATION_TOKEN
 from app.platform.secrets.sealing import SecretSealer
 from app.registry.box_service import check_key_has_no_expiry, resolve_organisation

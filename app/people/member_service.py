@@ -25,9 +25,9 @@ from app.platform.db.database import Database, WriteSession
 from app.platform.http.contract.etags import skip_precondition
 from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.identity.principals import ALL_SCOPES, Principal
-from app.platform.kernel.api_keys import generate_key, hash_key
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
+from app.platform.kernel.secret_tokens import generate_key, hash_key
 from app.platform.kernel.tenant_scope import TenantScope, run_with_full_scope
 from app.registry import box_service
 from app.registry.box_service import check_key_has_no_expiry

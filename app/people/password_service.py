@@ -12,8 +12,8 @@ from app.people.password_rules import check_password
 from app.people.password_verification import AttemptSubjects, TokenRefusedError, verify_password
 from app.people.sessions import ClientInfo, end_sessions, make_user_caller
 from app.platform.db.database import WriteSession
-from app.platform.kernel.api_keys import hash_key, is_well_formed_key
 from app.platform.kernel.errors import ConflictError
+from app.platform.kernel.secret_tokens import hash_key, is_well_formed_key
 from app.platform.kernel.tenant_scope import run_as_caller, run_with_full_scope
 
 RESET_PREFIX: Final = "vgr_"

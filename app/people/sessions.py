@@ -22,9 +22,9 @@ from app.platform.identity.principals import (
     select_client_ids,
     select_integrator_id,
 )
-from app.platform.kernel.api_keys import SESSION_PREFIX, generate_key, hash_key, is_well_formed_key
 from app.platform.kernel.errors import UnauthorisedError
 from app.platform.kernel.ids import new_id
+from app.platform.kernel.secret_tokens import SESSION_PREFIX, generate_key, hash_key, is_well_formed_key
 from app.platform.kernel.tenant_scope import FULL_SCOPE, ScopedCaller, format_actor, run_as_caller
 from app.registry.models import Organisation
 

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
 from app.platform.db.database import Database
-from app.platform.http.contract.body_scanner import check_body
+from app.platform.http.contract.forbidden_content_check import check_body
 from app.platform.http.contract.html_forms import read_form
 from app.platform.http.contract.problems import get_field_error_code
 from app.platform.http.contract.strict_body import ANONYMOUS_BODY_MAX
@@ -34,7 +34,7 @@ from app.public_register.page_rendering import (
     negotiate_language,
     render_page,
 )
-from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_formatter import RegisterFormatter
 
 PATH: Final = "/public/requests"
 router: Final = APIRouter(prefix=PATH, include_in_schema=False)

@@ -56,7 +56,7 @@ def up(
 def api() -> None:
     """Run the REST process."""
     from app.platform.runtime.process_runner import run_process  # noqa: PLC0415
-    from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
+    from app.standalone.startup_settings_check import load_admitted_settings  # noqa: PLC0415
 
     settings = load_admitted_settings("api")
     from app.processes.api_server import run_api  # noqa: PLC0415 (a slow import, needed only after the checks)
@@ -69,7 +69,7 @@ def ingest() -> None:
     """Run the ingest process, which drains the broker into the database. A second one stands by."""
     from app.platform.runtime.process_runner import run_process  # noqa: PLC0415
     from app.processes.ingest import run_ingest  # noqa: PLC0415
-    from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
+    from app.standalone.startup_settings_check import load_admitted_settings  # noqa: PLC0415
 
     run_process("ingest", load_admitted_settings("ingest"), run_ingest)
 
@@ -79,7 +79,7 @@ def deliver() -> None:
     """Run the delivery process: signed webhooks, channels, invitations."""
     from app.platform.runtime.process_runner import run_process  # noqa: PLC0415
     from app.processes.deliver import run_deliver  # noqa: PLC0415
-    from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
+    from app.standalone.startup_settings_check import load_admitted_settings  # noqa: PLC0415
 
     run_process("deliver", load_admitted_settings("deliver"), run_deliver)
 
@@ -89,7 +89,7 @@ def maintain() -> None:
     """Run the maintenance process: timers, roll-ups, retention, broker accounts, clean-up."""
     from app.platform.runtime.process_runner import run_process  # noqa: PLC0415
     from app.processes.maintain import run_maintain  # noqa: PLC0415
-    from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
+    from app.standalone.startup_settings_check import load_admitted_settings  # noqa: PLC0415
 
     run_process("maintain", load_admitted_settings("maintain"), run_maintain)
 
@@ -98,7 +98,7 @@ def maintain() -> None:
 def migrate(revision: Annotated[str, typer.Argument(help="Target revision of the schema")] = "head") -> None:
     """Upgrade the database to the newest schema."""
     from app.platform.db.schema_upgrade import upgrade  # noqa: PLC0415
-    from app.standalone.startup_checks import load_admitted_settings  # noqa: PLC0415
+    from app.standalone.startup_settings_check import load_admitted_settings  # noqa: PLC0415
 
     upgrade(load_admitted_settings("migrate").database, revision)
     typer.echo(f"The database is at {revision}.")
@@ -165,7 +165,7 @@ def _options(
 ) -> None:
     """Handle options before a command, and warn of misspelt settings."""
     if context.invoked_subcommand not in _WARNING_THEMSELVES:
-        from app.standalone.startup_checks import print_unknown_settings  # noqa: PLC0415
+        from app.standalone.startup_settings_check import print_unknown_settings  # noqa: PLC0415
 
         print_unknown_settings()
 

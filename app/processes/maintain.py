@@ -20,12 +20,12 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-import app.metrics  # noqa: F401 (the process exports all metrics)
+import app.all_metrics  # noqa: F401 (the process exports all metrics)
 from app.alerts.alert_timers import AlertTimerRunner
 from app.alerts.alertmanager_repeats import repeat_alerts
-from app.alerts.indicator_rule_worker import IndicatorRuleWorker
-from app.alerts.metrics import ALERTS_FIRING, ALERTS_MUTED
+from app.alerts.index_rule_worker import IndexRuleWorker
 from app.alerts.muting_queries import count_firing_alerts
+from app.alerts.prometheus_metrics import ALERTS_FIRING, ALERTS_MUTED
 from app.audit.verification import HeadLogger
 from app.incidents.clustering_worker import IncidentWorker
 from app.notifications.delivery import endpoint_states
@@ -34,10 +34,15 @@ from app.notifications.delivery.retention import delete_expired_secrets, delete_
 from app.notifications.delivery.waiting_groups import measure_waiting_groups
 from app.notifications.events.operator_events import notify_dropped_messages, prune_outbox, read_last_dropped
 from app.notifications.events.quota_notices import delete_old_usage, notify_quota_usage
-from app.notifications.metrics import ENDPOINTS_TROUBLED, GROUPS_OLDEST, GROUPS_WAITING, OUTBOX_PENDING
+from app.notifications.prometheus_metrics import (
+    ENDPOINTS_TROUBLED,
+    GROUPS_OLDEST,
+    GROUPS_WAITING,
+    OUTBOX_PENDING,
+)
 from app.people.repository import purge_people_data
 from app.platform.broker.dropped_message_monitor import RECENT_S, BrokerDropMonitor
-from app.platform.db.advisory_locks import MAINTAINER
+from app.platform.db.advisory_lock_keys import MAINTAINER
 from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.http.contract import idempotency_keys
 from app.platform.identity.attempt_limiter import delete_expired_attempts
@@ -52,7 +57,7 @@ from app.quarantine.entry_writer import purge_quarantine
 from app.registry.box_configurations import publish_due_configs
 from app.registry.broker_password_file import sync_password_file
 from app.registry.cross_tenant_repository import delete_box_row, list_deleted_boxes
-from app.registry.refusal_counts import fold_refusal_counts
+from app.registry.privacy_refusals import fold_refusal_counts
 from app.rules.backtests.worker import BacktestWorker
 from app.settings import VigieSettings
 from app.timeseries.erasure.box_data_removal import remove_box_rollups, remove_sample_slice
@@ -179,7 +184,7 @@ class _Workers(NamedTuple):
     resealer: SecretResealer
     installation: InstallationSettings
     backtests: BacktestWorker
-    indices: IndicatorRuleWorker
+    indices: IndexRuleWorker
     incidents: IncidentWorker
 
 
@@ -231,7 +236,7 @@ async def _run_with_lock(
     async with AsyncExitStack() as opened:
         connection = await process.database.connect()
         opened.callback(connection.terminate)
-        background = BacktestWorker(), IndicatorRuleWorker(), IncidentWorker(settings.incidents)
+        background = BacktestWorker(), IndexRuleWorker(), IncidentWorker(settings.incidents)
         for worker in background:
             opened.push_async_callback(worker.stop)
         workers = _Workers(drop_reporter, resealer, installation, *background)

@@ -8,10 +8,10 @@ from app.alerts import inhibitions_router, overview_router, silences_router
 from app.alerts import router as alerts_router
 from app.audit import router as audit_router
 from app.catalogue import acoustic_sources_router, metrics_router
+from app.environmental_indices import router as indices_router
 from app.incidents import router as incidents_router
-from app.indicators import router as indices_router
 from app.ingest import quarantine_replay_router, telemetry_router
-from app.installation import router as installation_router
+from app.installation_settings import router as installation_router
 from app.notifications.api import (
     channels_router,
     deliveries_router,
@@ -23,7 +23,7 @@ from app.notifications.events import events_router as event_types_router
 from app.notifications.stream import stream_router
 from app.pages import guides_router, invitation_and_reset_router
 from app.people import invitations_router, me_router, members_router, oidc_router, sessions_router
-from app.platform.runtime import readiness
+from app.platform.runtime import health_router
 from app.privacy_requests import request_pages
 from app.privacy_requests import router as privacy_requests_router
 from app.public_register import data_router, pages_router
@@ -32,13 +32,13 @@ from app.registry import (
     api_keys_router,
     box_configurations_router,
     boxes_router,
-    bulk_router,
+    bulk_boxes_router,
     claims_router,
     organisations_router,
+    privacy_refusals_router,
     provisioning_router,
     purposes_router,
     quotas_router,
-    refusal_counts_router,
     sites_router,
 )
 from app.reports import router as reports_router
@@ -47,7 +47,7 @@ from app.rules.definitions import router as rules_router
 from app.rules.presets import router as presets_router
 from app.timeseries.erasure import router as erasure_router
 from app.timeseries.exports import router as exports_router
-from app.timeseries.quality import router as corrections_router
+from app.timeseries.quality import correction_router as corrections_router
 from app.timeseries.retention import router as retention_router
 from app.timeseries.rollups import router as rollups_router
 from app.timeseries.series import box_events_router, multi_series_router, readings_router
@@ -60,10 +60,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     sites_router.router,
     purposes_router.router,
     purposes_router.catalogue,
-    refusal_counts_router.router,
+    privacy_refusals_router.router,
     boxes_router.router,
-    bulk_router.router,
-    bulk_router.operations,
+    bulk_boxes_router.router,
+    bulk_boxes_router.operations,
     box_configurations_router.router,
     claims_router.router,
     claims_router.anonymous_router,
@@ -119,5 +119,5 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     pages_router.router,
     guides_router.router,
     invitation_and_reset_router.router,
-    readiness.router,
+    health_router.router,
 )

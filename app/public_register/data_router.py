@@ -13,7 +13,6 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from app.platform.http.contract.problems import document_problems
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.ids import parse_id
-from app.platform.kernel.spdx_licences import get_licence_url
 from app.platform.runtime.stored_settings import InstallationSettings
 from app.public_register import atom_feed, csv_tables, dtpr
 from app.public_register import register_geojson as geojson
@@ -21,7 +20,7 @@ from app.public_register.dependencies import REGISTER_TTL_S, Context, RegisterCo
 from app.public_register.page_rendering import negotiate_language
 from app.public_register.page_texts import WORDS
 from app.public_register.recent_schemas import PublicRecent, build_recent_document
-from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_model import RegisterSnapshot
 from app.public_register.register_schemas import (
     PublicRegister,
@@ -37,6 +36,7 @@ from app.public_register.ttl_cache import (
     build_cache_headers,
     make_conditional_response,
 )
+from app.registry.spdx_licences import get_licence_url
 
 router: Final = APIRouter(prefix="/public", tags=["Public register"])
 _JSON: Final = "application/json"

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from app.catalogue.purposes import PurposeName
 from app.presentation.translation import BilingualText, translated
-from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_model import PublishedPurpose, PublishedSite
 
 VERSION: Final = "2025-08-29T00:00:00Z"

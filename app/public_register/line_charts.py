@@ -24,7 +24,7 @@ from app.presentation.chart_kit import (
     draw_line,
     list_days,
 )
-from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_model import SiteMean
 
 # In whole numbers, so that a page with ten charts stays small.

@@ -15,17 +15,31 @@ import numpy as np
 
 from app.catalogue.metric_names import get_metric_title
 from app.catalogue.metrics import METRICS_BY_NAME, Metric
-from app.indicators.index_definitions import INDEX_DEFINITIONS, BoxMeasurements, MethodOptions, worst_sort_key
-from app.indicators.index_results import NO_VALUE_REASONS, IndexMethod, IndexResult, ResultComponent
-from app.indicators.input_types import HourlySeries, SoundLevels
-from app.indicators.period_selection import DatedPeriod, find_last_complete_period
-from app.indicators.site_setting import country_of_timezone, is_computed_by_default, season_of
+from app.environmental_indices.index_definitions import (
+    INDEX_DEFINITIONS,
+    BoxMeasurements,
+    MethodOptions,
+    worst_sort_key,
+)
+from app.environmental_indices.index_results import (
+    NO_VALUE_REASONS,
+    IndexMethod,
+    IndexResult,
+    ResultComponent,
+)
+from app.environmental_indices.input_types import HourlySeries, SoundLevels
+from app.environmental_indices.period_selection import DatedPeriod, find_last_complete_period
+from app.environmental_indices.site_setting import (
+    country_of_timezone,
+    is_computed_by_default,
+    season_of,
+)
 from app.platform.kernel.array_types import FloatArray, IntArray
 from app.platform.kernel.instants import DAY_US, HOUR_US, US_PER_S, from_datetime, to_datetime
 from app.presentation.translation import BilingualText
 from app.public_register import line_charts
 from app.public_register.page_texts import WORDS
-from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_model import (
     IndexValue,
     PublishedSite,
@@ -33,7 +47,7 @@ from app.public_register.register_model import (
     RecentMetric,
     SiteMean,
 )
-from app.timeseries.quality.quality_flags import Flag, FlagEvaluator, MetricSamples, combine_flags
+from app.timeseries.quality.sample_flagging import Flag, FlagEvaluator, MetricSamples, combine_flags
 
 DAY_S: Final = 86_400
 QUARTER_S: Final = 900

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 from app.catalogue.purposes import PURPOSES_BY_NAME, Purpose
+from app.environmental_indices.index_results import IndexBand, NoValueReason
 from app.incidents.incident_statistics import compute_wilson_interval
-from app.indicators.index_results import IndexBand, NoValueReason
 from app.presentation.translation import BilingualText
 from app.registry.retention_settings import RetentionSettings
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
 
+from app.acoustics.great_circles import compute_distance_m
 from app.catalogue.purposes import PURPOSES_BY_NAME
-from app.platform.kernel.great_circles import compute_distance_m
 from app.public_register.register_model import PublishedSite, RegisterSnapshot
 from app.reports.render.report_texts import SITE_KINDS
 

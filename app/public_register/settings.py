@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from app.platform.kernel.spdx_licences import normalise_licence_id
+from app.registry.spdx_licences import normalise_licence_id
 
 # Characters that a Content-Security-Policy can name and the map can fill in: no quotes, spaces, semicolons.
 _TILES: Final = re.compile(r"https?://[A-Za-z0-9.{}-]+(:\d{1,5})?/[^\s;,'\"<>]*")

@@ -6,7 +6,6 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from app.catalogue.metrics import METRICS_BY_NAME
-from app.platform.kernel.spdx_licences import get_licence_url
 from app.public_register import line_charts
 from app.public_register.change_history import ChangeHistoryEntry, build_change_rows
 from app.public_register.legal_texts import BASES, SEVERITIES
@@ -19,7 +18,7 @@ from app.public_register.purpose_table import (
     select_purpose_description,
 )
 from app.public_register.recent_values import build_recent_context
-from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_model import (
     LEAST_DAYS,
     IncidentFigures,
@@ -29,6 +28,7 @@ from app.public_register.register_model import (
     RegisterSnapshot,
 )
 from app.public_register.site_list_page import build_refusal_rows, format_site_kind, format_site_summary
+from app.registry.spdx_licences import get_licence_url
 
 _BOXES: Final = 100
 _SPANS: Final[tuple[tuple[line_charts.ChartResolution, str], ...]] = (("hour", "hours"), ("day", "days"))

@@ -1,4 +1,4 @@
-"""Caches reads and responses for some seconds, so that many visitors cost the database one query.
+"""Caches reads and whole responses for some seconds, so that many visitors cost the database one query.
 
 - Concurrent requests for a missing entry share one computation (no cache stampede).
 - If the database is down, stale entries are served for up to 10 minutes.

@@ -17,9 +17,9 @@ from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import ApiKey
-from app.platform.kernel.api_keys import generate_key, hash_key, make_key_hint
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
+from app.platform.kernel.secret_tokens import generate_key, hash_key, make_key_hint
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry import box_service, repository
 from app.registry.dependencies import (

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.platform.broker.broker_client import make_broker_client
 from app.platform.config.settings import BrokerSettings
-from app.platform.db.advisory_locks import CONFIG_PUBLISHER
+from app.platform.db.advisory_lock_keys import CONFIG_PUBLISHER
 from app.platform.db.database import Database, RawConnection, ReadSession, WriteSession
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.tenant_scope import run_with_full_scope

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 from app.registry.models import Box
-from app.registry.refusal_counts import NOTED_EVERY_S
+from app.registry.privacy_refusals import NOTED_EVERY_S
 from app.registry.repository import contains_ignoring_case
 
 # `app.timeseries` writes this table. Only the columns of a box's activity are read here.

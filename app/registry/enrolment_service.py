@@ -1,4 +1,4 @@
-"""Registers boxes without an API key: with a claim code or a provisioning key.
+"""Issues claim codes and provisioning keys, and registers boxes with them, without an API key.
 
 Each registration is counted in the transaction that creates the box. The credentials of an existing box are
 never returned. The caller updates the broker's accounts after its commit.
@@ -20,7 +20,6 @@ from uuid import UUID
 from app.platform.db.database import Database, WriteSession
 from app.platform.identity import attempt_limiter
 from app.platform.identity.principals import Principal
-from app.platform.kernel.api_keys import generate_key, hash_key, is_well_formed_key, make_key_hint
 from app.platform.kernel.errors import (
     ConflictError,
     ForbiddenError,
@@ -32,6 +31,7 @@ from app.platform.kernel.errors import (
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import parse_iso_duration
 from app.platform.kernel.ip_addresses import make_address_subject
+from app.platform.kernel.secret_tokens import generate_key, hash_key, is_well_formed_key, make_key_hint
 from app.platform.kernel.tenant_scope import (
     FULL_SCOPE,
     ScopedCaller,
@@ -48,8 +48,8 @@ from app.registry.enrolment_schemas import (
     Redemption,
     compute_claim_state,
 )
-from app.registry.metrics import BOXES_ENROLLED
 from app.registry.models import Claim, ProvisioningKey, Site
+from app.registry.prometheus_metrics import BOXES_ENROLLED
 from app.registry.settings import EnrolmentSettings
 
 ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"

@@ -20,8 +20,8 @@ from app.platform.db.database import Database, RawConnection, WriteSession, susp
 from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.tenant_scope import TenantScope, run_with_full_scope
 from app.platform.observability.metrics_and_logs import get_logger
-from app.registry.metrics import QUOTA_REFUSED
 from app.registry.models import Organisation
+from app.registry.prometheus_metrics import QUOTA_REFUSED
 from app.registry.settings import QUOTAS, SAMPLES, Quota, QuotaSettings
 
 _log = get_logger(__name__)

@@ -34,9 +34,9 @@ from app.platform.http.contract.sorting import (
     uuid_sort_key,
 )
 from app.platform.identity.principals import ALL_SCOPES, ApiKey
-from app.platform.kernel.api_keys import hash_key, make_key_hint
 from app.platform.kernel.errors import ConflictError, NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
+from app.platform.kernel.secret_tokens import hash_key, make_key_hint
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Box, Organisation, Site
 

@@ -22,9 +22,9 @@ from app.platform.http.contract.fields import (
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.identity.principals import ALL_SCOPES, SCOPES, ApiKey
 from app.platform.kernel.rejection_codes import format_rejected_value
-from app.platform.kernel.spdx_licences import LICENCE_PATTERN, normalise_licence_id
 from app.registry.labels import Attributes
 from app.registry.models import Organisation, Site
+from app.registry.spdx_licences import LICENCE_PATTERN, normalise_licence_id
 
 _TOULOUSE: Final[JsonDict] = {"type": "Point", "coordinates": [1.4442, 43.6047]}
 RETENTION_DAYS_MAX: Final = 36_500

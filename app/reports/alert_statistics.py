@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Float, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alerts.models import Alert
-from app.indicators.period_selection import TimePeriod
+from app.environmental_indices.period_selection import TimePeriod
 from app.platform.kernel.instants import from_datetime, to_datetime
 from app.platform.kernel.tenant_scope import TenantScope
 from app.reports.report_input import AlertStatistics, ReportAlert, ReportLanguage

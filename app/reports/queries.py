@@ -10,8 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import METRICS_BY_NAME
-from app.indicators.boxes_and_read_limits import IndexedBox
-from app.indicators.period_selection import TimePeriod
+from app.environmental_indices.boxes_and_read_limits import IndexedBox
+from app.environmental_indices.period_selection import TimePeriod
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import EARLIEST_US, HOUR_US, LATEST_US
 from app.registry.models import Box
@@ -21,7 +21,7 @@ from app.timeseries.quality.neighbouring_samples import (
     SamplesWithContext,
     read_samples_with_context,
 )
-from app.timeseries.quality.quality_flags import FLAGS, Flag, FlagEvaluator
+from app.timeseries.quality.sample_flagging import FLAGS, Flag, FlagEvaluator
 from app.timeseries.rollups.hourly_means import HourlyMeansQuery, HourMeans, read_hourly_means
 from app.timeseries.rollups.rollup_columns import RollupColumns, round_to_stored_precision
 

@@ -1,7 +1,7 @@
 """Reads the input of a report in one read transaction.
 
-It selects the default figures of each box (`app.indicators.service`). Only figures of single samples are
-computed here; the child process computes the others.
+It selects the default figures of each box (`app.environmental_indices.service`). Only figures of single
+samples are computed here; the child process computes the others.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,25 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.indicators.boxes_and_read_limits import MAX_SAMPLES, IndexedBox
-from app.indicators.index_definitions import INDEX_DEFINITIONS, IndexDefinition, MethodOptions
-from app.indicators.index_results import IndexResult
-from app.indicators.period_selection import DatedPeriod, TimePeriod
-from app.indicators.service import IndexComputation, SiteContext, compute_index_values, select_metrics
-from app.indicators.site_setting import country_of_timezone, is_computed_by_default, season_of
+from app.environmental_indices.boxes_and_read_limits import MAX_SAMPLES, IndexedBox
+from app.environmental_indices.index_definitions import (
+    INDEX_DEFINITIONS,
+    IndexDefinition,
+    MethodOptions,
+)
+from app.environmental_indices.index_results import IndexResult
+from app.environmental_indices.period_selection import DatedPeriod, TimePeriod
+from app.environmental_indices.service import (
+    IndexComputation,
+    SiteContext,
+    compute_index_values,
+    select_metrics,
+)
+from app.environmental_indices.site_setting import (
+    country_of_timezone,
+    is_computed_by_default,
+    season_of,
+)
 from app.platform.kernel.instants import from_datetime
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Site

@@ -9,9 +9,9 @@ from typing import Final, Literal
 import msgspec
 import numpy as np
 
-from app.indicators.index_results import IndexResult
+from app.environmental_indices.index_results import IndexResult
 from app.platform.kernel.instants import HOUR_US
-from app.timeseries.quality.quality_flags import Flag
+from app.timeseries.quality.sample_flagging import Flag
 from app.timeseries.rollups.rollup_columns import RollupColumns
 
 type ReportLength = Literal["day", "month"]

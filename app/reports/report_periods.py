@@ -8,7 +8,12 @@ from datetime import date, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from app.indicators.period_selection import DatedPeriod, find_last_complete_period, last_of_month, local_date
+from app.environmental_indices.period_selection import (
+    DatedPeriod,
+    find_last_complete_period,
+    last_of_month,
+    local_date,
+)
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import EARLIEST_US
 

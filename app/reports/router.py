@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
-from app.indicators.boxes_and_read_limits import MAX_BOXES, find_indexed_boxes
-from app.indicators.period_selection import DatedPeriod
+from app.environmental_indices.boxes_and_read_limits import MAX_BOXES, find_indexed_boxes
+from app.environmental_indices.period_selection import DatedPeriod
 from app.platform.db.database import Database
 from app.platform.http.contract.dependencies import DatabaseDependency, make_async_dependency
 from app.platform.http.contract.problems import document_problems

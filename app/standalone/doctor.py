@@ -116,7 +116,7 @@ def _settings() -> Iterator[DoctorFinding]:
 
 def _unknown_settings() -> Iterator[DoctorFinding]:
     """Yield a finding for each variable that matches no setting."""
-    from app.standalone.startup_checks import describe_unknown_setting, find_unknown_settings  # noqa: PLC0415 (as above)
+    from app.standalone.startup_settings_check import describe_unknown_setting, find_unknown_settings  # noqa: PLC0415 (as above)
 
     for each in find_unknown_settings():
         mend = f"write {each.nearest}" if each.nearest else "remove it, unless another program uses it"
@@ -321,7 +321,7 @@ def check_security() -> Iterator[DoctorFinding]:
     from app.platform.config.security_findings import SECURITY_FINDING_TYPES  # noqa: PLC0415
     from app.platform.config.settings import InvalidSettingsError  # noqa: PLC0415
     from app.settings import read_settings  # noqa: PLC0415
-    from app.standalone.startup_checks import check_stack_settings, find_security_findings  # noqa: PLC0415
+    from app.standalone.startup_settings_check import check_stack_settings, find_security_findings  # noqa: PLC0415
 
     try:
         settings = read_settings()

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.ingest.settings import IngestSettings
 from app.platform.config.security_findings import SECURITY_FINDING_TYPES, ProcessRoleName, SecurityFindingCode
-from app.platform.kernel.api_keys import API_KEY_PREFIX, is_well_formed_key
 from app.platform.kernel.ip_addresses import is_loopback
+from app.platform.kernel.secret_tokens import API_KEY_PREFIX, is_well_formed_key
 from app.settings import VigieSettings
 
 _SHORT: Final = 8

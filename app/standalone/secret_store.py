@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from app.platform.config.encryption_settings import EncryptionSettings
-from app.platform.kernel.api_keys import generate_key
 from app.platform.kernel.atomic_files import replace_file_text
+from app.platform.kernel.secret_tokens import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
 from app.standalone.data_directory import DataDirectory
 from app.standalone.private_postgres import LOGINS

@@ -195,7 +195,7 @@ def _with_database(
 ) -> None:
     """Run a function on the database and keys of the installation; its result is the exit status."""
     from app.platform.secrets.sealing import SecretSealer  # noqa: PLC0415
-    from app.standalone.command_database import connect_for_command  # noqa: PLC0415
+    from app.standalone.command_connection import connect_for_command  # noqa: PLC0415
 
     async def run(target: "RotationTarget") -> int:
         if target.database is None:

@@ -9,8 +9,8 @@ from app.standalone.data_directory import DataDirectory, lock_data_directory, op
 from app.standalone.free_ports import require_free_port
 from app.standalone.process_commands import ROLES, StackOptions
 from app.standalone.service_accounts import StandaloneError
-from app.standalone.startup_checks import REFUSED, check_stack_settings, format_refusal
 from app.standalone.startup_screen import StartupScreen
+from app.standalone.startup_settings_check import REFUSED, check_stack_settings, format_refusal
 from app.standalone.supervisor import Supervisor
 
 __all__ = ["ROLES", "StackOptions", "run_stack"]

@@ -20,7 +20,7 @@ import pytest
 
 from app.platform.db.database import Database
 from app.platform.db.schema_upgrade import upgrade
-from app.platform.runtime.readiness import ReadinessProbe
+from app.platform.runtime.health_router import ReadinessProbe
 from app.settings import VigieSettings
 from app.standalone.free_ports import find_free_port
 from app.standalone.mosquitto_config import BrokerLimits

@@ -110,7 +110,7 @@ async def test_an_administrator_makes_the_roles_and_an_owner_without_rights_migr
 # One process for all: to load the modules takes longer than to look at a login.
 _ADMITTED = """
 import os, sys
-from app.standalone.startup_checks import load_admitted_settings
+from app.standalone.startup_settings_check import load_admitted_settings
 for url, role in zip(sys.argv[1::2], sys.argv[2::2]):
     if not os.fork():
         os.environ["VIGIE_DATABASE__URL"] = url

@@ -9,8 +9,8 @@ import yaml
 from prometheus_client import Gauge
 from prometheus_client.metrics import MetricWrapperBase
 
+from app.all_metrics import ALL_METRICS
 from app.ingest.settings import IngestSettings
-from app.metrics import ALL_METRICS
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "vigie-alerts.yml"
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}

@@ -19,7 +19,7 @@ from app.ingest.codec.event_and_status_decoder import (
     decode_status,
 )
 from app.ingest.codec.telemetry_codec import Row, decode_singles, parse_topic
-from app.ingest.metrics import INGEST_IGNORED
+from app.ingest.prometheus_metrics import INGEST_IGNORED
 from app.platform.kernel.rejection_codes import InputRejection, RejectedError
 from app.platform.observability.metrics_and_logs import get_logger, list_error_frames, redact_error
 

@@ -1,7 +1,7 @@
 """Decodes telemetry messages to rows, many at a time, as fast as Python can.
 
 On the fast path msgspec checks types, bounds and unknown names in C. Its struct is made from the catalogue,
-and the fields are the columns. Messages that the fast path does not accept go to `exact_decoder`, which
+and the fields are the columns. Messages that the fast path does not accept go to `exact_telemetry_decoder`, which
 accepts them with the same result or refuses them with a code. The fast path must not accept anything that the
 exact decoder refuses. msgspec accepts two things that the contract does not:
 

@@ -21,7 +21,7 @@ from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import from_datetime
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection
 from app.registry.box_status import StatusRow
-from app.registry.refusal_counts import RefusalCountKey
+from app.registry.privacy_refusals import RefusalCountKey
 from app.rules.engine.threshold_evaluator import AlertTransition, BoxRuleSet
 from app.timeseries.storage.box_grouping import BoxGroups
 from app.timeseries.storage.box_states import BoxStates, Slots

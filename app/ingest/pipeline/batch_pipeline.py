@@ -41,7 +41,6 @@ from uuid import UUID
 import asyncpg
 
 from app.ingest.codec.decoded_batch import DecodedBatch
-from app.ingest.metrics import INGEST_RETRIES, INGEST_STEP
 from app.ingest.pipeline.batch_context import BatchContext, UnsharedBoxesError
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_splitter import CommitProgress, choose_transaction_size
@@ -64,6 +63,7 @@ from app.ingest.pipeline.storage_steps import (
     write_statuses,
     write_totals,
 )
+from app.ingest.prometheus_metrics import INGEST_RETRIES, INGEST_STEP
 from app.platform.db.database import RawConnection, is_schema_mismatch, is_transient
 from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.observability.metrics_and_logs import get_logger, redact_error

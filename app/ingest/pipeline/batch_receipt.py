@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.alerts.metrics import ALERT_TRANSITIONS
-from app.ingest import metrics
+from app.alerts.prometheus_metrics import ALERT_TRANSITIONS
+from app.ingest import prometheus_metrics
 from app.ingest.codec.decoded_batch import BatchRejection
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES
-from app.registry.metrics import DOOR_REFUSALS
+from app.registry.prometheus_metrics import DOOR_REFUSALS
 
 # Each event type becomes a Prometheus series: 64 bound the number of series.
 _LABELS: Final[set[str]] = set()
@@ -119,20 +119,20 @@ class BatchReceipt:
 
     def count(self) -> None:
         """Add the outcome to the Prometheus counters. Call it once per batch, after the commit."""
-        metrics.INGEST_BATCHES.labels(self.door).inc()
-        metrics.SAMPLES_STORED.labels(self.door).inc(self.stored)
-        metrics.SAMPLES_DUPLICATE.labels(self.door).inc(self.duplicate)
-        metrics.SAMPLES_CONFLICT.labels(self.door).inc(self.conflict)
-        metrics.SAMPLES_LATE.labels(self.door).inc(self.late)
-        metrics.EVENTS_DUPLICATE.inc(self.repeated_events)
+        prometheus_metrics.INGEST_BATCHES.labels(self.door).inc()
+        prometheus_metrics.SAMPLES_STORED.labels(self.door).inc(self.stored)
+        prometheus_metrics.SAMPLES_DUPLICATE.labels(self.door).inc(self.duplicate)
+        prometheus_metrics.SAMPLES_CONFLICT.labels(self.door).inc(self.conflict)
+        prometheus_metrics.SAMPLES_LATE.labels(self.door).inc(self.late)
+        prometheus_metrics.EVENTS_DUPLICATE.inc(self.repeated_events)
         for kind, number in Counter(self.new_events).items():
-            metrics.EVENTS_STORED.labels(_label(kind)).inc(number)
+            prometheus_metrics.EVENTS_STORED.labels(_label(kind)).inc(number)
         for code, number in Counter(refusal.rejection.code for refusal in self.rejections).items():
-            metrics.QUARANTINED.labels(self.door, code).inc(number)
+            prometheus_metrics.QUARANTINED.labels(self.door, code).inc(number)
             if code in NEVER_STORED_CODES:
                 DOOR_REFUSALS.labels(self.door, code).inc(number)
         for code, number in Counter(refusal.rejection.code for refusal in self.withheld).items():
-            metrics.SAMPLES_PARTLY_REFUSED.labels(self.door, code).inc(number)
+            prometheus_metrics.SAMPLES_PARTLY_REFUSED.labels(self.door, code).inc(number)
             DOOR_REFUSALS.labels(self.door, code).inc(number)
         for (state, severity), number in Counter(self.transitions).items():
             ALERT_TRANSITIONS.labels(state, severity).inc(number)

@@ -1,4 +1,4 @@
-"""Assigns samples, events and statuses to boxes, and refuses what may not be stored (step `resolve_boxes`).
+"""Assigns input to its boxes, and refuses input without a purpose, too old or erased (`resolve_boxes`).
 
 It refuses input for its purpose (by `app.registry.purpose_policy`) and for its time: older than the site's
 retention, or erased. Purposes are checked first: input without a legal basis must not appear in the
@@ -18,8 +18,8 @@ from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.platform.kernel.instants import DAY_US
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection
 from app.registry.box_status import StatusRow
+from app.registry.privacy_refusals import RefusalCountKey
 from app.registry.purpose_policy import describe_purpose_refusal
-from app.registry.refusal_counts import RefusalCountKey
 
 _site_of: Final = attrgetter("site_id")
 _UNKNOWN_BOX: Final = "No box with this id is registered. Register it (POST /v1/boxes), then send again."

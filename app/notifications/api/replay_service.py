@@ -1,6 +1,6 @@
 """Creates, reads and cancels replays of deliveries inside the caller's transaction.
 
-The deliveries are made due later, by `delivery.replay_worker`.
+The deliveries are made due later, by `delivery.replay_scheduling`.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Creates, changes and tests webhooks inside the caller's transaction.
+"""Creates, changes and tests webhooks, and changes and tests channels, in the caller's transaction.
 
 `get_endpoint`, `apply_endpoint_change` and `send_test_event` serve channels too.
 """

@@ -15,15 +15,15 @@ from typing import Any, Final
 
 import asyncpg
 
-from app.notifications.delivery import delivery_leases, replay_worker, waiting_groups
+from app.notifications.delivery import delivery_leases, replay_scheduling, waiting_groups
 from app.notifications.delivery.attempt_repository import AttemptRecord
 from app.notifications.delivery.fanout import AdaptiveFanOut, FanOutResult
 from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, listen_for_wakeups, wait_for_event
 from app.notifications.delivery.outcome_recorder import OutcomeRecorder, RecordingResult
 from app.notifications.delivery.slot_scheduler import SLOW_S, DeliverySlots, HeldLease
+from app.notifications.delivery.transport_registry import CAPACITY, TransportRegistry
 from app.notifications.delivery.transport_types import AttemptOutcome, DeliveryTransport, LeasedDelivery
-from app.notifications.delivery.transports import CAPACITY, TransportRegistry
-from app.notifications.metrics import (
+from app.notifications.prometheus_metrics import (
     DELIVERIES,
     DELIVERIES_LEASED,
     DELIVERIES_RUNNING,
@@ -215,7 +215,7 @@ class DeliveryDispatcher:
             if has_events or not self._slots.leased or self._due("groups", _GROUPS_EVERY_S):
                 self._last_run["groups"] = time.monotonic()
                 more = await waiting_groups.send_due_groups(connection, self._settings, links)
-                more = await replay_worker.replay_next_slice(connection) or more
+                more = await replay_scheduling.replay_next_slice(connection) or more
             await self._return_leases(connection, self._slots.collect_returned(time.monotonic()))
             requested, claimed = await self._claim(connection)
             await self._count(connection)

@@ -30,10 +30,10 @@ from app.notifications.events.subscriptions import (
 from app.notifications.formats import TEXT_KINDS, RenderContext
 from app.notifications.formats.native_and_cloudevents import build_native_body
 from app.notifications.http.service_channel_requests import ORDERED_KINDS
-from app.notifications.metrics import EVENTS_UNFIT, GROUPED_EVENTS
+from app.notifications.prometheus_metrics import EVENTS_UNFIT, GROUPED_EVENTS
 from app.notifications.settings import WebhookSettings
 from app.platform.config.api_settings import ApiSettings
-from app.platform.db.advisory_locks import STREAM_POSITIONS
+from app.platform.db.advisory_lock_keys import STREAM_POSITIONS
 from app.platform.db.database import RawConnection, is_schema_mismatch, is_transient
 from app.platform.observability.metrics_and_logs import get_logger
 

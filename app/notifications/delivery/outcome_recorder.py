@@ -35,7 +35,7 @@ from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, wait_for
 from app.notifications.delivery.transport_types import AttemptOutcome
 from app.notifications.events.event_types import NOTICES
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
-from app.notifications.metrics import ENDPOINT_NOTICES, RECORD_BATCH
+from app.notifications.prometheus_metrics import ENDPOINT_NOTICES, RECORD_BATCH
 from app.notifications.settings import WebhookSettings
 from app.platform.db.database import RawConnection, is_transient
 from app.platform.observability.metrics_and_logs import get_logger

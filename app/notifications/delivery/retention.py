@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from app.notifications.metrics import DELIVERIES_EXPIRED, GROUPED_EXPIRED
+from app.notifications.prometheus_metrics import DELIVERIES_EXPIRED, GROUPED_EXPIRED
 from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import first_id
 from app.platform.observability.metrics_and_logs import get_logger

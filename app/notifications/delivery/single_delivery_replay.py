@@ -1,6 +1,6 @@
 """Replays a single delivery inside the caller's transaction, with a rate limit.
 
-Without the limit a delivery could be sent as fast as its receiver answers. `replay_worker` replays many
+Without the limit a delivery could be sent as fast as its receiver answers. `replay_scheduling` replays many
 deliveries.
 """
 

@@ -1,4 +1,4 @@
-"""Chooses which leased deliveries are sent now, fairly between endpoints, kinds and organisations.
+"""Chooses which leased delivery is sent next, fairly between endpoints, their kinds, and organisations.
 
 Pure. The time is an argument (`time.monotonic`). A lease waits for a slot, runs, and stays counted until its
 outcome is recorded.

@@ -1,4 +1,4 @@
-"""Builds the content of a mail about one alert, and an alert's item in a list. Pure.
+"""Builds the mail about one alert, and an alert's entry in the mail about a group. Pure.
 
 `alert_values` formats the measured values.
 """

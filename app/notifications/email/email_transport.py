@@ -62,7 +62,7 @@ class EmailTransport:
         self._installation = installation
         self._server: SmtpServer | None = None
         self._sender: SenderAddress | None = None
-        # `delivery_slots` begins no more attempts than this, so they do not wait here.
+        # `slot_scheduler` begins no more attempts than this, so they do not wait here.
         self._connections = asyncio.Semaphore(CONNECTIONS)
         self._quota = HourlyMailQuota(settings.mails_per_hour)
 

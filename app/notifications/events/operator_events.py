@@ -10,7 +10,7 @@ import msgspec
 
 from app.notifications.events.event_types import MESSAGES_DROPPED
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
-from app.platform.broker.sys_metrics import AnnouncedDrops
+from app.platform.broker.broker_counters import AnnouncedDrops
 from app.platform.db.database import RawConnection, parse_row_count
 from app.platform.kernel.ids import new_id
 from app.registry.cross_tenant_repository import find_platform_organisation

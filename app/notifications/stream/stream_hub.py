@@ -14,7 +14,7 @@ import asyncpg
 
 from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, listen_for_wakeups, wait_for_event
 from app.notifications.events.outbox import STREAM_CHANNEL
-from app.notifications.metrics import STREAMS_OPEN
+from app.notifications.prometheus_metrics import STREAMS_OPEN
 from app.notifications.stream.stream_queries import read_stream_head, read_updated_organisations
 from app.platform.config.api_settings import ApiSettings
 from app.platform.db.database import Database

@@ -1,6 +1,7 @@
 """Finds misspelt setting names, each with the setting that it resembles most.
 
-Pure: it sees names, never values, and prints nothing. `app.standalone.startup_checks` reports its findings.
+Pure: it sees names, never values, and prints nothing. `app.standalone.startup_settings_check` reports its
+findings.
 """
 
 import re

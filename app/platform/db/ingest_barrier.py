@@ -19,7 +19,7 @@ from typing import Final
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session, SessionTransaction
 
-from app.platform.db.advisory_locks import BARRIER_QUEUE, INGEST_BARRIER
+from app.platform.db.advisory_lock_keys import BARRIER_QUEUE, INGEST_BARRIER
 from app.platform.db.database import RawConnection, WriteSession
 from app.platform.kernel.tenant_scope import current_caller
 

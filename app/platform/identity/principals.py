@@ -34,9 +34,9 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.platform.db.database import Base, Database
-from app.platform.kernel.api_keys import hash_key, is_well_formed_key
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ForbiddenError, InvalidError, UnauthorisedError
+from app.platform.kernel.secret_tokens import hash_key, is_well_formed_key
 from app.platform.kernel.tenant_scope import (
     FULL_SCOPE,
     ScopedCaller,

@@ -1,6 +1,6 @@
 """Writes structured logs with request ids, declares the platform's Prometheus metrics, and redacts errors.
 
-Rooms declare their metrics in their module `metrics`, and `app.metrics` collects all of them. Where
+Rooms declare their metrics in their module `metrics`, and `app.all_metrics` collects all of them. Where
 `PROMETHEUS_MULTIPROC_DIR` is set, as in the embedded stack, processes share their metrics, and the API's
 `/metrics` combines them.
 

@@ -1,7 +1,7 @@
 """Reads the settings that administrators set by the API, and combines them with the environment's.
 
 The environment takes precedence, as the operator of the machine decides; stored settings apply where it sets
-nothing. A process polls every two seconds. `app.installation` writes these settings.
+nothing. A process polls every two seconds. `app.installation_settings` writes these settings.
 """
 
 import asyncio

@@ -9,11 +9,11 @@ from typing import Final
 
 from app.catalogue.metric_names import get_metric_symbol
 from app.catalogue.metrics import METRICS_BY_NAME
-from app.indicators.index_definitions import INDEX_DEFINITIONS
-from app.indicators.indoor_air import CO2_SCALE
-from app.indicators.noise_levels import DAY_PARTS, DayPart
-from app.indicators.period_selection import resolve_local_time
-from app.indicators.who_guidelines import GUIDELINE_O3_8H, GUIDELINES_24H
+from app.environmental_indices.index_definitions import INDEX_DEFINITIONS
+from app.environmental_indices.indoor_air import CO2_SCALE
+from app.environmental_indices.noise_levels import DAY_PARTS, DayPart
+from app.environmental_indices.period_selection import resolve_local_time
+from app.environmental_indices.who_guidelines import GUIDELINE_O3_8H, GUIDELINES_24H
 from app.platform.kernel.instants import DAY_US, HOUR_US
 from app.presentation.local_formatter import LocalFormatter
 from app.reports.render.charts import (

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from app.indicators.period_selection import DatedPeriod
+from app.environmental_indices.period_selection import DatedPeriod
 from app.presentation.chart_kit import (
     ChartAxes,
     ChartFrame,

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from app.indicators.air_indices import ATMO_SCALES, EAQI_SCALES
-from app.indicators.index_definitions import worst_sort_key
-from app.indicators.index_results import IndexBand
-from app.indicators.indoor_air import CO2_SCALE
+from app.environmental_indices.air_indices import ATMO_SCALES, EAQI_SCALES
+from app.environmental_indices.index_definitions import worst_sort_key
+from app.environmental_indices.index_results import IndexBand
+from app.environmental_indices.indoor_air import CO2_SCALE
 from app.presentation.local_formatter import LocalFormatter
 from app.reports.render.box_names import shorten_labels
 from app.reports.render.index_value_labels import (

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from app.indicators.index_definitions import INDEX_DEFINITIONS
-from app.indicators.index_results import NO_VALUE_REASONS
+from app.environmental_indices.index_definitions import INDEX_DEFINITIONS
+from app.environmental_indices.index_results import NO_VALUE_REASONS
 from app.presentation.local_formatter import LocalFormatter
 from app.presentation.typography import NO_VALUE
 from app.reports.render.index_value_labels import (

@@ -5,7 +5,7 @@ from typing import Final
 
 from app.catalogue.metric_names import get_metric_symbol
 from app.catalogue.metrics import METRICS_BY_NAME
-from app.indicators.index_definitions import worst_sort_key
+from app.environmental_indices.index_definitions import worst_sort_key
 from app.presentation.local_formatter import LocalFormatter
 from app.presentation.typography import NBSP
 from app.reports.render.index_value_labels import (

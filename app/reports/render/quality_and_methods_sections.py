@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from app.indicators.index_definitions import INDEX_DEFINITIONS
-from app.indicators.index_results import IndexMethod
-from app.indicators.noise_levels import DAY_PARTS
+from app.environmental_indices.index_definitions import INDEX_DEFINITIONS
+from app.environmental_indices.index_results import IndexMethod
+from app.environmental_indices.noise_levels import DAY_PARTS
 from app.presentation.local_formatter import LocalFormatter
 from app.presentation.translation import BilingualText
 from app.presentation.typography import typeset_text

@@ -1,6 +1,7 @@
 """Computes the statistics and figures of a report, and compares them with the period before. Pure: no clock.
 
-- Figures come from `app.indicators`, statistics from the arithmetic of series. There are no formulas here.
+- Figures come from `app.environmental_indices`, statistics from the arithmetic of series. There are no
+  formulas here.
 - Only boxes with enough coverage in both periods are compared, so that a change is not an effect of missing
   values.
 """
@@ -14,12 +15,22 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from app.catalogue.metrics import METRICS_BY_NAME
-from app.indicators import index_definitions
-from app.indicators.index_definitions import INDEX_DEFINITIONS, IndexDefinition, MethodOptions, worst_sort_key
-from app.indicators.index_results import IndexResult, NoValueReason
-from app.indicators.input_types import HourlySeries, SoundLevels
-from app.indicators.period_selection import DatedPeriod, TimePeriod, list_dates, periods_starting_in
-from app.indicators.site_setting import season_of
+from app.environmental_indices import index_definitions
+from app.environmental_indices.index_definitions import (
+    INDEX_DEFINITIONS,
+    IndexDefinition,
+    MethodOptions,
+    worst_sort_key,
+)
+from app.environmental_indices.index_results import IndexResult, NoValueReason
+from app.environmental_indices.input_types import HourlySeries, SoundLevels
+from app.environmental_indices.period_selection import (
+    DatedPeriod,
+    TimePeriod,
+    list_dates,
+    periods_starting_in,
+)
+from app.environmental_indices.site_setting import season_of
 from app.platform.kernel.instants import HOUR_US
 from app.reports.render.box_names import make_unique_labels
 from app.reports.report_input import REPORTED_METRICS, ReportBoxInput, ReportInput

@@ -1,6 +1,6 @@
 """Defines the texts of reports in English and French, with placeholders that callers fill in.
 
-Titles of methods, classes and metrics are defined in `app.indicators` and the catalogue.
+Titles of methods, classes and metrics are defined in `app.environmental_indices` and the catalogue.
 `typeset_text` applies French typography.
 """
 

@@ -17,7 +17,7 @@ import asyncpg
 from app.platform.db.database import Database
 from app.platform.kernel.instants import from_datetime
 from app.rules.backtests.backtest_alerts import compare_alerts
-from app.rules.backtests.indicator_backtest import INDEX_WORK_LIMIT, EvaluationSlot, IndexBacktest
+from app.rules.backtests.index_backtest import INDEX_WORK_LIMIT, EvaluationSlot, IndexBacktest
 from app.rules.backtests.sample_backtest import SampleBacktest
 from app.rules.backtests.sample_reader import (
     BacktestSite,
@@ -27,7 +27,7 @@ from app.rules.backtests.sample_reader import (
 )
 from app.rules.definitions.rule_changes import count_index_conditions
 from app.rules.engine.box_and_site_views import BoxFacts
-from app.rules.indicators.indicator_query import SiteLocality
+from app.rules.index_rules.index_query import SiteLocality
 from app.timeseries.storage.sample_pages import count_samples
 
 WORK_LIMIT: Final = 200_000_000

@@ -12,7 +12,7 @@ import msgspec
 
 from app.platform.db.database import RawConnection
 from app.rules.backtests.backtest_run import BacktestProgress, BacktestRequest
-from app.rules.metrics import BACKTESTS_FINISHED
+from app.rules.backtests.prometheus_metrics import BACKTESTS_FINISHED
 
 LEASE_S: Final = 60.0
 RESULT_RETENTION_DAYS: Final = 7

@@ -18,9 +18,9 @@ from app.platform.kernel.ids import parse_id
 from app.platform.kernel.tenant_scope import TenantScope
 from app.rules.backtests import service
 from app.rules.backtests.models import Backtest
+from app.rules.backtests.prometheus_metrics import BACKTESTS_FINISHED
 from app.rules.backtests.schemas import BacktestCreate, BacktestOut, BacktestResult, State
 from app.rules.definitions.router import Reader, RuleRoute, Writer
-from app.rules.metrics import BACKTESTS_FINISHED
 
 # Must be included before the router of rules, which would take `backtests` for a rule id.
 router = APIRouter(prefix="/v1/rules", tags=["Rules"], route_class=RuleRoute)

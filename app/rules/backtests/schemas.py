@@ -11,7 +11,7 @@ from app.platform.http.contract.fields import BoxId, Identifier, Instant, Name, 
 from app.platform.http.contract.problems import CodedValueError
 from app.rules.backtests.backtest_alerts import ALERTS_LIMIT, ComparedSide
 from app.rules.backtests.backtest_run import WORK_LIMIT
-from app.rules.backtests.indicator_backtest import INDEX_WORK_LIMIT
+from app.rules.backtests.index_backtest import INDEX_WORK_LIMIT
 from app.rules.backtests.job_leases import RESULT_RETENTION_DAYS
 from app.rules.backtests.models import Backtest
 from app.rules.definitions.rule_examples import EXAMPLES

@@ -18,7 +18,11 @@ from app.platform.observability.metrics_and_logs import get_logger
 from app.rules.backtests import job_leases
 from app.rules.backtests.backtest_run import BacktestError, BacktestProgress, run_backtest
 from app.rules.backtests.job_leases import BacktestLease
-from app.rules.metrics import BACKTESTS_OLDEST, BACKTESTS_RUNNING, BACKTESTS_WAITING
+from app.rules.backtests.prometheus_metrics import (
+    BACKTESTS_OLDEST,
+    BACKTESTS_RUNNING,
+    BACKTESTS_WAITING,
+)
 
 CONCURRENCY_LIMIT: Final = 4
 """The number of back-tests that run concurrently."""

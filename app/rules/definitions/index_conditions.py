@@ -7,7 +7,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from app.indicators.index_definitions import (
+from app.environmental_indices.index_definitions import (
     BANDS_BY_METHOD,
     INDEX_DEFINITIONS,
     SUPPORTED_OPTIONS,
@@ -16,8 +16,8 @@ from app.indicators.index_definitions import (
     OdourArea,
     RoomUse,
 )
-from app.indicators.indoor_comfort import Season
-from app.indicators.period_selection import PeriodLength
+from app.environmental_indices.indoor_comfort import Season
+from app.environmental_indices.period_selection import PeriodLength
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.kernel.rejection_codes import format_rejected_value
 from app.rules.definitions.condition_fields import (
@@ -28,8 +28,8 @@ from app.rules.definitions.condition_fields import (
     make_refusal,
 )
 from app.rules.definitions.condition_leaves import LeafNode, Operator, OperatorCheck, resolve_clear
-from app.rules.indicators.indicator_conditions import rank_band
-from app.rules.indicators.indicator_query import QUERY_CHOICES
+from app.rules.index_rules.index_conditions import rank_band
+from app.rules.index_rules.index_query import QUERY_CHOICES
 
 INDEX_NAMES: Final = sorted(name for name, figure in INDEX_DEFINITIONS.items() if figure.lengths)
 """The methods that rules can query: all methods that have a period."""

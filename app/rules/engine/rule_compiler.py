@@ -1,4 +1,6 @@
-"""Compiles a stored rule for boxes or a site, with their attributes and the site's time zone. Pure.
+"""Compiles a stored rule into the objects that the evaluators run, for a box or a site. Pure.
+
+It fills in the attributes of the box or site, and the site's time zone.
 
 Stored definitions were validated; a malformed one raises.
 """
@@ -17,8 +19,8 @@ from app.rules.engine.compiled_conditions import CompiledNode, EventLeaf, Silenc
 from app.rules.engine.condition_combinations import AllOf, AnyOf, BoxQuorum, NamedBoxNode, NegatedNode
 from app.rules.engine.thresholds import RangeLimit, ValueLimit, make_limit
 from app.rules.engine.value_windows import WINDOW_FUNCTIONS, RuleLookback, WindowSpec
-from app.rules.indicators.indicator_conditions import IndexLeaf, rank_band
-from app.rules.indicators.indicator_query import IndexQuery, parse_index_query
+from app.rules.index_rules.index_conditions import IndexLeaf, rank_band
+from app.rules.index_rules.index_query import IndexQuery, parse_index_query
 
 MAX_AGE: Final = "PT1H"
 """The default of `max_age`: an older value is unknown."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final, Literal, NamedTuple
 
-from app.indicators.method_registry import METHODS
+from app.environmental_indices.method_registry import METHODS
 
 type Language = Literal["en", "fr"]
 

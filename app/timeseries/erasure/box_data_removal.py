@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 from app.platform.db.database import RawConnection, parse_row_count
 from app.timeseries.retention.expiry_limits import NEVER
-from app.timeseries.rollups.refresh import HOUR
 from app.timeseries.rollups.rollup_queries import find_local_midnight
+from app.timeseries.rollups.rollup_writer import HOUR
 
 _MINUTE: Final = timedelta(minutes=1)
 _RANGE: Final = "box_key = $1 AND time >= $2 AND time < $3"

@@ -23,7 +23,7 @@ from app.timeseries.erasure.box_data_removal import (
     remove_samples,
 )
 from app.timeseries.erasure.service import extend_removal_digest
-from app.timeseries.metrics import ERASED, ERASURES_WAITING
+from app.timeseries.prometheus_metrics import ERASED, ERASURES_WAITING
 from app.timeseries.retention.expired_data import invalidate_box_states
 
 _log = get_logger(__name__)

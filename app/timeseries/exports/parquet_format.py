@@ -1,4 +1,4 @@
-"""Writes the Parquet format: PostgreSQL packs rows as columns of bytes, and a child process encodes them.
+"""Exports Parquet: PostgreSQL returns each column as one byte string, and a child process encodes them.
 
 Owns the child process and its protocol (see `parquet_process`). Must not import pyarrow, which would stay in
 the memory of the API process.

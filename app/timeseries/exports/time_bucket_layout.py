@@ -18,7 +18,11 @@ from app.platform.kernel.instants import from_datetime, to_datetime
 from app.timeseries.exports.row_source import ExportColumn
 from app.timeseries.rollups.rollup_columns import floor_to_buckets
 from app.timeseries.rollups.rollup_queries import BoxSeriesQuery
-from app.timeseries.series.aggregates import LEVEL_AGGREGATES, find_required_quantiles, parse_aggregate_names
+from app.timeseries.series.bucket_aggregates import (
+    LEVEL_AGGREGATES,
+    find_required_quantiles,
+    parse_aggregate_names,
+)
 from app.timeseries.series.bucket_request import MAX_SAMPLES
 from app.timeseries.series.bucket_widths import EARLIEST_TIME, LATEST_TIME, BucketWidth, clamp_span
 

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.catalogue.metrics import Metric
 from app.platform.kernel.array_types import FloatArray, IntArray
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
-from app.timeseries.quality import repository
+from app.timeseries.quality import correction_queries
 from app.timeseries.quality.correction_arithmetic import (
     MAX_HUMIDITY_DISTANCE_US,
     CorrectionDefinition,
@@ -30,8 +30,14 @@ from app.timeseries.quality.neighbouring_samples import (
     make_too_large_error,
     read_samples_with_context,
 )
-from app.timeseries.quality.quality_flags import FLAGS, FLAGS_VERSION, Flag, FlagEvaluator, combine_flags
 from app.timeseries.quality.quality_parameters import QualityOptions
+from app.timeseries.quality.sample_flagging import (
+    FLAGS,
+    FLAGS_VERSION,
+    Flag,
+    FlagEvaluator,
+    combine_flags,
+)
 from app.timeseries.rollups.rollup_columns import (
     RollupColumns,
     list_bucket_starts,
@@ -141,7 +147,7 @@ async def annotate_readings(
     """
     definitions: list[CorrectionDefinition] = []
     if options.corrected and rows:
-        definitions = await repository.find_corrections_in_force(
+        definitions = await correction_queries.find_corrections_in_force(
             session, box.key, metric.name, rows[0][0], rows[-1][0] + _MICROSECOND
         )
     times = np.array([from_datetime(time) for time, _ in rows], np.int64)
@@ -208,7 +214,7 @@ async def summarise_unflagged_samples(
     metric = query.metric
     definitions: list[CorrectionDefinition] = []
     if options.corrected:
-        definitions = await repository.find_corrections_in_force(
+        definitions = await correction_queries.find_corrections_in_force(
             session, query.key, metric.name, query.first, query.last
         )
     evaluator = FlagEvaluator.of(metric, interval_s, options.exclude)

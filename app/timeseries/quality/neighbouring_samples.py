@@ -17,7 +17,7 @@ from app.platform.db.database import get_driver_connection
 from app.platform.kernel.array_types import FloatArray
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US, POSTGRES_EPOCH_US, US_PER_S, to_datetime
-from app.timeseries.quality.quality_flags import FlagEvaluator, MetricSamples
+from app.timeseries.quality.sample_flagging import FlagEvaluator, MetricSamples
 
 SAMPLES_PER_READ: Final = 200_000
 """The number of samples in one read."""

@@ -7,7 +7,7 @@ from fastapi import Query
 
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.rejection_codes import format_rejected_value
-from app.timeseries.quality.quality_flags import FLAGS, Flag
+from app.timeseries.quality.sample_flagging import FLAGS, Flag
 
 _NAMED: Final = "|".join(FLAGS)
 FlagsParameter = Annotated[

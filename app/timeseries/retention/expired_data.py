@@ -25,7 +25,7 @@ from app.platform.db.ingest_barrier import close_ingest_barrier_unqueued
 from app.platform.kernel.instants import from_datetime
 from app.registry.cross_tenant_repository import touch_boxes
 from app.timeseries.retention.expiry_limits import ExpiryLimits
-from app.timeseries.rollups.refresh import BoxSpans
+from app.timeseries.rollups.rollup_writer import BoxSpans
 
 
 def _values(place: int) -> str:

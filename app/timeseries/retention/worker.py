@@ -21,7 +21,7 @@ from app.platform.db.database import parse_row_count
 from app.platform.observability.metrics_and_logs import get_logger
 from app.registry.cross_tenant_repository import list_sites_with_retention
 from app.registry.retention_settings import RetentionSettings
-from app.timeseries.metrics import RETENTION_REMOVED, RETENTION_WAITING
+from app.timeseries.prometheus_metrics import RETENTION_REMOVED, RETENTION_WAITING
 from app.timeseries.retention import expired_data
 from app.timeseries.retention.expired_data import (
     ExpiredCounts,

@@ -14,7 +14,7 @@ import asyncpg
 from app.catalogue.purposes import PURPOSE_BY_METRIC
 from app.platform.observability.metrics_and_logs import get_logger
 from app.timeseries.rollups.adaptive_slices import BoxBackoff, SliceSizer
-from app.timeseries.rollups.refresh import HOUR, BoxSpans
+from app.timeseries.rollups.rollup_writer import HOUR, BoxSpans
 
 _log = get_logger(__name__)
 _HOURS_MOST: Final = 168

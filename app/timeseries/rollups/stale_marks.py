@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from app.platform.db.advisory_locks import INGEST_BARRIER
+from app.platform.db.advisory_lock_keys import INGEST_BARRIER
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import HOUR_US
 from app.timeseries.storage.box_grouping import BoxGroups

@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from app.platform.observability.metrics_and_logs import get_logger
-from app.timeseries.metrics import ROLLUP_LAG, ROLLUP_MARKS, ROLLUPS
+from app.timeseries.prometheus_metrics import ROLLUP_LAG, ROLLUP_MARKS, ROLLUPS
 from app.timeseries.retention.expired_data import rewind_cleaning_progress
 from app.timeseries.rollups import backfill
 from app.timeseries.rollups.adaptive_slices import BoxBackoff, SliceSizer, get_slice_timeout_s
-from app.timeseries.rollups.refresh import HOUR, BoxSpans, refresh_days, refresh_hours
 from app.timeseries.rollups.rollup_columns import find_local_days
+from app.timeseries.rollups.rollup_writer import HOUR, BoxSpans, refresh_days, refresh_hours
 from app.timeseries.rollups.stale_marks import MarkEpochs
 
 _log = get_logger(__name__)

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.timeseries.quality.quality_flags import Flag
-from app.timeseries.quality.schemas import CorrectionUsed
+from app.timeseries.quality.correction_schemas import CorrectionUsed
+from app.timeseries.quality.sample_flagging import Flag
 
 
 class Latest(BaseModel):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import US_PER_S
-from app.registry.refusal_counts import NOTED_EVERY_S
+from app.registry.privacy_refusals import NOTED_EVERY_S
 from app.timeseries.storage.latest_values import (
     NEWER_VALUES_SQL,
     LatestValues,

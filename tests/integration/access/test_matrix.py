@@ -9,9 +9,9 @@ from fastapi import FastAPI
 from sqlalchemy import event
 
 from app.platform.db.database import Database
-from app.platform.kernel.api_keys import generate_key
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.ids import new_id
+from app.platform.kernel.secret_tokens import generate_key
 from app.platform.runtime.stored_settings import READ
 from tests.conftest import client_of
 from tests.integration.access.routes import (

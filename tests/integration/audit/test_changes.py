@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.platform.db.database import Database
-from app.platform.kernel.api_keys import hash_key
+from app.platform.kernel.secret_tokens import hash_key
 from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.audit.logs import actions, entries, last

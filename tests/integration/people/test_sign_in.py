@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from app.people.dependencies import PeopleContext
 from app.platform.db.database import Database
-from app.platform.kernel.api_keys import generate_key
 from app.platform.kernel.application_resources import get_resource
+from app.platform.kernel.secret_tokens import generate_key
 from tests.conftest import Tenant, client_of
 from tests.integration.people.folk import PASSWORD, OrganisationPeople, refusal
 

@@ -22,7 +22,7 @@ from app.reports.render.pdf_writer import render_pdf
 from app.reports.render.report_page import RenderedReport
 from app.rules.presets.preset_list import PRESETS
 from tests.conftest import Tenant, client_of
-from tests.integration.indicators.town import PARIS, Record, ask, measure
+from tests.integration.environmental_indices.town import PARIS, Record, ask, measure
 from tests.unit.reports.sheet import parsed, sections, tables, text
 from tests.unit.reports.test_places import Client, children, until
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from app.alerts.indicator_rule_worker import IndicatorRuleWorker
+from app.alerts.index_rule_worker import IndexRuleWorker
 from app.platform.db.database import Database
 from app.platform.kernel.instants import from_datetime
 from app.timeseries.rollups.worker import RollupWorker
@@ -36,7 +36,7 @@ def told(moment: str | None) -> float | None:
 class IndexRuleJudge:
     """Somebody who judges as the maintain role does."""
 
-    worker: IndicatorRuleWorker
+    worker: IndexRuleWorker
     database: Database
     connection: asyncpg.Connection
 
@@ -54,7 +54,7 @@ async def judging(database: Database) -> AsyncIterator[IndexRuleJudge]:
     async with working_as("maintain", database) as opened:
         connection = await opened.connect()
         try:
-            yield IndexRuleJudge(IndicatorRuleWorker(), opened, connection)
+            yield IndexRuleJudge(IndexRuleWorker(), opened, connection)
         finally:
             connection.terminate()
 

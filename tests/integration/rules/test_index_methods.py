@@ -8,7 +8,7 @@ import pytest
 from app.platform.db.database import Database
 from app.rules.definitions.index_conditions import INDEX_NAMES
 from tests.conftest import Tenant
-from tests.integration.indicators.town import Record, ask, measure
+from tests.integration.environmental_indices.town import Record, ask, measure
 from tests.integration.rules.indexing import START, add_rule, alerts, judging
 
 # Of the newest periods that are over then the clocks have gone forward in one.

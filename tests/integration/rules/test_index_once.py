@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.alerts import indicator_rule_worker
+from app.alerts import index_rule_worker
 from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.integration.rules.indexing import (
@@ -47,7 +47,7 @@ async def test_who_dies_before_the_commit_has_done_nothing(
     rule = await add_rule(tenant, site_id)
     async with judging(database) as judge:
         await judge.look(0.5)
-    step = getattr(indicator_rule_worker, after)
+    step = getattr(index_rule_worker, after)
 
     async def die(connection: Any, *given: Any, **named: Any) -> None:  # noqa: ANN401 (of two functions)
         await step(connection, *given, **named)
@@ -55,7 +55,7 @@ async def test_who_dies_before_the_commit_has_done_nothing(
         connection.terminate()
         raise ConnectionResetError
 
-    monkeypatch.setattr(indicator_rule_worker, after, die)
+    monkeypatch.setattr(index_rule_worker, after, die)
     async with judging(database) as judge:
         with pytest.raises((ConnectionResetError, asyncpg.InterfaceError)):
             await judge.look(1 + SOON)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.platform.kernel.api_keys import generate_key
+from app.platform.kernel.secret_tokens import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
 from app.standalone.data_directory import lock_data_directory, open_data_directory
 

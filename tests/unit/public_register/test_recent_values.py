@@ -10,7 +10,7 @@ from app.platform.kernel.instants import from_datetime
 from app.public_register.csv_tables import format_recent_csv
 from app.public_register.recent_schemas import build_recent_document
 from app.public_register.recent_values import BoxSamples, RecentAggregator, build_recent_context
-from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_model import PublishedSite, RecentMeasurements
 from tests.unit.public_register.test_register_parts import purpose, site
 

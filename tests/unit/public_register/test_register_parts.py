@@ -43,7 +43,7 @@ from app.public_register.page_rendering import (
     load_static_files,
     negotiate_language,
 )
-from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_geojson import METRES_PER_DEGREE, build_cell_ring, compute_cell_size
 from app.public_register.register_model import (
     PublishedBox,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.public_register.page_rendering import PageContext
-from app.public_register.register_formats import RegisterFormatter
+from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_model import PublishedSite, RegisterSnapshot
 from app.public_register.register_search import (
     UNDECLARED,

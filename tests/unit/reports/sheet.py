@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import tinyhtml5
 
-from app.indicators.period_selection import DatedPeriod
+from app.environmental_indices.period_selection import DatedPeriod
 from app.platform.kernel.instants import HOUR_US
 from app.reports.report_input import (
     AlertStatistics,

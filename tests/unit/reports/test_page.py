@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.indicators.method_registry import METHODS
+from app.environmental_indices.method_registry import METHODS
 from app.presentation.local_formatter import LocalFormatter
 from app.presentation.translation import BilingualText
 from app.presentation.typography import typeset_text
@@ -36,7 +36,7 @@ from app.reports.report_input import (
     unpack_report_input,
 )
 from app.rules.presets.service import PRESET_SITE_KINDS
-from app.timeseries.quality.quality_flags import FLAGS
+from app.timeseries.quality.sample_flagging import FLAGS
 from tests.unit.reports.sheet import ALERTS, LEVELS, PARIS, make_report_input, parsed, sections, tables, text
 
 HOSTILE = (

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from app.indicators.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
+from app.environmental_indices.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
 from app.ingest.pipeline.rule_assignments import RuleAssignments
 from app.platform.http.contract.problems import CodedValueError
 from app.rules.definitions.index_conditions import INDEX_NAMES
@@ -14,7 +14,7 @@ from app.rules.definitions.repository import ChangedRule
 from app.rules.definitions.rule_changes import compute_effort, count_index_conditions
 from app.rules.definitions.schemas import RuleCreate
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
-from app.rules.indicators.indicator_conditions import IndexLeaf, rank_band
+from app.rules.index_rules.index_conditions import IndexLeaf, rank_band
 
 SITE = "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"
 EAQI = {"index": "eaqi", "operator": ">=", "threshold": 4, "clear": 3}

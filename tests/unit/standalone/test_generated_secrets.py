@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from app.settings import VigieSettings
 from app.standalone.insecure_settings import SettingsEnvironment, find_insecure_settings
 from app.standalone.secrets_cli import app
-from app.standalone.startup_checks import find_security_findings
+from app.standalone.startup_settings_check import find_security_findings
 from tools.docs_tables import default_settings, flatten_settings
 
 RUNNER = CliRunner()

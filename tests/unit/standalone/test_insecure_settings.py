@@ -11,7 +11,7 @@ from app.platform.config.security_findings import (
     SECURITY_FINDING_TYPES,
     ProcessRoleName,
 )
-from app.platform.kernel.api_keys import _checksum, generate_key, is_well_formed_key
+from app.platform.kernel.secret_tokens import _checksum, generate_key, is_well_formed_key
 from app.platform.secrets.sealing import generate_encryption_key
 from app.settings import VigieSettings
 from app.standalone.insecure_settings import (

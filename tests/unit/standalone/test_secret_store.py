@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.platform.config.encryption_settings import EncryptionSettings
-from app.platform.kernel.api_keys import is_well_formed_key
+from app.platform.kernel.secret_tokens import is_well_formed_key
 from app.platform.secrets.sealing import SecretSealer, generate_encryption_key
 from app.standalone.data_directory import StackAddresses, open_data_directory, remove_run_file, write_run_file
 from app.standalone.secret_store import (

@@ -20,9 +20,9 @@ from starlette.types import Receive, Scope, Send
 
 from app.platform.config.api_settings import ApiSettings
 from app.platform.http.contract import idempotency
-from app.platform.http.contract.body_scanner import check_body
 from app.platform.http.contract.buffered_response import BufferedResponse, buffer_response
 from app.platform.http.contract.etags import EtagPolicy, ResponseModel, add_etag
+from app.platform.http.contract.forbidden_content_check import check_body
 from app.platform.identity.principals import (
     Principal,
     ScopeRequirement,
@@ -58,7 +58,7 @@ class StrictRoute(APIRoute):
     - 400: NaN, duplicate keys, deep nesting and the like.
     - 413: more than `max_body` or `api.max_body_bytes`, whether or not the length was announced.
     - 415: a wrong content type, or an encoding such as gzip.
-    - 422: forbidden content (`app.platform.http.contract.body_scanner`).
+    - 422: forbidden content (`app.platform.http.contract.forbidden_content_check`).
 
     Requests without a valid key (401) or the scope (403) are refused before the body is read.
     """

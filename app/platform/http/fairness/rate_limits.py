@@ -33,9 +33,14 @@ from app.platform.http.fairness.rate_limit_buckets import (
 )
 from app.platform.http.fairness.token_buckets import RateLimiter, TokenDecision
 from app.platform.identity.principals import Principal, add_authentication_step, get_known_principal
-from app.platform.kernel.api_keys import API_KEY_PREFIX, SESSION_PREFIX, hash_key, is_well_formed_key
 from app.platform.kernel.errors import TooManyRequestsError
 from app.platform.kernel.ip_addresses import make_address_subject
+from app.platform.kernel.secret_tokens import (
+    API_KEY_PREFIX,
+    SESSION_PREFIX,
+    hash_key,
+    is_well_formed_key,
+)
 
 _UNLIMITED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _UNLIMITED_BELOW: Final = "/static-offline-docs/"

@@ -13,7 +13,10 @@ from app.platform.http.fairness.deadlines_and_concurrency import (
     DeadlineMiddleware,
 )
 from app.platform.http.fairness.rate_limits import RateLimitMiddleware
-from app.platform.http.middleware.request_guards import HeadMethodMiddleware, RequestHeadLimitMiddleware
+from app.platform.http.middleware.request_head_checks import (
+    HeadMethodMiddleware,
+    RequestHeadLimitMiddleware,
+)
 from app.platform.http.middleware.request_metrics import RequestMetricsMiddleware, UnexpectedErrorMiddleware
 from app.platform.http.middleware.security_headers import ApiCorsMiddleware, SecurityHeadersMiddleware
 

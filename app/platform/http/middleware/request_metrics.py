@@ -1,6 +1,7 @@
-"""Logs and counts each request, answers unexpected errors, and sets the origin for the audit log.
+"""Counts requests, answers unexpected errors with 500, and sets client address and request id for the audit.
 
-These layers are innermost: outer ones read the client's address from proxies and assign the request id.
+Outer layers read the client's address from proxies and assign the request id; requests that they refuse are
+not counted here.
 """
 
 import time

@@ -13,7 +13,7 @@ from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.registry_snapshot import RegistryCache
-from app.platform.db.advisory_locks import INGEST_BARRIER
+from app.platform.db.advisory_lock_keys import INGEST_BARRIER
 from app.platform.db.database import Database, RawConnection
 from tests.conftest import Tenant
 

@@ -15,7 +15,7 @@ from app.notifications.delivery.fanout import AdaptiveFanOut, FanOutResult, fan_
 from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.event_types import ENDPOINT_DISABLED
 from app.notifications.events.outbox import STREAM_CHANNEL, OutboxRecord, enqueue_events
-from app.platform.db.advisory_locks import STREAM_POSITIONS
+from app.platform.db.advisory_lock_keys import STREAM_POSITIONS
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from app.settings import VigieSettings

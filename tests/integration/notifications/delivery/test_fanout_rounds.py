@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from app.notifications.delivery import fanout
-from app.platform.db.advisory_locks import STREAM_POSITIONS
+from app.platform.db.advisory_lock_keys import STREAM_POSITIONS
 from app.platform.db.database import Database
 from app.settings import VigieSettings
 from tests.integration.notifications.helpers import (

@@ -22,7 +22,7 @@ from app.notifications.delivery.outcome_recorder import OutcomeRecorder, Recordi
 from app.notifications.delivery.transport_types import AttemptOutcome, LeasedDelivery
 from app.notifications.events.event_types import NOTICES
 from app.notifications.events.outbox import CHANNEL, enqueue_events
-from app.notifications.metrics import ENDPOINT_NOTICES
+from app.notifications.prometheus_metrics import ENDPOINT_NOTICES
 from app.notifications.settings import WebhookSettings
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id

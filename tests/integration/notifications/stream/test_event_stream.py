@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from httpx_sse import aconnect_sse
 
 from app.notifications.events.outbox import OutboxRecord
-from app.notifications.metrics import STREAM_EVENTS
+from app.notifications.prometheus_metrics import STREAM_EVENTS
 from app.notifications.stream import event_stream
 from app.notifications.stream import stream_queries as reads
 from app.notifications.stream.event_stream import StreamCursor

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from app.alerts.service import close_alerts
 from app.platform.db import ingest_barrier
-from app.platform.db.advisory_locks import BARRIER_QUEUE, INGEST_BARRIER
+from app.platform.db.advisory_lock_keys import BARRIER_QUEUE, INGEST_BARRIER
 from app.platform.db.database import Database
 from app.platform.db.ingest_barrier import close_ingest_barrier, pass_ingest_barrier
 from app.platform.identity.principals import Principal

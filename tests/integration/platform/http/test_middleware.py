@@ -16,8 +16,8 @@ from fastapi import FastAPI
 from app.platform.config.settings import LogSettings
 from app.platform.db.database import Database
 from app.platform.identity.principals import CallerAuthenticator
-from app.platform.kernel.api_keys import generate_key
 from app.platform.kernel.application_resources import get_resource, provide_resources
+from app.platform.kernel.secret_tokens import generate_key
 from app.platform.observability.metrics_and_logs import configure_logging
 from app.settings import VigieSettings
 from tests.conftest import Tenant, client_of, new_application, running

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from app.timeseries.quality import service
+from app.timeseries.quality import correction_service
 from tests.conftest import Tenant, client_of
 from tests.integration.timeseries.quality.conftest import Ask, at
 
@@ -169,7 +169,7 @@ async def test_of_several_defined_at_once_one_is(tenant: Tenant, box: str) -> No
 
 async def test_a_box_has_so_many_at_most(tenant: Tenant, box: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert box
-    monkeypatch.setattr(service, "CORRECTIONS_MOST", 2)
+    monkeypatch.setattr(correction_service, "CORRECTIONS_MOST", 2)
     for minute in (0, 1):
         await define(tenant, LINEAR, valid_from=at(minute), valid_until=at(minute + 1))
     answer = await tenant.client.post(PATH, json=HUMIDITY)

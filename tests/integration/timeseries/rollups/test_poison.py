@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from app.timeseries.rollups import adaptive_slices, backfill
-from app.timeseries.rollups.refresh import BoxSpans
+from app.timeseries.rollups.rollup_writer import BoxSpans
 from tests.conftest import STREET, Tenant
 from tests.integration.timeseries.rollups.street import Door, Maintainer, register
 

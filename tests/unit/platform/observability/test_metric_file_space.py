@@ -9,7 +9,7 @@ from app.platform.observability.metric_file_space import MULTIPROCESS_VARIABLE, 
 
 COUNT = """
 from app.platform.observability.metric_file_space import METRICS_SHARED
-from app.ingest.metrics import SAMPLES_STORED
+from app.ingest.prometheus_metrics import SAMPLES_STORED
 from app.platform.observability.metrics_and_logs import render_metrics
 SAMPLES_STORED.labels("mqtt").inc(3)
 assert b'vigie_samples_stored_total{door="mqtt"} 3.0' in render_metrics()

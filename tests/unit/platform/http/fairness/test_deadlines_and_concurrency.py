@@ -1,6 +1,6 @@
 import asyncio
 
-from app.platform.kernel.api_keys import generate_key
+from app.platform.kernel.secret_tokens import generate_key
 from tests.unit.platform.http.middleware.helpers import behind_the_edge, client_at
 
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from app.platform.http.fairness import rate_limits
-from app.platform.kernel.api_keys import generate_key
+from app.platform.kernel.secret_tokens import generate_key
 from app.platform.observability.metrics_and_logs import HTTP_REFUSED
 from tests.unit.platform.http.middleware.helpers import BOOTSTRAP, behind_the_edge, client_at
 

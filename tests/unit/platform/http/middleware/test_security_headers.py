@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from app.platform.http.middleware.request_guards import ADDRESS_MAX, HEADERS_MAX
+from app.platform.http.middleware.request_head_checks import ADDRESS_MAX, HEADERS_MAX
 from app.platform.kernel.tenant_scope import NO_CALLER, current_caller
 from tests.unit.platform.http.middleware.helpers import behind_the_edge, client_at
 

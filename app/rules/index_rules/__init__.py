@@ -1,0 +1,1 @@
+"""Evaluates rules on environmental indices at the end of each period."""

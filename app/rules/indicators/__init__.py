@@ -1,1 +1,0 @@
-"""Evaluates rules on indices at the end of each period."""
