@@ -237,12 +237,7 @@ async def _present(session: WriteSession, presenter: AlertPresenter, result: Ale
     return await presenter.show_one(session, (result.alert, result.rule_name))
 
 
-@router.get(
-    "/{alert_id}/explanation",
-    summary="Explain an alert",
-    operation_id="get_alert_explanation",
-    responses=document_problems(401, 403, 404),
-)
+@router.get("/{alert_id}/explanation", summary="Explain an alert")
 async def get_alert_explanation(
     principal: Reader, session: ReadSessionDep, presenter: Presenter, alert_id: str
 ) -> ExplanationOut:

@@ -1,7 +1,8 @@
 """Loads the catalogue of acoustic sources: firearm models, and sounds that are mistaken for shots.
 
 The ids are those that a box sends as `class` and `model` in the candidates of an event. Boxes may send other
-values: a firmware may be newer than the catalogue. Pure: it only reads the two data files beside it, at import.
+values: a firmware may be newer than the catalogue. Pure: it only reads the two data files beside it, at
+import.
 
 `projectile` compares the muzzle velocity of common loads with about 340 m/s (air at 15 °C). A supersonic shot
 has a shock wave besides the muzzle blast.

@@ -1,7 +1,7 @@
 """Runs the ingest process: takes batches from the source, commits them, and then acknowledges them.
 
 One consumer at a time works on a database, chosen by an advisory lock. Another one stands by, and takes over
-when the connection of the first one ends. The settings name the client of the source.
+when the connection of the first one ends.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Any
 
 import asyncpg
-from aiomqtt.client import ProtocolVersion
 
 from app.ingest import prometheus_metrics
 from app.ingest.ack_publisher import AckPublisher
@@ -26,12 +25,9 @@ from app.ingest.pipeline.batch_splitter import CommitProgress
 from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.ingest.settings import IngestSettings
-from app.ingest.sources.aiomqtt_source import AiomqttSource
 from app.ingest.sources.message_source import MessageBatch, MessageSource
-from app.ingest.sources.mqtt5_source import Mqtt5Source
-from app.ingest.sources.reconnecting_mqtt_source import MqttOptions
+from app.ingest.sources.source_factory import make_source
 from app.notifications.events.outbox import wake_dispatcher
-from app.platform.broker.broker_client import make_tls_context
 from app.platform.config.settings import BrokerSettings
 from app.platform.db.advisory_lock_keys import CONSUMER
 from app.platform.db.database import DATABASE_ERRORS, is_transient
@@ -39,37 +35,6 @@ from app.platform.kernel.instants import US_PER_S, from_datetime
 from app.platform.observability.metrics_and_logs import find_root_cause, get_logger, redact_error
 from app.platform.runtime.heartbeat import WAITING
 from app.platform.runtime.process_runner import ProcessContext
-
-
-def build_mqtt_options(settings: IngestSettings, broker: BrokerSettings) -> MqttOptions:
-    """Convert the settings to the options of an MQTT source."""
-    return MqttOptions(
-        host=broker.host,
-        port=broker.port,
-        client_id=settings.client_id,
-        username=broker.username or None,
-        password=broker.password.get_secret_value() if broker.username else None,
-        session_expiry_s=settings.session_expiry_s,
-        receive_maximum=settings.receive_maximum,
-        keepalive_s=settings.keepalive_s,
-        reconnect_min_s=settings.reconnect_min_s,
-        reconnect_max_s=settings.reconnect_max_s,
-        batch_messages=settings.batch_messages,
-        batch_bytes=settings.batch_bytes,
-        batch_delay_s=settings.batch_delay_ms / 1000,
-        pending_limit_bytes=settings.buffer_bytes,
-        tls=make_tls_context(broker),
-    )
-
-
-def make_source(settings: IngestSettings, broker: BrokerSettings) -> MessageSource:
-    """Make the source that the settings name; it connects on `start`."""
-    options = build_mqtt_options(settings, broker)
-    if settings.source == "aiomqtt":
-        version = ProtocolVersion.V5 if settings.protocol == "5" else ProtocolVersion.V311
-        return AiomqttSource(options, protocol=version)
-    return Mqtt5Source(options)
-
 
 _log = get_logger(__name__)
 _STANDBY_S = 1.0

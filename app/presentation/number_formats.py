@@ -95,8 +95,10 @@ def format_resolved_measurement(value: float | None, unit: str, language: Langua
 
 def format_length(metres: float, language: Language) -> str:
     """Format a length in metres, or in kilometres with a decimal below ten."""
+    metres = round(metres)
     if metres < 1000:  # noqa: PLR2004 (a kilometre)
         return append_unit(format_number(metres, language), "m", language)
+    metres = round(metres, -2)
     decimals = 1 if metres < 10_000 and metres % 1000 else 0  # noqa: PLR2004 (ten kilometres)
     return append_unit(format_number(metres / 1000, language, decimals=decimals), "km", language)
 

@@ -1,4 +1,4 @@
-"""Creates the Jinja environment of pages and mails. Pure."""
+"""Creates the Jinja environment of pages and mails. Pure, but for reading the templates."""
 
 from pathlib import Path
 from typing import Final

@@ -14,8 +14,10 @@ from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 from starlette.middleware import Middleware
 
-import app.all_metrics  # noqa: F401 (the process exports all metrics)
-from app import __version__
+from app import (
+    __version__,
+    all_metrics,  # noqa: F401 (the process exports all metrics)
+)
 from app.alerts.service import close_alerts
 from app.audit.audit_recorder import RefusalsMiddleware
 from app.ingest.http_ingest import HttpIngestContext

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-import app.all_metrics  # noqa: F401 (the process exports all metrics)
+from app import all_metrics  # noqa: F401 (the process exports all metrics)
 from app.notifications.delivery.dispatcher import run_dispatcher
 from app.people.invitation_mailer import run_invitation_mailer
 from app.platform.runtime.process_runner import ProcessContext

@@ -2,7 +2,7 @@
 
 import gc
 
-import app.all_metrics  # noqa: F401 (the process exports all metrics)
+from app import all_metrics  # noqa: F401 (the process exports all metrics)
 from app.ingest.consumer import IngestConsumer
 from app.platform.runtime.process_runner import ProcessContext
 from app.settings import VigieSettings

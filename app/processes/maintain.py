@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-import app.all_metrics  # noqa: F401 (the process exports all metrics)
+from app import all_metrics  # noqa: F401 (the process exports all metrics)
 from app.alerts.alert_timers import AlertTimerRunner
 from app.alerts.alertmanager_repeats import repeat_alerts
 from app.alerts.index_rule_worker import IndexRuleWorker

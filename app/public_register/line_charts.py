@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from app.catalogue.metric_names import get_metric_title
 from app.catalogue.metrics import Metric
-from app.platform.kernel.instants import from_datetime
+from app.platform.kernel.instants import US_PER_S, from_datetime
 from app.presentation.chart_kit import (
     AxisScale,
     AxisTick,
@@ -52,7 +52,6 @@ _LENGTHS: Final[dict[ChartResolution, timedelta]] = {
 _INTERVALS_S: Final[dict[ChartResolution, float]] = {"quarter": 900.0, "hour": 3600.0, "day": 86_400.0}
 _HEADINGS: Final[dict[ChartResolution, str]] = {"quarter": "of_a_day", "hour": "week", "day": "of_a_year"}
 _CLEAR: Final = 30.0
-_US: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ def draw_line_chart(
         unit=unit,
         heading=formatter.word(_HEADINGS[span]),
         alt_text=alt_text,
-        path=draw_line(points, axes, _US * max(_INTERVALS_S[span], spacing_s), dot=_DOT),
+        path=draw_line(points, axes, US_PER_S * max(_INTERVALS_S[span], spacing_s), dot=_DOT),
         axes=axes,
         rows=_rows(metric, values, span, formatter),
     )

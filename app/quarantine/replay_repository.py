@@ -172,7 +172,10 @@ async def record_replay_outcome(
 async def find_boxes_with_newer_status(
     connection: RawConnection, boxes: Sequence[str], since: datetime
 ) -> frozenset[str]:
-    """Find the boxes whose status has changed since a time: by a newer status, or by a sample."""
+    """Find the boxes whose status has changed since a time: by a newer status, or by a sample.
+
+    It reads twice. A status that arrives in between is missed, like one that arrives after the second read.
+    """
     known = await read_status_times(connection, boxes) if boxes else []
     heard = await find_boxes_heard_since(connection, [row["key"] for row in known], since) if known else ()
     return frozenset(

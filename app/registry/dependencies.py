@@ -35,7 +35,7 @@ BrokerDependency = Annotated[BrokerSettings, Depends(make_resource_dependency(Br
 EnrolmentDependency = Annotated[EnrolmentSettings, Depends(make_resource_dependency(EnrolmentSettings))]
 
 
-# `async` though it awaits nothing: FastAPI would run a plain function in a thread.
+# Asynchronous although they do not wait: FastAPI would run them in threads.
 async def _new_box_limits(broker: BrokerDependency, quotas: DefaultQuotas) -> NewBoxLimits:
     return NewBoxLimits(broker.username, quotas)
 

@@ -13,9 +13,9 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# The number is INGEST_BARRIER of app.platform.db.advisory_lock_keys. It is one statement, so that no caller can be
-# suspended between its steps. Boxes are locked before the registry's row, which a trigger of the update
-# locks: other changes of a box lock in the same order.
+# The number is INGEST_BARRIER of app.platform.db.advisory_lock_keys. It is one statement, so that no caller
+# can be suspended between its steps. Boxes are locked before the registry's row, which a trigger of the
+# update locks: other changes of a box lock in the same order.
 _SHARE = """
 CREATE FUNCTION share_boxes(keys integer[], until timestamptz) RETURNS void
 LANGUAGE sql SET lock_timeout = '5s' AS $$

@@ -1,9 +1,9 @@
 """Decodes telemetry messages to rows, many at a time, as fast as Python can.
 
 On the fast path msgspec checks types, bounds and unknown names in C. Its struct is made from the catalogue,
-and the fields are the columns. Messages that the fast path does not accept go to `exact_telemetry_decoder`, which
-accepts them with the same result or refuses them with a code. The fast path must not accept anything that the
-exact decoder refuses. msgspec accepts two things that the contract does not:
+and the fields are the columns. Messages that the fast path does not accept go to `exact_telemetry_decoder`,
+which accepts them with the same result or refuses them with a code. The fast path must not accept anything
+that the exact decoder refuses. msgspec accepts two things that the contract does not:
 
 - A duplicate key. The number of quotation marks shows it: each key and text adds two.
 - Times beyond RFC 3339 (a space, `+0100`) and fractions rounded up. Times are decoded as texts and parsed

@@ -1,7 +1,7 @@
 """Processes the timers of rules that expire without a new sample, a slice of boxes per transaction."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Final
 from uuid import UUID
 
@@ -11,23 +11,9 @@ from app.ingest.pipeline.evaluate_step import apply_due_timers
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.ingest.pipeline.rule_context import RuleContextLoader, save_rule_context
 from app.ingest.pipeline.storage_steps import load_box_states
-from app.platform.db.database import RawConnection
 from app.rules.engine.threshold_evaluator import BoxRuleSet
+from app.timeseries.storage.box_timers import clear_due_times, find_due_boxes
 from app.timeseries.storage.site_states import find_due_sites, find_sites_with_active_rules
-
-_DUE: Final = "SELECT box_key FROM box_states WHERE due_us <= $1 ORDER BY due_us LIMIT $2"
-_CLEAR: Final = "UPDATE box_states SET due_us = NULL WHERE box_key = ANY ($1::int[])"
-
-
-async def find_due_boxes(connection: RawConnection, now_us: int, limit: int) -> set[int]:
-    """Return the keys of boxes with an expired timer, the earliest first (`now_us`: µs since the epoch)."""
-    return {key for (key,) in await connection.fetch(_DUE, now_us, limit)}
-
-
-async def clear_due_times(connection: RawConnection, keys: Sequence[int]) -> None:
-    """Clear the due times of boxes that no longer exist in the registry."""
-    await connection.execute(_CLEAR, keys)
-
 
 _SLICE: Final = 500
 

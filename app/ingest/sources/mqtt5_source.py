@@ -1,6 +1,7 @@
 """Receives messages with our own small MQTT 5 consumer on the `mqtt5` codec (the default source).
 
-It opens, watches and closes one connection. `mqtt5_connection` parses, and `reconnecting_mqtt_source` reconnects.
+It opens, watches and closes one connection. `mqtt5_connection` parses, and `reconnecting_mqtt_source`
+reconnects.
 """
 
 import asyncio

@@ -38,7 +38,7 @@ class TransportRegistry:
         self,
         settings: PlatformSettings,
         webhooks: WebhookSettings,
-        installation: InstallationSettings | None = None,
+        installation: InstallationSettings,
     ) -> None:
         self._settings = settings
         self._webhooks = webhooks

@@ -23,8 +23,8 @@ DAY_US: Final = 24 * HOUR_US
 EARLIEST_US: Final = 946_684_800 * US_PER_S
 """2000-01-01T00:00:00Z: no measurement is older. A clock that was never set starts at 1970 or 1980."""
 
-POSTGRES_EPOCH_US: Final = EARLIEST_US
-"""The epoch of PostgreSQL\'s timestamps."""
+POSTGRES_EPOCH_US: Final = 946_684_800 * US_PER_S
+"""2000-01-01T00:00:00Z: PostgreSQL counts time from it, also in the binary form of COPY."""
 
 LATEST_US: Final = 253_370_764_800 * US_PER_S
 """9999-01-01T00:00:00Z, excluded: many systems use the year 9999 for "never"."""

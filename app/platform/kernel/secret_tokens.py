@@ -1,8 +1,9 @@
 """Generates API keys and other secret tokens, checks their form and hashes them for storage.
 
-Tokens of sessions, invitations and password resets have other prefixes. A key is `vg_`, 32 random characters (190 bits) and a checksum of 6 characters. The checksum rejects a
-mistyped or invented key without a database query, and lets secret scanners recognise a leaked key. Keys are
-stored as SHA-256: they have too much entropy for a dictionary attack.
+Tokens of sessions, invitations and password resets have other prefixes. A key is `vg_`, 32 random characters
+(190 bits) and a checksum of 6 characters. The checksum rejects a mistyped or invented key without a database
+query, and lets secret scanners recognise a leaked key. Keys are stored as SHA-256: they have too much entropy
+for a dictionary attack.
 """
 
 import hashlib

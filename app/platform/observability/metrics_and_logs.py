@@ -13,18 +13,11 @@ The request id is in the response, in its log lines, and in its problem.
 
 import logging
 import os
-import sys
-from typing import TextIO
-
-from app.platform.observability.metric_file_space import METRICS_SHARED, MULTIPROCESS_VARIABLE
-from app.platform.observability.metric_types import DURATION_BUCKETS, Counter, Gauge, Histogram
-
-# isort: split
-# prometheus_client decides at its import whether metrics are shared: the files must be reserved before.
 import re
+import sys
 import traceback
 from contextvars import ContextVar, Token
-from typing import Final
+from typing import Final, TextIO
 
 import asyncpg
 import structlog
@@ -33,6 +26,8 @@ from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
 from app.platform.config.settings import LogSettings
 from app.platform.kernel.ids import new_id
+from app.platform.observability.metric_file_space import METRICS_SHARED, MULTIPROCESS_VARIABLE
+from app.platform.observability.metric_types import DURATION_BUCKETS, Counter, Gauge, Histogram
 
 SECRETS_TO_SEAL = Gauge(
     "vigie_secrets_to_seal",

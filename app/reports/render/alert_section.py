@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from app.platform.kernel.instants import US_PER_S
 from app.presentation.local_formatter import LocalFormatter
 from app.reports.render.box_names import clean_name
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
@@ -11,7 +12,6 @@ from app.reports.report_input import AlertStatistics, ReportAlert
 
 _SEVERITIES: Final = ("critical", "warning", "info")
 _COLOURS: Final = {"critical": "#b91c1c", "warning": "#d97706", "info": "#2563eb"}
-_US: Final = 1e6
 
 
 def build_alert_section(report: ReportStatistics, formats: LocalFormatter) -> ReportSection:
@@ -93,5 +93,5 @@ def _longest(found: AlertStatistics, report: ReportStatistics, formats: LocalFor
 
 def _lasted(alert: ReportAlert, report: ReportStatistics, formats: LocalFormatter) -> str:
     ended = alert.ended_us or report.input.made_us
-    duration = formats.duration((ended - alert.started_us) / _US)
+    duration = formats.duration((ended - alert.started_us) / US_PER_S)
     return duration if alert.ended_us else formats.translate(WORDS["lasts"]).format(duration=duration)

@@ -164,7 +164,7 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     "comparison_day": translated("Means of the boxes, compared with {before}", context="comparison_day"),
     "comparison_month": translated("Means of the boxes, compared with {before}", context="comparison_month"),
     "comparison_note": translated(
-        "Boxes that measured at least 75 % of both periods. Sound levels are averaged by energy; changes in "
+        "Boxes that measured at least 75% of both periods. Sound levels are averaged by energy; changes in "
         "decibels and degrees have no percentage."
     ),
     "comparison_none": translated("No box measured enough of both periods to compare them."),

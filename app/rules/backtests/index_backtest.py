@@ -1,4 +1,4 @@
-"""Back-tests a rule on an environmental index: computes past periods and evaluates them as the live worker does.
+"""Back-tests a rule on an environmental index: evaluates past periods as the live worker does.
 
 A rule starts with the newest period that is over at the beginning of the range. Late samples are included in
 the computed values; live they are missing if they arrived after their period was evaluated.

@@ -22,10 +22,10 @@ from app.rules.backtests.rule_simulator import SampleValues
 from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.value_windows import BoxEvent
 from app.timeseries.storage.sample_pages import (
-    FIRST_VALUE,
-    KEY,
-    LATE,
-    TIME,
+    FIRST_VALUE_FIELD,
+    KEY_FIELD,
+    LATE_FIELD,
+    TIME_FIELD,
     find_newest_sample,
     list_metrics_sql,
     read_on_time_events,
@@ -161,11 +161,11 @@ class SampleReader:
         rows = await read_sample_page(self._connection, self._listed, keys, first, end, limit=limit)
         if len(rows) < limit:
             return rows, end
-        newest = rows[-1][TIME]
+        newest = rows[-1][TIME_FIELD]
         if len(keys) == 1:
             return rows, to_datetime(newest) + _MICROSECOND
         # The last instant may continue beyond the page: it belongs to the next page as a whole.
-        return [row for row in rows if row[TIME] < newest], to_datetime(newest)
+        return [row for row in rows if row[TIME_FIELD] < newest], to_datetime(newest)
 
     async def _read_events(self, keys: Sequence[int], first: datetime, last: datetime) -> list[SampleRun]:
         if not self._events:
@@ -182,13 +182,13 @@ class SampleReader:
     def _runs(self, rows: Sequence[asyncpg.Record]) -> list[SampleRun]:
         runs = []
         before, after = self._before, self._after
-        for key, group in groupby(rows, key=itemgetter(KEY)):
+        for key, group in groupby(rows, key=itemgetter(KEY_FIELD)):
             of_box = list(group)
-            values = [before + row[FIRST_VALUE:] + after for row in of_box]
+            values = [before + row[FIRST_VALUE_FIELD:] + after for row in of_box]
             for index, row in enumerate(of_box):
-                if row[LATE]:
-                    values[index] = _on_time(values[index], row[LATE])
-            runs.append(SampleRun(key, [row[TIME] for row in of_box], values))
+                if row[LATE_FIELD]:
+                    values[index] = _on_time(values[index], row[LATE_FIELD])
+            runs.append(SampleRun(key, [row[TIME_FIELD] for row in of_box], values))
         return runs
 
 

@@ -9,6 +9,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
+from app.presentation.languages import Language
 from app.rules.definitions.schemas import RuleDefinition
 from app.rules.presets import (
     box_health_presets,
@@ -18,7 +19,7 @@ from app.rules.presets import (
     sound_presets,
     who_air_presets,
 )
-from app.rules.presets.preset_types import Language, Preset, PresetRule
+from app.rules.presets.preset_types import Preset, PresetRule
 
 PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
     {
@@ -67,7 +68,10 @@ def is_preset_modified(definition: Mapping[str, Any]) -> bool:
 
 
 def get_name_separator(language: Language) -> str:
-    """Return the colon between a client's prefix and the name of a preset, with the language's spacing."""
+    """Return the colon between a client's prefix and the name of a preset.
+
+    The space is a plain one: names of rules are stored with it, and clients compare them.
+    """
     return " :" if language == "fr" else ":"
 
 

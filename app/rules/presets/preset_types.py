@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from app.environmental_indices.method_registry import METHODS
-
-type Language = Literal["en", "fr"]
+from app.presentation.languages import Language
 
 _METRIC: Final = "metric"
 _INDEX: Final = "index"

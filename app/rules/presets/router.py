@@ -8,11 +8,11 @@ from pydantic import AfterValidator, BaseModel
 
 from app.platform.http.contract.dependencies import WriteSessionDep
 from app.platform.http.contract.fields import SiteKind
+from app.presentation.languages import Language
 from app.rules.definitions.condition_fields import MetricName
 from app.rules.definitions.router import Reader, RuleRoute, Writer
 from app.rules.definitions.rule_response_schemas import RuleOut
 from app.rules.presets import service
-from app.rules.presets.preset_types import Language
 from app.rules.presets.schemas import PresetApplied, PresetApply, PresetOut
 
 router = APIRouter(prefix="/v1/rule-presets", tags=["Rules"], route_class=RuleRoute)

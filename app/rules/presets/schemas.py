@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import Identifier, Name, RequestBody, make_omittable_field
+from app.presentation.languages import Language
 from app.rules.definitions.rule_response_schemas import RuleOut
 from app.rules.definitions.schemas import Active, DryRun, Scoped
-from app.rules.presets.preset_types import Language, Preset
+from app.rules.presets.preset_types import Preset
 
 _SITE: Final = "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"
 

@@ -13,13 +13,14 @@ from app.platform.http.contract.problems import CodedValueError
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ConflictError, NotFoundError
 from app.platform.kernel.rejection_codes import format_rejected_value
+from app.presentation.languages import Language
 from app.registry.models import Site
 from app.rules.definitions import service
 from app.rules.definitions.condition_leaves import to_stored_json
 from app.rules.definitions.models import Rule
 from app.rules.definitions.schemas import RuleCreate
 from app.rules.presets.preset_list import PRESETS, get_name_separator
-from app.rules.presets.preset_types import Language, Preset, PresetRule
+from app.rules.presets.preset_types import Preset, PresetRule
 from app.rules.presets.schemas import PresetApply
 
 NAME_LIMIT: Final = 200

@@ -22,7 +22,7 @@ ROWS_PER_GROUP: Final = 100_000
 """The approximate number of rows in a row group, the unit in which readers load a file."""
 
 _LENGTH_BYTES: Final = 4
-# The epoch of PostgreSQL's timestamps, 2000-01-01 (µs).
+# The epoch of PostgreSQL's timestamps, 2000-01-01 (µs). The process imports nothing of the program.
 _EPOCH_US: Final = 946_684_800_000_000
 _DICTIONARY: Final = pa.dictionary(pa.int32(), pa.string())
 _COMPRESSION: Final = "zstd"

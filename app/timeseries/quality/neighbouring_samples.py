@@ -25,7 +25,6 @@ MAX_SAMPLES_IN_MEMORY: Final = 1_000_000
 """The most samples in memory: a slice and its neighbours. A day at ten samples a second fits."""
 _HEADER_BYTES: Final = 19
 _TRAILER_BYTES: Final = 2
-# PostgreSQL counts time from 2000.
 _SAMPLES: Final = """
 SELECT time, coalesce("{name}", 'NaN') AS value, coalesce(late >> {bit} & 1, 0) = 1 AS late{more}
 FROM tenant_samples

@@ -1,7 +1,7 @@
 """Lists the plausible limits of each metric, such as measuring range and flat-line time. Pure.
 
-Flags depend on these numbers. If you change one, increment `sample_flagging.FLAGS_VERSION`: the flags of stored
-samples change with it.
+Flags depend on these numbers. If you change one, increment `sample_flagging.FLAGS_VERSION`: the flags of
+stored samples change with it.
 
 Ranges are those of typical instruments, or of the type approval of analysers. They are narrower than the
 bounds of the catalogue: a value outside is stored, and flagged.

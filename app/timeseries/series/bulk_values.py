@@ -16,8 +16,6 @@ from app.platform.kernel.array_types import FloatArray, IntArray
 from app.platform.kernel.instants import POSTGRES_EPOCH_US, to_datetime
 from app.timeseries.storage.sample_columns import shortest_decimal_sql
 
-# The epoch of PostgreSQL's binary timestamps is also the earliest time of a sample.
-
 
 class BoxTimeRange(NamedTuple):
     """A time range of a box: start inclusive, end exclusive (µs since the epoch)."""

@@ -1,7 +1,7 @@
 """Reads stored samples and events in time order, a page at a time, for back-tests.
 
 A row of samples has, at these positions, its time (µs since the epoch), the key of its box, the bits of its
-late values, and its values from `FIRST_VALUE` on. Access by name costs time, and there are many rows.
+late values, and its values from `FIRST_VALUE_FIELD` on. Access by name costs time, and there are many rows.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,7 +13,7 @@ import asyncpg
 from app.catalogue.metrics import CATALOGUE
 from app.timeseries.storage.sample_columns import MICROS_SQL
 
-TIME, KEY, LATE, FIRST_VALUE = range(4)
+TIME_FIELD, KEY_FIELD, LATE_FIELD, FIRST_VALUE_FIELD = range(4)
 
 _MICROS: Final = MICROS_SQL.format("time")
 _NEWEST: Final = "SELECT time FROM samples WHERE box_key = $1 AND time < $2 ORDER BY time DESC LIMIT 1"

@@ -16,11 +16,11 @@ import structlog
 import uvloop
 from aiomqtt.client import ProtocolVersion
 
-from app.ingest.consumer import build_mqtt_options, make_source
 from app.ingest.sources.aiomqtt_source import AiomqttSource
 from app.ingest.sources.message_source import MessageBatch
 from app.ingest.sources.mqtt5_source import Mqtt5Source
 from app.ingest.sources.reconnecting_mqtt_source import TOPICS, MqttOptions, MqttSource
+from app.ingest.sources.source_factory import build_mqtt_options, make_source
 from app.platform.broker.mosquitto_password_hash import format_password_line
 from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from app.platform.db.database import Database
 from app.platform.kernel.application_resources import provide_resources
 from app.platform.kernel.secret_tokens import generate_key
-from app.registry.enrolment_service import generate_code
+from app.registry.claim_codes import generate_code
 from app.registry.settings import EnrolmentSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant, client_of

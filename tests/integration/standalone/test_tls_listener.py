@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr, ValidationError
 
-from app.ingest.consumer import make_source
+from app.ingest.sources.source_factory import make_source
 from app.platform.broker.broker_client import make_broker_client, make_tls_context
 from app.platform.config.settings import BrokerSettings, BrokerTlsSettings
 from app.platform.kernel.atomic_files import replace_file_text

@@ -1,11 +1,13 @@
 import ast
 import string
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from babel.messages.pofile import read_po
 
 from app.notifications.email import mail_texts
 from app.notifications.sentences import phrases
@@ -50,6 +52,17 @@ def test_every_text_is_translated_and_no_translation_is_unused() -> None:
     french = load_french()
     assert sorted(map(str, marked - french.keys())) == [], "add these to vigie.po"
     assert sorted(map(str, french.keys() - marked)) == [], "remove these from vigie.po"
+
+
+def test_translations_name_the_modules_of_their_texts() -> None:
+    places: dict[str, set[str]] = defaultdict(set)
+    with (APP / "presentation/locale/fr/LC_MESSAGES/vigie.po").open("rb") as file:
+        for entry in read_po(file):
+            places[str(entry.id)] |= {place for place, _ in entry.locations}
+    for path in APP.rglob("*.py"):
+        for _, text in _marked(path):
+            assert path.relative_to(APP.parent).as_posix() in places[text], text
+    assert {place for each in places.values() for place in each if not (APP.parent / place).exists()} == set()
 
 
 def test_translations_have_the_fields_of_their_text() -> None:

@@ -302,7 +302,8 @@ def document_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
     Leave out those that follow from the route: `list_common_problems` adds those of authentication,
     parameters and bodies (`app.platform.http.openapi.openapi_finalizer`), and `describe_headers` those of
-    scopes, idempotency keys and preconditions (`app.platform.http.contract.header_descriptions`).
+    scopes, idempotency keys and preconditions (`app.platform.http.contract.header_descriptions`). Routes that
+    are not of `StrictRoute` name the 403 of their scope here.
     """
     return {
         status: {

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 
-from app.registry.enrolment_service import (
+from app.registry.claim_codes import (
     ALPHABET,
     LENGTH,
     generate_code,
