@@ -130,6 +130,8 @@ def test_walkthroughs_name_what_is_in_the_files(path: Path) -> None:
         link: defined((path.parent / link).resolve()) for link in LINK.findall(text) if link.endswith(".py")
     }
     missing = [f"{name} in {link}" for name, link in NAMED.findall(text) if name not in known[link]]
+    labels = re.findall(r"\[`([^`]+\.py)`\]\(([^)#]+)\)", text)
+    missing += [label for label, link in labels if Path(label).name != Path(link).name]
     everywhere = set().union(*known.values())
     missing += [name for name in CODE.findall(text) if name not in everywhere | NO_NAMES]
     assert missing == []
