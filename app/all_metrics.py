@@ -6,13 +6,13 @@ A gauge that another process sets is 0 here; alerting rules use the maximum.
 from typing import Final
 
 from app.alerts import prometheus_metrics as alerts
-from app.incidents import prometheus_metrics as incidents
 from app.ingest import prometheus_metrics as ingest
 from app.notifications import prometheus_metrics as notifications
 from app.platform.observability import metrics_and_logs as platform
 from app.platform.observability.metric_types import MetricWrapperBase
 from app.registry import prometheus_metrics as registry
 from app.rules.backtests import prometheus_metrics as rules
+from app.sound_incidents import prometheus_metrics as incidents
 from app.timeseries import prometheus_metrics as timeseries
 
 ALL_METRICS: Final = tuple(

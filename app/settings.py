@@ -9,7 +9,6 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from app.incidents.settings import IncidentSettings
 from app.ingest.settings import IngestSettings
 from app.notifications.settings import WebhookSettings
 from app.people.settings import OidcSettings, SessionSettings
@@ -20,6 +19,7 @@ from app.privacy_requests.settings import RightsSettings
 from app.public_register.settings import RegisterSettings
 from app.quarantine.settings import QuarantineSettings
 from app.registry.settings import EnrolmentSettings, QuotaSettings, SitesSettings
+from app.sound_incidents.settings import IncidentSettings
 
 
 class TlsListenerSettings(BaseModel):

@@ -17,7 +17,7 @@ import typer
 from app.acoustics.classification_pooling import ClassCandidate
 from app.acoustics.event_association import associate_events
 from app.acoustics.localisation_inputs import AirConditions, BoxPosition, LocalisationSettings
-from app.acoustics.sound_events import SoundEvent, SoundIncident
+from app.acoustics.sound_event_types import SoundEvent, SoundIncident
 from app.platform.kernel.array_types import FloatArray
 from bench.acoustic_world import (
     FRAME,

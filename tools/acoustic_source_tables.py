@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from app.catalogue.acoustic_sources import CATALOGUE
+from app.catalogue.gunshot_sources import CATALOGUE
 from tools.markdown_tables import render_rows
 
 

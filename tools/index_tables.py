@@ -14,11 +14,11 @@ from app.environmental_indices import (
     odour_hours,
     who_guidelines,
 )
-from app.environmental_indices.air_indices import ATMO_SCALES, EAQI_SCALES
 from app.environmental_indices.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
 from app.environmental_indices.index_results import NO_VALUE_REASONS, BandScale, IndexBand
 from app.environmental_indices.method_registry import METHODS
-from app.environmental_indices.site_setting import KINDS_BY_SETTING
+from app.environmental_indices.outdoor_air_indices import ATMO_SCALES, EAQI_SCALES
+from app.environmental_indices.site_surroundings import KINDS_BY_SETTING
 from tools.markdown_tables import render_rows
 
 _HOUR_S: Final = 3600

@@ -26,7 +26,7 @@ from app.acoustics.localisation import locate_sound
 from app.acoustics.localisation_inputs import BoxPosition, LocalisationSettings, build_problem
 from app.acoustics.localisation_results import LocalisationResult
 from app.acoustics.shots_and_echoes import ECHO_S, find_further_rounds, split_rounds_and_echoes
-from app.acoustics.sound_events import IncidentRound, SoundEvent, SoundIncident
+from app.acoustics.sound_event_types import IncidentRound, SoundEvent, SoundIncident
 from app.acoustics.source_consensus import SourceHypothesis, find_best_sources
 from app.acoustics.tangent_plane import TangentPlane
 from app.platform.kernel.instants import US_PER_S

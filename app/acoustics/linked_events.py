@@ -11,7 +11,7 @@ from typing import Final
 
 from app.acoustics.great_circles import compute_distance_m
 from app.acoustics.localisation_inputs import BoxPosition, LocalisationSettings
-from app.acoustics.sound_events import SoundEvent
+from app.acoustics.sound_event_types import SoundEvent
 from app.platform.kernel.instants import US_PER_S
 
 ROUND_GAP_S: Final = 2.0

@@ -12,7 +12,7 @@ from typing import Final
 
 from app.acoustics.linked_events import ROUND_GAP_S
 from app.acoustics.localisation_inputs import LocalisationSettings
-from app.acoustics.sound_events import SoundEvent
+from app.acoustics.sound_event_types import SoundEvent
 from app.platform.kernel.instants import US_PER_S
 
 ECHO_S: Final = 0.4

@@ -21,11 +21,11 @@ import msgspec
 from app.alerts import alert_bulk_repository
 from app.alerts.alert_bulk_repository import AlertRow
 from app.alerts.alert_events import REASON_SAMPLES, REASON_UNACKNOWLEDGED, AlertEventType, build_alert_event
-from app.alerts.alert_transitions import restart_due_times
 from app.alerts.muting_queries import find_alerts_to_check, find_due_alerts, find_muted
 from app.alerts.prometheus_metrics import SWEEP_FAILURES, SWEEP_SECONDS
-from app.alerts.silence_windows import find_next_window
+from app.alerts.silence_times import find_next_window
 from app.alerts.timeline_writer import NewTimelineEntry, TimelineKind, write_timeline
+from app.alerts.transition_applier import restart_due_times
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import US_PER_S

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends
 from app.alerts import muting_repository, muting_service
 from app.alerts.muting_repository import INHIBITIONS
 from app.alerts.muting_schemas import InhibitionChange, InhibitionCreate, InhibitionOut
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, require_scope

@@ -5,9 +5,9 @@ matches one entry of every given list. A property that an alert lacks matches no
 rule on a whole site).
 
 Alerts that match both sides of an inhibition do not mute each other, nor themselves: else neither would
-notify. Several inhibitions can form a cycle with the same effect; `app.alerts.inhibition_cycles` breaks it.
-Only doubtful alerts need that check: they inhibit others, and only less severe or younger ones mute them.
-Every cycle has one, and they are rare.
+notify. Several inhibitions can form a cycle with the same effect; `app.alerts.inhibition_cycle_breaking`
+breaks it. Only doubtful alerts need that check: they inhibit others, and only less severe or younger ones
+mute them. Every cycle has one, and they are rare.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from app.alerts.inhibition_cycles import InhibitionSide, find_muters_outside_cycles
+from app.alerts.inhibition_cycle_breaking import InhibitionSide, find_muters_outside_cycles
 from app.platform.db.database import RawConnection
 from app.rules.definitions.severity import SEVERITIES
 

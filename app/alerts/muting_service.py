@@ -13,7 +13,7 @@ from app.alerts import muting_repository, repository
 from app.alerts.models import Inhibition, Silence
 from app.alerts.muting_repository import SilenceWithState
 from app.alerts.muting_schemas import InhibitionCreate, LocalTime, Matchers, SilenceCreate
-from app.alerts.silence_windows import SilenceWindow, find_next_window, resolve_silence_end
+from app.alerts.silence_times import SilenceWindow, find_next_window, resolve_silence_end
 from app.platform.db.database import WriteSession
 from app.platform.http.contract.etags import skip_precondition
 from app.platform.identity.principals import Principal

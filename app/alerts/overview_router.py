@@ -21,7 +21,7 @@ from app.notifications.api.failing_endpoint_queries import (
     count_failing_endpoints,
     list_failing_endpoints,
 )
-from app.platform.http.contract.dependencies import ReadSessionDep
+from app.platform.http.contract.session_dependencies import ReadSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, require_scope

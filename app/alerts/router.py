@@ -29,10 +29,10 @@ from app.notifications.api.delivery_queries import find_last_attempts, list_aler
 from app.notifications.api.delivery_schemas import LISTED_ATTEMPTS, DeliveryOut
 from app.notifications.events.outbox import wake_dispatcher_after
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.fields import BoxId, InstantParameter, Name
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, require_scope

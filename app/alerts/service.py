@@ -10,10 +10,10 @@ from uuid import UUID
 
 from app.alerts import repository
 from app.alerts.alert_events import ACKNOWLEDGEMENT_COLUMNS, EVENT_COLUMNS, AlertEventType, build_alert_event
-from app.alerts.alert_transitions import compute_due_times
 from app.alerts.models import Alert
 from app.alerts.prometheus_metrics import ALERT_TRANSITIONS
 from app.alerts.timeline_writer import NewTimelineEntry, TimelineKind, write_timeline_in_session
+from app.alerts.transition_applier import compute_due_times
 from app.notifications.events.outbox import OutboxRecord, enqueue_session_events
 from app.platform.db.database import WriteSession
 from app.platform.db.ingest_barrier import close_ingest_barrier

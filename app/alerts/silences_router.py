@@ -17,11 +17,11 @@ from app.alerts.muting_schemas import (
 )
 from app.alerts.repository import AlertFilter
 from app.alerts.schemas import AlertOut
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Identifier, collect_sent_fields
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, require_scope

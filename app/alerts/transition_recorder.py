@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Final
 
 from app.alerts import alert_bulk_repository
-from app.alerts.alert_transitions import TransitionApplier
 from app.alerts.muting_queries import find_muted
 from app.alerts.timeline_writer import write_timeline
+from app.alerts.transition_applier import TransitionApplier
 from app.notifications.events.outbox import enqueue_events
 from app.platform.db.database import RawConnection
 from app.registry.cross_tenant_repository import read_box_ids

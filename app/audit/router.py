@@ -17,10 +17,14 @@ from app.audit.log_export import MEDIA_TYPE, format_end_line, format_entry_line
 from app.audit.repository import AuditFilter
 from app.audit.schemas import AuditEntryOut, AuditHeadOut, AuditProofOut
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.fields import Identifier, InstantParameter, Name
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import (
+    DatabaseDependency,
+    ReadSessionDep,
+    WriteSessionDep,
+)
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.fairness.fair_semaphore import ExportLimits
 from app.platform.identity.principals import Principal, require_scope

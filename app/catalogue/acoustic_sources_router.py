@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import AfterValidator
 from sqlalchemy import String, column
 
-from app.catalogue.acoustic_sources import CATALOGUE, SourceKind, fold_source_text
+from app.catalogue.gunshot_sources import CATALOGUE, SourceKind, fold_source_text
 from app.catalogue.schemas import AcousticSourceOut, AcousticSourcePage
 from app.platform.http.contract.fields import Name
 from app.platform.http.contract.problems import CodedValueError

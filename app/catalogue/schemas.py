@@ -4,7 +4,7 @@ from typing import Final, Self
 
 from pydantic import BaseModel, Field
 
-from app.catalogue.acoustic_sources import (
+from app.catalogue.gunshot_sources import (
     CATALOGUE,
     Firearm,
     FireMode,

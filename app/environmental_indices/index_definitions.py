@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from app.environmental_indices.air_indices import ATMO_SCALES, EAQI_SCALES, compute_atmo, compute_eaqi
 from app.environmental_indices.dust_mites import MITE_BANDS, compute_mite_risk
 from app.environmental_indices.index_results import IndexBand, IndexMethod, IndexResult
 from app.environmental_indices.indoor_air import (
@@ -49,6 +48,12 @@ from app.environmental_indices.odour_hours import (
     EpisodeCriteria,
     compute_odour_hours,
     summarise_odour_episodes,
+)
+from app.environmental_indices.outdoor_air_indices import (
+    ATMO_SCALES,
+    EAQI_SCALES,
+    compute_atmo,
+    compute_eaqi,
 )
 from app.environmental_indices.period_selection import DatedPeriod, PeriodLength, TimePeriod
 from app.environmental_indices.who_guidelines import (

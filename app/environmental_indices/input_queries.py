@@ -25,7 +25,7 @@ from app.environmental_indices.input_types import HourlySeries, SampleSeries, So
 from app.environmental_indices.period_selection import TimePeriod
 from app.platform.kernel.instants import DAY_US
 from app.timeseries.rollups.hourly_means import HourlyMeansQuery, HourMeans, read_hourly_means
-from app.timeseries.rollups.rollup_columns import round_to_stored_precision
+from app.timeseries.rollups.rollup_merging import round_to_stored_precision
 from app.timeseries.series.bulk_values import BoxTimeRange, TimedValues, read_bulk_values
 
 # Reading two extra days is cheaper than another query.

@@ -5,7 +5,6 @@ from types import MappingProxyType
 from typing import Final
 
 from app.environmental_indices import (
-    air_indices,
     dust_mites,
     indoor_air,
     indoor_comfort,
@@ -13,12 +12,13 @@ from app.environmental_indices import (
     noise_emergence,
     noise_levels,
     odour_hours,
+    outdoor_air_indices,
     who_guidelines,
 )
 from app.environmental_indices.index_results import IndexMethod
 
 _MODULES: Final = (
-    air_indices,
+    outdoor_air_indices,
     who_guidelines,
     noise_levels,
     noise_emergence,

@@ -40,11 +40,11 @@ from app.environmental_indices.service import (
     find_worst_boxes,
     list_current_computations,
 )
-from app.environmental_indices.site_setting import country_of_timezone, season_of
-from app.platform.http.contract.dependencies import ReadSessionDep
+from app.environmental_indices.site_surroundings import country_of_timezone, season_of
 from app.platform.http.contract.fields import InstantParameter, parse_instant_parameter
 from app.platform.http.contract.pagination import DEFAULT_LIMIT, Cursor, Limit, Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import ReadSessionDep
 from app.platform.identity.principals import Principal, current_principal, require_scope
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.ids import parse_id

@@ -40,7 +40,7 @@ from app.environmental_indices.period_selection import (
     local_date,
     resolve_local_time,
 )
-from app.environmental_indices.site_setting import is_computed_by_default, season_of
+from app.environmental_indices.site_surroundings import is_computed_by_default, season_of
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.rejection_codes import format_rejected_value
 from app.registry.models import Site

@@ -21,10 +21,10 @@ from app.ingest.http_ingest import (
 )
 from app.ingest.quarantine_replay import ReplayResult, replay_entry
 from app.platform.db.database import DATABASE_ERRORS, is_transient
-from app.platform.http.contract.dependencies import DatabaseDependency
 from app.platform.http.contract.fields import Name, RequestBody
 from app.platform.http.contract.pagination import decode_cursor, encode_cursor
 from app.platform.http.contract.problems import document_problems, make_problem_response
+from app.platform.http.contract.session_dependencies import DatabaseDependency
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.application_resources import get_resource

@@ -31,9 +31,13 @@ from app.installation_settings.settings_service import (
 )
 from app.notifications.email.allowed_recipients import check_recipients
 from app.platform.config.settings import SmtpSettings
-from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep, SealerDependency
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import (
+    DatabaseDependency,
+    ReadSessionDep,
+    SealerDependency,
+)
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
 from app.platform.kernel.application_resources import make_resource_dependency

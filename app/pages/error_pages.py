@@ -21,7 +21,7 @@ from app.pages.page_layout import (
 )
 from app.platform.observability.metrics_and_logs import current_request_id
 from app.presentation.translation import BilingualText, translated
-from app.public_register.register_formatter import RegisterFormatter
+from app.public_register.register_value_formatter import RegisterFormatter
 
 _PROBLEM: Final = b"application/problem+json"
 _REPLACED: Final = frozenset({b"content-type", b"content-length", b"content-security-policy"})

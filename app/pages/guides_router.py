@@ -23,7 +23,7 @@ from app.pages.page_layout import (
     render_layout,
 )
 from app.platform.kernel.errors import NotFoundError
-from app.public_register.register_formatter import RegisterFormatter
+from app.public_register.register_value_formatter import RegisterFormatter
 from app.public_register.ttl_cache import CachedResponse, build_cache_headers, make_conditional_response
 
 router: Final = APIRouter(include_in_schema=False)

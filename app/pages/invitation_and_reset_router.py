@@ -33,7 +33,7 @@ from app.platform.http.contract.html_forms import read_form
 from app.platform.http.contract.problems import get_field_error_code
 from app.platform.http.contract.strict_body import ANONYMOUS_BODY_MAX
 from app.platform.kernel.errors import InvalidError, VigieError
-from app.public_register.register_formatter import RegisterFormatter
+from app.public_register.register_value_formatter import RegisterFormatter
 
 router: Final = APIRouter(prefix=WELCOME, include_in_schema=False)
 _FIELDS: Final = ("token", "name", "password", "current_password")

@@ -15,7 +15,7 @@ from app.notifications.email.email_transport import EmailTransport
 from app.notifications.email.mail_rendering import render_mail_content
 from app.notifications.email.mime_message import DeliveryHeaders
 from app.people.dependencies import WELCOME
-from app.people.invitation_texts import build_invitation_page
+from app.people.invitation_mail import build_invitation_mail
 from app.platform.db.database import DATABASE_ERRORS, Database, RawConnection
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.stored_settings import InstallationSettings, wait_until_set
@@ -114,7 +114,7 @@ async def _attempt(
         _log.warning("invitation_not_opened", invitation_id=str(row["id"]), error=str(error))
         return AttemptOutcome("not_configured", None, None, 0.0)
     language = get_language(row["language"])
-    page = build_invitation_page(
+    page = build_invitation_mail(
         language,
         organisation=row["organisation"],
         inviter=row["invited_by_name"],

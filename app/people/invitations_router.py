@@ -20,11 +20,11 @@ from app.people.schemas import (
     SessionCreated,
 )
 from app.people.sessions import ClientInfo
-from app.platform.http.contract.dependencies import SealerDependency, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Name
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import SealerDependency, WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import AnonymousRoute, StrictRoute
 from app.platform.identity.principals import CallerAuthenticator, bearer

@@ -19,10 +19,10 @@ from app.people.schemas import (
     SessionOut,
 )
 from app.people.sessions import ClientInfo, is_session_active
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest, SortOrders, instant_sort_key, uuid_sort_key
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, current_principal

@@ -11,11 +11,11 @@ from app.people.dependencies import PeopleDependency
 from app.people.member_roles import Role
 from app.people.models import Membership, User
 from app.people.schemas import MemberChange, MemberOut, ResetCreated
-from app.platform.http.contract.dependencies import WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Name
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, require_scope

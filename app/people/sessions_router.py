@@ -11,8 +11,8 @@ from app.people.dependencies import PeopleDependency, Person, TokenHash
 from app.people.models import UserSession
 from app.people.schemas import PasswordReset, SessionCreated, SignedIn, SignIn, Switch
 from app.people.sessions import ClientInfo
-from app.platform.http.contract.dependencies import WriteSessionDep
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import WriteSessionDep
 from app.platform.http.contract.strict_body import AnonymousRoute, StrictRoute
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.tenant_scope import run_with_full_scope

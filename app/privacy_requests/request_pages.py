@@ -34,7 +34,7 @@ from app.public_register.page_rendering import (
     negotiate_language,
     render_page,
 )
-from app.public_register.register_formatter import RegisterFormatter
+from app.public_register.register_value_formatter import RegisterFormatter
 
 PATH: Final = "/public/requests"
 router: Final = APIRouter(prefix=PATH, include_in_schema=False)

@@ -8,11 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit.audit_recorder import AccessedSubject, record_access
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.dependencies import DatabaseDependency, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Identifier, collect_sent_fields
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import DatabaseDependency, WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import AnonymousRoute, StrictRoute
 from app.platform.identity.principals import Principal, require_scope

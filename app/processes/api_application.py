@@ -25,7 +25,7 @@ from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.installation_settings.settings_service import TestMailLimiter
-from app.notifications.events.events_router import add_openapi_webhooks
+from app.notifications.events.event_types_router import add_openapi_webhooks
 from app.notifications.http.self_call_guard import SelfCallMiddleware
 from app.notifications.stream.stream_hub import StreamHub
 from app.pages.error_pages import ErrorPageMiddleware
@@ -34,8 +34,8 @@ from app.people.dependencies import PeopleContext
 from app.platform.db.alert_closer import AlertClosing
 from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.http.contract import header_descriptions, problems
-from app.platform.http.contract.dependencies import reject_unknown_parameters
 from app.platform.http.contract.forbidden_content_check import ForbiddenContentError
+from app.platform.http.contract.session_dependencies import reject_unknown_parameters
 from app.platform.http.fairness.concurrency_limits import SAMPLES_CONNECTIONS
 from app.platform.http.fairness.fair_semaphore import ExportLimits
 from app.platform.http.middleware.middleware_order import install_middleware

@@ -27,7 +27,6 @@ from app.alerts.index_rule_worker import IndexRuleWorker
 from app.alerts.muting_queries import count_firing_alerts
 from app.alerts.prometheus_metrics import ALERTS_FIRING, ALERTS_MUTED
 from app.audit.verification import HeadLogger
-from app.incidents.clustering_worker import IncidentWorker
 from app.notifications.delivery import endpoint_states
 from app.notifications.delivery.delivery_leases import count_pending_deliveries
 from app.notifications.delivery.retention import delete_expired_secrets, delete_old_deliveries
@@ -60,6 +59,7 @@ from app.registry.cross_tenant_repository import delete_box_row, list_deleted_bo
 from app.registry.privacy_refusals import fold_refusal_counts
 from app.rules.backtests.worker import BacktestWorker
 from app.settings import VigieSettings
+from app.sound_incidents.sound_clustering_worker import IncidentWorker
 from app.timeseries.erasure.box_data_removal import remove_box_rollups, remove_sample_slice
 from app.timeseries.erasure.worker import ErasureWorker
 from app.timeseries.retention.worker import RetentionWorker

@@ -9,7 +9,6 @@ from app.alerts import router as alerts_router
 from app.audit import router as audit_router
 from app.catalogue import acoustic_sources_router, metrics_router
 from app.environmental_indices import router as indices_router
-from app.incidents import router as incidents_router
 from app.ingest import quarantine_replay_router, telemetry_router
 from app.installation_settings import router as installation_router
 from app.notifications.api import (
@@ -19,7 +18,7 @@ from app.notifications.api import (
     webhook_and_channel_router,
     webhooks_router,
 )
-from app.notifications.events import events_router as event_types_router
+from app.notifications.events import event_types_router
 from app.notifications.stream import stream_router
 from app.pages import guides_router, invitation_and_reset_router
 from app.people import invitations_router, me_router, members_router, oidc_router, sessions_router
@@ -45,6 +44,7 @@ from app.reports import router as reports_router
 from app.rules.backtests import router as backtests_router
 from app.rules.definitions import router as rules_router
 from app.rules.presets import router as presets_router
+from app.sound_incidents import router as incidents_router
 from app.timeseries.erasure import router as erasure_router
 from app.timeseries.exports import router as exports_router
 from app.timeseries.quality import correction_router as corrections_router

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 from app.platform.kernel.instants import format_us, from_datetime
 from app.public_register.change_history import ChangeHistoryEntry
 from app.public_register.change_texts import describe_change
-from app.public_register.register_formatter import RegisterFormatter
+from app.public_register.register_value_formatter import RegisterFormatter
 
 MEDIA_TYPE: Final = "application/atom+xml"
 NAMESPACE: Final = "http://www.w3.org/2005/Atom"

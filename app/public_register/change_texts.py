@@ -7,8 +7,8 @@ from typing import Any, Final
 from app.catalogue.purposes import PURPOSES_BY_NAME
 from app.presentation.translation import BilingualText, translated
 from app.public_register.legal_texts import BASES
-from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_model import RegisterChange
+from app.public_register.register_value_formatter import RegisterFormatter
 
 _KINDS: Final[Mapping[str, BilingualText]] = {
     "site_added": translated("Site added to the register."),

@@ -20,7 +20,6 @@ from app.public_register.dependencies import REGISTER_TTL_S, Context, RegisterCo
 from app.public_register.page_rendering import negotiate_language
 from app.public_register.page_texts import WORDS
 from app.public_register.recent_schemas import PublicRecent, build_recent_document
-from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_model import RegisterSnapshot
 from app.public_register.register_schemas import (
     PublicRegister,
@@ -29,6 +28,7 @@ from app.public_register.register_schemas import (
     build_site_document,
 )
 from app.public_register.register_search import MAX_QUERY_CHARS, SiteSearchQuery, filter_register
+from app.public_register.register_value_formatter import RegisterFormatter
 from app.public_register.ttl_cache import (
     PAGE_MAX_AGE_S,
     CachedResponse,

@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 
 from app.catalogue.purposes import PurposeName
 from app.presentation.translation import BilingualText, translated
-from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_model import PublishedPurpose, PublishedSite
+from app.public_register.register_value_formatter import RegisterFormatter
 
 VERSION: Final = "2025-08-29T00:00:00Z"
 """The version of the elements."""

@@ -24,8 +24,8 @@ from app.presentation.chart_kit import (
     draw_line,
     list_days,
 )
-from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_model import SiteMean
+from app.public_register.register_value_formatter import RegisterFormatter
 
 # In whole numbers, so that a page with ten charts stays small.
 _FRAME: Final = ChartFrame(

@@ -21,7 +21,7 @@ from app.presentation.languages import Language
 from app.presentation.template_environment import create_template_environment
 from app.public_register.map_tiles import NO_TILES, MapTileSource
 from app.public_register.page_texts import WORDS
-from app.public_register.register_formatter import RegisterFormatter
+from app.public_register.register_value_formatter import RegisterFormatter
 from app.public_register.ttl_cache import CachedResponse
 
 TEMPLATES: Final = Path(__file__).parent / "templates"

@@ -21,8 +21,8 @@ from app.public_register.page_rendering import (
     load_static_files,
     negotiate_language,
 )
-from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_search import MAX_QUERY_CHARS, SiteSearchQuery
+from app.public_register.register_value_formatter import RegisterFormatter
 from app.public_register.site_list_page import render_index_page
 from app.public_register.site_page import PublishedFigures, render_site_page
 from app.public_register.ttl_cache import (

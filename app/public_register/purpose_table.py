@@ -10,8 +10,8 @@ from app.presentation.translation import BilingualText
 from app.public_register import dtpr
 from app.public_register.legal_texts import BASES, RETENTION_TEXTS, STANDINGS
 from app.public_register.page_texts import WORDS
-from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_model import OpenData, PublishedPurpose, PublishedSite, RegisterSnapshot
+from app.public_register.register_value_formatter import RegisterFormatter
 
 
 @dataclass(frozen=True, slots=True)

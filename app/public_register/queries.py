@@ -16,7 +16,7 @@ import numpy as np
 
 from app.catalogue.metrics import CATALOGUE
 from app.catalogue.purposes import PURPOSES
-from app.public_register.recent_values import BoxSamples, RecentAggregator
+from app.public_register.recent_site_measurements import BoxSamples, RecentAggregator
 from app.public_register.register_model import (
     AlertCount,
     AlertRecipient,

@@ -13,7 +13,6 @@ from app.public_register.change_texts import format_purpose_name
 from app.public_register.legal_texts import NO_PURPOSE, REFUSALS
 from app.public_register.page_rendering import PageContext, build_localized_url, render_page
 from app.public_register.page_texts import WORDS
-from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_model import PublishedSite, RefusalCount, RegisterSnapshot
 from app.public_register.register_search import (
     NEARBY_RADIUS_M,
@@ -22,6 +21,7 @@ from app.public_register.register_search import (
     SiteSearchResult,
     search_sites,
 )
+from app.public_register.register_value_formatter import RegisterFormatter
 from app.reports.render.report_texts import SITE_KINDS
 
 PER_PAGE: Final = 60

@@ -17,8 +17,7 @@ from app.public_register.purpose_table import (
     format_values_by_purpose,
     select_purpose_description,
 )
-from app.public_register.recent_values import build_recent_context
-from app.public_register.register_formatter import RegisterFormatter
+from app.public_register.recent_site_measurements import build_recent_context
 from app.public_register.register_model import (
     LEAST_DAYS,
     IncidentFigures,
@@ -27,6 +26,7 @@ from app.public_register.register_model import (
     RecentMeasurements,
     RegisterSnapshot,
 )
+from app.public_register.register_value_formatter import RegisterFormatter
 from app.public_register.site_list_page import build_refusal_rows, format_site_kind, format_site_summary
 from app.registry.spdx_licences import get_licence_url
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import delete
 
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import InstantParameter, Name
 from app.platform.http.contract.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut_page, encode_cursor
+from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, require_scope

@@ -9,11 +9,11 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import ApiKey
@@ -30,8 +30,8 @@ from app.registry.dependencies import (
     OrganisationsWriter,
     check_expiry,
 )
+from app.registry.organisation_and_site_schemas import KeyChange, KeyCreate, KeyCreated, KeyOut
 from app.registry.quota_service import check_quota
-from app.registry.schemas import KeyChange, KeyCreate, KeyCreated, KeyOut
 
 router: Final = APIRouter(prefix="/v1/api-keys", tags=["Organisations"], route_class=StrictRoute)
 _PageQuery = Annotated[PageRequest, Depends(repository.API_KEYS.page_request)]

@@ -8,9 +8,9 @@ from pydantic import ConfigDict, Field
 
 from app.platform.config.settings import BrokerSettings
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.etags import IfMatchPrecondition, PreconditionDep, ResourceModel
 from app.platform.http.contract.fields import RequestBody
+from app.platform.http.contract.session_dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.application_resources import get_resource
 from app.registry import box_configurations, box_repository

@@ -10,11 +10,15 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Depends, Query, Request
 
 from app.platform.db.alert_closer import AlertCloserDependency
-from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import BoxId, Identifier, Name
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import (
+    DatabaseDependency,
+    ReadSessionDep,
+    WriteSessionDep,
+)
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.registry import box_repository, box_service

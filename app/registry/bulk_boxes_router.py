@@ -11,8 +11,8 @@ from app.platform.config.api_settings import ApiSettings
 from app.platform.config.settings import BrokerSettings
 from app.platform.db.alert_closer import AlertCloserDependency
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import DatabaseDependency
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import DatabaseDependency
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ForbiddenError

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Depends, Query
 from sqlalchemy.exc import IntegrityError
 
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Identifier, collect_sent_fields
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
@@ -25,9 +25,13 @@ from app.registry.dependencies import (
     OrganisationsWriter,
 )
 from app.registry.models import Organisation
+from app.registry.organisation_and_site_schemas import (
+    OrganisationChange,
+    OrganisationCreate,
+    OrganisationOut,
+)
 from app.registry.quota_service import check_quota
 from app.registry.repository import count_deletion_blockers, make_not_empty_error
-from app.registry.schemas import OrganisationChange, OrganisationCreate, OrganisationOut
 
 OrganisationKind = Literal["platform", "integrator", "client"]
 

@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, Text, cast, func, literal, select, tuple_
 
 from app.catalogue.purposes import PurposeName
-from app.platform.http.contract.dependencies import ReadSessionDep
 from app.platform.http.contract.fields import Identifier, InstantParameter
 from app.platform.http.contract.pagination import (
     DEFAULT_LIMIT,
@@ -20,6 +19,7 @@ from app.platform.http.contract.pagination import (
     encode_cursor,
 )
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import ReadSessionDep
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.dependencies import OrganisationFilter, SitesReader

@@ -7,11 +7,15 @@ from fastapi import APIRouter, Depends, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Identifier, collect_sent_fields
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import (
+    DatabaseDependency,
+    ReadSessionDep,
+    WriteSessionDep,
+)
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import AnonymousRoute, StrictRoute
 from app.platform.kernel.errors import NotFoundError

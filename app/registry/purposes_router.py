@@ -1,4 +1,4 @@
-"""Serves the REST endpoints of sites' purposes, and of the catalogues of purposes and event types."""
+"""Serves the purposes of sites, and the catalogues of purposes and of the types of box events."""
 
 from typing import Annotated, Final
 
@@ -6,11 +6,11 @@ from fastapi import APIRouter, Depends, Path
 
 from app.catalogue.device_event_types import EVENT_TYPES
 from app.catalogue.purposes import PURPOSES
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import current_principal
 from app.platform.kernel.errors import NotFoundError

@@ -11,9 +11,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep, ResourceModel
 from app.platform.http.contract.fields import RequestBody
+from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import ForbiddenError, InvalidError

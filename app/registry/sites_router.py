@@ -7,11 +7,11 @@ from fastapi import APIRouter, Depends, Query
 from sqlalchemy.exc import IntegrityError
 
 from app.platform.db.ingest_barrier import close_ingest_barrier
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import SiteKind, collect_sent_fields
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.errors import ConflictError
@@ -25,10 +25,10 @@ from app.registry.dependencies import (
     SitesWriter,
 )
 from app.registry.models import Site
+from app.registry.organisation_and_site_schemas import SiteChange, SiteCreate, SiteOut
 from app.registry.purpose_service import get_retention_settings
 from app.registry.quota_service import check_quota
 from app.registry.retention_settings import RetentionSettings
-from app.registry.schemas import SiteChange, SiteCreate, SiteOut
 
 router: Final = APIRouter(prefix="/v1/sites", tags=["Sites"], route_class=StrictRoute)
 _PageQuery = Annotated[PageRequest, Depends(repository.SITES.page_request)]

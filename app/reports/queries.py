@@ -16,14 +16,14 @@ from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import EARLIEST_US, HOUR_US, LATEST_US
 from app.registry.models import Box
 from app.reports.report_input import REPORTED_METRICS, FlagCounts, HourlySummaries
-from app.timeseries.quality.neighbouring_samples import (
+from app.timeseries.quality.sample_flagging import FLAGS, Flag, FlagEvaluator
+from app.timeseries.quality.samples_with_context import (
     SampleSpan,
     SamplesWithContext,
     read_samples_with_context,
 )
-from app.timeseries.quality.sample_flagging import FLAGS, Flag, FlagEvaluator
 from app.timeseries.rollups.hourly_means import HourlyMeansQuery, HourMeans, read_hourly_means
-from app.timeseries.rollups.rollup_columns import RollupColumns, round_to_stored_precision
+from app.timeseries.rollups.rollup_merging import RollupColumns, round_to_stored_precision
 
 MAX_FLAG_SAMPLES: Final = 600_000
 """Greatest number of samples that are evaluated for flags."""

@@ -25,7 +25,7 @@ from app.environmental_indices.service import (
     compute_index_values,
     select_metrics,
 )
-from app.environmental_indices.site_setting import (
+from app.environmental_indices.site_surroundings import (
     country_of_timezone,
     is_computed_by_default,
     season_of,

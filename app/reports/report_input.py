@@ -12,7 +12,7 @@ import numpy as np
 from app.environmental_indices.index_results import IndexResult
 from app.platform.kernel.instants import HOUR_US
 from app.timeseries.quality.sample_flagging import Flag
-from app.timeseries.rollups.rollup_columns import RollupColumns
+from app.timeseries.rollups.rollup_merging import RollupColumns
 
 type ReportLength = Literal["day", "month"]
 type ReportLanguage = Literal["en", "fr"]

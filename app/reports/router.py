@@ -13,8 +13,8 @@ from fastapi.responses import Response
 from app.environmental_indices.boxes_and_read_limits import MAX_BOXES, find_indexed_boxes
 from app.environmental_indices.period_selection import DatedPeriod
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import DatabaseDependency, make_async_dependency
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import DatabaseDependency, make_async_dependency
 from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import NotFoundError

@@ -149,7 +149,7 @@ _TABLES: Final = (
     )
     """,
 )
-# A slot is ten seconds since the epoch (app.incidents.clustering_windows).
+# A slot is ten seconds since the epoch (app.sound_incidents.sound_event_windows).
 _MARK: Final = """
 CREATE FUNCTION mark_incidents() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -17,11 +17,11 @@ from app.ingest.pipeline.batch_context import BatchContext
 from app.ingest.pipeline.batch_splitter import LONG_EVALUATION
 from app.ingest.pipeline.rule_context import RuleContext
 from app.platform.kernel.ids import new_id
-from app.rules.engine.stateful_evaluator import (
+from app.rules.engine.sequential_evaluator import (
     BoxEvaluation,
     EvaluatorInput,
     OrderedTransitions,
-    StatefulEvaluator,
+    SequentialEvaluator,
 )
 from app.rules.engine.threshold_evaluator import evaluate_box_indexed, prefilter_samples
 from app.rules.engine.value_windows import BoxEvent
@@ -136,11 +136,11 @@ def apply_due_timers(rule_context: RuleContext, states: BoxStates, at_us: int) -
 
 def _make_evaluators(
     rule_context: RuleContext,
-) -> Iterator[tuple[dict[int, BoxEvaluation], StatefulEvaluator]]:
+) -> Iterator[tuple[dict[int, BoxEvaluation], SequentialEvaluator]]:
     """Yield one evaluator for each site with site-wide rules, with its boxes, and one for each other box."""
     alone = dict(rule_context.evaluations)
     for site in rule_context.sites.values():
         boxes = {key: alone.pop(key) for key in site.view.members if key in alone}
-        yield boxes, StatefulEvaluator(boxes, site, new_id, live=True)
+        yield boxes, SequentialEvaluator(boxes, site, new_id, live=True)
     for key, track in alone.items():
-        yield {key: track}, StatefulEvaluator({key: track}, None, new_id, live=True)
+        yield {key: track}, SequentialEvaluator({key: track}, None, new_id, live=True)

@@ -17,7 +17,7 @@ from app.catalogue.metrics import COLUMNS
 from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistrySnapshot
 from app.platform.db.database import RawConnection
 from app.rules.engine.box_and_site_views import BoxView, SiteView
-from app.rules.engine.stateful_evaluator import BoxEvaluation, SiteEvaluation, find_next_due_us
+from app.rules.engine.sequential_evaluator import BoxEvaluation, SiteEvaluation, find_next_due_us
 from app.rules.engine.threshold_evaluator import BoxRuleSet
 from app.rules.engine.value_windows import BoxEvent, BoxHistory, RuleLookback
 from app.timeseries.storage.box_states import BoxStates

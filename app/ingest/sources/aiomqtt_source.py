@@ -15,7 +15,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from app.ingest.sources.aiomqtt_connection import REFUSED, AiomqttConnection
+from app.ingest.sources.aiomqtt_packet_io import REFUSED, AiomqttConnection
 from app.ingest.sources.reconnecting_mqtt_source import MqttOptions, MqttSource, SessionEndedError
 
 _CLOSE_TIMEOUT_S = 1.0

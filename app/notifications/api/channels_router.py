@@ -43,10 +43,14 @@ from app.notifications.delivery import endpoint_removal
 from app.notifications.delivery.models import Endpoint
 from app.platform.config.settings import SmtpSettings
 from app.platform.db.database import WriteSession
-from app.platform.http.contract.dependencies import DatabaseDependency, SealerDependency, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import (
+    DatabaseDependency,
+    SealerDependency,
+    WriteSessionDep,
+)
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.ids import parse_id

@@ -30,10 +30,14 @@ from app.notifications.delivery import single_delivery_replay
 from app.notifications.delivery.models import Delivery
 from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.outbox import wake_dispatcher_after
-from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep, make_async_dependency
 from app.platform.http.contract.fields import InstantParameter
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import (
+    DatabaseDependency,
+    ReadSessionDep,
+    make_async_dependency,
+)
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.errors import InvalidError, NotFoundError

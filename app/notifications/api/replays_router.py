@@ -10,15 +10,19 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.notifications.api import replay_service, webhook_service
+from app.notifications.api import replay_requests, webhook_service
 from app.notifications.api.dependencies import EndpointNoun, Reader, Writer
+from app.notifications.api.replay_requests import REPLAYS
 from app.notifications.api.replay_schemas import ReplayCreate, ReplayOut
-from app.notifications.api.replay_service import REPLAYS
 from app.notifications.delivery.models import Replay
 from app.notifications.events.outbox import wake_dispatcher_after
-from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import (
+    DatabaseDependency,
+    ReadSessionDep,
+    WriteSessionDep,
+)
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.ids import parse_id
@@ -27,14 +31,14 @@ router = APIRouter(prefix="/v1", tags=["Webhooks"], route_class=StrictRoute)
 
 
 async def _present_replays(session: AsyncSession, rows: Sequence[Replay]) -> list[ReplayOut]:
-    progress = await replay_service.read_replay_progress(session, rows)
+    progress = await replay_requests.read_replay_progress(session, rows)
     return [ReplayOut.of(row, progress[row.id]) for row in rows]
 
 
 @router.get("/replays/{replay}", summary="Read a replay")
 async def get_replay(replay: str, principal: Reader, session: ReadSessionDep) -> ReplayOut:
     """Includes how many of its deliveries are due again, and their outcomes."""
-    found = await replay_service.find_replay(session, parse_id(replay, "replay"), principal.visible())
+    found = await replay_requests.find_replay(session, parse_id(replay, "replay"), principal.visible())
     return (await _present_replays(session, [found]))[0]
 
 
@@ -46,7 +50,7 @@ async def get_replay(replay: str, principal: Reader, session: ReadSessionDep) ->
 )
 async def cancel_replay(replay: str, principal: Writer, session: WriteSessionDep) -> Response:
     """Deliveries that are due already are sent; the others stay as they are. The replay stays in the list."""
-    await replay_service.cancel_replay(
+    await replay_requests.cancel_replay(
         session, parse_id(replay, "replay"), principal.visible(), datetime.now(UTC)
     )
     return Response(status_code=204)
@@ -85,7 +89,9 @@ def add_replay_routes(to: APIRouter, noun: EndpointNoun, *, tag: str) -> None:
             endpoint = await webhook_service.get_endpoint(
                 session, parse_id(identifier, noun), principal, noun=noun, hold=True
             )
-            replay = await replay_service.create_replay(session, principal, endpoint, body, datetime.now(UTC))
+            replay = await replay_requests.create_replay(
+                session, principal, endpoint, body, datetime.now(UTC)
+            )
             (created,) = await _present_replays(session, [replay])
         await wake_dispatcher_after(database)
         return created
@@ -111,6 +117,6 @@ def _add_list(to: APIRouter, noun: EndpointNoun, tag: str) -> None:
         endpoint = await webhook_service.get_endpoint(
             session, parse_id(identifier, noun), principal, noun=noun
         )
-        rows = await replay_service.list_replays(session, endpoint.id, page)
+        rows = await replay_requests.list_replays(session, endpoint.id, page)
         shown, following = REPLAYS.cut(rows, page)
         return Page(data=await _present_replays(session, shown), next=following)

@@ -10,9 +10,9 @@ from app.notifications.api.dependencies import EndpointNoun, Reader
 from app.notifications.api.endpoint_fields import build_duration_validator
 from app.notifications.api.health_queries import HealthOut
 from app.notifications.api.replays_router import add_replay_routes
-from app.platform.http.contract.dependencies import ReadSessionDep
 from app.platform.http.contract.fields import DURATION
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import ReadSessionDep
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.ids import parse_id
 

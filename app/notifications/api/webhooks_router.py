@@ -28,15 +28,15 @@ from app.notifications.api.webhook_schemas import (
 )
 from app.notifications.delivery import endpoint_removal
 from app.notifications.delivery.models import Endpoint
-from app.platform.http.contract.dependencies import (
+from app.platform.http.contract.etags import PreconditionDep
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import (
     DatabaseDependency,
     ReadSessionDep,
     SealerDependency,
     WriteSessionDep,
 )
-from app.platform.http.contract.etags import PreconditionDep
-from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.ids import parse_id

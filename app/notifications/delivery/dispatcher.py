@@ -18,7 +18,7 @@ import asyncpg
 from app.notifications.delivery import delivery_leases, replay_scheduling, waiting_groups
 from app.notifications.delivery.attempt_repository import AttemptRecord
 from app.notifications.delivery.fanout import AdaptiveFanOut, FanOutResult
-from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, listen_for_wakeups, wait_for_event
+from app.notifications.delivery.outbox_listener import LISTEN_ERRORS, listen_for_wakeups, wait_for_event
 from app.notifications.delivery.outcome_recorder import OutcomeRecorder, RecordingResult
 from app.notifications.delivery.slot_scheduler import SLOW_S, DeliverySlots, HeldLease
 from app.notifications.delivery.transport_registry import CAPACITY, TransportRegistry
@@ -85,7 +85,7 @@ async def run_dispatcher(
         try:
             async with asyncio.timeout(_DATABASE_TIMEOUT_S):
                 await pool.close()
-        except DATABASE_ERRORS:
+        except LISTEN_ERRORS:
             pool.terminate()
 
 
@@ -94,7 +94,7 @@ async def _open_pool(database: Database, stop: asyncio.Event) -> asyncpg.Pool | 
     while not stop.is_set():
         try:
             return await database.pool(size=_POOL_SIZE)
-        except DATABASE_ERRORS as error:
+        except LISTEN_ERRORS as error:
             _log.warning("database_unavailable", error=str(error) or type(error).__name__)
         await wait_for_event(stop, wait)
         wait = min(wait * 2, _LONGEST_WAIT_S)
@@ -187,7 +187,7 @@ class DeliveryDispatcher:
             self._wake.clear()
             try:
                 pause = await self._round()
-            except DATABASE_ERRORS as error:
+            except LISTEN_ERRORS as error:
                 _log.warning("round_failed", error=str(error) or type(error).__name__, wait_s=wait)
                 self._may_have_events = True
                 await wait_for_event(stop, wait)
@@ -387,7 +387,7 @@ class DeliveryDispatcher:
         try:
             async with self._pool.acquire() as connection:
                 await delivery_leases.release_leases(connection, left)
-        except DATABASE_ERRORS as error:
+        except LISTEN_ERRORS as error:
             _log.warning("release_failed", error=str(error) or type(error).__name__)
 
 

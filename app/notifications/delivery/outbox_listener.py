@@ -12,7 +12,7 @@ from app.notifications.events.outbox import CHANNEL
 from app.platform.db.database import Database
 from app.platform.observability.metrics_and_logs import get_logger
 
-DATABASE_ERRORS: Final = (
+LISTEN_ERRORS: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -46,7 +46,7 @@ async def listen_for_wakeups(
     while True:
         try:
             connection = await database.connect()
-        except DATABASE_ERRORS as error:
+        except LISTEN_ERRORS as error:
             _log.warning("listen_connect_failed", error=str(error) or type(error).__name__)
             await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 (spread, not secrecy)
             wait = min(wait * 2, _LONGEST_WAIT_S)
@@ -54,11 +54,11 @@ async def listen_for_wakeups(
         wait = _FIRST_WAIT_S
         try:
             await _listen(connection, on_wakeup, channel)
-        except DATABASE_ERRORS as error:
+        except LISTEN_ERRORS as error:
             _log.warning("listen_lost", error=str(error) or type(error).__name__)
             await asyncio.sleep(wait)
         finally:
-            with suppress(*DATABASE_ERRORS):
+            with suppress(*LISTEN_ERRORS):
                 await connection.close(timeout=1)
 
 

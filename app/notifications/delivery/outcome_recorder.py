@@ -31,7 +31,7 @@ from app.notifications.delivery.endpoint_health import (
     update_health,
 )
 from app.notifications.delivery.endpoint_states import LockedEndpoint
-from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, wait_for_event
+from app.notifications.delivery.outbox_listener import LISTEN_ERRORS, wait_for_event
 from app.notifications.delivery.transport_types import AttemptOutcome
 from app.notifications.events.event_types import NOTICES
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
@@ -179,7 +179,7 @@ class OutcomeRecorder:
         while batch:
             try:
                 written = await self._record([ended.record for ended in batch])
-            except DATABASE_ERRORS as error:
+            except LISTEN_ERRORS as error:
                 _log.warning("record_failed", records=len(batch), error=str(error) or type(error).__name__)
                 if not is_transient(error) and not isinstance(error, asyncpg.UniqueViolationError):
                     if len(batch) > 1:
@@ -313,7 +313,7 @@ async def _notify(connection: RawConnection, notices: Sequence[OutboxRecord]) ->
         )
     try:
         await wake_dispatcher(connection)
-    except DATABASE_ERRORS as error:
+    except LISTEN_ERRORS as error:
         _log.warning("wake_failed", error=str(error) or type(error).__name__)
 
 

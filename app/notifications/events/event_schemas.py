@@ -1,4 +1,6 @@
-"""Defines the JSON bodies of notification events; the event catalogue and OpenAPI are made from them.
+"""Defines the JSON bodies of notification events, and the fields that all bodies have (`EventEnvelope`).
+
+The event catalogue and OpenAPI are made from them.
 
 Fields may be added, as the documentation says, but never removed or changed.
 """

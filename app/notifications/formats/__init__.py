@@ -17,7 +17,7 @@ from app.notifications.formats import (
     native_and_cloudevents,
     pagerduty,
 )
-from app.notifications.formats.chat_message import ChatMessage, build_chat_message
+from app.notifications.formats.chat_message_content import ChatMessage, build_chat_message
 
 NATIVE: Final = "native"
 CLOUDEVENTS: Final = "cloudevents"

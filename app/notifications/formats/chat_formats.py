@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from app.notifications.formats.chat_message import ChatMessage, split_lines, truncate_utf8
+from app.notifications.formats.chat_message_content import ChatMessage, split_lines, truncate_utf8
 from app.presentation.mail_layout import MailTone
 from app.presentation.typography import truncate_text
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from app.notifications.formats.chat_message import COLOURS, ChatMessage
+from app.notifications.formats.chat_message_content import COLOURS, ChatMessage
 from app.presentation.date_formats import parse_instant
 from app.presentation.typography import truncate_text
 

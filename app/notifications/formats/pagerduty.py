@@ -16,7 +16,7 @@ from app.notifications.events.event_types import (
     INCIDENT_DISMISSED,
     TEST_EVENT,
 )
-from app.notifications.formats.chat_message import ChatMessage
+from app.notifications.formats.chat_message_content import ChatMessage
 from app.presentation.typography import truncate_text
 
 SUMMARY_LIMIT: Final = 1024

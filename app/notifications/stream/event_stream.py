@@ -15,7 +15,7 @@ import msgspec
 from fastapi.sse import format_sse_event
 
 from app.notifications.delivery.alert_grouping import parse_alert_data
-from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, wait_for_event
+from app.notifications.delivery.outbox_listener import LISTEN_ERRORS, wait_for_event
 from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.event_types import SEVERITIES
 from app.notifications.formats.native_and_cloudevents import add_message_id, build_native_body
@@ -211,7 +211,7 @@ class EventStream:
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT_S), self._hub.pool.acquire() as connection:
                 page = await read_event_page(connection, self._slot.organisation, self._mark.position)
-        except DATABASE_ERRORS as error:
+        except LISTEN_ERRORS as error:
             if not self._away:
                 # Logged once: the hub logs it each second, and there are hundreds of streams.
                 _log.info("stream_read_failed", error=str(error) or type(error).__name__)

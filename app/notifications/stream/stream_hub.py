@@ -12,7 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
-from app.notifications.delivery.outbox_listener import DATABASE_ERRORS, listen_for_wakeups, wait_for_event
+from app.notifications.delivery.outbox_listener import LISTEN_ERRORS, listen_for_wakeups, wait_for_event
 from app.notifications.events.outbox import STREAM_CHANNEL
 from app.notifications.prometheus_metrics import STREAMS_OPEN
 from app.notifications.stream.stream_queries import read_stream_head, read_updated_organisations
@@ -198,7 +198,7 @@ class StreamHub:
                     news = await read_updated_organisations(connection, self._seen)
                     self._seen = max(news.values(), default=self._seen)
                     updated = list(news)
-        except DATABASE_ERRORS as error:
+        except LISTEN_ERRORS as error:
             _log.warning("stream_look_failed", error=str(error) or type(error).__name__)
             return False
         for organisation in updated:

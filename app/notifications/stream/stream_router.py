@@ -22,8 +22,8 @@ from app.notifications.stream.event_stream import EventStream, StreamCursor, Str
 from app.notifications.stream.stream_hub import DATABASE_TIMEOUT_S, StreamHub, StreamSlot
 from app.notifications.stream.stream_queries import read_oldest_time, read_stream_head
 from app.platform.db.database import DATABASE_ERRORS
-from app.platform.http.contract.dependencies import DatabaseDependency
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import DatabaseDependency
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import CallerAuthenticator, Principal, bearer, require_scope
 from app.platform.kernel.application_resources import make_resource_dependency

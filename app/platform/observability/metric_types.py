@@ -1,4 +1,7 @@
-"""Provides the types of Prometheus metrics, after the space of their shared files was reserved."""
+"""Exports the metric classes of prometheus_client. Import them from here only.
+
+It first reserves disk space for the metric files that the processes share.
+"""
 
 from typing import Final
 

@@ -6,9 +6,9 @@ from app.platform.kernel.instants import US_PER_S
 from app.presentation.local_formatter import LocalFormatter
 from app.reports.render.box_names import clean_name
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
-from app.reports.render.report_statistics import ReportStatistics
 from app.reports.render.report_texts import WORDS
 from app.reports.report_input import AlertStatistics, ReportAlert
+from app.reports.report_statistics import ReportStatistics
 
 _SEVERITIES: Final = ("critical", "warning", "info")
 _COLOURS: Final = {"critical": "#b91c1c", "warning": "#d97706", "info": "#2563eb"}

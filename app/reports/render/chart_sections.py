@@ -26,7 +26,8 @@ from app.reports.render.charts import (
 )
 from app.reports.render.index_value_labels import find_component_value
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
-from app.reports.render.report_statistics import (
+from app.reports.render.report_texts import WORDS
+from app.reports.report_statistics import (
     BoxFigures,
     FigureValue,
     ReportStatistics,
@@ -35,9 +36,8 @@ from app.reports.render.report_statistics import (
     group_values_by_box,
     select_hours,
 )
-from app.reports.render.report_texts import WORDS
-from app.timeseries.rollups import rollup_columns
-from app.timeseries.rollups.rollup_columns import RollupColumns
+from app.timeseries.rollups import rollup_merging
+from app.timeseries.rollups.rollup_merging import RollupColumns
 from app.timeseries.series.bucket_widths import BucketWidth
 
 _AIR: Final = ("pm2_5", "pm10", "no2", "o3", "so2", "co", "odour")
@@ -130,8 +130,8 @@ def aggregate_daily(found: RollupColumns, report: ReportStatistics, *, level: bo
     """Merge hours to local days; `level`: by energy."""
     if not len(found):
         return found
-    return rollup_columns.merge_columns(
-        [found.begun(rollup_columns.floor_to_buckets(found.times, _DAYS, report.zone))], level=level
+    return rollup_merging.merge_columns(
+        [found.begun(rollup_merging.floor_to_buckets(found.times, _DAYS, report.zone))], level=level
     )
 
 

@@ -14,14 +14,14 @@ from app.reports.render.box_names import append_box_id
 from app.reports.render.index_value_labels import format_previous_period
 from app.reports.render.main_findings import format_change, group_guideline_values
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
-from app.reports.render.report_statistics import (
+from app.reports.render.report_texts import WORDS
+from app.reports.report_input import REPORTED_METRICS
+from app.reports.report_statistics import (
     MIN_COVERAGE_PERCENT,
     BoxFigures,
     ReportStatistics,
     compare_period_means,
 )
-from app.reports.render.report_texts import WORDS
-from app.reports.report_input import REPORTED_METRICS
 
 MAX_BOX_TABLES: Final = 8
 """Greatest number of boxes with a table each."""

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from app.environmental_indices.air_indices import ATMO_SCALES, EAQI_SCALES
 from app.environmental_indices.index_definitions import worst_sort_key
 from app.environmental_indices.index_results import IndexBand
 from app.environmental_indices.indoor_air import CO2_SCALE
+from app.environmental_indices.outdoor_air_indices import ATMO_SCALES, EAQI_SCALES
 from app.presentation.local_formatter import LocalFormatter
 from app.reports.render.box_names import shorten_labels
 from app.reports.render.index_value_labels import (
@@ -16,8 +16,8 @@ from app.reports.render.index_value_labels import (
     format_figure_title,
 )
 from app.reports.render.page_blocks import IndexStrip, ReportTable, StripField, StripRow, TableCell
-from app.reports.render.report_statistics import FigureValue, ReportStatistics
 from app.reports.render.report_texts import WORDS
+from app.reports.report_statistics import FigureValue, ReportStatistics
 
 MAX_BOX_ROWS: Final = 8
 """Greatest number of boxes with a row: those with the worst values."""

@@ -5,7 +5,7 @@ from typing import Final
 from app.catalogue.metric_names import get_metric_symbol
 from app.environmental_indices.index_results import IndexBand
 from app.presentation.local_formatter import LocalFormatter
-from app.reports.render.report_statistics import FigureValue, ReportStatistics
+from app.reports.report_statistics import FigureValue, ReportStatistics
 
 # Colours of classes without a colour in their source, from good to bad.
 _OWN: Final = {

@@ -14,13 +14,13 @@ from app.reports.render.index_value_labels import (
     format_value_period,
 )
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
-from app.reports.render.report_statistics import (
+from app.reports.render.report_texts import WORDS
+from app.reports.report_statistics import (
     FigureValue,
     ReportStatistics,
     explain_missing_value,
     find_worst_value,
 )
-from app.reports.render.report_texts import WORDS
 
 _HEAD: Final = ("figure", "worst_value", "class", "compared_with", "where", "measured_share")
 _NUMBERS: Final = frozenset({"worst_value", "measured_share"})

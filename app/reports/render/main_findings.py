@@ -14,14 +14,14 @@ from app.reports.render.index_value_labels import (
     format_figure_value,
     format_value_period,
 )
-from app.reports.render.report_statistics import (
+from app.reports.render.report_texts import WORDS
+from app.reports.report_statistics import (
     FigureValue,
     MeanComparison,
     ReportStatistics,
     compare_period_means,
     find_worst_value,
 )
-from app.reports.render.report_texts import WORDS
 
 MAX_FINDINGS: Final = 6
 _INDICES: Final = ("atmo", "eaqi")

@@ -10,8 +10,8 @@ from app.presentation.translation import BilingualText
 from app.presentation.typography import typeset_text
 from app.reports.render.main_findings import WHO_METHODS, compute_coverage
 from app.reports.render.page_blocks import ReportSection, ReportTable, TableCell
-from app.reports.render.report_statistics import ReportStatistics, count_silent_hours
 from app.reports.render.report_texts import CITATIONS_FR, COVERAGES_FR, WORDS
+from app.reports.report_statistics import ReportStatistics, count_silent_hours
 
 _ROWS: Final = 10
 _READ: Final = ("day", "measured", "worst", "decibels", "alerts", "sensors")

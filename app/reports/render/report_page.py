@@ -37,9 +37,9 @@ from app.reports.render.main_findings import (
     group_guideline_values,
 )
 from app.reports.render.page_blocks import KeyFigureTile, ReportSection
-from app.reports.render.report_statistics import ReportStatistics, compute_report_statistics, find_worst_value
 from app.reports.render.report_texts import SITE_KINDS, WORDS
 from app.reports.report_input import ReportInput
+from app.reports.report_statistics import ReportStatistics, compute_report_statistics, find_worst_value
 
 _TILES: Final = 4
 _HOURS: Final = 24

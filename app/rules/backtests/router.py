@@ -8,15 +8,15 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.fields import Identifier
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.identity.principals import require_scope
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.tenant_scope import TenantScope
-from app.rules.backtests import service
+from app.rules.backtests import backtest_requests
 from app.rules.backtests.models import Backtest
 from app.rules.backtests.prometheus_metrics import BACKTESTS_FINISHED
 from app.rules.backtests.schemas import BacktestCreate, BacktestOut, BacktestResult, State
@@ -38,7 +38,7 @@ async def _poll(database: Database, backtest_id: UUID, visible: TenantScope, wai
     until = time.monotonic() + wait_s
     while True:
         async with database.read() as session:
-            found = await service.find_backtest(session, backtest_id, visible, result=True)
+            found = await backtest_requests.find_backtest(session, backtest_id, visible, result=True)
         left_s = until - time.monotonic()
         if found.state not in _UNFINISHED or left_s <= 0:
             return found
@@ -76,7 +76,7 @@ async def create_backtest(
     `telemetry:read`.
     """
     async with database.write() as session:
-        backtest_id = await service.enqueue_backtest(session, principal, body)
+        backtest_id = await backtest_requests.enqueue_backtest(session, principal, body)
     found = await _poll(database, backtest_id, principal.visible(), wait)
     if found.state in _UNFINISHED:
         response.status_code = 202
@@ -87,7 +87,7 @@ async def create_backtest(
 async def list_backtests(
     principal: Reader,
     session: ReadSessionDep,
-    page: Annotated[PageRequest, Depends(service.BACKTESTS.page_request)],
+    page: Annotated[PageRequest, Depends(backtest_requests.BACKTESTS.page_request)],
     *,
     state: Annotated[State | None, Query(description="Only those in this state")] = None,
     site: Annotated[Identifier | None, Query(description="Only of this site")] = None,
@@ -96,8 +96,10 @@ async def list_backtests(
 
     Finished back-tests are deleted after seven days.
     """
-    found = await service.read_backtest_page(session, principal.visible(), page, state=state, site_id=site)
-    rows, following = service.BACKTESTS.cut(found, page)
+    found = await backtest_requests.read_backtest_page(
+        session, principal.visible(), page, state=state, site_id=site
+    )
+    rows, following = backtest_requests.BACKTESTS.cut(found, page)
     return Page(data=[BacktestOut.of(row) for row in rows], next=following)
 
 
@@ -109,7 +111,7 @@ async def get_backtest(principal: Reader, session: ReadSessionDep, backtest_id: 
     """
     identifier = parse_id(backtest_id, "back-test")
     return BacktestResult.of(
-        await service.find_backtest(session, identifier, principal.visible(), result=True)
+        await backtest_requests.find_backtest(session, identifier, principal.visible(), result=True)
     )
 
 
@@ -122,7 +124,7 @@ async def get_backtest(principal: Reader, session: ReadSessionDep, backtest_id: 
 async def cancel_backtest(principal: Writer, database: DatabaseDependency, backtest_id: str) -> None:
     """Cancel a queued or running back-test. It stays in the list. A finished one is refused with 409."""
     async with database.write() as session:
-        cancelled = await service.mark_backtest_cancelled(
+        cancelled = await backtest_requests.mark_backtest_cancelled(
             session, parse_id(backtest_id, "back-test"), principal.visible()
         )
     if cancelled:

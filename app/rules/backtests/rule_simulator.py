@@ -8,11 +8,11 @@ from app.rules.engine.alert_state_machine import AlertTransition
 from app.rules.engine.box_and_site_views import BoxFacts, BoxView, SiteView
 from app.rules.engine.box_rule_set import compile_box_rules
 from app.rules.engine.rule_compiler import CompiledRule
-from app.rules.engine.stateful_evaluator import (
+from app.rules.engine.sequential_evaluator import (
     BoxEvaluation,
     EvaluatorInput,
+    SequentialEvaluator,
     SiteEvaluation,
-    StatefulEvaluator,
 )
 from app.rules.engine.threshold_evaluator import evaluate_box_indexed
 from app.rules.engine.value_windows import BoxEvent, BoxHistory
@@ -47,7 +47,7 @@ class RuleSimulator:
         if self._site is not None:
             members = {key: self._boxes[key].view for key in sorted(self._boxes)}
             self._site.view = SiteView(members)
-        self._evaluator = StatefulEvaluator(self._boxes, self._site, uuid4)
+        self._evaluator = SequentialEvaluator(self._boxes, self._site, uuid4)
 
     @property
     def boxes(self) -> Sequence[int]:
@@ -109,6 +109,6 @@ class RuleSimulator:
         return [transition for _, transition in found]
 
     @staticmethod
-    def _drain(evaluator: StatefulEvaluator) -> list[AlertTransition]:
+    def _drain(evaluator: SequentialEvaluator) -> list[AlertTransition]:
         found, evaluator.found = evaluator.found, []
         return [transition for _, transition in found]

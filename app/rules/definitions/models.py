@@ -1,4 +1,4 @@
-"""Defines the tables of rules, of their versions and of the states of rules on indices."""
+"""Defines the tables of rules and their versions, and of the state of rules on environmental indices."""
 
 from datetime import datetime
 from typing import Any, Final

@@ -10,14 +10,14 @@ from pydantic import AfterValidator
 from app.notifications.events.outbox import wake_dispatcher_after
 from app.platform.db.alert_closer import AlertCloser, AlertCloserDependency
 from app.platform.db.database import Database, WriteSession
-from app.platform.http.contract.dependencies import (
+from app.platform.http.contract.etags import PreconditionDep, skip_precondition
+from app.platform.http.contract.pagination import Page
+from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import (
     DatabaseDependency,
     ReadSessionDep,
     WriteSessionDep,
 )
-from app.platform.http.contract.etags import PreconditionDep, skip_precondition
-from app.platform.http.contract.pagination import Page
-from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal, require_scope

@@ -24,7 +24,7 @@ from app.environmental_indices.period_selection import (
     find_last_complete_period,
     periods_ending_in,
 )
-from app.environmental_indices.site_setting import country_of_timezone, season_of
+from app.environmental_indices.site_surroundings import country_of_timezone, season_of
 
 QUERY_CHOICES: Final = ("country", "season", "use", "material", "area", "odour")
 """The options of a query besides method, period and metric."""

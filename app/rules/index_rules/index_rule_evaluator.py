@@ -16,7 +16,7 @@ from app.platform.kernel.instants import US_PER_S
 from app.rules.engine.alert_state_machine import AlertTransition, end_active_hours, find_hours_end
 from app.rules.engine.box_and_site_views import SiteView
 from app.rules.engine.rule_compiler import CompiledRule
-from app.rules.engine.stateful_evaluator import advance_rule
+from app.rules.engine.sequential_evaluator import advance_rule
 from app.rules.index_rules.index_conditions import IndexView
 from app.rules.index_rules.index_query import IndexQuery, SiteLocality
 

@@ -6,8 +6,8 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, BaseModel
 
-from app.platform.http.contract.dependencies import WriteSessionDep
 from app.platform.http.contract.fields import SiteKind
+from app.platform.http.contract.session_dependencies import WriteSessionDep
 from app.presentation.languages import Language
 from app.rules.definitions.condition_fields import MetricName
 from app.rules.definitions.router import Reader, RuleRoute, Writer

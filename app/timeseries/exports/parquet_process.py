@@ -1,4 +1,6 @@
-"""Writes one Parquet file for its parent process (`python -m app.timeseries.exports.parquet_process`). Pure.
+"""Encodes one Parquet file in a child process, from standard input to standard output. Pure.
+
+The parent runs `python -m app.timeseries.exports.parquet_process`.
 
 It is a separate process because pyarrow takes more memory than all other imports of the API process, and
 because encoding would delay other requests. It has neither settings nor a database.

@@ -17,9 +17,9 @@ from pydantic import BaseModel, Field
 
 from app.audit.audit_recorder import AccessedSubject, record_access
 from app.platform.db.database import Database
-from app.platform.http.contract.dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.pagination import CURSOR_LIMIT, Cursor, Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.fairness.fair_semaphore import ExportLimits
 from app.platform.identity.principals import CallerAuthenticator, Principal, bearer, require_scope
 from app.platform.kernel.application_resources import get_resource

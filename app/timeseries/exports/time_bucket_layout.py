@@ -16,7 +16,7 @@ from app.catalogue.metrics import METRICS_BY_NAME, Metric
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import from_datetime, to_datetime
 from app.timeseries.exports.row_source import ExportColumn
-from app.timeseries.rollups.rollup_columns import floor_to_buckets
+from app.timeseries.rollups.rollup_merging import floor_to_buckets
 from app.timeseries.rollups.rollup_queries import BoxSeriesQuery
 from app.timeseries.series.bucket_aggregates import (
     LEVEL_AGGREGATES,

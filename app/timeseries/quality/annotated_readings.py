@@ -24,12 +24,6 @@ from app.timeseries.quality.correction_arithmetic import (
     apply_corrections,
     find_nearest_values,
 )
-from app.timeseries.quality.neighbouring_samples import (
-    SampleSpan,
-    SamplesWithContext,
-    make_too_large_error,
-    read_samples_with_context,
-)
 from app.timeseries.quality.quality_parameters import QualityOptions
 from app.timeseries.quality.sample_flagging import (
     FLAGS,
@@ -38,7 +32,13 @@ from app.timeseries.quality.sample_flagging import (
     FlagEvaluator,
     combine_flags,
 )
-from app.timeseries.rollups.rollup_columns import (
+from app.timeseries.quality.samples_with_context import (
+    SampleSpan,
+    SamplesWithContext,
+    make_too_large_error,
+    read_samples_with_context,
+)
+from app.timeseries.rollups.rollup_merging import (
     RollupColumns,
     list_bucket_starts,
     make_empty_columns,

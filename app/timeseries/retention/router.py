@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.platform.db.ingest_barrier import close_ingest_barrier
-from app.platform.http.contract.dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.etags import PreconditionDep
+from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.principals import Principal
 from app.platform.kernel.errors import NotFoundError

@@ -11,9 +11,9 @@ from app.platform.http.contract.fields import RequestBody
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.kernel.rejection_codes import format_rejected_value
 from app.registry.models import Site
+from app.registry.organisation_and_site_schemas import RETENTION_DAYS_MAX
 from app.registry.purpose_service import get_retention_settings
 from app.registry.retention_settings import RetentionSettings
-from app.registry.schemas import RETENTION_DAYS_MAX
 from app.timeseries.retention.expired_data import PurposeExtent
 from app.timeseries.retention.expiry_limits import NEVER
 from app.timeseries.retention.preview import ExpiryPreview, RemovalProgress

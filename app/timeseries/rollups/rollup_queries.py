@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.catalogue.metrics import Metric
 from app.platform.kernel.array_types import IntArray
 from app.platform.kernel.instants import HOUR_US, from_datetime, to_datetime
-from app.timeseries.rollups import rollup_columns
-from app.timeseries.rollups.rollup_columns import RollupColumns
+from app.timeseries.rollups import rollup_merging
+from app.timeseries.rollups.rollup_merging import RollupColumns
 from app.timeseries.series.bucket_widths import BucketWidth
 from app.timeseries.storage.sample_columns import MICROS_SQL
 
@@ -147,11 +147,11 @@ async def read_bucket_summaries(session: AsyncSession, query: BoxSeriesQuery) ->
     spans = list(_find_sample_spans(query, first, last, stale))
     parts = [stored.only(usable)]
     if parts[0].times.size:
-        parts[0] = parts[0].begun(rollup_columns.floor_to_buckets(parts[0].times, query.bucket, zone))
+        parts[0] = parts[0].begun(rollup_merging.floor_to_buckets(parts[0].times, query.bucket, zone))
     # A few ranges have a statement each, so that the planner reads only their chunks.
     together = [spans] if len(spans) > _FEW else [[span] for span in spans]
     parts += [await _read_samples(session, query, each) for each in together]
-    return rollup_columns.merge_columns(parts, level=query.metric.kind == "level")
+    return rollup_merging.merge_columns(parts, level=query.metric.kind == "level")
 
 
 def _find_whole_units(query: BoxSeriesQuery, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
@@ -246,13 +246,13 @@ async def _read_samples(
     statement = text(_samples_sql(query.metric, query.bucket, query.quantiles))
     rows = (await session.execute(statement, values)).all()
     if not rows:
-        return rollup_columns.make_empty_columns(query.quantiles)
+        return rollup_merging.make_empty_columns(query.quantiles)
     of = list(zip(*rows, strict=True))
     quantiles = np.array(of[5], np.float64) if query.quantiles else None
     times = np.array(of[0], np.int64)
     return RollupColumns(
         # If midnight occurs twice, PostgreSQL takes the second one, which is after samples of its day.
-        rollup_columns.floor_to_buckets(times, query.bucket, ZoneInfo(query.timezone))
+        rollup_merging.floor_to_buckets(times, query.bucket, ZoneInfo(query.timezone))
         if query.bucket.local
         else times,
         np.array(of[1], np.int64),
@@ -275,7 +275,7 @@ async def _read_rollup(
         )
     ).all()
     if not rows:
-        return rollup_columns.make_empty_columns(query.quantiles)
+        return rollup_merging.make_empty_columns(query.quantiles)
     of = list(zip(*rows, strict=True))
     times: IntArray = np.array(of[0], np.int64)
     if hourly:

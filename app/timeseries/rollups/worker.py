@@ -16,7 +16,7 @@ from app.timeseries.prometheus_metrics import ROLLUP_LAG, ROLLUP_MARKS, ROLLUPS
 from app.timeseries.retention.expired_data import rewind_cleaning_progress
 from app.timeseries.rollups import backfill
 from app.timeseries.rollups.adaptive_slices import BoxBackoff, SliceSizer, get_slice_timeout_s
-from app.timeseries.rollups.rollup_columns import find_local_days
+from app.timeseries.rollups.rollup_merging import find_local_days
 from app.timeseries.rollups.rollup_writer import HOUR, BoxSpans, refresh_days, refresh_hours
 from app.timeseries.rollups.stale_marks import MarkEpochs
 

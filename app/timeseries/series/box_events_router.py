@@ -7,10 +7,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy import Row
 
-from app.platform.http.contract.dependencies import ReadSessionDep
 from app.platform.http.contract.fields import Identifier, InstantParameter
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import ReadSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import InvalidError

@@ -20,7 +20,11 @@ from app.platform.kernel.array_types import FloatArray, IntArray
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
 from app.platform.kernel.rejection_codes import format_rejected_value
-from app.timeseries.rollups.rollup_columns import RollupColumns, list_bucket_starts, round_to_stored_precision
+from app.timeseries.rollups.rollup_merging import (
+    RollupColumns,
+    list_bucket_starts,
+    round_to_stored_precision,
+)
 from app.timeseries.series.bucket_widths import BucketWidth
 
 type Fill = Literal["none", "null", "previous", "linear"]

@@ -10,7 +10,7 @@ from fastapi import Query
 from app.catalogue.metrics import Metric
 from app.platform.http.contract.fields import InstantParameter
 from app.platform.kernel.errors import InvalidError
-from app.timeseries.rollups.rollup_columns import RollupColumns
+from app.timeseries.rollups.rollup_merging import RollupColumns
 from app.timeseries.rollups.rollup_queries import BoxSeriesQuery
 from app.timeseries.series.bucket_aggregates import (
     AGGREGATES,

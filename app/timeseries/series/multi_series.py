@@ -21,8 +21,8 @@ from app.platform.kernel.instants import from_datetime
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.box_repository import parse_box_id
 from app.registry.models import Box, Site
-from app.timeseries.rollups import rollup_columns
-from app.timeseries.rollups.rollup_columns import RollupColumns
+from app.timeseries.rollups import rollup_merging
+from app.timeseries.rollups.rollup_merging import RollupColumns
 from app.timeseries.rollups.rollup_queries import BoxSeriesQuery, read_bucket_summaries
 from app.timeseries.series.bucket_aggregates import format_rfc3339
 from app.timeseries.series.bucket_request import BucketQuery
@@ -104,12 +104,12 @@ async def summarise_period(
     """
     first, last = clamp_span(*period)
     if first >= last:
-        return rollup_columns.make_empty_columns()
+        return rollup_merging.make_empty_columns()
     bucket = _HOURS if last - first < _LONG else _DAYS
     found = await read_bucket_summaries(
         session, BoxSeriesQuery(box.key, metric, bucket, box.timezone, first, last)
     )
-    return rollup_columns.merge_columns(
+    return rollup_merging.merge_columns(
         [found.begun(np.zeros(len(found), np.int64))], level=metric.kind == "level"
     )
 

@@ -6,9 +6,9 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.catalogue.metrics import METRICS_BY_NAME
-from app.platform.http.contract.dependencies import ReadSessionDep, make_json_response
 from app.platform.http.contract.pagination import Cursor
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import ReadSessionDep, make_json_response
 from app.platform.identity.principals import Principal, require_scope
 from app.timeseries.series import multi_series
 from app.timeseries.series.bucket_request import (

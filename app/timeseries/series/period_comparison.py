@@ -8,7 +8,7 @@ from app.catalogue.metrics import Metric
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import format_us, from_datetime, parse_iso_duration
 from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
-from app.timeseries.rollups.rollup_columns import RollupColumns, round_to_stored_precision
+from app.timeseries.rollups.rollup_merging import RollupColumns, round_to_stored_precision
 
 type Period = tuple[datetime, datetime]
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.catalogue.metrics import METRICS_BY_NAME, Metric
-from app.platform.http.contract.dependencies import ReadSessionDep, make_json_response
 from app.platform.http.contract.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut_page, encode_cursor
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import ReadSessionDep, make_json_response
 from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.instants import from_datetime

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 from sqlalchemy import func, select
 
-from app.platform.http.contract.dependencies import ReadSessionDep
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.session_dependencies import ReadSessionDep
 from app.platform.identity.principals import Principal, require_scope
 from app.platform.kernel.errors import ForbiddenError
 from app.timeseries.storage.models import IngestTotal

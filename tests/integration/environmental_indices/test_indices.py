@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from app.environmental_indices.air_indices import compute_atmo, compute_eaqi
 from app.environmental_indices.dust_mites import compute_mite_risk
 from app.environmental_indices.index_definitions import INDEX_DEFINITIONS
 from app.environmental_indices.index_results import IndexResult
@@ -30,6 +29,7 @@ from app.environmental_indices.odour_hours import (
     compute_odour_hours,
     summarise_odour_episodes,
 )
+from app.environmental_indices.outdoor_air_indices import compute_atmo, compute_eaqi
 from app.environmental_indices.period_selection import (
     TimePeriod,
     hour_containing,

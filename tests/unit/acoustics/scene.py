@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.acoustics.classification_pooling import ClassCandidate
 from app.acoustics.localisation_inputs import AirConditions, BoxPosition, LocalisationSettings, SoundArrival
-from app.acoustics.sound_events import SoundEvent
+from app.acoustics.sound_event_types import SoundEvent
 from app.acoustics.tangent_plane import TangentPlane
 
 FRAME = TangentPlane(2.35, 48.86)

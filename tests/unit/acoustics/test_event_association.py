@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.acoustics.event_association import associate_events, match_incidents
 from app.acoustics.linked_events import compute_horizon_us
 from app.acoustics.localisation_inputs import BoxPosition
-from app.acoustics.sound_events import SoundEvent, SoundIncident
+from app.acoustics.sound_event_types import SoundEvent, SoundIncident
 from bench import acoustic
 from bench.acoustic_world import SimulatedFaults
 from tests.unit.acoustics.scene import PISTOL, SETTINGS, SPEED, START_US, boxes_at, events_of, heard

@@ -21,7 +21,7 @@ from app.environmental_indices.mould_risk import SENSITIVITIES
 from app.environmental_indices.noise_levels import DAY_PARTS
 from app.environmental_indices.odour_hours import ODOUR_HOUR_LIMITS
 from app.environmental_indices.period_selection import TimePeriod
-from app.environmental_indices.site_setting import (
+from app.environmental_indices.site_surroundings import (
     country_of_timezone,
     is_computed_by_default,
     season_of,

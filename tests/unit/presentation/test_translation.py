@@ -11,7 +11,7 @@ from babel.messages.pofile import read_po
 
 from app.notifications.email import mail_texts
 from app.notifications.sentences import phrases
-from app.people import invitation_texts
+from app.people import invitation_mail
 from app.presentation.translation import load_french, translated
 
 APP = Path(__file__).parents[3] / "app"
@@ -47,8 +47,8 @@ def test_every_text_is_translated_and_no_translation_is_unused() -> None:
     marked: set[tuple[str | None, str]] = {text for path in APP.rglob("*.py") for text in _marked(path)}
     marked |= set(_of_fields(mail_texts.TEXTS, mail_texts.FRENCH, "mail"))
     marked |= set(_of_fields(phrases.PHRASES, phrases.FRENCH, "sentence"))
-    invitation = invitation_texts.TEXTS_BY_LANGUAGE["fr"]
-    marked |= set(_of_fields(invitation_texts.TEXTS, invitation, "invitation"))
+    invitation = invitation_mail.TEXTS_BY_LANGUAGE["fr"]
+    marked |= set(_of_fields(invitation_mail.TEXTS, invitation, "invitation"))
     french = load_french()
     assert sorted(map(str, marked - french.keys())) == [], "add these to vigie.po"
     assert sorted(map(str, french.keys() - marked)) == [], "remove these from vigie.po"

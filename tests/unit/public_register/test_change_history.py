@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from app.public_register.change_history import ChangeHistoryPage, group_changes
 from app.public_register.change_texts import describe_change
-from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_model import RegisterChange
+from app.public_register.register_value_formatter import RegisterFormatter
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 HERE, THERE = UUID(int=1), UUID(int=2)

@@ -43,7 +43,6 @@ from app.public_register.page_rendering import (
     load_static_files,
     negotiate_language,
 )
-from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_geojson import METRES_PER_DEGREE, build_cell_ring, compute_cell_size
 from app.public_register.register_model import (
     PublishedBox,
@@ -54,6 +53,7 @@ from app.public_register.register_model import (
     SiteMean,
 )
 from app.public_register.register_search import SiteSearchQuery, search_sites
+from app.public_register.register_value_formatter import RegisterFormatter
 from app.public_register.site_list_page import render_index_page
 from app.public_register.ttl_cache import CachedResponse, TtlCache
 from app.registry.retention_settings import RetentionSettings

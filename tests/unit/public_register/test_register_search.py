@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.public_register.page_rendering import PageContext
-from app.public_register.register_formatter import RegisterFormatter
 from app.public_register.register_model import PublishedSite, RegisterSnapshot
 from app.public_register.register_search import (
     UNDECLARED,
@@ -16,6 +15,7 @@ from app.public_register.register_search import (
     parse_coordinates,
     search_sites,
 )
+from app.public_register.register_value_formatter import RegisterFormatter
 from app.public_register.site_list_page import render_index_page
 from app.registry.retention_settings import RetentionSettings
 from tests.unit.public_register.test_register_parts import purpose

@@ -22,7 +22,7 @@ from app.reports.report_input import (
     ReportLanguage,
     ReportLength,
 )
-from app.timeseries.rollups.rollup_columns import RollupColumns
+from app.timeseries.rollups.rollup_merging import RollupColumns
 
 PARIS = ZoneInfo("Europe/Paris")
 INTERVAL_S = 300

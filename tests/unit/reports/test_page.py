@@ -24,7 +24,6 @@ from app.reports.render.index_strips import SCALES
 from app.reports.render.index_value_labels import choose_text_colour
 from app.reports.render.pdf_writer import render_pdf
 from app.reports.render.report_page import render_report
-from app.reports.render.report_statistics import compute_report_statistics, count_silent_hours
 from app.reports.render.report_texts import CITATIONS_FR, COVERAGES_FR, SITE_KINDS, WORDS
 from app.reports.report_input import (
     FlagCounts,
@@ -35,6 +34,7 @@ from app.reports.report_input import (
     pack_report_input,
     unpack_report_input,
 )
+from app.reports.report_statistics import compute_report_statistics, count_silent_hours
 from app.rules.presets.service import PRESET_SITE_KINDS
 from app.timeseries.quality.sample_flagging import FLAGS
 from tests.unit.reports.sheet import ALERTS, LEVELS, PARIS, make_report_input, parsed, sections, tables, text

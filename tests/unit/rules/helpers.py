@@ -11,11 +11,11 @@ from app.rules.engine.alert_state_machine import AlertTransition
 from app.rules.engine.box_and_site_views import BoxFacts, BoxView, SiteView
 from app.rules.engine.box_rule_set import compile_box_rules
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
-from app.rules.engine.stateful_evaluator import (
+from app.rules.engine.sequential_evaluator import (
     BoxEvaluation,
     EvaluatorInput,
+    SequentialEvaluator,
     SiteEvaluation,
-    StatefulEvaluator,
     find_next_due_us,
 )
 from app.rules.engine.threshold_evaluator import evaluate_box_indexed
@@ -221,7 +221,7 @@ class RuleStage:
             marks = self._latest(key)
             steps, _ = evaluate_box_indexed(track.rules, track.state, marks, samples, key, self.new_id)
             found += [(mine[place][0] if place >= 0 else -1, step) for place, step in steps]
-        walk = StatefulEvaluator(self.tracks, self.site, self.new_id)
+        walk = SequentialEvaluator(self.tracks, self.site, self.new_id)
         for place, thing in enumerate(things):
             self._store(thing)
             walk.take(EvaluatorInput(place, *thing))
@@ -248,7 +248,7 @@ class RuleStage:
 
     def tick(self, minute: float) -> list[ExpectedTransition]:
         """Let happen what is due up to then."""
-        walk = StatefulEvaluator(self.tracks, self.site, self.new_id)
+        walk = SequentialEvaluator(self.tracks, self.site, self.new_id)
         walk.catch_up(at(minute))
         return self._tell(walk.found)
 

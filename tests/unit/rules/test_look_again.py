@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.rules.engine.box_and_site_views import BoxFacts
-from app.rules.engine.stateful_evaluator import StatefulEvaluator
+from app.rules.engine.sequential_evaluator import SequentialEvaluator
 from tests.unit.rules.helpers import ExpectedTransition, RuleStage, brief, single, told
 
 PAIR = (BoxFacts(1, "box-1"), BoxFacts(2, "box-2"))
@@ -14,7 +14,7 @@ SILENT = {"no_data": "PT5M"}
 
 
 def look_again(stage: RuleStage) -> list[ExpectedTransition]:
-    walk = StatefulEvaluator(stage.tracks, stage.site, stage.new_id)
+    walk = SequentialEvaluator(stage.tracks, stage.site, stage.new_id)
     walk.reevaluate_site()
     return [told(transition) for _, transition in walk.found]
 

@@ -24,11 +24,11 @@ from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import from_datetime, to_datetime
 from app.rules.definitions.repository import load_changed_rules
 from app.rules.engine.box_and_site_views import BoxFacts, BoxView, SiteView
-from app.rules.engine.stateful_evaluator import (
+from app.rules.engine.sequential_evaluator import (
     BoxEvaluation,
     EvaluatorInput,
+    SequentialEvaluator,
     SiteEvaluation,
-    StatefulEvaluator,
 )
 from app.rules.engine.threshold_evaluator import (
     AlertTransition,
@@ -168,7 +168,7 @@ async def oracle(
     keys = {box: key for key, box, _ in rows}
     names: dict[int | None, str] = {key: box for key, box, _ in rows}
     members = SiteView({key: track.view for key, track in sorted(evaluations.items())})
-    walk = StatefulEvaluator(evaluations, SiteEvaluation(members, together.across, {}), new_id)
+    walk = SequentialEvaluator(evaluations, SiteEvaluation(members, together.across, {}), new_id)
     seen: set[tuple[str, int, bool]] = set()
     for order, sent in enumerate(stream):
         identity = (sent.box, sent.time_us, sent.confidence is None)

@@ -13,8 +13,8 @@ from typing import Any
 import cbor2
 import pytest
 
-from app.catalogue.acoustic_sources import CATALOGUE as SOURCES
 from app.catalogue.device_event_types import EVENT_TYPES
+from app.catalogue.gunshot_sources import CATALOGUE as SOURCES
 from app.catalogue.metrics import CATALOGUE
 from app.catalogue.purposes import PURPOSES
 from app.platform.content_policy.content_scanner import (

@@ -8,8 +8,8 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.environmental_indices.air_indices import EAQI, EAQI_SCALES
 from app.environmental_indices.index_results import IndexResult, NoValueReason, build_result
+from app.environmental_indices.outdoor_air_indices import EAQI, EAQI_SCALES
 from app.environmental_indices.period_selection import TimePeriod
 from app.platform.kernel.instants import HOUR_US, format_us, parse_rfc3339
 from app.rules.engine.alert_state_machine import AlertTransition
