@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field, model_validator
 from app.ingest.settings import IngestSettings
 from app.notifications.settings import WebhookSettings
 from app.people.settings import OidcSettings, SessionSettings
-from app.platform.config.security_findings import SecurityFindingCode
+from app.platform.config.platform_settings import PlatformSettings, read_valid_settings
+from app.platform.config.security_finding_types import SecurityFindingCode
 from app.platform.config.setting_sources import Port
-from app.platform.config.settings import PlatformSettings, read_valid_settings
 from app.privacy_requests.settings import RightsSettings
 from app.public_register.settings import RegisterSettings
 from app.quarantine.settings import QuarantineSettings

@@ -9,7 +9,7 @@ import app
 from app.platform.db.database import Base
 
 # Modules with a table next to the only code that uses it.
-_ELSEWHERE = ("app.platform.http.contract.idempotency_keys", "app.platform.identity.principals")
+_ELSEWHERE = ("app.platform.http.contract.idempotency_keys", "app.platform.identity.caller_authentication")
 
 
 def load_metadata() -> MetaData:

@@ -15,13 +15,13 @@ from typing import Final
 
 import numpy as np
 
-from app.acoustics.classification_pooling import CLASS_PRIOR, pool_classes
-from app.acoustics.linked_events import (
+from app.acoustics.candidate_event_groups import (
     ROUND_GAP_S,
     compute_horizon_us,
     group_linked_events,
     may_share_sound,
 )
+from app.acoustics.classification_pooling import CLASS_PRIOR, pool_classes
 from app.acoustics.localisation import locate_sound
 from app.acoustics.localisation_inputs import BoxPosition, LocalisationSettings, build_problem
 from app.acoustics.localisation_results import LocalisationResult

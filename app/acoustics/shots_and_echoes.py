@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
-from app.acoustics.linked_events import ROUND_GAP_S
+from app.acoustics.candidate_event_groups import ROUND_GAP_S
 from app.acoustics.localisation_inputs import LocalisationSettings
 from app.acoustics.sound_event_types import SoundEvent
 from app.platform.kernel.instants import US_PER_S

@@ -16,9 +16,9 @@ from app.alerts.alert_events import ACKNOWLEDGEMENT_COLUMNS, EVENT_COLUMNS, desc
 from app.alerts.models import Alert
 from app.alerts.repository import AlertWithRuleName
 from app.alerts.schemas import AlertOut
-from app.notifications.events.event_details import build_alert_link, get_cause_unit
+from app.notifications.events.event_enrichment import build_alert_link, get_cause_unit
 from app.notifications.sentences import condition_node, event_sentence
-from app.platform.identity.principals import Principal, current_principal
+from app.platform.identity.caller_authentication import Principal, current_principal
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
 from app.platform.runtime.stored_settings import InstallationDependency
 from app.registry.models import Box, Site

@@ -14,12 +14,12 @@ import msgspec
 
 from app.alerts.alert_bulk_repository import SELECTED_COLUMNS, AlertRow, decode_alert_row
 from app.alerts.alert_events import build_alert_event
-from app.notifications.delivery.alertmanager_repeat_queries import (
+from app.notifications.delivery.alertmanager_repeat_repository import (
     delete_previous_repeats,
     lock_due_repeat_channels,
 )
 from app.notifications.delivery.new_deliveries import NewDelivery, add_deliveries
-from app.notifications.events.event_details import add_event_details
+from app.notifications.events.event_enrichment import add_event_details
 from app.notifications.events.event_types import ALERT_REPEAT, SEVERITIES
 from app.notifications.events.outbox import OutboxRecord, wake_dispatcher
 from app.notifications.formats.alertmanager_api import FIRING_LIFETIME, render_alertmanager_events

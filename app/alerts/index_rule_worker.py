@@ -25,7 +25,7 @@ from app.platform.observability.metrics_and_logs import get_logger
 from app.rules.engine.alert_state_machine import AlertTransition, resolve_removed_rule
 from app.rules.index_rules.index_rule_assignments import RuleAssignment, compile_assignments
 from app.rules.index_rules.index_rule_evaluator import find_newest_period_end
-from app.rules.index_rules.index_rule_queries import (
+from app.rules.index_rules.index_rule_repository import (
     WHOLE_SITE,
     IndexRuleState,
     IndexStateKey,

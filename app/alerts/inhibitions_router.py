@@ -5,8 +5,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from app.alerts import muting_repository, muting_service
-from app.alerts.muting_repository import INHIBITIONS
+from app.alerts import muting_api_queries, muting_service
+from app.alerts.muting_api_queries import INHIBITIONS
 from app.alerts.muting_schemas import InhibitionChange, InhibitionCreate, InhibitionOut
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import collect_sent_fields
@@ -15,7 +15,7 @@ from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.ids import parse_id
 from app.registry.dependencies import OrganisationFilter
 
@@ -47,7 +47,7 @@ async def list_inhibitions(
     query: Annotated[PageRequest, Depends(INHIBITIONS.page_request)],
 ) -> Page[InhibitionOut]:
     """List inhibitions, by default the oldest first."""
-    found = await muting_repository.list_inhibitions(
+    found = await muting_api_queries.list_inhibitions(
         session, principal.visible(), query, organisation=organisation
     )
     rows, following = INHIBITIONS.cut(found, query)
@@ -58,7 +58,9 @@ async def list_inhibitions(
 async def get_inhibition(principal: _Reader, session: ReadSessionDep, inhibition_id: str) -> InhibitionOut:
     """Read one inhibition."""
     identifier = parse_id(inhibition_id, "inhibition")
-    return InhibitionOut.of(await muting_repository.find_inhibition(session, identifier, principal.visible()))
+    return InhibitionOut.of(
+        await muting_api_queries.find_inhibition(session, identifier, principal.visible())
+    )
 
 
 @router.patch("/{inhibition_id}", summary="Change an inhibition")
@@ -88,7 +90,7 @@ async def delete_inhibition(
 ) -> None:
     """Delete an inhibition. Alerts that it muted and that still fire notify within seconds."""
     identifier = parse_id(inhibition_id, "inhibition")
-    found = await muting_repository.find_inhibition(session, identifier, principal.visible(), lock=True)
+    found = await muting_api_queries.find_inhibition(session, identifier, principal.visible(), lock=True)
     matching.check(InhibitionOut.of(found))
     await session.delete(found)
     await session.flush()

@@ -9,21 +9,21 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from app.alerts import muting_repository, repository
+from app.alerts import muting_api_queries, repository
 from app.alerts.models import Inhibition, Silence
-from app.alerts.muting_repository import SilenceWithState
+from app.alerts.muting_api_queries import SilenceWithState
 from app.alerts.muting_schemas import InhibitionCreate, LocalTime, Matchers, SilenceCreate
 from app.alerts.silence_times import SilenceWindow, find_next_window, resolve_silence_end
 from app.platform.db.database import WriteSession
 from app.platform.http.contract.etags import skip_precondition
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import parse_iso_duration
 from app.platform.kernel.tenant_scope import FULL_SCOPE, TenantScope
 from app.registry.box_service import resolve_organisation
 from app.registry.models import Site
-from app.registry.repository import lock_sites
+from app.registry.organisation_site_repository import lock_sites
 
 MAX_SILENCES: Final = 500
 """The most pending and active silences of an organisation: each is compared with each firing alert."""
@@ -83,7 +83,7 @@ async def add_silence(
     )
     session.add(silence)
     await session.flush()
-    return await muting_repository.find_silence(session, silence.id, FULL_SCOPE)
+    return await muting_api_queries.find_silence(session, silence.id, FULL_SCOPE)
 
 
 async def change_silence(
@@ -125,7 +125,7 @@ async def change_silence(
     if fields:
         silence.updated_at = now
     await session.flush()
-    return await muting_repository.find_silence(session, silence.id, FULL_SCOPE)
+    return await muting_api_queries.find_silence(session, silence.id, FULL_SCOPE)
 
 
 async def expire_silence(
@@ -142,7 +142,7 @@ async def expire_silence(
     Raises:
         NotFoundError: no such silence.
     """
-    silence, state, _ = await muting_repository.find_silence(
+    silence, state, _ = await muting_api_queries.find_silence(
         session, silence_id, principal.visible(), lock=True
     )
     if state == "expired":
@@ -150,7 +150,7 @@ async def expire_silence(
     silence.ends_at = await repository.read_database_clock(session)
     silence.updated_at = now
     await session.flush()
-    return await muting_repository.find_silence(session, silence.id, FULL_SCOPE)
+    return await muting_api_queries.find_silence(session, silence.id, FULL_SCOPE)
 
 
 async def add_inhibition(
@@ -171,7 +171,7 @@ async def add_inhibition(
     owner = await _resolve_owner(session, principal, body.organisation_id, body.source, body.target)
     for matchers in (body.source, body.target):
         await _check_matchers(session, matchers, owner)
-    if await muting_repository.count_inhibitions(session, owner) >= MAX_INHIBITIONS:
+    if await muting_api_queries.count_inhibitions(session, owner) >= MAX_INHIBITIONS:
         raise InvalidError(
             f"The organisation has {MAX_INHIBITIONS} inhibitions, which is the limit. Delete some, or merge "
             "some: an inhibition takes up to 200 entries in each list.",
@@ -214,7 +214,7 @@ async def change_inhibition(
     Raises:
         NotFoundError: no such inhibition, or a site or a rule of the matchers does not exist.
     """
-    found = await muting_repository.find_inhibition(session, inhibition_id, principal.visible(), lock=True)
+    found = await muting_api_queries.find_inhibition(session, inhibition_id, principal.visible(), lock=True)
     check(found)
     for name, value in fields.items():
         if isinstance(value, Matchers):
@@ -231,7 +231,7 @@ async def change_inhibition(
 async def _lock_unexpired(
     session: WriteSession, principal: Principal, silence_id: UUID, check: Callable[[SilenceWithState], None]
 ) -> Silence:
-    found = await muting_repository.find_silence(session, silence_id, principal.visible(), lock=True)
+    found = await muting_api_queries.find_silence(session, silence_id, principal.visible(), lock=True)
     check(found)
     silence, state, _ = found
     if state == "expired":
@@ -277,7 +277,7 @@ async def _find_common_timezone(session: WriteSession, matchers: Matchers) -> st
     Raises:
         InvalidError: `timezone_required`.
     """
-    zones = await muting_repository.find_timezones(
+    zones = await muting_api_queries.find_timezones(
         session,
         site_ids=matchers.site_ids or [],
         rule_ids=matchers.rule_ids or [],
@@ -307,7 +307,7 @@ async def _resolve_owner(
     """
     if named is not None or not principal.platform:
         return (await resolve_organisation(session, principal, named)).id
-    owners = await muting_repository.find_owners(
+    owners = await muting_api_queries.find_owners(
         session,
         site_ids=[each for given in matchers for each in given.site_ids or []],
         rule_ids=[each for given in matchers for each in given.rule_ids or []],
@@ -329,7 +329,7 @@ async def _check_matchers(session: WriteSession, matchers: Matchers, owner: UUID
     for site_id in site_ids:
         if site_id not in sites:
             raise NotFoundError("site", site_id)
-    rules = await muting_repository.find_owned_rules(session, rule_ids, owner) if rule_ids else set()
+    rules = await muting_api_queries.find_owned_rules(session, rule_ids, owner) if rule_ids else set()
     for rule_id in rule_ids:
         if rule_id not in rules:
             raise NotFoundError("rule", rule_id)
@@ -346,7 +346,7 @@ def _check_end(ends_at: datetime, starts_at: datetime, clock: datetime) -> None:
 
 
 async def _check_limit(session: WriteSession, owner: UUID) -> None:
-    if await muting_repository.count_silences(session, owner) >= MAX_SILENCES:
+    if await muting_api_queries.count_silences(session, owner) >= MAX_SILENCES:
         raise InvalidError(
             f"The organisation has {MAX_SILENCES} pending or active silences, which is the limit. End some "
             "(POST …/expire), or merge some: a silence takes up to 200 entries in "

@@ -35,7 +35,7 @@ from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.ids import parse_id
 from app.registry.dependencies import OrganisationFilter

@@ -17,7 +17,7 @@ from app.alerts.transition_applier import compute_due_times
 from app.notifications.events.outbox import OutboxRecord, enqueue_session_events
 from app.platform.db.database import WriteSession
 from app.platform.db.ingest_barrier import close_ingest_barrier
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, VigieError
 
 

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from app.alerts import muting_repository, muting_service, repository
+from app.alerts import muting_api_queries, muting_service, repository
 from app.alerts.alert_presentation import Presenter
-from app.alerts.muting_repository import SILENCES, SilenceWithState
+from app.alerts.muting_api_queries import SILENCES, SilenceWithState
 from app.alerts.muting_schemas import (
     SilenceChange,
     SilenceCreate,
@@ -24,7 +24,7 @@ from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.dependencies import OrganisationFilter
@@ -49,7 +49,7 @@ async def create_silence(principal: _Writer, session: WriteSessionDep, body: Sil
     organisation can have 500 pending or active silences (422 `too_many_silences`).
     """
     made = await muting_service.add_silence(session, principal, body, datetime.now(UTC))
-    matching = await muting_repository.count_matching_alerts(session, made.silence.id)
+    matching = await muting_api_queries.count_matching_alerts(session, made.silence.id)
     return SilenceMade.of(*made, matching_alerts=matching)
 
 
@@ -64,7 +64,7 @@ async def list_silences(
     query: Annotated[PageRequest, Depends(SILENCES.page_request)],
 ) -> Page[SilenceOut]:
     """List silences, including expired ones, by default the oldest first."""
-    found = await muting_repository.list_silences(
+    found = await muting_api_queries.list_silences(
         session, principal.visible(), query, state=state, site_id=site, organisation=organisation
     )
     rows, following = SILENCES.cut(found, query)
@@ -75,7 +75,7 @@ async def list_silences(
 async def get_silence(principal: _Reader, session: ReadSessionDep, silence_id: str) -> SilenceOut:
     """Read one silence."""
     identifier = parse_id(silence_id, "silence")
-    return SilenceOut.of(*await muting_repository.find_silence(session, identifier, principal.visible()))
+    return SilenceOut.of(*await muting_api_queries.find_silence(session, identifier, principal.visible()))
 
 
 @router.get("/{silence_id}/alerts", summary="List the alerts of a silence")
@@ -89,7 +89,7 @@ async def list_silenced_alerts(
 ) -> Page[AlertOut]:
     """List the firing alerts that a silence mutes now. The list is empty while the silence is not active."""
     identifier = parse_id(silence_id, "silence")
-    silence = (await muting_repository.find_silence(session, identifier, principal.visible())).silence
+    silence = (await muting_api_queries.find_silence(session, identifier, principal.visible())).silence
     filter_ = AlertFilter(visible=TenantScope.of([silence.organisation_id]), silence_id=silence.id)
     found = await repository.list_alerts(session, filter_, query, repository.SILENCED)
     rows, following = repository.SILENCED.cut(found, query)
@@ -133,7 +133,7 @@ async def delete_silence(
 ) -> None:
     """Delete a silence. Alerts that it muted and that still fire notify within seconds."""
     identifier = parse_id(silence_id, "silence")
-    found = await muting_repository.find_silence(session, identifier, principal.visible(), lock=True)
+    found = await muting_api_queries.find_silence(session, identifier, principal.visible(), lock=True)
     matching.check(_to_out(found))
     await session.delete(found.silence)
     await session.flush()

@@ -15,7 +15,7 @@ from app.alerts.transition_applier import TransitionApplier
 from app.notifications.events.outbox import enqueue_events
 from app.platform.db.database import RawConnection
 from app.registry.cross_tenant_repository import read_box_ids
-from app.rules.definitions.repository import read_rule_descriptions
+from app.rules.definitions.rule_queries import read_rule_descriptions
 from app.rules.engine.threshold_evaluator import AlertTransition
 
 _KNOWN: Final = f"""

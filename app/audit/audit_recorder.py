@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.platform.db.database import DATABASE_ERRORS, Database, RawConnection, WriteSession
-from app.platform.identity.principals import Principal, get_known_principal
+from app.platform.identity.caller_authentication import Principal, get_known_principal
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import UnavailableError
 from app.platform.kernel.tenant_scope import current_caller, run_as_caller

@@ -10,11 +10,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import StreamingResponse
 
-from app.audit import repository
+from app.audit import audit_log_queries
+from app.audit.audit_log_queries import AuditFilter
 from app.audit.audit_recorder import AccessedSubject, record_access
 from app.audit.hash_chain import ChainHead
 from app.audit.log_export import MEDIA_TYPE, format_end_line, format_entry_line
-from app.audit.repository import AuditFilter
 from app.audit.schemas import AuditEntryOut, AuditHeadOut, AuditProofOut
 from app.platform.db.database import Database
 from app.platform.http.contract.fields import Identifier, InstantParameter, Name
@@ -27,7 +27,7 @@ from app.platform.http.contract.session_dependencies import (
 )
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.fairness.fair_semaphore import ExportLimits
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.tenant_scope import ScopedCaller, run_as_caller
@@ -102,7 +102,7 @@ async def list_audit_entries(
     ] = None,
     from_: From = None,
     to: To = None,
-    query: Annotated[PageRequest, Depends(repository.AUDIT.page_request)],
+    query: Annotated[PageRequest, Depends(audit_log_queries.AUDIT.page_request)],
 ) -> Page[AuditEntryOut]:
     """List who did what, and who read personal data, by default the newest first.
 
@@ -111,8 +111,8 @@ async def list_audit_entries(
     """
     _check_order(from_, to)
     filter_ = AuditFilter(organisation, actor, action, subject, subject_kind, from_, to)
-    rows = await repository.list_entries(session, principal.visible(), filter_, query)
-    page, following = repository.AUDIT.cut(rows, query)
+    rows = await audit_log_queries.list_entries(session, principal.visible(), filter_, query)
+    page, following = audit_log_queries.AUDIT.cut(rows, query)
     owners = dict.fromkeys(row.organisation_id for row in page)
     await record_access(session, "audit", [AccessedSubject(each, None) for each in owners], once="entries")
     return Page(data=[AuditEntryOut.of(row) for row in page], next=following)
@@ -124,7 +124,7 @@ async def get_audit_head(principal: Reader, session: ReadSessionDep, organisatio
 
     Save them outside Vigie: with them you can prove later that the log was not rewritten.
     """
-    return AuditHeadOut.of(await repository.find_head(session, principal.visible(), organisation))
+    return AuditHeadOut.of(await audit_log_queries.find_head(session, principal.visible(), organisation))
 
 
 @router.get(
@@ -159,7 +159,7 @@ async def export_audit(
             session, "audit", [AccessedSubject(organisation, None)], details=range_, once="export"
         )
     async with database.read() as reader:
-        head = await repository.find_head(reader, principal.visible(), organisation)
+        head = await audit_log_queries.find_head(reader, principal.visible(), organisation)
     lines = _lines(database, limits, principal.caller(), head, filter_)
     name = f"vigie-audit-{organisation}.ndjson"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
@@ -176,7 +176,9 @@ async def _lines(
         async with limits.read_slice(caller.tree or head.organisation_id):
             with run_as_caller(caller):
                 async with database.read() as session:
-                    found = await repository.read_next_entries(session, head, filter_, after, _CHUNK_ENTRIES)
+                    found = await audit_log_queries.read_next_entries(
+                        session, head, filter_, after, _CHUNK_ENTRIES
+                    )
             text = "".join(map(format_entry_line, found))
         more = len(found) == _CHUNK_ENTRIES
         if not found:
@@ -195,7 +197,7 @@ async def get_audit_entry(
     organisation: LogOwner,
 ) -> AuditProofOut:
     """Read one entry, with the exact text that was hashed."""
-    row = await repository.find_entry(session, principal.visible(), organisation, position)
+    row = await audit_log_queries.find_entry(session, principal.visible(), organisation, position)
     if row is None:
         raise NotFoundError("audit entry", position)
     subjects = [AccessedSubject(organisation, None)]

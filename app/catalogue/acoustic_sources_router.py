@@ -18,7 +18,7 @@ from app.platform.http.contract.sorting import (
     text_sort_key,
 )
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import current_principal
+from app.platform.identity.caller_authentication import current_principal
 from app.platform.kernel.errors import NotFoundError
 
 router: Final = APIRouter(

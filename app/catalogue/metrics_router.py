@@ -9,7 +9,7 @@ from app.catalogue.metrics import CATALOGUE
 from app.catalogue.schemas import MetricOut, UnitOut
 from app.catalogue.units import FACTORS
 from app.platform.http.contract.pagination import Page
-from app.platform.identity.principals import current_principal
+from app.platform.identity.caller_authentication import current_principal
 
 router: Final = APIRouter(prefix="/v1/metrics", tags=["Metrics"], dependencies=[Depends(current_principal)])
 _ALL: Final = Page[MetricOut](

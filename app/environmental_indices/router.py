@@ -45,14 +45,14 @@ from app.platform.http.contract.fields import InstantParameter, parse_instant_pa
 from app.platform.http.contract.pagination import DEFAULT_LIMIT, Cursor, Limit, Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import ReadSessionDep
-from app.platform.identity.principals import Principal, current_principal, require_scope
+from app.platform.identity.caller_authentication import Principal, current_principal, require_scope
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.instants import from_datetime
 from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 from app.registry.models import Site
-from app.registry.repository import find_site
-from app.timeseries.series.bucket_widths import complete_range
+from app.registry.organisation_site_repository import find_site
+from app.timeseries.series.series_parameters import complete_range
 
 router: Final = APIRouter(prefix="/v1", tags=["Indices"])
 Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]

@@ -14,8 +14,8 @@ import msgspec
 
 from app.ingest.pipeline.batch_receipt import BoxAck
 from app.ingest.prometheus_metrics import ACKS_FAILED, ACKS_SENT
-from app.platform.broker.broker_client import make_broker_client
-from app.platform.config.settings import BrokerSettings
+from app.platform.broker.broker_client_factory import make_broker_client
+from app.platform.config.platform_settings import BrokerSettings
 from app.platform.observability.metrics_and_logs import get_logger
 
 _log = get_logger(__name__)

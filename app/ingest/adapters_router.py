@@ -23,8 +23,8 @@ from app.ingest.adapters.adapter_registry import ADAPTERS
 from app.ingest.adapters.adapter_types import FormatAdapter
 from app.ingest.codec.batch_decoder import add_foreign_message
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
-from app.ingest.codec.exact_telemetry_decoder import is_box_id
-from app.ingest.http_ingest import (
+from app.ingest.codec.reference_telemetry_decoder import is_box_id
+from app.ingest.http_ingest_service import (
     TelemetryOutcome,
     ingest_request,
     make_decode_context,
@@ -38,7 +38,7 @@ from app.platform.broker.mosquitto_password_hash import (
 from app.platform.db.database import Database
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import check_media_type
-from app.platform.identity.principals import bearer, current_principal, require_scope
+from app.platform.identity.caller_authentication import bearer, current_principal, require_scope
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import UnauthorisedError
 from app.platform.kernel.tenant_scope import TenantScope, run_with_full_scope

@@ -21,14 +21,14 @@ from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.codec.decoded_batch import DecodedBatch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
-from app.ingest.pipeline.batch_splitter import CommitProgress
 from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.registry_snapshot import RegistryCache
+from app.ingest.pipeline.transaction_sizing import CommitProgress
 from app.ingest.settings import IngestSettings
 from app.ingest.sources.message_source import MessageBatch, MessageSource
 from app.ingest.sources.source_factory import make_source
 from app.notifications.events.outbox import wake_dispatcher
-from app.platform.config.settings import BrokerSettings
+from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.advisory_lock_keys import CONSUMER
 from app.platform.db.database import DATABASE_ERRORS, is_transient
 from app.platform.kernel.instants import US_PER_S, from_datetime

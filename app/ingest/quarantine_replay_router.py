@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.ingest.http_ingest import (
+from app.ingest.http_ingest_service import (
     HttpIngestContext,
     TelemetryOutcome,
     build_retry_header,
@@ -26,7 +26,7 @@ from app.platform.http.contract.pagination import decode_cursor, encode_cursor
 from app.platform.http.contract.problems import document_problems, make_problem_response
 from app.platform.http.contract.session_dependencies import DatabaseDependency
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ConflictError, NotFoundError, UnavailableError
 from app.platform.kernel.ids import parse_id

@@ -15,8 +15,8 @@ from app.ingest.adapters_router import router as pushes
 from app.ingest.codec.batch_decoder import add_adapted_message, add_foreign_message
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.telemetry_codec import decode_http_telemetry
-from app.ingest.device_events_router import router as events
-from app.ingest.http_ingest import (
+from app.ingest.event_ingest_router import router as events
+from app.ingest.http_ingest_service import (
     TelemetryOutcome,
     ingest_request,
     make_decode_context,
@@ -26,7 +26,7 @@ from app.ingest.http_ingest import (
 from app.platform.http.contract.fields import BOX_ID_PATTERN
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import check_media_type
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 
 router = APIRouter(tags=["Telemetry"])
 

@@ -30,7 +30,7 @@ from app.installation_settings.settings_service import (
     store_setting,
 )
 from app.notifications.email.allowed_recipients import check_recipients
-from app.platform.config.settings import SmtpSettings
+from app.platform.config.platform_settings import SmtpSettings
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import (
@@ -39,7 +39,7 @@ from app.platform.http.contract.session_dependencies import (
     SealerDependency,
 )
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import ConflictError, TooManyRequestsError
 from app.platform.kernel.ids import new_id

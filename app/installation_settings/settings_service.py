@@ -16,9 +16,9 @@ from app.notifications.email.mail_rendering import render_mail
 from app.notifications.email.mime_message import DeliveryHeaders, SenderAddress
 from app.notifications.events.event_types import TEST_EVENT
 from app.notifications.http.ssrf_guard import check_url
-from app.platform.config.settings import SmtpSettings
+from app.platform.config.platform_settings import SmtpSettings
 from app.platform.db.database import ReadSession, WriteSession
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError
 from app.platform.runtime.models import StoredSetting
 from app.platform.runtime.stored_settings import MAIL, InstallationSettings, Source

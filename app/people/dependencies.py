@@ -1,4 +1,4 @@
-"""Builds the dependencies of sign-in once for each process, and provides them to routes."""
+"""Provides routes with the context of sign-in, the signed-in person and the session token's hash."""
 
 from dataclasses import dataclass
 from typing import Annotated, Final, Self
@@ -11,7 +11,7 @@ from app.people.sessions import SessionAuthenticator
 from app.people.settings import OidcSettings, SessionSettings
 from app.platform.config.api_settings import ApiSettings
 from app.platform.db.database import Database
-from app.platform.identity.principals import Principal, bearer, current_principal
+from app.platform.identity.caller_authentication import Principal, bearer, current_principal
 from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import ForbiddenError, UnauthorisedError
 from app.platform.kernel.secret_tokens import hash_key

@@ -35,7 +35,7 @@ from app.people.sessions import ClientInfo, make_user_caller
 from app.people.sign_in import complete_sign_in
 from app.platform.db.database import WriteSession
 from app.platform.identity import attempt_limiter
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError
 from app.platform.kernel.secret_tokens import hash_key, is_well_formed_key
 from app.platform.kernel.tenant_scope import run_as_caller, run_with_full_scope

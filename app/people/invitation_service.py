@@ -11,7 +11,7 @@ from app.people.dependencies import PeopleContext
 from app.people.models import Invitation, Membership, User
 from app.people.schemas import InvitationCreate, Locale
 from app.platform.db.database import WriteSession
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.secret_tokens import generate_key, hash_key

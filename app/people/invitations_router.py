@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.people import invitation_acceptance, invitation_service, repository
-from app.people.audit_entries import record_invitations
+from app.people.access_audit_entries import record_invitations
 from app.people.dependencies import PeopleDependency
 from app.people.members_router import MembersReader, MembersWriter
 from app.people.models import Invitation
@@ -27,7 +27,7 @@ from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import SealerDependency, WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import AnonymousRoute, StrictRoute
-from app.platform.identity.principals import CallerAuthenticator, bearer
+from app.platform.identity.caller_authentication import CallerAuthenticator, bearer
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ConflictError, NotFoundError
 from app.platform.kernel.ids import parse_id

@@ -25,7 +25,7 @@ from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest, SortOrders, instant_sort_key, uuid_sort_key
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, current_principal
+from app.platform.identity.caller_authentication import Principal, current_principal
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.tenant_scope import run_with_full_scope

@@ -6,7 +6,7 @@ Requests check scopes, as for API keys. Only owners have a new scope until it is
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
-from app.platform.identity.principals import ALL_SCOPES
+from app.platform.identity.caller_authentication import ALL_SCOPES
 
 Role = Literal["owner", "operator", "viewer", "installer"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.people import repository
-from app.people.audit_entries import record_members
+from app.people.access_audit_entries import record_members
 from app.people.member_roles import SCOPES_OF, Role
 from app.people.models import Membership, PasswordResetToken, User
 from app.people.password_service import RESET_PREFIX, delete_reset_tokens, make_no_password_error
@@ -24,7 +24,7 @@ from app.people.settings import SessionSettings
 from app.platform.db.database import Database, WriteSession
 from app.platform.http.contract.etags import skip_precondition
 from app.platform.http.contract.fields import collect_sent_fields
-from app.platform.identity.principals import ALL_SCOPES, Principal
+from app.platform.identity.caller_authentication import ALL_SCOPES, Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
 from app.platform.kernel.secret_tokens import generate_key, hash_key
@@ -32,7 +32,7 @@ from app.platform.kernel.tenant_scope import TenantScope, run_with_full_scope
 from app.registry import box_service
 from app.registry.box_service import check_key_has_no_expiry
 from app.registry.models import Organisation
-from app.registry.repository import find_organisation
+from app.registry.organisation_site_repository import find_organisation
 
 _WHAT: Final = "member"
 

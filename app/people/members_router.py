@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query
 
 from app.people import member_service, repository
-from app.people.audit_entries import record_members
+from app.people.access_audit_entries import record_members
 from app.people.dependencies import PeopleDependency
 from app.people.member_roles import Role
 from app.people.models import Membership, User
@@ -18,7 +18,7 @@ from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 from app.registry.dependencies import OrganisationFilter
 
 router: Final = APIRouter(prefix="/v1/members", tags=["Members"], route_class=StrictRoute)

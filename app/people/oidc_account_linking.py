@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.people import repository
-from app.people.audit_entries import record_sign_in_refusals
+from app.people.access_audit_entries import record_sign_in_refusals
 from app.people.dependencies import PeopleContext
 from app.people.invitation_service import add_member, lock_organisation, make_user
 from app.people.models import Invitation, OidcIdentity, User

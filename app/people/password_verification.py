@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from app.people import repository
-from app.people.audit_entries import record_sign_in_refusals
+from app.people.access_audit_entries import record_sign_in_refusals
 from app.people.dependencies import PeopleContext
 from app.people.models import User
 from app.people.password_rules import normalise_password

@@ -16,7 +16,7 @@ from app.people.member_roles import SCOPES_OF
 from app.people.models import Membership, User, UserSession
 from app.people.settings import SessionSettings
 from app.platform.db.database import Database, WriteSession
-from app.platform.identity.principals import (
+from app.platform.identity.caller_authentication import (
     Principal,
     resolve_tenant_scope,
     select_client_ids,

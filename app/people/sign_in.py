@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.people import repository
-from app.people.audit_entries import record_sign_in_refusals
+from app.people.access_audit_entries import record_sign_in_refusals
 from app.people.dependencies import PeopleContext
 from app.people.models import User
 from app.people.password_verification import verify_password

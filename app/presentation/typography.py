@@ -1,4 +1,4 @@
-"""Sets spaces, apostrophes, colons, lists and quotes of a language, and cleans texts of clients. Pure.
+"""Sets spaces, quotes and lists by language; removes invisible characters from clients' texts. Pure.
 
 Texts of the program pass through `typeset_text`. Texts of clients are not typeset: they pass through
 `clean_line` or `clean_lines`.

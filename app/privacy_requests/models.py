@@ -1,4 +1,4 @@
-"""Defines the table of rights requests."""
+"""Defines the table of privacy requests (GDPR)."""
 
 from datetime import datetime
 from uuid import UUID

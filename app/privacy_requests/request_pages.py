@@ -27,13 +27,13 @@ from app.privacy_requests import public_requests
 from app.privacy_requests.request_texts import FAULTS, KINDS, OUTCOMES, STATES, WORDS
 from app.privacy_requests.schemas import RightsAsk, RightsRequestCreate, RightsRequestMade, RightsStatus
 from app.privacy_requests.settings import RightsSettings
-from app.public_register.dependencies import Context, RegisterContext
 from app.public_register.page_rendering import (
     PageContext,
     build_page_csp,
     negotiate_language,
     render_page,
 )
+from app.public_register.register_context import Context, RegisterContext
 from app.public_register.register_value_formatter import RegisterFormatter
 
 PATH: Final = "/public/requests"

@@ -15,10 +15,10 @@ from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import DatabaseDependency, WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import AnonymousRoute, StrictRoute
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.ids import parse_id
-from app.privacy_requests import public_requests, repository, service
+from app.privacy_requests import public_requests, request_queries, service
 from app.privacy_requests.models import RightsRequest
 from app.privacy_requests.public_requests import RightsSettingsDependency
 from app.privacy_requests.schemas import (
@@ -91,7 +91,7 @@ async def _record(session: WriteSession, rows: list[RightsRequest]) -> None:
 
 async def _get(session: AsyncSession, identifier: str, principal: Principal) -> RightsRequest:
     """Return a request, locked for an update."""
-    return await repository.get_request(
+    return await request_queries.get_request(
         session, parse_id(identifier, "request"), principal.visible(), lock=True
     )
 
@@ -100,7 +100,7 @@ async def _get(session: AsyncSession, identifier: str, principal: Principal) -> 
 async def list_rights_requests(
     principal: _Reader,
     session: WriteSessionDep,
-    page_request: Annotated[PageRequest, Depends(repository.REQUESTS.page_request)],
+    page_request: Annotated[PageRequest, Depends(request_queries.REQUESTS.page_request)],
     *,
     organisation: OrganisationFilter = None,
     site: Annotated[Identifier | None, Query(description="Only requests about this site.")] = None,
@@ -110,7 +110,7 @@ async def list_rights_requests(
 ) -> Page[RightsRequestOut]:
     """List requests, by default the oldest first. The audit log records each access."""
     now = datetime.now(UTC)
-    rows = await repository.list_requests(
+    rows = await request_queries.list_requests(
         session,
         principal.visible(),
         page_request,
@@ -120,7 +120,7 @@ async def list_rights_requests(
         kind=kind,
         overdue_at=now if overdue else None,
     )
-    page, following = repository.REQUESTS.cut(rows, page_request)
+    page, following = request_queries.REQUESTS.cut(rows, page_request)
     await _record(session, list(page))
     return Page(data=[RightsRequestOut.of(row, now) for row in page], next=following)
 
@@ -130,7 +130,7 @@ async def get_rights_request(
     request_id: str, principal: _Reader, session: WriteSessionDep
 ) -> RightsRequestOut:
     """Return a request. The audit log records each access."""
-    row = await repository.get_request(session, parse_id(request_id, "request"), principal.visible())
+    row = await request_queries.get_request(session, parse_id(request_id, "request"), principal.visible())
     await _record(session, [row])
     return RightsRequestOut.of(row, datetime.now(UTC))
 
@@ -143,7 +143,7 @@ async def get_rights_request_findings(
 
     Without a period, the 31 days before the request are counted. The audit log records each access.
     """
-    row = await repository.get_request(session, parse_id(request_id, "request"), principal.visible())
+    row = await request_queries.get_request(session, parse_id(request_id, "request"), principal.visible())
     await _record(session, [row])
     return await service.count_findings(session, row, datetime.now(UTC))
 

@@ -22,10 +22,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.notifications.events.event_types import RIGHTS_RECEIVED
 from app.notifications.events.outbox import OutboxRecord, enqueue_session_events
 from app.platform.db.database import WriteSession
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id
-from app.privacy_requests import repository
+from app.privacy_requests import request_queries
 from app.privacy_requests.models import RightsRequest
 from app.privacy_requests.schemas import (
     EventCount,
@@ -146,7 +146,7 @@ async def find_own_request(
         NotFoundError: The request does not exist, or the token does not match. The error is the same, so that
             references cannot be probed.
     """
-    row = await repository.find_by_reference(session, credentials.reference.strip().upper(), lock=lock)
+    row = await request_queries.find_by_reference(session, credentials.reference.strip().upper(), lock=lock)
     given = _hash(credentials.token.strip())
     if row is None or not hmac.compare_digest(row.token_hash, given):
         raise NotFoundError("request", credentials.reference)
@@ -237,10 +237,10 @@ async def count_findings(session: AsyncSession, row: RightsRequest, now: datetim
     )
     if row.site_id is None:
         return found
-    keys = await repository.list_box_keys(session, row.site_id)
+    keys = await request_queries.list_box_keys(session, row.site_id)
     found.boxes = len(keys)
-    found.samples = await repository.count_samples(session, keys, begins_at, ends_at)
-    counted = await repository.count_events(session, keys, begins_at, ends_at)
+    found.samples = await request_queries.count_samples(session, keys, begins_at, ends_at)
+    counted = await request_queries.count_events(session, keys, begins_at, ends_at)
     found.events = [EventCount(type=type_, count=number) for type_, number in counted]
-    found.alerts = await repository.count_alerts(session, row.site_id, begins_at, ends_at)
+    found.alerts = await request_queries.count_alerts(session, row.site_id, begins_at, ends_at)
     return found

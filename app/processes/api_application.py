@@ -20,18 +20,18 @@ from app import (
 )
 from app.alerts.service import close_alerts
 from app.audit.audit_recorder import RefusalsMiddleware
-from app.ingest.http_ingest import HttpIngestContext
+from app.ingest.http_ingest_service import HttpIngestContext
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.installation_settings.settings_service import TestMailLimiter
 from app.notifications.events.event_types_router import add_openapi_webhooks
 from app.notifications.http.self_call_guard import SelfCallMiddleware
-from app.notifications.stream.stream_hub import StreamHub
+from app.notifications.stream.stream_wakeup_hub import StreamHub
 from app.pages.error_pages import ErrorPageMiddleware
 from app.pages.guide_rendering import GUIDES_PATH
 from app.people.dependencies import PeopleContext
-from app.platform.db.alert_closer import AlertClosing
+from app.platform.db.alert_closer_protocol import AlertClosing
 from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.http.contract import header_descriptions, problems
 from app.platform.http.contract.forbidden_content_check import ForbiddenContentError
@@ -42,7 +42,7 @@ from app.platform.http.middleware.middleware_order import install_middleware
 from app.platform.http.middleware.request_head_checks import MethodGuardMiddleware
 from app.platform.http.middleware.request_metrics import RequestOriginMiddleware
 from app.platform.http.openapi.swagger_page import add_docs_pages
-from app.platform.identity.principals import CallerAuthenticator, get_known_principal
+from app.platform.identity.caller_authentication import CallerAuthenticator, get_known_principal
 from app.platform.kernel.application_resources import get_resource, provide_resources
 from app.platform.kernel.secret_tokens import SESSION_PREFIX
 from app.platform.kernel.tenant_scope import run_with_full_scope
@@ -51,10 +51,10 @@ from app.platform.runtime.health_router import ReadinessProbe
 from app.platform.runtime.stored_settings import InstallationSettings, stop_tasks, wait_until_set
 from app.platform.secrets.sealing import SecretSealer
 from app.processes.routers import ROUTERS
-from app.public_register.dependencies import RegisterContext
-from app.registry.privacy_refusals import count_rest_refusal
+from app.public_register.register_context import RegisterContext
+from app.registry.organisation_site_repository import bootstrap_platform
+from app.registry.privacy_refusal_counts import count_rest_refusal
 from app.registry.quota_service import OrganisationQuotaExceededError, count_quota_refusal
-from app.registry.repository import bootstrap_platform
 from app.reports.process_pool import ReportProcessPool
 from app.settings import VigieSettings
 from app.timeseries.exports.parquet_format import ParquetEncoderPool

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from app.notifications.stream.stream_hub import StreamHub
+from app.notifications.stream.stream_wakeup_hub import StreamHub
 from app.platform.kernel.application_resources import get_resource
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.process_runner import ProcessContext

@@ -18,11 +18,11 @@ import typer
 from app.audit import log_export as files
 from app.audit.hash_chain import ChainFinding, ChainHead, ChainVerifier
 from app.audit.verification import read_entries, read_heads, verify_log
-from app.platform.config.settings import DatabaseSettings, read_database_settings
-from app.standalone.command_connection import connect_for_command
+from app.platform.config.platform_settings import DatabaseSettings, read_database_settings
+from app.standalone.command_database_connection import connect_for_command
 from app.standalone.secret_rotation import find_installation_database
 from app.standalone.secrets_cli import DataDir
-from app.standalone.service_accounts import StandaloneError
+from app.standalone.unprivileged_accounts import StandaloneError
 
 app = typer.Typer(
     no_args_is_help=True,

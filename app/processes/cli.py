@@ -10,7 +10,7 @@ import typer
 from app.standalone.secrets_cli import app as secrets_app
 
 if TYPE_CHECKING:
-    from app.platform.config.settings import SmtpSettings
+    from app.platform.config.platform_settings import SmtpSettings
 
 app = typer.Typer(
     name="vigie",
@@ -196,7 +196,7 @@ def main() -> None:
     try:
         app()
     except ValueError as error:
-        from app.platform.config.settings import InvalidSettingsError  # noqa: PLC0415
+        from app.platform.config.platform_settings import InvalidSettingsError  # noqa: PLC0415
 
         if not isinstance(error, InvalidSettingsError):
             raise

@@ -21,13 +21,13 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from app import all_metrics  # noqa: F401 (the process exports all metrics)
-from app.alerts.alert_timers import AlertTimerRunner
 from app.alerts.alertmanager_repeats import repeat_alerts
 from app.alerts.index_rule_worker import IndexRuleWorker
 from app.alerts.muting_queries import count_firing_alerts
 from app.alerts.prometheus_metrics import ALERTS_FIRING, ALERTS_MUTED
+from app.alerts.silence_and_escalation_timers import AlertTimerRunner
 from app.audit.verification import HeadLogger
-from app.notifications.delivery import endpoint_states
+from app.notifications.delivery import endpoint_state_repository
 from app.notifications.delivery.delivery_leases import count_pending_deliveries
 from app.notifications.delivery.retention import delete_expired_secrets, delete_old_deliveries
 from app.notifications.delivery.waiting_groups import measure_waiting_groups
@@ -56,7 +56,7 @@ from app.quarantine.entry_writer import purge_quarantine
 from app.registry.box_configurations import publish_due_configs
 from app.registry.broker_password_file import sync_password_file
 from app.registry.cross_tenant_repository import delete_box_row, list_deleted_boxes
-from app.registry.privacy_refusals import fold_refusal_counts
+from app.registry.privacy_refusal_counts import fold_refusal_counts
 from app.rules.backtests.worker import BacktestWorker
 from app.settings import VigieSettings
 from app.sound_incidents.sound_clustering_worker import IncidentWorker
@@ -98,7 +98,7 @@ async def _update_gauges(connection: asyncpg.Connection) -> None:
     GROUPS_WAITING.set(groups)
     GROUPS_OLDEST.set(oldest_s)
     OUTBOX_PENDING.set(await count_pending_deliveries(connection))
-    troubled = await endpoint_states.count_endpoint_states(connection)
+    troubled = await endpoint_state_repository.count_endpoint_states(connection)
     for state, number in troubled._asdict().items():
         ENDPOINTS_TROUBLED.labels(state).set(number)
 

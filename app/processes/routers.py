@@ -4,7 +4,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from app.alerts import inhibitions_router, overview_router, silences_router
+from app.alerts import inhibitions_router, operations_overview_router, silences_router
 from app.alerts import router as alerts_router
 from app.audit import router as audit_router
 from app.catalogue import acoustic_sources_router, metrics_router
@@ -32,10 +32,10 @@ from app.registry import (
     box_configurations_router,
     boxes_router,
     bulk_boxes_router,
-    claims_router,
+    claim_codes_router,
     organisations_router,
-    privacy_refusals_router,
-    provisioning_router,
+    privacy_refusal_counts_router,
+    provisioning_keys_router,
     purposes_router,
     quotas_router,
     sites_router,
@@ -60,15 +60,15 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     sites_router.router,
     purposes_router.router,
     purposes_router.catalogue,
-    privacy_refusals_router.router,
+    privacy_refusal_counts_router.router,
     boxes_router.router,
     bulk_boxes_router.router,
     bulk_boxes_router.operations,
     box_configurations_router.router,
-    claims_router.router,
-    claims_router.anonymous_router,
-    provisioning_router.router,
-    provisioning_router.anonymous_router,
+    claim_codes_router.router,
+    claim_codes_router.anonymous_router,
+    provisioning_keys_router.router,
+    provisioning_keys_router.anonymous_router,
     metrics_router.router,
     acoustic_sources_router.router,
     sessions_router.anonymous_router,
@@ -97,7 +97,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     backtests_router.router,
     presets_router.router,
     rules_router.router,
-    overview_router.router,
+    operations_overview_router.router,
     alerts_router.router,
     silences_router.router,
     inhibitions_router.router,

@@ -19,7 +19,7 @@ from app.public_register.register_model import (
     RecentMeasurements,
     RegisterSnapshot,
 )
-from app.registry.spreadsheet_csv import escape_formula
+from app.registry.spreadsheet_csv_reader import escape_formula
 
 REGISTER_COLUMNS: Final = (
     *("site_id", "site", "operator", "kind", "longitude", "latitude", "precision_m", "boxes"),

@@ -16,10 +16,10 @@ from app.platform.kernel.ids import parse_id
 from app.platform.runtime.stored_settings import InstallationSettings
 from app.public_register import atom_feed, csv_tables, dtpr
 from app.public_register import register_geojson as geojson
-from app.public_register.dependencies import REGISTER_TTL_S, Context, RegisterContext
 from app.public_register.page_rendering import negotiate_language
 from app.public_register.page_texts import WORDS
 from app.public_register.recent_schemas import PublicRecent, build_recent_document
+from app.public_register.register_context import REGISTER_TTL_S, Context, RegisterContext
 from app.public_register.register_model import RegisterSnapshot
 from app.public_register.register_schemas import (
     PublicRegister,

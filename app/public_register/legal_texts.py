@@ -1,4 +1,4 @@
-"""Holds the texts on legal bases, refusals and retention, in English and French. Pure."""
+"""Holds the texts on legal bases, reasons of refused data, and retention, in English and French. Pure."""
 
 from collections.abc import Mapping
 from typing import Final

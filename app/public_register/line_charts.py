@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
-from app.catalogue.metric_names import get_metric_title
+from app.catalogue.metric_display_names import get_metric_title
 from app.catalogue.metrics import Metric
 from app.platform.kernel.instants import US_PER_S, from_datetime
 from app.presentation.chart_kit import (

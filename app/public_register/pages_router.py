@@ -14,13 +14,13 @@ from app.public_register.change_history import (
     render_changes_page,
     render_missing_page,
 )
-from app.public_register.dependencies import REGISTER_TTL_S, Context, RegisterContext
 from app.public_register.page_rendering import (
     PageContext,
     build_page_csp,
     load_static_files,
     negotiate_language,
 )
+from app.public_register.register_context import REGISTER_TTL_S, Context, RegisterContext
 from app.public_register.register_search import MAX_QUERY_CHARS, SiteSearchQuery
 from app.public_register.register_value_formatter import RegisterFormatter
 from app.public_register.site_list_page import render_index_page

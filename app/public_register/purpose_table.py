@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.catalogue.device_event_types import EVENT_TYPE_OF
-from app.catalogue.metric_names import get_metric_title
+from app.catalogue.metric_display_names import get_metric_title
 from app.presentation.translation import BilingualText
 from app.public_register import dtpr
 from app.public_register.legal_texts import BASES, RETENTION_TEXTS, STANDINGS

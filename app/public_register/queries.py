@@ -31,7 +31,7 @@ from app.public_register.register_model import (
     RegisterSnapshot,
     SiteMean,
 )
-from app.registry.retention_settings import RetentionSettings
+from app.registry.site_retention import RetentionSettings
 
 ROLE: Final = "vigie_public"
 HISTORY_PAGE_SIZE: Final = 100

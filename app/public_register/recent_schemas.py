@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 from pydantic.config import JsonDict
 
-from app.catalogue.metric_names import get_metric_title
+from app.catalogue.metric_display_names import get_metric_title
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.public_register.register_model import (
     IndexValue,

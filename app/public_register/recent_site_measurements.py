@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from app.catalogue.metric_names import get_metric_title
+from app.catalogue.metric_display_names import get_metric_title
 from app.catalogue.metrics import METRICS_BY_NAME, Metric
 from app.environmental_indices.index_definitions import (
     INDEX_DEFINITIONS,

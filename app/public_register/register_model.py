@@ -12,7 +12,7 @@ from uuid import UUID
 from app.catalogue.purposes import PURPOSES_BY_NAME, Purpose
 from app.environmental_indices.index_results import IndexBand, NoValueReason
 from app.presentation.translation import BilingualText
-from app.registry.retention_settings import RetentionSettings
+from app.registry.site_retention import RetentionSettings
 from app.sound_incidents.incident_statistics import compute_wilson_interval
 
 _YEAR_DAYS = 365.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
 
-from app.acoustics.great_circles import compute_distance_m
+from app.acoustics.great_circle_distance import compute_distance_m
 from app.catalogue.purposes import PURPOSES_BY_NAME
 from app.public_register.register_model import PublishedSite, RegisterSnapshot
 from app.reports.render.report_texts import SITE_KINDS

@@ -14,8 +14,8 @@ import aiomqtt
 from sqlalchemy import ARRAY, Integer, Row, any_, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from app.platform.broker.broker_client import make_broker_client
-from app.platform.config.settings import BrokerSettings
+from app.platform.broker.broker_client_factory import make_broker_client
+from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.advisory_lock_keys import CONFIG_PUBLISHER
 from app.platform.db.database import Database, RawConnection, ReadSession, WriteSession
 from app.platform.kernel.ids import new_id

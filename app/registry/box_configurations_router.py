@@ -6,7 +6,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field
 
-from app.platform.config.settings import BrokerSettings
+from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.etags import IfMatchPrecondition, PreconditionDep, ResourceModel
 from app.platform.http.contract.fields import RequestBody

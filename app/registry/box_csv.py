@@ -15,7 +15,7 @@ from app.platform.http.contract.problems import CodedValueError
 from app.platform.kernel.rejection_codes import format_rejected_value
 from app.registry.box_schemas import BULK_MAX, BoxCreated
 from app.registry.labels import check_attribute_name
-from app.registry.spreadsheet_csv import (
+from app.registry.spreadsheet_csv_reader import (
     TRUTH,
     DecimalMark,
     TableError,
@@ -66,7 +66,7 @@ class BoxTable:
 
 
 def read_box_table(body: bytes, charset: str | None = None) -> BoxTable:
-    """Read a table with a header, as spreadsheets write it (`app.registry.spreadsheet_csv`).
+    """Read a table with a header, as spreadsheets write it (`app.registry.spreadsheet_csv_reader`).
 
     Skips empty rows, and stops after the first row above the limit. An invalid row does not stop the others
     from being read.

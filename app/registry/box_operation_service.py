@@ -13,13 +13,13 @@ from itertools import batched, zip_longest
 from typing import Final
 
 from app.platform.broker.mosquitto_password_hash import hash_mosquitto_password
-from app.platform.db.alert_closer import AlertCloser
+from app.platform.db.alert_closer_protocol import AlertCloser
 from app.platform.db.database import Database, ReadSession, WriteSession, is_transient
 from app.platform.db.ingest_barrier import close_ingest_barrier
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
 from app.platform.observability.metrics_and_logs import get_logger, redact_error
-from app.registry import box_configurations, box_repository, repository
+from app.registry import box_configurations, box_repository, organisation_site_repository
 from app.registry.box_filters import SilenceCriterion
 from app.registry.box_operation_plan import (
     BoxStep,
@@ -83,7 +83,7 @@ async def plan_operation(
     """
     visible = context.principal.visible()
     target = get_target_site_id(request.operation)
-    site = None if target is None else await repository.find_site(session, target, visible)
+    site = None if target is None else await organisation_site_repository.find_site(session, target, visible)
     if target is not None and site is None:
         raise NotFoundError("site", target)
     found = await box_repository.select_boxes(
@@ -173,7 +173,11 @@ async def _execute_slice(
             await close_ingest_barrier(session)
         visible = context.principal.visible()
         target = get_target_site_id(operation)
-        sites = {} if target is None else await repository.lock_sites(session, [target], visible)
+        sites = (
+            {}
+            if target is None
+            else await organisation_site_repository.lock_sites(session, [target], visible)
+        )
         locked = await box_repository.lock_boxes(session, [step.key for step in steps], visible)
         boxes = {box.id: box for box in locked}
         owners = [site.organisation_id for site in sites.values()]

@@ -15,18 +15,18 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from app.platform.broker.mosquitto_password_hash import hash_mosquitto_password
-from app.platform.db.alert_closer import AlertCloser
+from app.platform.db.alert_closer_protocol import AlertCloser
 from app.platform.db.database import WriteSession
 from app.platform.db.ingest_barrier import close_ingest_barrier
 from app.platform.http.contract.etags import skip_precondition
-from app.platform.identity.principals import ALL_SCOPES, Principal
+from app.platform.identity.caller_authentication import ALL_SCOPES, Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.platform.kernel.tenant_scope import TenantScope
-from app.registry import box_configurations, box_repository, quota_service, repository
+from app.registry import box_configurations, box_repository, organisation_site_repository, quota_service
 from app.registry.box_schemas import BULK_FAULTS, BoxChange, BoxCreate
 from app.registry.models import Box, Organisation
-from app.registry.retention_settings import RetentionSettings
 from app.registry.settings import QuotaSettings
+from app.registry.site_retention import RetentionSettings
 
 # The accounts that the broker's access rules name, and the consumer's default client id: a listener that uses
 # user names as client ids would give a box of that name the consumer's session.
@@ -47,7 +47,9 @@ async def resolve_organisation(
 ) -> Organisation:
     """Find the organisation of a new resource (NotFoundError; InvalidError for another organisation)."""
     identifier = principal.owner(named)
-    organisation = await repository.find_organisation(session, identifier, principal.visible())
+    organisation = await organisation_site_repository.find_organisation(
+        session, identifier, principal.visible()
+    )
     if organisation is None:
         raise NotFoundError("organisation", identifier)
     return organisation
@@ -86,9 +88,9 @@ async def check_key_sites(
     """
     if site_ids is None:
         return
-    allowed = [owner.id, *await repository.list_client_ids(session, owner.id)]
+    allowed = [owner.id, *await organisation_site_repository.list_client_ids(session, owner.id)]
     scope = TenantScope.of(filter(principal.visible().includes, allowed))
-    found = await repository.lock_sites(session, site_ids, scope)
+    found = await organisation_site_repository.lock_sites(session, site_ids, scope)
     for site_id in site_ids:
         if site_id not in found:
             raise NotFoundError("site", site_id)
@@ -151,7 +153,9 @@ async def add_boxes(
         ConflictError: `box_exists`, `quota_exceeded`.
         NotFoundError: A site does not exist.
     """
-    sites = await repository.lock_sites(session, [box.site_id for box in new_boxes], visible)
+    sites = await organisation_site_repository.lock_sites(
+        session, [box.site_id for box in new_boxes], visible
+    )
     seen: set[str] = set()
     faults: dict[int, ConflictError | NotFoundError] = {}
     rows: list[dict[str, Any]] = []
@@ -249,7 +253,7 @@ async def change_box(
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
     check(box)
     moves = "site_id" in fields and change.site_id != box.site_id
-    if moves and change.site_id not in await repository.lock_sites(
+    if moves and change.site_id not in await organisation_site_repository.lock_sites(
         session, [change.site_id], TenantScope.of([box.organisation_id], principal.visible().sites)
     ):
         raise NotFoundError("site", change.site_id)

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from app.platform.db.alert_closer import AlertCloserDependency
+from app.platform.db.alert_closer_protocol import AlertCloserDependency
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import BoxId, Identifier, Name
 from app.platform.http.contract.pagination import Page

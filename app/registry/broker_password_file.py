@@ -33,9 +33,9 @@ from pydantic import SecretStr
 from sqlalchemy import delete, text
 from sqlalchemy.dialects.postgresql import insert
 
-from app.platform.broker.broker_client import make_broker_client
+from app.platform.broker.broker_client_factory import make_broker_client
 from app.platform.broker.mosquitto_password_hash import format_password_line, hash_mosquitto_password
-from app.platform.config.settings import BrokerSettings
+from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.database import Database, WriteSession
 from app.platform.kernel.atomic_files import replace_file_text
 from app.platform.kernel.tenant_scope import run_with_full_scope

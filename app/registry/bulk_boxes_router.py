@@ -8,8 +8,8 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from app.platform.config.api_settings import ApiSettings
-from app.platform.config.settings import BrokerSettings
-from app.platform.db.alert_closer import AlertCloserDependency
+from app.platform.config.platform_settings import BrokerSettings
+from app.platform.db.alert_closer_protocol import AlertCloserDependency
 from app.platform.db.database import Database
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import DatabaseDependency
@@ -18,11 +18,11 @@ from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ForbiddenError
 from app.registry import box_configurations, box_operation_service, box_service
 from app.registry.box_csv import ANSWER_COLUMNS, EXAMPLE, write_credentials_table
-from app.registry.box_csv_route import MEDIA_TYPE, TableRoute, check_table, wants_table
 from app.registry.box_operation_plan import BoxStep, compute_preview_token
 from app.registry.box_operation_schemas import BoxesChanged, BoxesOperation, BoxResult
 from app.registry.box_operation_service import BulkContext
 from app.registry.box_schemas import BoxCreated, BoxesCreate, BoxesCreated, Credentials
+from app.registry.csv_body_route import MEDIA_TYPE, TableRoute, check_table, wants_table
 from app.registry.dependencies import (
     BoxesWriter,
     CurrentSilenceCriterion,

@@ -1,14 +1,14 @@
-"""Provides FastAPI dependencies of the registry: callers by scope, quotas, and when a box is silent."""
+"""Provides FastAPI dependencies (scopes, filters, settings), and updates the broker's accounts."""
 
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
-from app.platform.config.settings import BrokerSettings
+from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.fields import Identifier, Name
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.application_resources import get_resource, make_resource_dependency
 from app.platform.kernel.errors import InvalidError, UnavailableError
 from app.platform.observability.metrics_and_logs import get_logger

@@ -40,7 +40,7 @@ class Site(Base):
     """A street, an office or another location of boxes. Its time zone defines a day.
 
     `attributes` are numbers and texts by name; rules can use numbers as thresholds. The `retention_…` and
-    `summaries_days` columns are read by `app.registry.retention_settings`: `retention_purposes` has days or
+    `summaries_days` columns are read by `app.registry.site_retention`: `retention_purposes` has days or
     None (for ever) by purpose. The public register shows the site and its boxes as a cell of a grid of
     `register_precision_m`, with the unchanged `address`, and the licence of its open data
     (`open_data_licence`, SPDX).
@@ -138,7 +138,7 @@ class Box(Base):
     A deleted box stays under its key, without credentials, until its samples are purged; its `id` can be used
     again immediately. A box with revoked credentials (`revoked_at`) has no password hash. The client defines
     kind, tags and attributes; rules can match them. A box that sends by HTTP is shared between processes
-    until `shared_until`: see app.timeseries.storage.box_states. Samples with a measurement time within
+    until `shared_until`: see app.timeseries.storage.box_state_cache. Samples with a measurement time within
     `erased` are refused.
     """
 

@@ -20,7 +20,7 @@ from app.platform.http.contract.fields import (
     make_omittable_field,
 )
 from app.platform.http.contract.problems import CodedValueError
-from app.platform.identity.principals import ALL_SCOPES, SCOPES, ApiKey
+from app.platform.identity.caller_authentication import ALL_SCOPES, SCOPES, ApiKey
 from app.platform.kernel.rejection_codes import format_rejected_value
 from app.registry.labels import Attributes
 from app.registry.models import Organisation, Site

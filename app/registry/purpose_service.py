@@ -14,14 +14,14 @@ from uuid import UUID
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.audit.repository import find_key_creators
+from app.audit.audit_log_queries import find_key_creators
 from app.catalogue.purposes import PURPOSES, PURPOSES_BY_NAME, Purpose, PurposeName
 from app.platform.db.database import WriteSession
 from app.platform.db.ingest_barrier import close_ingest_barrier
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.platform.kernel.tenant_scope import current_caller
-from app.registry import repository
+from app.registry import organisation_site_repository
 from app.registry.models import Site, SitePurpose
 from app.registry.purpose_states import (
     SENSITIVE_PURPOSE_MAX_DAYS,
@@ -29,7 +29,7 @@ from app.registry.purpose_states import (
     find_missing_fields,
     is_retention_weaker,
 )
-from app.registry.retention_settings import RetentionSettings
+from app.registry.site_retention import RetentionSettings
 
 # The creation of an integrator's key is in the integrator's audit log, outside the scope of its clients.
 _RESET_SCOPE: Final = text("SELECT set_config('vigie.reach', :reach, true)")
@@ -99,9 +99,9 @@ async def lock_site_purpose(
         NotFoundError: The site or the purpose does not exist.
     """
     purpose = get_purpose(name)
-    await repository.get_site(session, identifier, principal.visible())
+    await organisation_site_repository.get_site(session, identifier, principal.visible())
     await close_ingest_barrier(session)
-    site = await repository.get_site(session, identifier, principal.visible(), lock=True)
+    site = await organisation_site_repository.get_site(session, identifier, principal.visible(), lock=True)
     return site, purpose, await find_site_purpose(session, site, purpose, lock=True)
 
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol
 
 from app.catalogue.purposes import Purpose
-from app.registry.retention_settings import RetentionSettings
+from app.registry.site_retention import RetentionSettings
 
 PurposeState = Literal["not_declared", "incomplete", "awaiting_approval", "upcoming", "active", "ended"]
 """The state of a purpose at a site. Data are accepted only in `active`."""

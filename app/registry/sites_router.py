@@ -16,7 +16,7 @@ from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.ids import new_id
-from app.registry import box_service, purpose_service, repository
+from app.registry import box_service, organisation_site_repository, purpose_service
 from app.registry.dependencies import (
     DefaultQuotas,
     NameFilter,
@@ -28,10 +28,10 @@ from app.registry.models import Site
 from app.registry.organisation_and_site_schemas import SiteChange, SiteCreate, SiteOut
 from app.registry.purpose_service import get_retention_settings
 from app.registry.quota_service import check_quota
-from app.registry.retention_settings import RetentionSettings
+from app.registry.site_retention import RetentionSettings
 
 router: Final = APIRouter(prefix="/v1/sites", tags=["Sites"], route_class=StrictRoute)
-_PageQuery = Annotated[PageRequest, Depends(repository.SITES.page_request)]
+_PageQuery = Annotated[PageRequest, Depends(organisation_site_repository.SITES.page_request)]
 
 
 @router.post("", summary="Create a site", status_code=201, responses=document_problems(404))
@@ -75,17 +75,17 @@ async def list_sites(
     q: NameFilter = None,
 ) -> Page[SiteOut]:
     """List sites, by default the oldest first."""
-    rows = await repository.list_sites(
+    rows = await organisation_site_repository.list_sites(
         session, principal.visible(), page_request, organisation=organisation, kind=kind, search=q
     )
-    page, following = repository.SITES.cut(rows, page_request)
+    page, following = organisation_site_repository.SITES.cut(rows, page_request)
     return Page(data=[SiteOut.of(row) for row in page], next=following)
 
 
 @router.get("/{site_id}", summary="Read a site")
 async def get_site(site_id: str, principal: SitesReader, session: ReadSessionDep) -> SiteOut:
     """Read a site."""
-    return SiteOut.of(await repository.get_site(session, site_id, principal.visible()))
+    return SiteOut.of(await organisation_site_repository.get_site(session, site_id, principal.visible()))
 
 
 @router.patch("/{site_id}", summary="Change a site")
@@ -99,9 +99,9 @@ async def update_site(
     """Change the given fields."""
     if "retention_days" in body.model_fields_set:
         # The change may revoke an approval, on which no running batch may rely.
-        await repository.get_site(session, site_id, principal.visible())
+        await organisation_site_repository.get_site(session, site_id, principal.visible())
         await close_ingest_barrier(session)
-    row = await repository.get_site(session, site_id, principal.visible(), lock=True)
+    row = await organisation_site_repository.get_site(session, site_id, principal.visible(), lock=True)
     matching.check(SiteOut.of(row))
     changes = collect_sent_fields(body)
     before = get_retention_settings(row)
@@ -127,14 +127,14 @@ async def delete_site(
 
     Delete its rules first: that closes their alerts and notifies the recipients.
     """
-    row = await repository.get_site(session, site_id, principal.visible(), closed=True)
+    row = await organisation_site_repository.get_site(session, site_id, principal.visible(), closed=True)
     matching.check(SiteOut.of(row))
-    if await repository.has_boxes(session, row.id):
+    if await organisation_site_repository.has_boxes(session, row.id):
         raise ConflictError(
             "The site has boxes. Move them (PATCH `site_id`) or delete them first.",
             code="site_not_empty",
         )
-    if await repository.has_rules(session, row.id):
+    if await organisation_site_repository.has_rules(session, row.id):
         raise ConflictError(
             "The site has rules. Delete them first: that closes their alerts.", code="site_has_rules"
         )

@@ -15,13 +15,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from app.catalogue.metrics import METRICS_BY_NAME
-from app.environmental_indices import index_definitions
-from app.environmental_indices.index_definitions import (
-    INDEX_DEFINITIONS,
-    IndexDefinition,
-    MethodOptions,
-    worst_sort_key,
-)
+from app.environmental_indices import index_definitions as indices
+from app.environmental_indices.index_definitions import INDEX_DEFINITIONS, IndexDefinition
 from app.environmental_indices.index_results import IndexResult, NoValueReason
 from app.environmental_indices.input_types import HourlySeries, SoundLevels
 from app.environmental_indices.period_selection import (
@@ -77,7 +72,7 @@ class BoxFigures:
     hours: Mapping[str, RollupColumns]
     now: Mapping[str, MetricStatistics]
     before: Mapping[str, MetricStatistics]
-    measurements: index_definitions.BoxMeasurements
+    measurements: indices.BoxMeasurements
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +110,7 @@ class ReportStatistics:
     zone: ZoneInfo
     slot: DatedPeriod
     earlier: DatedPeriod
-    choices: MethodOptions
+    choices: indices.MethodOptions
     boxes: list[BoxFigures]
     values: dict[tuple[str, str | None], list[FigureValue]] = field(default_factory=dict)
     strip: list[FigureValue] = field(default_factory=list)
@@ -144,7 +139,7 @@ def compute_report_statistics(report_input: ReportInput) -> ReportStatistics:
     zone = ZoneInfo(report_input.timezone)
     slot = DatedPeriod.of_days(report_input.first, report_input.last, zone)
     earlier = find_previous_slot(slot, zone)
-    choices = MethodOptions(zone, season_of(slot.last, report_input.latitude), report_input.country)
+    choices = indices.MethodOptions(zone, season_of(slot.last, report_input.latitude), report_input.country)
     labels = make_unique_labels([(box.id, box.name) for box in report_input.boxes])
     boxes = [
         _box(position, box, label, (slot, earlier))
@@ -184,9 +179,7 @@ def _box(
     )
 
 
-def _build_measurements(
-    hours: Mapping[str, RollupColumns], interval_s: int
-) -> index_definitions.BoxMeasurements:
+def _build_measurements(hours: Mapping[str, RollupColumns], interval_s: int) -> indices.BoxMeasurements:
     hourly: dict[str, HourlySeries] = {}
     levels: dict[str, SoundLevels] = {}
     for metric, found in hours.items():
@@ -195,7 +188,7 @@ def _build_measurements(
         else:
             covered = np.minimum(100.0, 100.0 * found.counts * interval_s / _HOUR_S)
             hourly[metric] = HourlySeries.of(found.times, found.means, covered)
-    return index_definitions.BoxMeasurements(hourly, levels, {})
+    return indices.BoxMeasurements(hourly, levels, {})
 
 
 def select_hours(found: RollupColumns, period: TimePeriod) -> RollupColumns:
@@ -311,7 +304,7 @@ def group_values_by_box(values: Iterable[FigureValue]) -> dict[int, list[FigureV
 def find_worst_value(values: Iterable[FigureValue]) -> FigureValue | None:
     """Find the worst value, the first of several; None: none has a value."""
     there = [value for value in values if value.result.value is not None]
-    return max(there, key=lambda value: worst_sort_key(value.result)) if there else None
+    return max(there, key=lambda value: indices.worst_sort_key(value.result)) if there else None
 
 
 def explain_missing_value(values: Sequence[FigureValue]) -> NoValueReason:

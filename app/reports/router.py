@@ -15,13 +15,13 @@ from app.environmental_indices.period_selection import DatedPeriod
 from app.platform.db.database import Database
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import DatabaseDependency, make_async_dependency
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.instants import from_datetime
 from app.registry.models import Site
-from app.registry.repository import find_site
+from app.registry.organisation_site_repository import find_site
 from app.reports.process_pool import ReportProcessPool
 from app.reports.render.content_security_policy import build_report_csp
 from app.reports.report_gathering import ReportRequest, gather_report_input

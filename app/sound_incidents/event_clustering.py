@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
+from app.acoustics.candidate_event_groups import compute_horizon_us
 from app.acoustics.classification_pooling import ClassCandidate, PooledClassification, pool_classes
 from app.acoustics.event_association import associate_events
-from app.acoustics.linked_events import compute_horizon_us
 from app.acoustics.localisation_inputs import BoxPosition, LocalisationSettings
 from app.acoustics.localisation_results import LocalisationResult
 from app.acoustics.shots_and_echoes import split_rounds_and_echoes

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, select
 
-from app.acoustics.great_circles import EARTH_RADIUS_M
+from app.acoustics.great_circle_distance import EARTH_RADIUS_M
 from app.platform.db.database import ReadSession, WriteSession
 from app.platform.http.contract.sorting import (
     PageRequest,

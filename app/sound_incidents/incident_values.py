@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.acoustics.great_circles import compute_distance_m
+from app.acoustics.great_circle_distance import compute_distance_m
 from app.acoustics.localisation_inputs import LocalisationSettings
 from app.acoustics.localisation_results import CONFIDENCE, ErrorEllipse, LocalisationResult, SourcePosition
 from app.platform.kernel.instants import to_datetime

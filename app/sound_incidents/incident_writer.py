@@ -19,7 +19,7 @@ from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import to_datetime
 from app.sound_incidents.clustering_queries import IncidentSite, decode_incident
 from app.sound_incidents.event_clustering import EventCluster, IncidentPart
-from app.sound_incidents.incident_events import IncidentEventKind, build_incident_event
+from app.sound_incidents.incident_outbox_events import IncidentEventKind, build_incident_event
 from app.sound_incidents.incident_planner import IncidentPlan, StoredIncident
 from app.sound_incidents.incident_values import COMPUTED_COLUMNS, find_changes, summarise_incident
 

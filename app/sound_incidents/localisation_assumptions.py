@@ -1,4 +1,4 @@
-"""Estimates the air temperature for sound localisation, and describes an incident's methods. Pure."""
+"""Estimates the air temperature for localisation, and cites the methods that made an incident. Pure."""
 
 from collections.abc import Mapping
 from statistics import median

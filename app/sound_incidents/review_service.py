@@ -11,11 +11,11 @@ from uuid import UUID
 from app.catalogue.gunshot_sources import CATALOGUE
 from app.notifications.events.outbox import enqueue_session_events
 from app.platform.db.database import WriteSession
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError
 from app.platform.kernel.ids import new_id
 from app.sound_incidents import incident_queries
-from app.sound_incidents.incident_events import build_incident_event
+from app.sound_incidents.incident_outbox_events import build_incident_event
 from app.sound_incidents.incident_values import summarise_incident
 from app.sound_incidents.models import Incident, IncidentEntry
 from app.sound_incidents.schemas import IncidentReview

@@ -20,11 +20,11 @@ from app.platform.http.contract.session_dependencies import (
 )
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.registry.dependencies import OrganisationFilter
-from app.registry.repository import find_site
+from app.registry.organisation_site_repository import find_site
 from app.sound_incidents import incident_queries
 from app.sound_incidents.incident_queries import GeoCircle, IncidentFilter
 from app.sound_incidents.incident_statistics import CONFIDENCE_LEVEL, read_incident_statistics

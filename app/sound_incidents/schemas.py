@@ -18,7 +18,7 @@ from app.notifications.events.incident_event_schemas import (
 from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import Description, RequestBody
 from app.sound_incidents.event_clustering import Verdict
-from app.sound_incidents.incident_events import build_geometry
+from app.sound_incidents.incident_outbox_events import build_geometry
 from app.sound_incidents.models import Incident, IncidentEntry, IncidentEvent
 
 _DERIVED: Final = frozenset({"geometry", "difference_sigma_m"})

@@ -30,11 +30,15 @@ from app.sound_incidents.clustering_queries import (
     read_temperatures,
 )
 from app.sound_incidents.event_clustering import cluster_events
-from app.sound_incidents.incident_lifecycle import enqueue_updates, has_due_work, settle_incidents
 from app.sound_incidents.incident_planner import (
     StoredIncident,
     exclude_partial_incidents,
     plan_incidents,
+)
+from app.sound_incidents.incident_updates_and_settling import (
+    enqueue_updates,
+    has_due_work,
+    settle_incidents,
 )
 from app.sound_incidents.incident_values import compute_incident_columns
 from app.sound_incidents.incident_writer import ConcurrentChangeError, IncidentChangeSet, write_plan

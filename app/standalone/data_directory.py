@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.platform.kernel.atomic_files import replace_file_text
-from app.standalone.service_accounts import StandaloneError, SystemAccount, can_reach
+from app.standalone.unprivileged_accounts import StandaloneError, SystemAccount, can_reach
 
 SYSTEM_SERVICES_ROOT = Path("/var/lib/vigie")
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # its folders are named after their owner, and checked

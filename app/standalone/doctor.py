@@ -20,10 +20,15 @@ from app.standalone import private_mosquitto, private_postgres
 from app.standalone.data_directory import SYSTEM_SERVICES_ROOT, DataDirectory, find_stale_services
 from app.standalone.free_ports import is_port_free
 from app.standalone.orphan_processes import find_marked_orphans, find_postgres_orphans
-from app.standalone.service_accounts import StandaloneError, can_reach, find_program, find_service_account
+from app.standalone.unprivileged_accounts import (
+    StandaloneError,
+    can_reach,
+    find_program,
+    find_service_account,
+)
 
 if TYPE_CHECKING:
-    from app.platform.config.settings import SmtpSettings
+    from app.platform.config.platform_settings import SmtpSettings
 
 _OLDEST_PYTHON = (3, 12)
 _LEAST_DISK = 2**30
@@ -89,7 +94,7 @@ def _python() -> DoctorFinding:
 
 def _settings() -> Iterator[DoctorFinding]:
     # Imported here, because its dependencies may be what is missing.
-    from app.platform.config.settings import InvalidSettingsError  # noqa: PLC0415
+    from app.platform.config.platform_settings import InvalidSettingsError  # noqa: PLC0415
     from app.platform.secrets.sealing import derive_key_name  # noqa: PLC0415
     from app.settings import read_settings  # noqa: PLC0415
 
@@ -131,7 +136,7 @@ def check_mail_server(
     Args:
         fault_of: Returns the name and the fault of an invalid variable; None if all are valid.
     """
-    from app.platform.config.settings import InvalidSettingsError  # noqa: PLC0415 (as below)
+    from app.platform.config.platform_settings import InvalidSettingsError  # noqa: PLC0415 (as below)
     from app.settings import read_settings  # noqa: PLC0415 (as below)
 
     what = "mail server"
@@ -318,8 +323,8 @@ def check_security() -> Iterator[DoctorFinding]:
     Settings without a database are for `vigie up`. Findings that `vigie up` decides itself are left out then.
     """
     # Imported here, because its dependencies may be what is missing.
-    from app.platform.config.security_findings import SECURITY_FINDING_TYPES  # noqa: PLC0415
-    from app.platform.config.settings import InvalidSettingsError  # noqa: PLC0415
+    from app.platform.config.platform_settings import InvalidSettingsError  # noqa: PLC0415
+    from app.platform.config.security_finding_types import SECURITY_FINDING_TYPES  # noqa: PLC0415
     from app.settings import read_settings  # noqa: PLC0415
     from app.standalone.startup_settings_check import check_stack_settings, find_security_findings  # noqa: PLC0415
 

@@ -15,7 +15,7 @@ from app.standalone.doctor import DoctorFinding
 from app.standalone.private_postgres import LOGINS
 
 if TYPE_CHECKING:
-    from app.platform.config.settings import DatabaseSettings
+    from app.platform.config.platform_settings import DatabaseSettings
     from app.standalone.insecure_settings import LoginPrivileges
 
 _ROLES_CHECK: Final = "database roles"
@@ -31,7 +31,7 @@ def check_database_roles() -> Iterator[DoctorFinding]:
 def find_named_database() -> "DatabaseSettings | None":
     """Return the database that the settings name; None if there is none or they are invalid."""
     # Imported here, because its dependencies may be what is missing.
-    from app.platform.config.settings import InvalidSettingsError  # noqa: PLC0415
+    from app.platform.config.platform_settings import InvalidSettingsError  # noqa: PLC0415
     from app.settings import read_settings  # noqa: PLC0415
 
     try:
@@ -43,9 +43,9 @@ def find_named_database() -> "DatabaseSettings | None":
 
 def check_stored_mail() -> Iterator[DoctorFinding]:
     """Check the mail server set by the API; yields nothing if the environment sets one."""
-    from app.platform.config.settings import InvalidSettingsError  # noqa: PLC0415 (as above)
+    from app.platform.config.platform_settings import InvalidSettingsError  # noqa: PLC0415 (as above)
     from app.settings import read_settings  # noqa: PLC0415 (as above)
-    from app.standalone.login_privileges import CONNECTION_ERRORS  # noqa: PLC0415 (as above)
+    from app.standalone.login_privilege_reader import CONNECTION_ERRORS  # noqa: PLC0415 (as above)
 
     try:
         smtp = read_settings().smtp
@@ -66,7 +66,7 @@ def check_stored_mail() -> Iterator[DoctorFinding]:
 
 async def _stored_mail(url: str) -> str | None:
     from app.platform.runtime.stored_settings import read_stored_mail_server  # noqa: PLC0415 (as above)
-    from app.standalone.login_privileges import connect_with_timeout  # noqa: PLC0415 (as above)
+    from app.standalone.login_privilege_reader import connect_with_timeout  # noqa: PLC0415 (as above)
 
     async with connect_with_timeout(url) as connection:
         await connection.execute("SELECT set_config('vigie.reach', 'all', false)")
@@ -75,7 +75,7 @@ async def _stored_mail(url: str) -> str | None:
 
 def examine_roles(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
     """Check the roles of a database's server with the login of the settings. Blocks for seconds."""
-    from app.standalone.login_privileges import CONNECTION_ERRORS  # noqa: PLC0415 (as above)
+    from app.standalone.login_privilege_reader import CONNECTION_ERRORS  # noqa: PLC0415 (as above)
 
     try:
         login, missing = asyncio.run(_read_login_and_roles(settings.url))
@@ -119,7 +119,7 @@ def _check_excess_privileges(login: "LoginPrivileges") -> Iterator[DoctorFinding
 
 async def _read_login_and_roles(url: str) -> "tuple[LoginPrivileges, list[str]]":
     """Return the login, and the roles that are missing."""
-    from app.standalone.login_privileges import connect_with_timeout, read_login  # noqa: PLC0415 (as above)
+    from app.standalone.login_privilege_reader import connect_with_timeout, read_login  # noqa: PLC0415 (as above)
 
     async with connect_with_timeout(url) as connection:
         rows = await connection.fetch("SELECT rolname FROM pg_roles WHERE rolname = ANY ($1)", LOGINS)
@@ -159,7 +159,7 @@ def check_chunks() -> Iterator[DoctorFinding]:
 
 def examine_chunks(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
     """Check the chunks of one database. Blocks for seconds."""
-    from app.standalone.login_privileges import CONNECTION_ERRORS  # noqa: PLC0415 (its dependencies may be missing)
+    from app.standalone.login_privilege_reader import CONNECTION_ERRORS  # noqa: PLC0415 (its dependencies may be missing)
 
     try:
         edition = asyncio.run(_read_edition(settings.url))
@@ -182,7 +182,7 @@ def examine_chunks(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
 
 
 async def _read_edition(url: str) -> TimescaleEdition | None:
-    from app.standalone.login_privileges import connect_with_timeout  # noqa: PLC0415 (as above)
+    from app.standalone.login_privilege_reader import connect_with_timeout  # noqa: PLC0415 (as above)
 
     async with connect_with_timeout(url) as connection:
         row = await connection.fetchrow(_EDITION)

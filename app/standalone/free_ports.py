@@ -3,7 +3,7 @@
 import random
 import socket
 
-from app.standalone.service_accounts import StandaloneError
+from app.standalone.unprivileged_accounts import StandaloneError
 
 LOOPBACK = "127.0.0.1"
 # Below Linux's ephemeral range (32768 and up): no outgoing connection can occupy a remembered port.

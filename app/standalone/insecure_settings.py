@@ -1,6 +1,6 @@
 """Finds insecure settings. Pure: everything besides the settings is an argument. Findings contain no secrets.
 
-`app.platform.config.security_findings` has the codes and texts. The caller decides whether a process may
+`app.platform.config.security_finding_types` has the codes and texts. The caller decides whether a process may
 start.
 """
 
@@ -11,7 +11,11 @@ from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.ingest.settings import IngestSettings
-from app.platform.config.security_findings import SECURITY_FINDING_TYPES, ProcessRoleName, SecurityFindingCode
+from app.platform.config.security_finding_types import (
+    SECURITY_FINDING_TYPES,
+    ProcessRoleName,
+    SecurityFindingCode,
+)
 from app.platform.kernel.ip_addresses import is_loopback
 from app.platform.kernel.secret_tokens import API_KEY_PREFIX, is_well_formed_key
 from app.settings import VigieSettings

@@ -1,4 +1,4 @@
-"""Detects that the `make` that started the supervisor was asked to stop.
+"""Detects when the `make` process that started the supervisor is interrupted or ends.
 
 A terminal's Ctrl-C reaches make and the supervisor alike, and make forwards SIGTERM. But make does not
 forward a SIGINT that was sent to it alone, and a killed make forwards nothing: it would look stopped while

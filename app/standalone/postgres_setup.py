@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 
 from app.platform.kernel.atomic_files import replace_file_text
-from app.standalone.service_accounts import StandaloneError
+from app.standalone.unprivileged_accounts import StandaloneError
 
 _TIMEOUT_S = 10.0
 # The API stores HTTP ingest as `vigie_ingest`, and reads the public register as `vigie_public`, which sees

@@ -24,7 +24,8 @@ from app.platform.kernel.atomic_files import replace_file_text
 from app.standalone import mosquitto_config
 from app.standalone.child_process import ChildProcess, StopStep, read_log_tail
 from app.standalone.free_ports import LOOPBACK, find_free_port
-from app.standalone.service_accounts import (
+from app.standalone.service_directories import PrivateService, ServiceDirectory, make_folder
+from app.standalone.unprivileged_accounts import (
     StandaloneError,
     SystemAccount,
     build_file_limit_command,
@@ -32,7 +33,6 @@ from app.standalone.service_accounts import (
     find_program,
     find_service_account,
 )
-from app.standalone.service_directories import PrivateService, ServiceDirectory, make_folder
 
 OLDEST = (2, 0)
 _START_TIMEOUT_S = 60.0  # a large store of queued messages is loaded first

@@ -26,14 +26,14 @@ from app.standalone import postgres_config, postgres_setup
 from app.standalone.child_process import ChildProcess, StopStep, read_log_tail
 from app.standalone.free_ports import LOOPBACK, find_free_port
 from app.standalone.orphan_processes import stop_postgres_orphans
-from app.standalone.service_accounts import (
+from app.standalone.service_directories import PrivateService, ServiceDirectory, make_folder
+from app.standalone.unprivileged_accounts import (
     StandaloneError,
     SystemAccount,
     build_run_as_command,
     find_program,
     find_service_account,
 )
-from app.standalone.service_directories import PrivateService, ServiceDirectory, make_folder
 
 MAJOR = 17
 DATABASE = "vigie"

@@ -13,7 +13,7 @@ from app.standalone.private_postgres import LOGINS, PrivatePostgres
 from app.standalone.process_commands import ServiceConnections
 from app.standalone.process_keeper import MessageSink, ProcessKeeper
 from app.standalone.secret_store import StackSecrets
-from app.standalone.service_accounts import StandaloneError, find_service_account
+from app.standalone.unprivileged_accounts import StandaloneError, find_service_account
 
 _STOP_BROKER = (StopStep(signal.SIGTERM, 2.5),)
 _STOP_DATABASE = (StopStep(signal.SIGINT, 2.5), StopStep(signal.SIGQUIT, 1.0))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.standalone.orphan_processes import MARKER
-from app.standalone.service_accounts import build_run_as_command
+from app.standalone.unprivileged_accounts import build_run_as_command
 
 ROLES = ("api", "ingest", "deliver", "maintain")
 # A process can be killed at any time without data loss, and must not outlive its supervisor.

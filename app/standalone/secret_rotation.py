@@ -14,7 +14,7 @@ from typing import Any, Final
 import aiohttp
 
 from app.platform.config.encryption_settings import EncryptionSettings, parse_encryption_key
-from app.platform.config.settings import DatabaseSettings
+from app.platform.config.platform_settings import DatabaseSettings
 from app.platform.kernel.atomic_files import replace_file_text
 from app.platform.secrets.sealing import derive_key_name, generate_encryption_key
 from app.settings import VigieSettings
@@ -26,7 +26,7 @@ from app.standalone.secret_store import (
     lock_secrets,
     write_key_file,
 )
-from app.standalone.service_accounts import StandaloneError
+from app.standalone.unprivileged_accounts import StandaloneError
 
 SETTLE_S: Final = 60.0
 """Time after which values encrypted with the former key are committed (a transaction lasts up to 30 s)."""

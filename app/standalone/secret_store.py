@@ -24,7 +24,7 @@ from app.platform.kernel.secret_tokens import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
 from app.standalone.data_directory import DataDirectory
 from app.standalone.private_postgres import LOGINS
-from app.standalone.service_accounts import StandaloneError
+from app.standalone.unprivileged_accounts import StandaloneError
 
 
 @dataclass(frozen=True, slots=True)

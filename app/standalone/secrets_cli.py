@@ -195,7 +195,7 @@ def _with_database(
 ) -> None:
     """Run a function on the database and keys of the installation; its result is the exit status."""
     from app.platform.secrets.sealing import SecretSealer  # noqa: PLC0415
-    from app.standalone.command_connection import connect_for_command  # noqa: PLC0415
+    from app.standalone.command_database_connection import connect_for_command  # noqa: PLC0415
 
     async def run(target: "RotationTarget") -> int:
         if target.database is None:
@@ -214,7 +214,7 @@ def _refusing() -> Iterator[None]:
     """Print an expected error as one line, and exit with status 2."""
     from app.platform.db.database import DATABASE_ERRORS  # noqa: PLC0415
     from app.platform.secrets.sealing import SealingError  # noqa: PLC0415
-    from app.standalone.service_accounts import StandaloneError  # noqa: PLC0415
+    from app.standalone.unprivileged_accounts import StandaloneError  # noqa: PLC0415
 
     try:
         yield

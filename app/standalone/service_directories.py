@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from app.standalone.child_process import ChildProcess
-from app.standalone.service_accounts import StandaloneError, SystemAccount, can_reach
+from app.standalone.unprivileged_accounts import StandaloneError, SystemAccount, can_reach
 
 
 def make_folder(

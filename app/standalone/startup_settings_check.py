@@ -21,9 +21,13 @@ from app.platform.config.misspelt_setting_names import (
     find_misspelt_settings,
     list_setting_names,
 )
-from app.platform.config.security_findings import SECURITY_FINDING_TYPES, ProcessRoleName, SecurityFindingCode
+from app.platform.config.platform_settings import InvalidSettingsError, LogSettings
+from app.platform.config.security_finding_types import (
+    SECURITY_FINDING_TYPES,
+    ProcessRoleName,
+    SecurityFindingCode,
+)
 from app.platform.config.setting_sources import read_variable_names
-from app.platform.config.settings import InvalidSettingsError, LogSettings
 from app.platform.observability.metrics_and_logs import configure_logging, get_logger
 from app.settings import VigieSettings, get_settings
 from app.standalone.data_directory import DataDirectory
@@ -32,7 +36,7 @@ from app.standalone.insecure_settings import (
     SettingsEnvironment,
     find_insecure_settings,
 )
-from app.standalone.login_privileges import connect_and_read_login
+from app.standalone.login_privilege_reader import connect_and_read_login
 from app.standalone.orphan_processes import MARKER
 
 

@@ -18,7 +18,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from pydantic import SecretStr
 
 from app.platform.kernel.atomic_files import replace_file_text
-from app.platform.observability.metric_file_space import trim_metric_files
+from app.platform.observability.metric_file_reservation import trim_metric_files
 from app.settings import VigieSettings
 from app.standalone.child_process import ChildProcess, StopStep, read_log_tail
 from app.standalone.data_directory import (
@@ -50,9 +50,9 @@ from app.standalone.secret_store import (
     lock_secrets,
     write_key_file,
 )
-from app.standalone.service_accounts import StandaloneError
-from app.standalone.startup_screen import StartupScreen
+from app.standalone.status_screen import StartupScreen
 from app.standalone.traffic_counts import DatabaseTotals, is_api_ready, scrape_metrics
+from app.standalone.unprivileged_accounts import StandaloneError
 
 # `deliver` takes 6 s at most (`app.notifications.delivery.dispatcher.END_S`) to finish or return its leases.
 # With 2.5 s for the broker and 3.5 s for the database a stop stays below 15 s.

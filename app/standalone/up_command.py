@@ -3,15 +3,15 @@
 import asyncio
 import sys
 
-from app.platform.config.settings import InvalidSettingsError
+from app.platform.config.platform_settings import InvalidSettingsError
 from app.settings import VigieSettings, get_settings
 from app.standalone.data_directory import DataDirectory, lock_data_directory, open_data_directory
 from app.standalone.free_ports import require_free_port
 from app.standalone.process_commands import ROLES, StackOptions
-from app.standalone.service_accounts import StandaloneError
-from app.standalone.startup_screen import StartupScreen
 from app.standalone.startup_settings_check import REFUSED, check_stack_settings, format_refusal
+from app.standalone.status_screen import StartupScreen
 from app.standalone.supervisor import Supervisor
+from app.standalone.unprivileged_accounts import StandaloneError
 
 __all__ = ["ROLES", "StackOptions", "run_stack"]
 

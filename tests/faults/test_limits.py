@@ -26,7 +26,7 @@ from app.standalone.free_ports import find_free_port
 from app.standalone.mosquitto_config import BrokerLimits
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.private_postgres import PrivatePostgres
-from app.standalone.service_accounts import SystemAccount, build_run_as_command
+from app.standalone.unprivileged_accounts import SystemAccount, build_run_as_command
 from tests.conftest import ACCOUNTS, Tenant, client_of, new_application, new_tenant, running
 from tests.faults.disks import fill, small_disk
 from tests.faults.fleet import FaultFleet, body, leave_session

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.notifications.settings import WebhookSettings
 from app.platform.db.database import Database
-from app.platform.identity.principals import CallerAuthenticator
+from app.platform.identity.caller_authentication import CallerAuthenticator
 from app.platform.kernel.application_resources import get_resource, provide_resources
 from app.platform.kernel.secret_tokens import generate_key
 from app.standalone.private_mosquitto import PrivateMosquitto

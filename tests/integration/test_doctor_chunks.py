@@ -4,7 +4,7 @@ import asyncio
 
 import asyncpg
 
-from app.platform.config.settings import DatabaseSettings
+from app.platform.config.platform_settings import DatabaseSettings
 from app.standalone import doctor_database
 from app.standalone.doctor import DoctorFinding
 from app.standalone.private_postgres import PrivatePostgres

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from app.alerts import models as alerts
 from app.catalogue.metrics import CATALOGUE
-from app.platform.config.settings import DatabaseSettings
+from app.platform.config.platform_settings import DatabaseSettings
 from app.platform.db.database import Base
 from app.platform.db.schema_upgrade import downgrade, find_head_revision, upgrade
 from app.registry import models as registry

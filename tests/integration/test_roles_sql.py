@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from app.platform.config.settings import DatabaseSettings
+from app.platform.config.platform_settings import DatabaseSettings
 from app.platform.db.database import Database
 from app.platform.db.schema_upgrade import upgrade
 from app.platform.kernel.tenant_scope import FULL_SCOPE, ScopedCaller, run_as_caller

@@ -5,7 +5,11 @@ from pydantic import ValidationError
 
 from app.notifications.settings import WebhookSettings
 from app.platform.config.api_settings import ApiSettings
-from app.platform.config.settings import DatabaseSettings, InvalidSettingsError, read_database_settings
+from app.platform.config.platform_settings import (
+    DatabaseSettings,
+    InvalidSettingsError,
+    read_database_settings,
+)
 from app.settings import VigieSettings, get_settings, read_settings
 
 

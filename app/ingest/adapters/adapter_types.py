@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from app.ingest.codec.batch_recovery import UNREADABLE, add_seq, recover_batch
-from app.ingest.codec.exact_telemetry_decoder import DecodedTelemetry, Row, is_box_id, merge_units
+from app.ingest.codec.reference_telemetry_decoder import DecodedTelemetry, Row, is_box_id, merge_units
 from app.ingest.codec.telemetry_codec import decode_telemetry
 from app.platform.kernel.rejection_codes import InputRejection, RejectedError, format_rejected_value
 

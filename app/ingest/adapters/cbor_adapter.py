@@ -23,7 +23,8 @@ from app.ingest.adapters.adapter_types import (
     adapt_json,
 )
 from app.ingest.codec.batch_recovery import MAX_RECOVERED, explain_too_many_samples
-from app.ingest.codec.exact_telemetry_decoder import (
+from app.ingest.codec.field_checks import extract_seq
+from app.ingest.codec.reference_telemetry_decoder import (
     MAX_ITEMS,
     MAX_SAMPLES,
     decode_document,
@@ -31,7 +32,6 @@ from app.ingest.codec.exact_telemetry_decoder import (
     decode_sample,
     merge_units,
 )
-from app.ingest.codec.field_checks import extract_seq
 from app.platform.content_policy.content_scanner import examine_document
 from app.platform.kernel.bounded_gzip import GZIP_MAGIC
 from app.platform.kernel.instants import US_PER_S, format_us

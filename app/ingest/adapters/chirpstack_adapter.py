@@ -21,8 +21,8 @@ from app.ingest.adapters.adapter_types import (
     FormatAdapter,
     adapt_json,
 )
-from app.ingest.codec.exact_telemetry_decoder import read_json
 from app.ingest.codec.field_checks import extract_seq, require_instant, require_number, require_object
+from app.ingest.codec.reference_telemetry_decoder import read_json
 from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 from app.platform.kernel.strict_json import Json
 

@@ -22,8 +22,8 @@ from app.ingest.adapters.adapter_types import (
     require_box_id,
 )
 from app.ingest.adapters.senml_units import BY_UNIT, convert_value, find_conversion
-from app.ingest.codec.exact_telemetry_decoder import MAX_SAMPLES, read_json
 from app.ingest.codec.field_checks import require_array, require_not_future, require_number, require_object
+from app.ingest.codec.reference_telemetry_decoder import MAX_SAMPLES, read_json
 from app.platform.kernel.instants import LATEST_US, US_PER_S, check_range
 from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 from app.platform.kernel.strict_json import Json

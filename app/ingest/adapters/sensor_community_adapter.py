@@ -18,8 +18,8 @@ from app.ingest.adapters.adapter_types import (
     FormatAdapter,
     require_box_id,
 )
-from app.ingest.codec.exact_telemetry_decoder import read_json
 from app.ingest.codec.field_checks import require_array, require_number, require_object, require_text
+from app.ingest.codec.reference_telemetry_decoder import read_json
 from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 from app.platform.kernel.strict_json import MAX_TEXT, Json
 

@@ -12,8 +12,8 @@ import re
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from app.ingest.codec.exact_telemetry_decoder import MAX_ITEMS, MAX_SAMPLES, Row, decode_sample
 from app.ingest.codec.field_checks import extract_seq
+from app.ingest.codec.reference_telemetry_decoder import MAX_ITEMS, MAX_SAMPLES, Row, decode_sample
 from app.ingest.codec.telemetry_codec import decode_singles
 from app.platform.kernel.instants import MAX_INTEGER
 from app.platform.kernel.rejection_codes import InputRejection, RejectedError

@@ -16,7 +16,11 @@ from app.catalogue.purposes import PURPOSE_BY_EVENT_TYPE
 from app.ingest.codec.event_and_status_decoder import BoxStatus, DeviceEvent
 from app.ingest.codec.telemetry_codec import Row, encode_sample
 from app.platform.content_policy.content_scanner import NOT_EXAMINED_FINDING, ContentFinding, examine_topic
-from app.platform.content_policy.payload_assessment import SEEN_BYTES, PayloadAssessment, assess_payload
+from app.platform.content_policy.refused_payload_assessment import (
+    SEEN_BYTES,
+    PayloadAssessment,
+    assess_payload,
+)
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection
 from app.platform.kernel.tenant_scope import TenantScope
 

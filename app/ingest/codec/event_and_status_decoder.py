@@ -15,7 +15,6 @@ from app.catalogue.device_event_types import EVENT_TYPE_OF, EventForm, EventType
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.catalogue.purposes import PURPOSE_BY_EVENT_TYPE
 from app.ingest.codec.batch_recovery import find_seq
-from app.ingest.codec.exact_telemetry_decoder import is_box_id
 from app.ingest.codec.field_checks import (
     check_keys,
     extract_seq,
@@ -26,6 +25,7 @@ from app.ingest.codec.field_checks import (
     require_object,
     require_text,
 )
+from app.ingest.codec.reference_telemetry_decoder import is_box_id
 from app.ingest.codec.telemetry_codec import MAX_FUTURE_US
 from app.platform.content_policy.content_scanner import examine_document
 from app.platform.kernel.rejection_codes import InputRejection, RejectedError, format_rejected_value

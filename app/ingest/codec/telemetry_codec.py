@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import msgspec
 
 from app.catalogue.metrics import CATALOGUE, COLUMNS
-from app.ingest.codec.exact_telemetry_decoder import (
+from app.ingest.codec.reference_telemetry_decoder import (
     MAX_SAMPLES,
     DecodedTelemetry,
     Row,

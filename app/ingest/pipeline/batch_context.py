@@ -20,14 +20,14 @@ from app.ingest.pipeline.rule_context import HistoryCache, RuleContext
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import from_datetime
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection
-from app.registry.box_status import StatusRow
-from app.registry.privacy_refusals import RefusalCountKey
+from app.registry.box_status_writer import StatusRow
+from app.registry.privacy_refusal_counts import RefusalCountKey
 from app.rules.engine.threshold_evaluator import AlertTransition, BoxRuleSet
 from app.timeseries.storage.box_grouping import BoxGroups
-from app.timeseries.storage.box_states import BoxStates, Slots
+from app.timeseries.storage.box_state_cache import BoxStates, Slots
 from app.timeseries.storage.event_writer import StoredEvent
 from app.timeseries.storage.ingest_totals import SampleQuotaUsage
-from app.timeseries.storage.sample_columns import ColumnValues, SampleBlock
+from app.timeseries.storage.sample_column_encoding import ColumnValues, SampleBlock
 from app.timeseries.storage.sample_writer import WriteOutcome
 
 # Most samples without a `seq` that an acknowledgement lists by index, per message.

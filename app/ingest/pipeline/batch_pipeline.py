@@ -43,7 +43,6 @@ import asyncpg
 from app.ingest.codec.decoded_batch import DecodedBatch
 from app.ingest.pipeline.batch_context import BatchContext, UnsharedBoxesError
 from app.ingest.pipeline.batch_receipt import BatchReceipt
-from app.ingest.pipeline.batch_splitter import CommitProgress, choose_transaction_size
 from app.ingest.pipeline.evaluate_step import evaluate_rules
 from app.ingest.pipeline.quarantine_step import count_refused, quarantine_refused, record_last_refusals
 from app.ingest.pipeline.quota_cache import QuotaCache
@@ -63,12 +62,13 @@ from app.ingest.pipeline.storage_steps import (
     write_statuses,
     write_totals,
 )
+from app.ingest.pipeline.transaction_sizing import CommitProgress, choose_transaction_size
 from app.ingest.prometheus_metrics import INGEST_RETRIES, INGEST_STEP
 from app.platform.db.database import RawConnection, is_schema_mismatch, is_transient
 from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.observability.metrics_and_logs import get_logger, redact_error
 from app.timeseries.rollups.stale_marks import sync_marks_epoch
-from app.timeseries.storage.box_states import BoxStates
+from app.timeseries.storage.box_state_cache import BoxStates
 
 _log = get_logger(__name__)
 

@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 
 from app.ingest.pipeline.batch_context import BatchContext
-from app.ingest.pipeline.batch_splitter import LONG_EVALUATION
 from app.ingest.pipeline.rule_context import RuleContext
+from app.ingest.pipeline.transaction_sizing import LONG_EVALUATION
 from app.platform.kernel.ids import new_id
 from app.rules.engine.sequential_evaluator import (
     BoxEvaluation,
@@ -26,7 +26,7 @@ from app.rules.engine.sequential_evaluator import (
 from app.rules.engine.threshold_evaluator import evaluate_box_indexed, prefilter_samples
 from app.rules.engine.value_windows import BoxEvent
 from app.timeseries.storage.box_grouping import reduce_flags_by_box
-from app.timeseries.storage.box_states import BoxStates
+from app.timeseries.storage.box_state_cache import BoxStates
 
 _FIRST: Final = -1.0
 

@@ -24,7 +24,7 @@ from app.ingest.pipeline.batch_context import BatchContext
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, get_rejection_title
 from app.quarantine.entry_writer import RejectedInput, is_replaying, write_quarantine_entries
-from app.registry.privacy_refusals import RefusalCountKey, add_refusal_counts, record_box_refusals
+from app.registry.privacy_refusal_counts import RefusalCountKey, add_refusal_counts, record_box_refusals
 
 # Input refused with one of these codes was permitted, or its forbidden values have been removed.
 _PURPOSE_CHECKED: Final = frozenset({"time_too_old", "quota_exceeded", "erased_range"})

@@ -1,4 +1,4 @@
-"""Caches boxes, sites, purposes and rules in memory, at the version that the transaction sees.
+"""Caches boxes, sites, purposes and rules in memory, as current as the transaction that uses them.
 
 The database raises a version in each transaction that changes a box, a site, a purpose or a rule, and stamps
 the changed rows with it. A batch reads that number first and then only the rows stamped since. A rule that
@@ -26,8 +26,8 @@ from app.registry.cross_tenant_repository import (
     load_changed_sites,
 )
 from app.registry.purpose_policy import NOTHING_DECLARED, PurposePolicy, SitePurposePolicies
-from app.registry.retention_settings import RetentionSettings, SampleAgeLimits
-from app.rules.definitions.repository import ChangedRule, load_changed_rules
+from app.registry.site_retention import RetentionSettings, SampleAgeLimits
+from app.rules.definitions.rule_queries import ChangedRule, load_changed_rules
 from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.threshold_evaluator import BoxRuleSet
 

@@ -17,8 +17,8 @@ from app.ingest.pipeline.batch_context import BatchContext
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.platform.kernel.instants import DAY_US
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection
-from app.registry.box_status import StatusRow
-from app.registry.privacy_refusals import RefusalCountKey
+from app.registry.box_status_writer import StatusRow
+from app.registry.privacy_refusal_counts import RefusalCountKey
 from app.registry.purpose_policy import describe_purpose_refusal
 
 _site_of: Final = attrgetter("site_id")

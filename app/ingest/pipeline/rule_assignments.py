@@ -9,8 +9,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from app.platform.observability.metrics_and_logs import get_logger
-from app.rules.definitions.repository import ChangedRule
-from app.rules.definitions.rule_changes import count_index_conditions
+from app.rules.definitions.definition_changes import count_index_conditions
+from app.rules.definitions.rule_queries import ChangedRule
 from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.threshold_evaluator import (
     BoxRuleSet,

@@ -20,8 +20,8 @@ from app.rules.engine.box_and_site_views import BoxView, SiteView
 from app.rules.engine.sequential_evaluator import BoxEvaluation, SiteEvaluation, find_next_due_us
 from app.rules.engine.threshold_evaluator import BoxRuleSet
 from app.rules.engine.value_windows import BoxEvent, BoxHistory, RuleLookback
-from app.timeseries.storage.box_states import BoxStates
-from app.timeseries.storage.latest_values import LatestValues
+from app.timeseries.storage.box_state_cache import BoxStates
+from app.timeseries.storage.latest_value_merge import LatestValues
 from app.timeseries.storage.rule_lookback import (
     LookbackQuery,
     LookbackRange,

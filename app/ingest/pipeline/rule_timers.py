@@ -1,4 +1,4 @@
-"""Processes the timers of rules that expire without a new sample, a slice of boxes per transaction."""
+"""Evaluates rules whose timers expire without a new sample, some boxes and sites per transaction."""
 
 import time
 from collections.abc import Collection
@@ -6,11 +6,11 @@ from typing import Final
 from uuid import UUID
 
 from app.ingest.pipeline.batch_context import BatchContext
-from app.ingest.pipeline.batch_splitter import count_boxes_per_transaction
 from app.ingest.pipeline.evaluate_step import apply_due_timers
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.ingest.pipeline.rule_context import RuleContextLoader, save_rule_context
 from app.ingest.pipeline.storage_steps import load_box_states
+from app.ingest.pipeline.transaction_sizing import count_boxes_per_transaction
 from app.rules.engine.threshold_evaluator import BoxRuleSet
 from app.timeseries.storage.box_timers import clear_due_times, find_due_boxes
 from app.timeseries.storage.site_states import find_due_sites, find_sites_with_active_rules

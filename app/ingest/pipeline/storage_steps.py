@@ -25,14 +25,14 @@ from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.ingest.pipeline.rule_context import RuleContextLoader, save_rule_context
 from app.platform.kernel.instants import HOUR_US
 from app.registry.box_configurations import store_reported_configs
-from app.registry.box_status import store_statuses
+from app.registry.box_status_writer import store_statuses
 from app.timeseries.rollups.stale_marks import collect_unmarked_hours, write_stale_marks
 from app.timeseries.storage.box_grouping import find_in_order_boxes, group_block_by_box
-from app.timeseries.storage.box_states import NEVER, NO_KIND, BoxStates, compute_grace_end_us
+from app.timeseries.storage.box_state_cache import NEVER, NO_KIND, BoxStates, compute_grace_end_us
 from app.timeseries.storage.event_writer import EventRow, store_events
 from app.timeseries.storage.ingest_totals import BatchTotals, add_totals
-from app.timeseries.storage.latest_values import LatestValues
-from app.timeseries.storage.sample_columns import (
+from app.timeseries.storage.latest_value_merge import LatestValues
+from app.timeseries.storage.sample_column_encoding import (
     compute_metric_bitmasks,
     has_all_metrics,
     make_block,

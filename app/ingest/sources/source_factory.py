@@ -7,8 +7,8 @@ from app.ingest.sources.aiomqtt_source import AiomqttSource
 from app.ingest.sources.message_source import MessageSource
 from app.ingest.sources.mqtt5_source import Mqtt5Source
 from app.ingest.sources.reconnecting_mqtt_source import MqttOptions
-from app.platform.broker.broker_client import make_tls_context
-from app.platform.config.settings import BrokerSettings
+from app.platform.broker.broker_client_factory import make_tls_context
+from app.platform.config.platform_settings import BrokerSettings
 
 
 def build_mqtt_options(settings: IngestSettings, broker: BrokerSettings) -> MqttOptions:

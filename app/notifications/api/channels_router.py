@@ -12,7 +12,7 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 
 from app.audit.audit_recorder import AccessedSubject, record_access
-from app.notifications.api import channels_service, endpoint_repository, webhook_service
+from app.notifications.api import channels_service, endpoint_queries, webhook_service
 from app.notifications.api.channels_schemas import (
     EXAMPLES,
     ChannelChange,
@@ -36,12 +36,12 @@ from app.notifications.api.dependencies import (
     WebhookSettingsDependency,
     Writer,
 )
-from app.notifications.api.endpoint_repository import CHANNELS
+from app.notifications.api.endpoint_queries import CHANNELS
 from app.notifications.api.service_channel_schemas import HttpChannelOut
 from app.notifications.api.service_channel_targets import UrlRules
-from app.notifications.delivery import endpoint_removal
+from app.notifications.delivery import endpoint_deliveries_deletion
 from app.notifications.delivery.models import Endpoint
-from app.platform.config.settings import SmtpSettings
+from app.platform.config.platform_settings import SmtpSettings
 from app.platform.db.database import WriteSession
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.pagination import Page
@@ -135,7 +135,7 @@ async def list_channels(
     enabled: Annotated[bool | None, Query(description="Only enabled or only disabled channels")] = None,
 ) -> Page[EmailOut | MqttOut | HttpChannelOut]:
     """Oldest first by default. Passwords are not shown. The audit log records who reads mail recipients."""
-    rows = await endpoint_repository.list_endpoints(
+    rows = await endpoint_queries.list_endpoints(
         session,
         principal.visible(),
         page,
@@ -197,7 +197,7 @@ async def delete_channel(
     the request takes a while.
     """
     identifier = parse_id(channel, "channel")
-    await endpoint_removal.empty_endpoint(
+    await endpoint_deliveries_deletion.empty_endpoint(
         database, identifier, principal, "channel", matching.on(present_channel)
     )
     async with database.write() as session:

@@ -27,10 +27,10 @@ from app.notifications.api.webhook_service import apply_endpoint_change, check_s
 from app.notifications.delivery.models import Endpoint
 from app.notifications.email.allowed_recipients import check_recipients
 from app.notifications.http.service_channel_requests import HTTP_CHANNELS
-from app.platform.config.settings import SmtpSettings
+from app.platform.config.platform_settings import SmtpSettings
 from app.platform.db.database import WriteSession
 from app.platform.http.contract.fields import collect_sent_fields
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError
 from app.platform.kernel.ids import new_id
 from app.registry.box_service import resolve_organisation

@@ -6,7 +6,7 @@ from fastapi import Depends
 
 from app.notifications.http.service_channel_requests import HTTP_CHANNELS
 from app.notifications.settings import WebhookSettings
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.runtime.stored_settings import InstallationDependency
 

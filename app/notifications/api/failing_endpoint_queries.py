@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Text, and_, cast, func, literal, or_, sele
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.notifications.api.delivery_queries import build_state_literal
-from app.notifications.delivery.endpoint_states import describe_target
+from app.notifications.delivery.endpoint_state_repository import describe_target
 from app.notifications.delivery.models import Delivery, Endpoint, EndpointState
 from app.platform.kernel.tenant_scope import TenantScope
 

@@ -16,7 +16,7 @@ from app.notifications.api.replay_schemas import ReplayCreate, ReplayProgress
 from app.notifications.delivery.models import Delivery, Endpoint, Replay
 from app.platform.db.database import WriteSession
 from app.platform.http.contract.sorting import PageRequest, SortOrders, uuid_sort_key
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
 from app.platform.kernel.ids import first_id, new_id
 from app.platform.kernel.tenant_scope import TenantScope

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from app.notifications.api import endpoint_repository
+from app.notifications.api import endpoint_queries
 from app.notifications.api.dependencies import KINDS, EndpointNoun
 from app.notifications.api.webhook_header_fields import MASKED
 from app.notifications.api.webhook_schemas import (
@@ -18,7 +18,7 @@ from app.notifications.api.webhook_schemas import (
     EndpointOut,
     SecretRotate,
 )
-from app.notifications.delivery import endpoint_states, waiting_groups
+from app.notifications.delivery import endpoint_state_repository, waiting_groups
 from app.notifications.delivery.models import Endpoint
 from app.notifications.events.event_types import TEST_EVENT
 from app.notifications.events.outbox import OutboxRecord, enqueue_session_events
@@ -35,7 +35,7 @@ from app.notifications.http.webhook_secrets import (
 from app.notifications.http.webhook_signatures import generate_secret
 from app.platform.db.database import ReadSession, WriteSession
 from app.platform.http.contract.fields import collect_sent_fields
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError, TooManyRequestsError
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import parse_iso_duration
@@ -43,7 +43,7 @@ from app.platform.kernel.tenant_scope import TenantScope
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.secrets.sealing import SealingError, SecretSealer, require_encryption_key
 from app.registry.box_service import resolve_organisation
-from app.registry.repository import lock_sites
+from app.registry.organisation_site_repository import lock_sites
 
 MOST_TESTS: Final = 10
 """The most test events of an endpoint within `TESTS_WITHIN`."""
@@ -171,7 +171,7 @@ async def apply_endpoint_change(
     if fields.get("enabled"):
         fields = {**fields, "disabled_reason": None, "disabled_at": None}
     if fields.get("enabled") or has_new_target:
-        await endpoint_states.reset_failures(session, endpoint.id)
+        await endpoint_state_repository.reset_failures(session, endpoint.id)
     for name, value in fields.items():
         setattr(endpoint, name, value)
     if fields:
@@ -254,7 +254,7 @@ async def get_endpoint(
         lock: As for `find_endpoint`.
         hold: As for `find_endpoint`.
     """
-    endpoint = await endpoint_repository.find_endpoint(
+    endpoint = await endpoint_queries.find_endpoint(
         session, identifier, principal.visible(), kinds=KINDS[noun], lock=lock, hold=hold
     )
     if endpoint is None:
@@ -278,7 +278,7 @@ async def send_test_event(session: WriteSession, endpoint: Endpoint, now: dateti
     """
     if not endpoint.enabled:
         raise ConflictError("The endpoint is disabled. Enable it first.", code="endpoint_disabled")
-    recent, first = await endpoint_repository.count_recent_tests(session, endpoint, now - TESTS_WITHIN)
+    recent, first = await endpoint_queries.count_recent_tests(session, endpoint, now - TESTS_WITHIN)
     if recent >= MOST_TESTS and first is not None:
         wait_s = math.ceil((first + TESTS_WITHIN - now).total_seconds())
         raise TooManyRequestsError(
@@ -299,7 +299,7 @@ async def send_test_event(session: WriteSession, endpoint: Endpoint, now: dateti
         },
         created_at=now,
     )
-    await endpoint_states.half_open_breaker(session, endpoint.id)
+    await endpoint_state_repository.half_open_breaker(session, endpoint.id)
     await enqueue_session_events(session, [event])
     return event.id
 

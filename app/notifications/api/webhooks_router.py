@@ -9,14 +9,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends, Query, Response
 
-from app.notifications.api import endpoint_repository, webhook_service
+from app.notifications.api import endpoint_queries, webhook_service
 from app.notifications.api.dependencies import (
     PublicUrl,
     Reader,
     WebhookSettingsDependency,
     Writer,
 )
-from app.notifications.api.endpoint_repository import ENDPOINTS
+from app.notifications.api.endpoint_queries import ENDPOINTS
 from app.notifications.api.webhook_schemas import (
     ROTATIONS,
     EndpointChange,
@@ -26,7 +26,7 @@ from app.notifications.api.webhook_schemas import (
     SecretOut,
     SecretRotate,
 )
-from app.notifications.delivery import endpoint_removal
+from app.notifications.delivery import endpoint_deliveries_deletion
 from app.notifications.delivery.models import Endpoint
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.pagination import Page
@@ -89,7 +89,7 @@ async def list_webhooks(
     enabled: Annotated[bool | None, Query(description="Only enabled or only disabled webhooks")] = None,
 ) -> Page[EndpointOut]:
     """Oldest first by default. Secrets and values of headers are not shown."""
-    rows = await endpoint_repository.list_endpoints(
+    rows = await endpoint_queries.list_endpoints(
         session, principal.visible(), page, organisation=organisation, enabled=enabled
     )
     shown, following = ENDPOINTS.cut(rows, page)
@@ -155,7 +155,9 @@ async def delete_webhook(
     def present(row: Endpoint) -> EndpointOut:
         return webhook_service.present_webhook(row, sealer, datetime.now(UTC))
 
-    await endpoint_removal.empty_endpoint(database, identifier, principal, "webhook", matching.on(present))
+    await endpoint_deliveries_deletion.empty_endpoint(
+        database, identifier, principal, "webhook", matching.on(present)
+    )
     async with database.write() as session:
         endpoint = await webhook_service.get_endpoint(session, identifier, principal, lock=True)
         await session.delete(endpoint)

@@ -32,7 +32,7 @@ from app.notifications.prometheus_metrics import (
     OUTBOX_PENDING,
 )
 from app.notifications.settings import WebhookSettings
-from app.platform.config.settings import PlatformSettings
+from app.platform.config.platform_settings import PlatformSettings
 from app.platform.db.database import Database, RawConnection
 from app.platform.kernel.ids import new_id
 from app.platform.observability.metrics_and_logs import get_logger

@@ -19,7 +19,7 @@ from app.notifications.delivery.alert_grouping import AlertRoutingData, Grouping
 from app.notifications.delivery.new_deliveries import NewDelivery, add_deliveries
 from app.notifications.delivery.waiting_groups import EventBodyCache, GroupedEvent, add_to_groups
 from app.notifications.email.mail_rendering import SiteName
-from app.notifications.events.event_details import read_event_site_names
+from app.notifications.events.event_enrichment import read_event_site_names
 from app.notifications.events.outbox import wake_streams
 from app.notifications.events.subscriptions import (
     BEGINNING,

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import asyncpg
 
-from app.notifications.delivery import endpoint_states
+from app.notifications.delivery import endpoint_state_repository
 from app.notifications.delivery.attempt_repository import AttemptRecord, find_recorded_attempts
 from app.notifications.delivery.attempt_repository import write_attempt_records as write_records
 from app.notifications.delivery.endpoint_health import (
@@ -30,7 +30,7 @@ from app.notifications.delivery.endpoint_health import (
     get_requested_wait_s,
     update_health,
 )
-from app.notifications.delivery.endpoint_states import LockedEndpoint
+from app.notifications.delivery.endpoint_state_repository import LockedEndpoint
 from app.notifications.delivery.outbox_listener import LISTEN_ERRORS, wait_for_event
 from app.notifications.delivery.transport_types import AttemptOutcome
 from app.notifications.events.event_types import NOTICES
@@ -235,10 +235,10 @@ class OutcomeRecorder:
         if len(self._has_state) > _MOST_REMEMBERED:
             self._has_state.clear()
         if new := ids - self._has_state:
-            await endpoint_states.create_missing_states(connection, new)
+            await endpoint_state_repository.create_missing_states(connection, new)
         failed = any(not each.outcome.delivered for each in records)
-        locked = await endpoint_states.lock_endpoints(connection, ids, whole=failed)
-        skipped = await endpoint_states.find_existing_endpoints(
+        locked = await endpoint_state_repository.lock_endpoints(connection, ids, whole=failed)
+        skipped = await endpoint_state_repository.find_existing_endpoints(
             connection, ids - {known.id for known in locked}
         )
         self._has_state -= skipped
@@ -262,9 +262,11 @@ class OutcomeRecorder:
             for action in actions if known.enabled else []:
                 ended_at = by_endpoint[known.id][-1].ended_at
                 notices.append(
-                    await endpoint_states.apply_health_action(connection, known, health, action, ended_at)
+                    await endpoint_state_repository.apply_health_action(
+                        connection, known, health, action, ended_at
+                    )
                 )
-        await endpoint_states.write_states(connection, changed)
+        await endpoint_state_repository.write_states(connection, changed)
         return notices
 
     def _apply_outcomes(

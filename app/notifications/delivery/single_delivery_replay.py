@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import func, text, update
 
 from app.notifications.api.delivery_queries import find_delivery
-from app.notifications.delivery import endpoint_states
+from app.notifications.delivery import endpoint_state_repository
 from app.notifications.delivery.models import Delivery
 from app.platform.db.database import WriteSession
 from app.platform.kernel.errors import TooManyRequestsError
@@ -77,7 +77,7 @@ async def replay_single_delivery(
     if found is None:
         return None
     # Before the delivery is locked, as the recorder does it.
-    await endpoint_states.half_open_breaker(session, found[0].endpoint_id)
+    await endpoint_state_repository.half_open_breaker(session, found[0].endpoint_id)
     row = (await session.execute(_LOCK, {"id": identifier})).one_or_none()
     if row is None:
         return None

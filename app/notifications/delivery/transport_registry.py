@@ -1,4 +1,4 @@
-"""Opens the transports and selects one by the kind of endpoint, with the capacity of each kind."""
+"""Opens the transports, selects one by endpoint kind, and defines each kind's most concurrent attempts."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -12,7 +12,7 @@ from app.notifications.http.http_transport import HttpTransport
 from app.notifications.http.service_channel_requests import HTTP_CHANNELS
 from app.notifications.mqtt.mqtt_transport import MqttTransport
 from app.notifications.settings import WebhookSettings
-from app.platform.config.settings import PlatformSettings
+from app.platform.config.platform_settings import PlatformSettings
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.stored_settings import InstallationSettings
 from app.platform.secrets.sealing import SecretSealer

@@ -29,10 +29,10 @@ from app.notifications.delivery.alert_grouping import (
     build_group_body,
     parse_group_site,
 )
-from app.notifications.delivery.muted_group_events import apply_group_mutes
+from app.notifications.delivery.muted_alert_events import apply_group_mutes
 from app.notifications.delivery.new_deliveries import BodyDeduplicator, NewDelivery, add_deliveries
 from app.notifications.email.mail_rendering import SiteName
-from app.notifications.events.event_details import read_event_site_names
+from app.notifications.events.event_enrichment import read_event_site_names
 from app.notifications.events.subscriptions import EndpointSubscription
 from app.notifications.formats import NATIVE, TEXT_KINDS, RenderContext, render_event
 from app.notifications.settings import WebhookSettings

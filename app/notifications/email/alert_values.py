@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
-from app.catalogue.metric_names import describe_metric, get_metric_unit
+from app.catalogue.metric_display_names import describe_metric, get_metric_unit
 from app.notifications.email.mail_event_schemas import (
     MailAlertCause,
     MailAlertData,

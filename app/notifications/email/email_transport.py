@@ -23,7 +23,7 @@ from app.notifications.email.allowed_recipients import (
 from app.notifications.email.mail_quota import HourlyMailQuota, MailQuotaExceededError
 from app.notifications.email.mime_message import DeliveryHeaders, SenderAddress, build_mime_message
 from app.notifications.email.smtp_client import SmtpAttemptError, SmtpServer, send_smtp_message
-from app.platform.config.settings import SmtpSettings
+from app.platform.config.platform_settings import SmtpSettings
 from app.platform.kernel.email_addresses import normalise_email_address
 from app.platform.kernel.errors import InvalidError
 from app.platform.observability.metrics_and_logs import get_logger

@@ -16,7 +16,7 @@ from app.notifications.events.event_schemas import EVENT_SCHEMAS
 from app.notifications.events.event_types import EVENTS, EventEnvelope
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
-from app.platform.identity.principals import require_scope
+from app.platform.identity.caller_authentication import require_scope
 
 router: Final = APIRouter(
     prefix="/v1", tags=["Webhooks"], dependencies=[Depends(require_scope("webhooks:read"))]

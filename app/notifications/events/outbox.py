@@ -11,7 +11,7 @@ from sqlalchemy import insert, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.notifications.delivery.models import OutboxEntry
-from app.notifications.events.event_details import OutboxRecord, add_event_details
+from app.notifications.events.event_enrichment import OutboxRecord, add_event_details
 from app.platform.db.database import Database, RawConnection, WriteSession, get_driver_connection
 from app.platform.observability.metrics_and_logs import get_logger
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from app.notifications.email.mail_rendering import SiteName, build_event_mail
-from app.notifications.events.event_details import build_event_link
+from app.notifications.events.event_enrichment import build_event_link
 from app.notifications.sentences import event_sentence
 from app.presentation.languages import Language, get_language
 from app.presentation.mail_layout import ADVICE_HEADING, LINK_LABEL, MailContent, MailListItem, MailTone

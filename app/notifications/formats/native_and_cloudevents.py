@@ -1,4 +1,4 @@
-"""Builds and parses Vigie's own body `{"type", "timestamp", "data"}`, and renders CloudEvents. Pure.
+"""Builds and parses the native message `{"type", "timestamp", "data"}`, and renders CloudEvents. Pure.
 
 CloudEvents 1.0 are in structured JSON mode. The envelope contains only attributes of the specification;
 `data` is that of the native body, byte for byte.
@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from app.notifications.events.event_details import add_event_link
+from app.notifications.events.event_enrichment import add_event_link
 from app.platform.kernel.instants import format_us, from_datetime
 
 

@@ -18,8 +18,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from app.platform.broker.broker_client import make_broker_client
-from app.platform.config.settings import BrokerSettings
+from app.platform.broker.broker_client_factory import make_broker_client
+from app.platform.config.platform_settings import BrokerSettings
 from app.platform.observability.metrics_and_logs import get_logger
 
 # Reason codes of MQTT 5 (2.4), in responses to CONNECT and PUBLISH.

@@ -14,7 +14,7 @@ from uuid import UUID
 from app.notifications.delivery.transport_types import DELIVERED, AttemptOutcome, LeasedDelivery
 from app.notifications.formats import native_and_cloudevents
 from app.notifications.mqtt.mqtt_connection import BrokerRefusal, PublisherConnection
-from app.platform.config.settings import BrokerSettings
+from app.platform.config.platform_settings import BrokerSettings
 from app.platform.observability.metrics_and_logs import get_logger
 from app.registry.broker_password_file import make_account_username
 

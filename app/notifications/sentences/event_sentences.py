@@ -7,7 +7,7 @@ Example: `PM2.5 at Rue de Metz is 42 µg/m³, above 25 for 10 minutes`. Missing 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
 
-from app.catalogue.metric_names import get_metric_unit
+from app.catalogue.metric_display_names import get_metric_unit
 from app.notifications.events.event_types import TEST_EVENT
 from app.notifications.sentences.rule_sentences import (
     JsonObject,

@@ -1,9 +1,9 @@
-"""Describes the parts that sentences on events and on rules share. Pure."""
+"""Words what sentences on events and on rules share: metric names, functions and units. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.catalogue.metric_names import describe_metric, get_metric_unit
+from app.catalogue.metric_display_names import describe_metric, get_metric_unit
 from app.notifications.email.mail_texts import MailTexts
 from app.notifications.sentences.phrases import SentencePhrases
 from app.platform.kernel.instants import parse_iso_duration

@@ -19,19 +19,24 @@ from pydantic import Field
 from app.notifications.api.dependencies import WebhookSettingsDependency
 from app.notifications.events.event_types import ALL_EVENTS, EVENTS, TEST_EVENT
 from app.notifications.stream.event_stream import EventStream, StreamCursor, StreamFilter, format_reset_event
-from app.notifications.stream.stream_hub import DATABASE_TIMEOUT_S, StreamHub, StreamSlot
 from app.notifications.stream.stream_queries import read_oldest_time, read_stream_head
+from app.notifications.stream.stream_wakeup_hub import DATABASE_TIMEOUT_S, StreamHub, StreamSlot
 from app.platform.db.database import DATABASE_ERRORS
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import DatabaseDependency
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import CallerAuthenticator, Principal, bearer, require_scope
+from app.platform.identity.caller_authentication import (
+    CallerAuthenticator,
+    Principal,
+    bearer,
+    require_scope,
+)
 from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import ForbiddenError, InvalidError, NotFoundError, UnauthorisedError
 from app.platform.kernel.rejection_codes import format_rejected_value
 from app.platform.kernel.tenant_scope import TenantScope
 from app.platform.observability.metrics_and_logs import get_logger
-from app.registry.repository import find_organisation, find_site
+from app.registry.organisation_site_repository import find_organisation, find_site
 
 router = APIRouter(prefix="/v1", tags=["Event stream"], route_class=StrictRoute)
 

@@ -15,9 +15,9 @@ from typing import Final
 
 import aiomqtt
 
-from app.platform.broker.broker_client import make_broker_client
+from app.platform.broker.broker_client_factory import make_broker_client
 from app.platform.broker.broker_counters import TOPICS, AnnouncedDrops, BrokerCounters
-from app.platform.config.settings import BrokerSettings
+from app.platform.config.platform_settings import BrokerSettings
 from app.platform.observability import metrics_and_logs as metrics
 from app.platform.observability.metrics_and_logs import get_logger
 

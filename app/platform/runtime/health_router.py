@@ -13,8 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app import __version__
-from app.platform.broker.broker_client import make_broker_client
-from app.platform.config.settings import PlatformSettings
+from app.platform.broker.broker_client_factory import make_broker_client
+from app.platform.config.platform_settings import PlatformSettings
 from app.platform.db import schema_upgrade
 from app.platform.db.database import Database
 from app.platform.http.contract.operator_auth import is_operator_request, require_operator

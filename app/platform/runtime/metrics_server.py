@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from app.platform.config.settings import PlatformSettings
+from app.platform.config.platform_settings import PlatformSettings
 from app.platform.http.contract.operator_auth import is_operator
 from app.platform.observability.metrics_and_logs import render_metrics
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import uvloop
 
-from app.platform.config.settings import PlatformSettings
+from app.platform.config.platform_settings import PlatformSettings
 from app.platform.db.database import Database
 from app.platform.observability.metrics_and_logs import configure_logging, get_logger
 from app.platform.runtime.heartbeat import run_heartbeat

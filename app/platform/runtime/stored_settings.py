@@ -13,7 +13,7 @@ from fastapi import Depends
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from app.platform.config.settings import PlatformSettings, SmtpSettings
+from app.platform.config.platform_settings import PlatformSettings, SmtpSettings
 from app.platform.db.database import DATABASE_ERRORS, Database, RawConnection
 from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.tenant_scope import run_with_full_scope

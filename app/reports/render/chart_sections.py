@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
-from app.catalogue.metric_names import get_metric_symbol
+from app.catalogue.metric_display_names import get_metric_symbol
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.environmental_indices.index_definitions import INDEX_DEFINITIONS
 from app.environmental_indices.indoor_air import CO2_SCALE
@@ -38,7 +38,7 @@ from app.reports.report_statistics import (
 )
 from app.timeseries.rollups import rollup_merging
 from app.timeseries.rollups.rollup_merging import RollupColumns
-from app.timeseries.series.bucket_widths import BucketWidth
+from app.timeseries.series.series_parameters import BucketWidth
 
 _AIR: Final = ("pm2_5", "pm10", "no2", "o3", "so2", "co", "odour")
 _ROOMS: Final = ("co2", "temperature", "humidity", "tvoc", "hcho")

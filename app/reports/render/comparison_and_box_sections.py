@@ -6,7 +6,7 @@ Up to `MAX_BOX_TABLES` boxes have a table each; more boxes share one table with 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from app.catalogue.metric_names import get_metric_symbol, get_metric_title
+from app.catalogue.metric_display_names import get_metric_symbol, get_metric_title
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.presentation.local_formatter import LocalFormatter
 from app.presentation.typography import NO_VALUE

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from app.catalogue.metric_names import get_metric_symbol
+from app.catalogue.metric_display_names import get_metric_symbol
 from app.environmental_indices.index_results import IndexBand
 from app.presentation.local_formatter import LocalFormatter
 from app.reports.report_statistics import FigureValue, ReportStatistics

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from app.catalogue.metric_names import get_metric_symbol
+from app.catalogue.metric_display_names import get_metric_symbol
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.environmental_indices.index_definitions import worst_sort_key
 from app.presentation.local_formatter import LocalFormatter

@@ -1,4 +1,4 @@
-"""Holds the texts of reports on data quality, methods, their citations and coverage."""
+"""Holds a report's texts: data quality, methods, sources cited, and required shares of measured time."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -9,16 +9,16 @@ from sqlalchemy.orm import undefer
 
 from app.platform.db.database import ReadSession, WriteSession
 from app.platform.http.contract.sorting import PageRequest, SortOrders, uuid_sort_key
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError, TooManyRequestsError
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Box, Organisation
 from app.rules.backtests.models import Backtest
 from app.rules.backtests.schemas import BacktestCreate
-from app.rules.definitions import repository
+from app.rules.definitions import rule_queries
+from app.rules.definitions.definition_changes import iterate_rule_boxes
 from app.rules.definitions.models import Rule, RuleVersion
-from app.rules.definitions.rule_changes import iterate_rule_boxes
 
 WAITING_LIMIT: Final = 3
 """The number of unfinished back-tests that an organisation may have."""
@@ -46,7 +46,7 @@ async def enqueue_backtest(session: WriteSession, principal: Principal, body: Ba
     site_id = body.site_id or home
     if site_id is None:
         raise InvalidError("The back-test needs a site. Send `site_id`.", code="site_missing")
-    owner = await repository.find_site_owner(session, site_id, principal.visible())
+    owner = await rule_queries.find_site_owner(session, site_id, principal.visible())
     if owner is None:
         raise NotFoundError("site", site_id)
     await _check_boxes(session, site_id, body.boxes)
@@ -194,7 +194,9 @@ async def _check_named(session: WriteSession, site_id: UUID, definition: dict[st
     `within`: the field of the body with the rule.
     """
     named = {box: path for path, box in iterate_rule_boxes(definition)}
-    missing = named.keys() - await repository.find_site_boxes(session, site_id, named.keys()) if named else ()
+    missing = (
+        named.keys() - await rule_queries.find_site_boxes(session, site_id, named.keys()) if named else ()
+    )
     for box in sorted(missing):
         path = ".".join(map(str, named[box]))
         where = f"{within}.{path}" if within == "rule" else f"{within} ({path})"

@@ -25,9 +25,9 @@ from app.rules.backtests.sample_reader import (
     SampleRun,
     read_backtest_site,
 )
-from app.rules.definitions.rule_changes import count_index_conditions
+from app.rules.definitions.definition_changes import count_index_conditions
 from app.rules.engine.box_and_site_views import BoxFacts
-from app.rules.index_rules.index_query import SiteLocality
+from app.rules.index_rules.index_selection import SiteLocality
 from app.timeseries.storage.sample_pages import count_samples
 
 WORK_LIMIT: Final = 200_000_000

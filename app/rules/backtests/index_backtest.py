@@ -17,7 +17,6 @@ from app.platform.kernel.instants import US_PER_S
 from app.rules.backtests.backtest_alerts import AlertCollector
 from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.index_rules.index_conditions import IndexView
-from app.rules.index_rules.index_query import SiteLocality
 from app.rules.index_rules.index_rule_assignments import RuleAssignment, compile_rule_assignments
 from app.rules.index_rules.index_rule_evaluator import (
     PeriodEnd,
@@ -26,6 +25,7 @@ from app.rules.index_rules.index_rule_evaluator import (
     list_period_ends,
     select_periods,
 )
+from app.rules.index_rules.index_selection import SiteLocality
 from app.rules.index_rules.index_values import (
     ALL_TENANTS,
     BoxIndexResults,

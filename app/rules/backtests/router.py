@@ -13,7 +13,7 @@ from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.sorting import PageRequest
-from app.platform.identity.principals import require_scope
+from app.platform.identity.caller_authentication import require_scope
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.tenant_scope import TenantScope
 from app.rules.backtests import backtest_requests

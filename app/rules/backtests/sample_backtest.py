@@ -11,7 +11,7 @@ from app.rules.backtests.backtest_alerts import AlertCollector
 from app.rules.backtests.rule_simulator import RuleSimulator
 from app.rules.backtests.sample_reader import BacktestSite, SampleRun
 from app.rules.engine.box_and_site_views import BoxFacts
-from app.rules.engine.compiled_conditions import SilenceLeaf
+from app.rules.engine.condition_leaf_evaluation import SilenceLeaf
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
 
 

@@ -29,7 +29,7 @@ from app.rules.definitions.condition_fields import (
 )
 from app.rules.definitions.condition_leaves import LeafNode, Operator, OperatorCheck, resolve_clear
 from app.rules.index_rules.index_conditions import rank_band
-from app.rules.index_rules.index_query import QUERY_CHOICES
+from app.rules.index_rules.index_selection import QUERY_CHOICES
 
 INDEX_NAMES: Final = sorted(name for name, figure in INDEX_DEFINITIONS.items() if figure.lengths)
 """The methods that rules can query: all methods that have a period."""

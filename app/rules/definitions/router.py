@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Depends, Path, Query
 from pydantic import AfterValidator
 
 from app.notifications.events.outbox import wake_dispatcher_after
-from app.platform.db.alert_closer import AlertCloser, AlertCloserDependency
+from app.platform.db.alert_closer_protocol import AlertCloser, AlertCloserDependency
 from app.platform.db.database import Database, WriteSession
 from app.platform.http.contract.etags import PreconditionDep, skip_precondition
 from app.platform.http.contract.pagination import Page
@@ -20,14 +20,14 @@ from app.platform.http.contract.session_dependencies import (
 )
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.ids import parse_id
 from app.registry.dependencies import NameFilter, OrganisationFilter
-from app.rules.definitions import repository, rule_versions, service
+from app.rules.definitions import rule_queries, rule_versions, service
 from app.rules.definitions.condition_fields import MetricName
 from app.rules.definitions.models import Rule
-from app.rules.definitions.repository import RuleFilter
 from app.rules.definitions.rule_examples import EXAMPLES
+from app.rules.definitions.rule_queries import RuleFilter
 from app.rules.definitions.rule_response_schemas import RuleOut, RuleVersionOut
 from app.rules.definitions.schemas import RuleChange, RuleCreate
 from app.rules.definitions.severity import Severity
@@ -98,7 +98,7 @@ async def list_rules(
     ] = None,
     organisation: OrganisationFilter = None,
     q: NameFilter = None,
-    page: Annotated[PageRequest, Depends(repository.RULES.page_request)],
+    page: Annotated[PageRequest, Depends(rule_queries.RULES.page_request)],
 ) -> Page[RuleOut]:
     """List rules, by default in the order of their creation. Deleted rules are not listed."""
     rule_filter = RuleFilter(
@@ -112,14 +112,16 @@ async def list_rules(
         organisation_id=organisation,
         search=q,
     )
-    rows, following = repository.RULES.cut(await repository.read_rule_page(session, rule_filter, page), page)
+    rows, following = rule_queries.RULES.cut(
+        await rule_queries.read_rule_page(session, rule_filter, page), page
+    )
     return Page(data=[RuleOut.of(row) for row in rows], next=following)
 
 
 @router.get("/{rule_id}", summary="Read a rule")
 async def get_rule(principal: Reader, session: ReadSessionDep, rule_id: str) -> RuleOut:
     """Read one rule."""
-    return RuleOut.of(await repository.find_rule(session, parse_id(rule_id, "rule"), principal.visible()))
+    return RuleOut.of(await rule_queries.find_rule(session, parse_id(rule_id, "rule"), principal.visible()))
 
 
 @router.patch("/{rule_id}", summary="Change a rule")

@@ -13,17 +13,16 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from app.platform.db.alert_closer import AlertCloser
+from app.platform.db.alert_closer_protocol import AlertCloser
 from app.platform.db.database import WriteSession
 from app.platform.db.ingest_barrier import close_ingest_barrier
 from app.platform.http.contract.etags import skip_precondition
 from app.platform.http.contract.fields import collect_sent_fields
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id
-from app.rules.definitions import repository, rule_versions
-from app.rules.definitions.models import Rule, RuleVersion
-from app.rules.definitions.rule_changes import (
+from app.rules.definitions import rule_queries, rule_versions
+from app.rules.definitions.definition_changes import (
     DEFINITION_FIELDS,
     apply_rule_change,
     compute_effort,
@@ -31,6 +30,7 @@ from app.rules.definitions.rule_changes import (
     iterate_rule_boxes,
     should_restart_rule,
 )
+from app.rules.definitions.models import Rule, RuleVersion
 from app.rules.definitions.schemas import RuleChange, RuleCreate
 from app.rules.definitions.severity import find_highest_severity
 
@@ -71,7 +71,7 @@ async def add_rule(
             `too_many_conditions` if the rules of the site exceed a limit.
     """
     named = None if body.organisation_id is None else principal.owner(body.organisation_id)
-    owner = await repository.find_site_owner(session, body.site_id, principal.visible())
+    owner = await rule_queries.find_site_owner(session, body.site_id, principal.visible())
     if owner is None or named not in {None, owner}:
         raise NotFoundError("site", body.site_id)
     definition = body.definition() | ({} if preset is None else {"preset": dict(preset)})
@@ -131,7 +131,7 @@ async def change_rule(
             `too_many_conditions` if the rules of the site exceed a limit.
     """
     await close_ingest_barrier(session)
-    rule = await repository.lock_rule(session, rule_id, principal.visible())
+    rule = await rule_queries.lock_rule(session, rule_id, principal.visible())
     check(rule)
     fields = collect_sent_fields(body)
     old, definition = rule.definition, apply_rule_change(rule.definition, body)
@@ -242,7 +242,7 @@ async def remove_rule(
         check: raises if a precondition on the present rule fails.
     """
     await close_ingest_barrier(session)
-    rule = await repository.lock_rule(session, rule_id, principal.visible())
+    rule = await rule_queries.lock_rule(session, rule_id, principal.visible())
     check(rule)
     rule.deleted_at = now
     rule.updated_at = now
@@ -260,7 +260,7 @@ def _severity(definition: Mapping[str, Any]) -> str:
 async def _check_effort(
     session: WriteSession, site_id: UUID, effort: int, *, but: UUID | None = None
 ) -> None:
-    others = await repository.sum_rule_efforts(session, site_id, but=but)
+    others = await rule_queries.sum_rule_efforts(session, site_id, but=but)
     if effort and others + effort > EFFORT_LIMIT:
         raise InvalidError(
             f"The rule has {effort} conditions that are evaluated for every sample, and the other rules of "
@@ -276,7 +276,7 @@ async def _check_indices(
     if not indices:
         return
     others = sum(
-        map(count_index_conditions, await repository.find_index_definitions(session, site_id, but=but))
+        map(count_index_conditions, await rule_queries.find_index_definitions(session, site_id, but=but))
     )
     if others + indices > INDEX_LIMIT:
         raise InvalidError(
@@ -297,7 +297,7 @@ async def _check_boxes(
     named = {path: box for path, box in iterate_rule_boxes(definition) if box not in before}
     if not named:
         return
-    present = await repository.find_site_boxes(session, site_id, set(named.values()))
+    present = await rule_queries.find_site_boxes(session, site_id, set(named.values()))
     for path, box in named.items():
         if box not in present:
             where = ".".join(map(str, (within, *path)))

@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from app.rules.engine.box_and_site_views import NEVER
-from app.rules.engine.compiled_conditions import ConditionCause
+from app.rules.engine.condition_leaf_evaluation import ConditionCause
 from app.rules.engine.rule_compiler import CompiledLevel, CompiledRule
 from app.rules.engine.thresholds import ConditionVerdict
 

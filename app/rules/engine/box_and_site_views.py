@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from app.catalogue.metrics import COLUMNS, INDEX
 from app.rules.engine.value_windows import BoxEvent, BoxHistory, RuleLookback
-from app.timeseries.storage.sample_columns import round_to_float32
+from app.timeseries.storage.sample_column_encoding import round_to_float32
 
 _EVERY: Final = tuple(range(len(COLUMNS)))
 # Counting all boxes again is cheaper than a longer list.

@@ -1,4 +1,4 @@
-"""Counts the boxes of a site that raise a condition, and updates the counts incrementally. Pure.
+"""Counts the boxes of a site that meet a condition, and updates the counts incrementally. Pure.
 
 A sample of one box does not re-evaluate all other boxes.
 """
@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from app.rules.engine.box_and_site_views import NEVER, BoxView
-from app.rules.engine.compiled_conditions import CompiledNode
+from app.rules.engine.condition_leaf_evaluation import CompiledNode
 from app.rules.engine.thresholds import ConditionVerdict
 
 

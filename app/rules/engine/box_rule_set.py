@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.catalogue.metrics import COLUMNS
-from app.rules.engine.compiled_conditions import SilenceLeaf
+from app.rules.engine.condition_leaf_evaluation import SilenceLeaf
 from app.rules.engine.rule_compiler import CompiledRule, merge_lookbacks
 from app.rules.engine.value_windows import RuleLookback
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from app.rules.engine.box_and_site_views import BoxFacts, BoxView, CompiledScope, SiteView
 from app.rules.engine.box_counter import BoxCount, BoxCounter
-from app.rules.engine.compiled_conditions import CompiledNode, ConditionCause, ConditionView
+from app.rules.engine.condition_leaf_evaluation import CompiledNode, ConditionCause, ConditionView
 from app.rules.engine.thresholds import UNKNOWN_VERDICT, ConditionVerdict
 from app.rules.engine.value_windows import RuleLookback
 

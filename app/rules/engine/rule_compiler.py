@@ -15,12 +15,18 @@ from app.catalogue.metrics import COLUMNS, INDEX
 from app.platform.kernel.instants import US_PER_S, parse_iso_duration
 from app.platform.kernel.weekly_hours import WeeklyHours, make_weekly_hours
 from app.rules.engine.box_and_site_views import Attributes, BoxFacts, CompiledScope, compile_scope
-from app.rules.engine.compiled_conditions import CompiledNode, EventLeaf, SilenceLeaf, ValueLeaf, WindowLeaf
 from app.rules.engine.condition_combinations import AllOf, AnyOf, BoxQuorum, NamedBoxNode, NegatedNode
+from app.rules.engine.condition_leaf_evaluation import (
+    CompiledNode,
+    EventLeaf,
+    SilenceLeaf,
+    ValueLeaf,
+    WindowLeaf,
+)
 from app.rules.engine.thresholds import RangeLimit, ValueLimit, make_limit
 from app.rules.engine.value_windows import WINDOW_FUNCTIONS, RuleLookback, WindowSpec
 from app.rules.index_rules.index_conditions import IndexLeaf, rank_band
-from app.rules.index_rules.index_query import IndexQuery, parse_index_query
+from app.rules.index_rules.index_selection import IndexQuery, parse_index_query
 
 MAX_AGE: Final = "PT1H"
 """The default of `max_age`: an older value is unknown."""

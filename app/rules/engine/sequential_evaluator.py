@@ -27,7 +27,7 @@ from app.rules.engine.alert_state_machine import (
 )
 from app.rules.engine.box_and_site_views import NEVER, BoxView, SiteView
 from app.rules.engine.box_rule_set import BoxRuleSet
-from app.rules.engine.compiled_conditions import ConditionCause, ConditionView
+from app.rules.engine.condition_leaf_evaluation import ConditionCause, ConditionView
 from app.rules.engine.rule_compiler import CompiledRule
 from app.rules.engine.value_windows import BoxEvent
 

@@ -1,8 +1,8 @@
-"""Evaluates threshold rules on the samples of a box, and prefilters batches by column. Pure.
+"""Evaluates threshold rules on a box's samples; marks samples of a batch that may begin an alert. Pure.
 
 Threshold rules compare plain values of one metric. A prefilter checks a whole batch by column. Only samples
 that may begin an alert, and boxes with a rule that is not at rest, are evaluated one by one. Other rules need
-`stateful_evaluator`. Both use `alert_state_machine`. The result depends on the arguments only, so that a
+`sequential_evaluator`. Both use `alert_state_machine`. The result depends on the arguments only, so that a
 replay gives the same one.
 
 A sample that is not newer than earlier ones of its metric is late, and changes nothing.
@@ -24,9 +24,9 @@ from app.rules.engine.alert_state_machine import (
     resolve_removed_rule,
 )
 from app.rules.engine.box_rule_set import BoxRuleSet, compile_box_rules
-from app.rules.engine.compiled_conditions import ConditionCause
+from app.rules.engine.condition_leaf_evaluation import ConditionCause
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
-from app.timeseries.storage.sample_columns import round_to_float32
+from app.timeseries.storage.sample_column_encoding import round_to_float32
 
 __all__ = [
     "AlertTransition",

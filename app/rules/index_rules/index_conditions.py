@@ -13,9 +13,9 @@ from app.environmental_indices.index_definitions import BANDS_BY_METHOD
 from app.environmental_indices.index_results import IndexBand, IndexResult
 from app.platform.kernel.instants import format_us
 from app.rules.engine.box_and_site_views import BoxFacts
-from app.rules.engine.compiled_conditions import CompiledLeaf, ConditionCause
+from app.rules.engine.condition_leaf_evaluation import CompiledLeaf, ConditionCause
 from app.rules.engine.thresholds import UNKNOWN_VERDICT, ConditionVerdict, ValueLimit
-from app.rules.index_rules.index_query import IndexQuery
+from app.rules.index_rules.index_selection import IndexQuery
 
 type ComputedIndices = Mapping[tuple[IndexQuery, int], IndexResult | None]
 """Results by query and end of the period (µs). None: the computation would read too much."""

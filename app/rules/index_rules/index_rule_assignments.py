@@ -10,8 +10,8 @@ from typing import Any
 from app.platform.observability.metrics_and_logs import get_logger
 from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
-from app.rules.index_rules.index_query import SiteLocality
-from app.rules.index_rules.index_rule_queries import WHOLE_SITE, IndexSite, IndexStateKey
+from app.rules.index_rules.index_rule_repository import WHOLE_SITE, IndexSite, IndexStateKey
+from app.rules.index_rules.index_selection import SiteLocality
 
 _log = get_logger(__name__)
 

@@ -18,7 +18,7 @@ from app.rules.engine.box_and_site_views import SiteView
 from app.rules.engine.rule_compiler import CompiledRule
 from app.rules.engine.sequential_evaluator import advance_rule
 from app.rules.index_rules.index_conditions import IndexView
-from app.rules.index_rules.index_query import IndexQuery, SiteLocality
+from app.rules.index_rules.index_selection import IndexQuery, SiteLocality
 
 
 class PeriodEnd(NamedTuple):

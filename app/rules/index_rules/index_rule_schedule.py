@@ -14,7 +14,6 @@ from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import US_PER_S
 from app.rules.engine.alert_state_machine import find_hours_end
 from app.rules.index_rules.index_conditions import IndexView
-from app.rules.index_rules.index_query import IndexQuery, SiteLocality
 from app.rules.index_rules.index_rule_assignments import RuleAssignment
 from app.rules.index_rules.index_rule_evaluator import (
     IndexEvaluation,
@@ -24,7 +23,8 @@ from app.rules.index_rules.index_rule_evaluator import (
     list_period_ends,
     select_periods,
 )
-from app.rules.index_rules.index_rule_queries import IndexRuleState
+from app.rules.index_rules.index_rule_repository import IndexRuleState
+from app.rules.index_rules.index_selection import IndexQuery, SiteLocality
 from app.rules.index_rules.index_values import (
     ALL_TENANTS,
     BoxIndexResults,

@@ -20,7 +20,7 @@ from app.platform.kernel.errors import InvalidError
 from app.platform.observability.metrics_and_logs import get_logger
 from app.registry.models import Site
 from app.rules.engine.box_and_site_views import BoxFacts
-from app.rules.index_rules.index_query import QUERY_CHOICES, IndexQuery, SiteLocality
+from app.rules.index_rules.index_selection import QUERY_CHOICES, IndexQuery, SiteLocality
 from app.timeseries.series.latest_value_queries import find_metrics_of_boxes
 
 ALL_TENANTS: Final = text("SELECT set_config('vigie.reach', 'all', true)")

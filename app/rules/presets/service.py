@@ -10,7 +10,7 @@ from sqlalchemy import select
 from app.platform.db.database import WriteSession
 from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.http.contract.problems import CodedValueError
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, NotFoundError
 from app.platform.kernel.rejection_codes import format_rejected_value
 from app.presentation.languages import Language

@@ -24,11 +24,11 @@ from sqlalchemy import ColumnElement, Select, exists, func, insert, select
 from app.platform.db.database import ReadSession, WriteSession
 from app.platform.db.ingest_barrier import close_ingest_barrier
 from app.platform.http.contract.sorting import PageRequest, SortOrders, uuid_sort_key
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError, TooManyRequestsError
 from app.platform.kernel.ids import new_id, parse_id
 from app.platform.kernel.tenant_scope import TenantScope
-from app.registry import box_repository, repository
+from app.registry import box_repository, organisation_site_repository
 from app.timeseries.erasure.models import Erasure, ErasureBox
 from app.timeseries.erasure.schemas import ErasureCreate
 
@@ -99,7 +99,9 @@ async def request_site_erasure(
     """
     _check_range(body, now)
     await close_ingest_barrier(session)
-    row = await repository.find_site(session, parse_id(site, "site"), principal.visible(), lock=True)
+    row = await organisation_site_repository.find_site(
+        session, parse_id(site, "site"), principal.visible(), lock=True
+    )
     if row is None:
         raise NotFoundError("site", site)
     keys = await box_repository.lock_site_box_keys(session, row.id)
@@ -177,7 +179,7 @@ async def _concerns_box(session: ReadSession, principal: Principal, box_id: str)
 
 
 async def _concerns_site(session: ReadSession, principal: Principal, site: str) -> ColumnElement[bool]:
-    row = await repository.find_site(session, parse_id(site, "site"), principal.visible())
+    row = await organisation_site_repository.find_site(session, parse_id(site, "site"), principal.visible())
     if row is None:
         raise NotFoundError("site", site)
     return Erasure.site_id == row.id

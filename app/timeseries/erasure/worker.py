@@ -24,7 +24,7 @@ from app.timeseries.erasure.box_data_removal import (
 )
 from app.timeseries.erasure.service import extend_removal_digest
 from app.timeseries.prometheus_metrics import ERASED, ERASURES_WAITING
-from app.timeseries.retention.expired_data import invalidate_box_states
+from app.timeseries.retention.expired_data_repository import invalidate_box_states
 
 _log = get_logger(__name__)
 # The time budget of one call, so that other jobs of the process run in between.

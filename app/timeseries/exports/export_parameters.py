@@ -32,7 +32,7 @@ from app.timeseries.series.bucket_request import (
     BucketParameter,
     check_bucket_parameters,
 )
-from app.timeseries.series.bucket_widths import complete_range, find_metric
+from app.timeseries.series.series_parameters import complete_range, find_metric
 
 PATH: Final = "/v1/readings/export"
 

@@ -23,7 +23,7 @@ from app.platform.kernel.rejection_codes import RejectedError, format_rejected_v
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Box, Site
 from app.timeseries.series.latest_value_queries import read_newer_samples
-from app.timeseries.storage.box_states import NEVER
+from app.timeseries.storage.box_state_cache import NEVER
 from app.timeseries.storage.models import BoxState
 
 MAX_NAMED_BOXES: Final = 100

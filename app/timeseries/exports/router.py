@@ -21,7 +21,12 @@ from app.platform.http.contract.pagination import CURSOR_LIMIT, Cursor, Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.fairness.fair_semaphore import ExportLimits
-from app.platform.identity.principals import CallerAuthenticator, Principal, bearer, require_scope
+from app.platform.identity.caller_authentication import (
+    CallerAuthenticator,
+    Principal,
+    bearer,
+    require_scope,
+)
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import InvalidError, MalformedRequestError
 from app.platform.kernel.tenant_scope import ScopedCaller
@@ -32,9 +37,9 @@ from app.timeseries.exports.export_parameters import (
     parse_export_query,
     resolve_start_position,
 )
-from app.timeseries.exports.export_parts import ROWS_MOST, PartReference, SamplePartPlanner
 from app.timeseries.exports.export_selection import RowPosition, find_selected_organisations
 from app.timeseries.exports.row_slice_reader import ExportReader, RowExport
+from app.timeseries.exports.sample_part_planner import ROWS_MOST, PartReference, SamplePartPlanner
 from app.timeseries.exports.text_formats import TEXT_FORMATS
 from app.timeseries.exports.time_bucket_export import BucketExport, BucketPartPlanner
 

@@ -1,4 +1,4 @@
-"""Reads the rows of an export in order, in slices that PostgreSQL packs into bytes.
+"""Reads the rows of an export in order, in slices that PostgreSQL returns already encoded as bytes.
 
 Each slice is a separate transaction, so that a slow client holds no connection. `row_scan` chooses the range
 of a slice, whose size does not depend on the length of the export.

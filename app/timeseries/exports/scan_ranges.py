@@ -1,4 +1,4 @@
-"""Chooses the boxes and the time range that an export reads next, by the rows and duration of its last read.
+"""Chooses which boxes and times an export reads next, from the row count and duration of its last read.
 
 Through the tenant view rows come in order of time only if PostgreSQL sorts all rows of the range. So a range
 has about as many rows as fit into a slice, and is retried smaller if it had more. Pure: no database, no

@@ -24,7 +24,6 @@ from sqlalchemy.types import TypeEngine
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.platform.kernel.instants import to_datetime
 from app.registry.models import Box, Site
-from app.timeseries.exports.export_parts import CountedPart, PartReference
 from app.timeseries.exports.export_selection import (
     ExportSelection,
     ExportSpan,
@@ -33,10 +32,11 @@ from app.timeseries.exports.export_selection import (
 )
 from app.timeseries.exports.row_slice_reader import ExportReader, PackedSlice, RowPacker
 from app.timeseries.exports.row_source import ExportColumn
+from app.timeseries.exports.sample_part_planner import CountedPart, PartReference
 from app.timeseries.exports.time_bucket_layout import BucketLayout
 from app.timeseries.rollups.rollup_queries import read_bucket_summaries
 from app.timeseries.series.bucket_aggregates import compute_aggregates
-from app.timeseries.series.bucket_widths import clamp_span
+from app.timeseries.series.series_parameters import clamp_span
 
 ROWS: Final = 5_000
 """The most rows of a slice; fewer if a row has many columns."""

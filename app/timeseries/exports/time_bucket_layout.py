@@ -24,7 +24,7 @@ from app.timeseries.series.bucket_aggregates import (
     parse_aggregate_names,
 )
 from app.timeseries.series.bucket_request import MAX_SAMPLES
-from app.timeseries.series.bucket_widths import EARLIEST_TIME, LATEST_TIME, BucketWidth, clamp_span
+from app.timeseries.series.series_parameters import EARLIEST_TIME, LATEST_TIME, BucketWidth, clamp_span
 
 MAX_BUCKETS: Final = 1_000_000
 """The most buckets of a box in the span: more than a year of minutes."""

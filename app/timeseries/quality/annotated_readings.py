@@ -46,8 +46,8 @@ from app.timeseries.rollups.rollup_merging import (
 )
 from app.timeseries.rollups.rollup_queries import QUANTILES, BoxSeriesQuery
 from app.timeseries.series.bucket_request import MAX_SAMPLES
-from app.timeseries.series.bucket_widths import to_shortest_decimal
 from app.timeseries.series.reading_queries import MeasuredBox
+from app.timeseries.series.series_parameters import to_shortest_decimal
 
 
 def summarise_by_bucket(

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app.platform.db.database import WriteSession
 from app.platform.http.contract.etags import skip_precondition
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError
 from app.platform.kernel.ids import new_id
 from app.registry import box_repository

@@ -12,7 +12,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from app.catalogue.purposes import EVENT_PURPOSES, PURPOSE_BY_EVENT_TYPE, SAMPLE_PURPOSES
-from app.registry.retention_settings import RetentionSettings
+from app.registry.site_retention import RetentionSettings
 from app.timeseries.rollups.rollup_queries import find_local_midnight
 
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)

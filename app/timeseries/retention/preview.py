@@ -13,8 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.purposes import EVENT_PURPOSES, PURPOSE_BY_EVENT_TYPE, PURPOSE_BY_METRIC, SAMPLE_PURPOSES
-from app.timeseries.retention import expired_data
-from app.timeseries.retention.expired_data import ExpiredCounts, PurposeExtent
+from app.timeseries.retention import expired_data_repository
+from app.timeseries.retention.expired_data_repository import ExpiredCounts, PurposeExtent
 from app.timeseries.retention.expiry_limits import EXPIRY_CATEGORIES, EXPIRY_EVENT_TYPES, NEVER, ExpiryLimits
 
 SAMPLES_LIMIT: Final = 2_000_000
@@ -33,7 +33,7 @@ GROUP BY b.key ORDER BY b.key
 """)
 _LIMITS: Final = "CAST(:limits AS timestamptz[])"
 _COUNT: Final = text(f"""
-SELECT {expired_data.expired_counts_sql(_LIMITS)} FROM (
+SELECT {expired_data_repository.expired_counts_sql(_LIMITS)} FROM (
     SELECT n.* FROM unnest(CAST(:keys AS integer[]), CAST(:firsts AS timestamptz[])) AS k (key, first),
     LATERAL (
         SELECT * FROM tenant_samples t

@@ -10,15 +10,15 @@ from app.platform.db.ingest_barrier import close_ingest_barrier
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
-from app.registry import repository
+from app.registry import organisation_site_repository
 from app.registry.box_service import check_summary_retention
 from app.registry.dependencies import SitesReader, SitesWriter
 from app.registry.models import Site
 from app.registry.purpose_service import get_retention_settings, revoke_weakened_approvals
-from app.registry.retention_settings import RetentionSettings
+from app.registry.site_retention import RetentionSettings
 from app.timeseries.retention.expiry_limits import ExpiryLimits
 from app.timeseries.retention.preview import count_expired_data, read_removal_progress
 from app.timeseries.retention.schemas import RetentionOut, RetentionPreview, RetentionSet
@@ -27,7 +27,9 @@ router: Final = APIRouter(prefix="/v1/sites/{site_id}/retention", tags=["Sites"]
 
 
 async def _site(session: AsyncSession, identifier: str, principal: Principal, *, lock: bool = False) -> Site:
-    row = await repository.find_site(session, parse_id(identifier, "site"), principal.visible(), lock=lock)
+    row = await organisation_site_repository.find_site(
+        session, parse_id(identifier, "site"), principal.visible(), lock=lock
+    )
     if row is None:
         raise NotFoundError("site", identifier)
     return row

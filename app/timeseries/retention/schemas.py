@@ -13,8 +13,8 @@ from app.platform.kernel.rejection_codes import format_rejected_value
 from app.registry.models import Site
 from app.registry.organisation_and_site_schemas import RETENTION_DAYS_MAX
 from app.registry.purpose_service import get_retention_settings
-from app.registry.retention_settings import RetentionSettings
-from app.timeseries.retention.expired_data import PurposeExtent
+from app.registry.site_retention import RetentionSettings
+from app.timeseries.retention.expired_data_repository import PurposeExtent
 from app.timeseries.retention.expiry_limits import NEVER
 from app.timeseries.retention.preview import ExpiryPreview, RemovalProgress
 

@@ -20,10 +20,10 @@ from app.catalogue.purposes import SAMPLE_PURPOSES
 from app.platform.db.database import parse_row_count
 from app.platform.observability.metrics_and_logs import get_logger
 from app.registry.cross_tenant_repository import list_sites_with_retention
-from app.registry.retention_settings import RetentionSettings
+from app.registry.site_retention import RetentionSettings
 from app.timeseries.prometheus_metrics import RETENTION_REMOVED, RETENTION_WAITING
-from app.timeseries.retention import expired_data
-from app.timeseries.retention.expired_data import (
+from app.timeseries.retention import expired_data_repository
+from app.timeseries.retention.expired_data_repository import (
     ExpiredCounts,
     advance_cleaning_progress,
     remove_expired_latest,
@@ -79,9 +79,11 @@ SELECT f.time AS first, (
 FROM (SELECT time FROM samples WHERE box_key = $1 AND time >= $2 AND time < $3 ORDER BY time LIMIT 1) AS f
 """
 _RANGE: Final = "s.box_key = $1 AND s.time >= $2 AND s.time < $3"
-_COUNT: Final = f"SELECT {expired_data.expired_counts_sql('$4::timestamptz[]')} FROM samples s WHERE {_RANGE}"  # noqa: S608 (catalogue names)
+_COUNT: Final = (
+    f"SELECT {expired_data_repository.expired_counts_sql('$4::timestamptz[]')} FROM samples s WHERE {_RANGE}"  # noqa: S608 (catalogue names)
+)
 _DELETE: Final = (
-    f"DELETE FROM samples s WHERE {_RANGE} AND {expired_data.expired_row_sql('$4::timestamptz[]')}"  # noqa: S608 (catalogue names)
+    f"DELETE FROM samples s WHERE {_RANGE} AND {expired_data_repository.expired_row_sql('$4::timestamptz[]')}"  # noqa: S608 (catalogue names)
 )
 # Each type has the retention of its purpose; for unknown types see `ExpiryLimits.of_other_types`.
 _DELETE_EVENTS: Final = """

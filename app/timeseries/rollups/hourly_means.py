@@ -19,7 +19,7 @@ from app.catalogue.metrics import CATALOGUE, Metric
 from app.platform.kernel.array_types import FloatArray, IntArray
 from app.platform.kernel.instants import DAY_US, HOUR_US, US_PER_S, to_datetime
 from app.timeseries.rollups.rollup_queries import extreme_sql, mean_sql, merge_stale_spans
-from app.timeseries.storage.sample_columns import MICROS_SQL
+from app.timeseries.storage.sample_column_encoding import MICROS_SQL
 
 # A chunk of samples is a week. Ranges that lie further apart have separate statements, because the planner
 # reads all chunks from the first range to the last.

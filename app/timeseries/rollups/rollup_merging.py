@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.catalogue.metrics import Metric
 from app.platform.kernel.array_types import FloatArray, IntArray
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
-from app.timeseries.series.bucket_widths import BucketWidth
+from app.timeseries.series.series_parameters import BucketWidth
 
 # The origin of TimescaleDB's time_bucket: a Monday.
 _ORIGIN: Final = datetime(2000, 1, 3, tzinfo=UTC)

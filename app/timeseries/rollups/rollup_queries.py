@@ -19,8 +19,8 @@ from app.platform.kernel.array_types import IntArray
 from app.platform.kernel.instants import HOUR_US, from_datetime, to_datetime
 from app.timeseries.rollups import rollup_merging
 from app.timeseries.rollups.rollup_merging import RollupColumns
-from app.timeseries.series.bucket_widths import BucketWidth
-from app.timeseries.storage.sample_columns import MICROS_SQL
+from app.timeseries.series.series_parameters import BucketWidth
+from app.timeseries.storage.sample_column_encoding import MICROS_SQL
 
 HOUR_S: Final = 3_600
 DAY_S: Final = 86_400

@@ -20,8 +20,8 @@ from app.platform.db.advisory_lock_keys import INGEST_BARRIER
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import HOUR_US
 from app.timeseries.storage.box_grouping import BoxGroups
-from app.timeseries.storage.box_states import UNMARKED, BoxStates, Slots
-from app.timeseries.storage.sample_columns import SampleBlock
+from app.timeseries.storage.box_state_cache import UNMARKED, BoxStates, Slots
+from app.timeseries.storage.sample_column_encoding import SampleBlock
 
 _BITS: Final = 32
 

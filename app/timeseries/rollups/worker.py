@@ -13,7 +13,7 @@ import asyncpg
 
 from app.platform.observability.metrics_and_logs import get_logger
 from app.timeseries.prometheus_metrics import ROLLUP_LAG, ROLLUP_MARKS, ROLLUPS
-from app.timeseries.retention.expired_data import rewind_cleaning_progress
+from app.timeseries.retention.expired_data_repository import rewind_cleaning_progress
 from app.timeseries.rollups import backfill
 from app.timeseries.rollups.adaptive_slices import BoxBackoff, SliceSizer, get_slice_timeout_s
 from app.timeseries.rollups.rollup_merging import find_local_days

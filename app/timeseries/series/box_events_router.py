@@ -12,7 +12,7 @@ from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import ReadSessionDep
 from app.platform.http.contract.sorting import PageRequest
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.errors import InvalidError
 from app.registry import box_repository
 from app.timeseries.series import reading_queries

@@ -25,7 +25,7 @@ from app.timeseries.rollups.rollup_merging import (
     list_bucket_starts,
     round_to_stored_precision,
 )
-from app.timeseries.series.bucket_widths import BucketWidth
+from app.timeseries.series.series_parameters import BucketWidth
 
 type Fill = Literal["none", "null", "previous", "linear"]
 

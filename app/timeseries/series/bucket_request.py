@@ -20,8 +20,8 @@ from app.timeseries.series.bucket_aggregates import (
     format_bucket_page,
     parse_aggregates,
 )
-from app.timeseries.series.bucket_widths import BucketWidth, clamp_span
 from app.timeseries.series.reading_queries import MeasuredBox
+from app.timeseries.series.series_parameters import BucketWidth, clamp_span
 
 MAX_SAMPLES: Final = 5_000_000
 """The most samples that are read for one series; those in roll-ups do not count."""

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.catalogue.metrics import Metric
 from app.platform.kernel.array_types import FloatArray, IntArray
 from app.platform.kernel.instants import POSTGRES_EPOCH_US, to_datetime
-from app.timeseries.storage.sample_columns import shortest_decimal_sql
+from app.timeseries.storage.sample_column_encoding import shortest_decimal_sql
 
 
 class BoxTimeRange(NamedTuple):

@@ -20,10 +20,14 @@ from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.instants import format_us
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Box, Site
-from app.timeseries.storage.box_states import NEVER
-from app.timeseries.storage.latest_values import split_by_recency
+from app.timeseries.storage.box_state_cache import NEVER
+from app.timeseries.storage.latest_value_merge import split_by_recency
 from app.timeseries.storage.models import BoxState
-from app.timeseries.storage.sample_columns import MICROS_SQL, round_to_float32, shortest_decimal_sql
+from app.timeseries.storage.sample_column_encoding import (
+    MICROS_SQL,
+    round_to_float32,
+    shortest_decimal_sql,
+)
 
 SITE_LATEST: Final = "site_latest"
 # Below this, a four-byte float preserves three decimals.
@@ -46,7 +50,7 @@ _RESTORE_PLANNER: Final = text(
     "SELECT set_config('plan_cache_mode', 'auto', true), "
     "set_config('timescaledb.enable_chunk_append', 'on', true)"
 )
-# A row of box_states lags by fewer samples than this (app.timeseries.storage.box_states).
+# A row of box_states lags by fewer samples than this (app.timeseries.storage.box_state_cache).
 _NEWER_MOST: Final = 512
 _VALUES: Final = ", ".join(map(shortest_decimal_sql, CATALOGUE))
 _NEWER: Final = text(f"""

@@ -9,7 +9,7 @@ from app.catalogue.metrics import METRICS_BY_NAME
 from app.platform.http.contract.pagination import Cursor
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import ReadSessionDep, make_json_response
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 from app.timeseries.series import multi_series
 from app.timeseries.series.bucket_request import (
     AggregatesParameter,
@@ -20,9 +20,9 @@ from app.timeseries.series.bucket_request import (
     ToParameter,
     check_bucket_parameters,
 )
-from app.timeseries.series.bucket_widths import BucketWidth, complete_range, find_metric
 from app.timeseries.series.multi_series_schemas import ComparisonsOut, SeriesPage
 from app.timeseries.series.period_comparison import compare_metric_periods, parse_reference_period
+from app.timeseries.series.series_parameters import BucketWidth, complete_range, find_metric
 
 router: Final = APIRouter(prefix="/v1/readings", tags=["Readings"])
 Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]

@@ -21,7 +21,7 @@ from app.platform.kernel.instants import EARLIEST_US, LATEST_US, to_datetime
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry import box_repository
 from app.registry.models import Box
-from app.timeseries.series.bucket_widths import clamp_span
+from app.timeseries.series.series_parameters import clamp_span
 from app.timeseries.storage.models import TENANT_SAMPLES, Event
 
 EVENTS: Final = SortOrders("events", (uuid_sort_key(Event.id, lambda row: row[0].id),), {"id": ()}, "-id")

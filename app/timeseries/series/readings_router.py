@@ -10,7 +10,7 @@ from app.catalogue.metrics import METRICS_BY_NAME, Metric
 from app.platform.http.contract.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut_page, encode_cursor
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import ReadSessionDep, make_json_response
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.instants import from_datetime
 from app.registry import box_repository
@@ -32,9 +32,9 @@ from app.timeseries.series.bucket_request import (
     ToParameter,
     check_bucket_parameters,
 )
-from app.timeseries.series.bucket_widths import BucketWidth, complete_range, find_metric
 from app.timeseries.series.reading_queries import MeasuredBox
 from app.timeseries.series.schemas import BucketedReadings, Latest, Readings
+from app.timeseries.series.series_parameters import BucketWidth, complete_range, find_metric
 
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
 Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.timeseries.storage.sample_columns import SampleBlock
+from app.timeseries.storage.sample_column_encoding import SampleBlock
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import ReadSessionDep
-from app.platform.identity.principals import Principal, require_scope
+from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.errors import ForbiddenError
 from app.timeseries.storage.models import IngestTotal
 

@@ -49,7 +49,8 @@ TENANT_SAMPLES = SAMPLES.to_metadata(MetaData(), name="tenant_samples")
 class BoxState(Base):
     """The pipeline's state of a box: one row each, created with the box.
 
-    The row may lag behind `samples` by the samples after `newest_us`; see app.timeseries.storage.box_states.
+    The row may lag behind `samples` by the samples after `newest_us`; see
+    app.timeseries.storage.box_state_cache.
 
     Attributes:
         latest: metric → [value, time in microseconds since the epoch] of its newest sample.

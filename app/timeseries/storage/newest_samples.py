@@ -1,4 +1,4 @@
-"""Finds the newest samples of boxes, and the boxes that have sent any since a time, for other rooms."""
+"""Finds the newest samples of boxes, and the boxes that have sent any since a given time."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -6,7 +6,7 @@ from typing import Final
 
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.platform.db.database import RawConnection
-from app.timeseries.storage.sample_columns import MICROS_SQL
+from app.timeseries.storage.sample_column_encoding import MICROS_SQL
 
 # One index lookup per box: older samples do not matter.
 _TIMES: Final = f"""

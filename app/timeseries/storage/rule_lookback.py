@@ -12,7 +12,7 @@ import msgspec
 from app.catalogue.metrics import CATALOGUE
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import to_datetime
-from app.timeseries.storage.sample_columns import MICROS_SQL, shortest_decimal_sql
+from app.timeseries.storage.sample_column_encoding import MICROS_SQL, shortest_decimal_sql
 
 _EVENTS: Final = f"""
 SELECT k.box_key, k.type, {MICROS_SQL.format("e.time")} AS time_us, e.candidates::text AS candidates

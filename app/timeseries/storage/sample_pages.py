@@ -11,7 +11,7 @@ from typing import Final
 import asyncpg
 
 from app.catalogue.metrics import CATALOGUE
-from app.timeseries.storage.sample_columns import MICROS_SQL
+from app.timeseries.storage.sample_column_encoding import MICROS_SQL
 
 TIME_FIELD, KEY_FIELD, LATE_FIELD, FIRST_VALUE_FIELD = range(4)
 

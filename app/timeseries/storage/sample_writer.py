@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from app.catalogue.metrics import CATALOGUE, COLUMNS
 from app.platform.db.database import RawConnection, parse_row_count
 from app.platform.kernel.instants import US_PER_S, to_datetime
-from app.timeseries.storage.sample_columns import SampleBlock, encode_copy, iterate_copy_records
+from app.timeseries.storage.sample_column_encoding import SampleBlock, encode_copy, iterate_copy_records
 
 # Times are copied as bigint, because creating a datetime costs as much as parsing the whole sample.
 _INSTANT = "'epoch'::timestamptz + i.time_us * interval '1 microsecond'"

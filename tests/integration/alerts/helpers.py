@@ -9,8 +9,8 @@ from uuid import UUID
 
 import asyncpg
 
-from app.alerts.alert_timers import run_alert_timers
 from app.alerts.service import close_alerts
+from app.alerts.silence_and_escalation_timers import run_alert_timers
 from app.alerts.transition_recorder import record_transitions
 from app.platform.db.database import Database
 from app.platform.db.ingest_barrier import pass_ingest_barrier

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.alerts import muting_service
-from app.alerts.alert_timers import run_alert_timers
+from app.alerts.silence_and_escalation_timers import run_alert_timers
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from tests.conftest import Tenant

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import pytest
 from prometheus_client import REGISTRY
 
-from app.alerts import alert_timers as sweeping
-from app.alerts.alert_timers import AlertTimerRunner, run_alert_timers
+from app.alerts import silence_and_escalation_timers as sweeping
+from app.alerts.silence_and_escalation_timers import AlertTimerRunner, run_alert_timers
 from app.platform.kernel.ids import new_id
 from app.platform.runtime.process_runner import ProcessContext
 from app.processes.maintain import run_maintain

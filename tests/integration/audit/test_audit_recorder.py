@@ -10,7 +10,7 @@ import pytest
 
 from app.audit.hash_chain import ChainVerifier
 from app.audit.verification import verify_log
-from app.platform.config.settings import DatabaseSettings
+from app.platform.config.platform_settings import DatabaseSettings
 from app.platform.db.schema_upgrade import downgrade, upgrade
 from app.processes.audit_cli import open_log_snapshot
 from app.standalone.private_postgres import PrivatePostgres

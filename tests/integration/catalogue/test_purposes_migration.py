@@ -10,7 +10,7 @@ import asyncpg
 from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.registry_snapshot import RegistryCache
-from app.platform.config.settings import DatabaseSettings
+from app.platform.config.platform_settings import DatabaseSettings
 from app.platform.db.schema_upgrade import downgrade, upgrade
 from app.standalone.private_postgres import PrivatePostgres
 from tests.purposes import approve

@@ -18,14 +18,14 @@ from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import from_datetime, to_datetime
-from app.rules.definitions.repository import load_changed_rules
+from app.rules.definitions.rule_queries import load_changed_rules
 from app.rules.engine.threshold_evaluator import (
     BoxRuleSet,
     compile_box_rules,
     compile_rule,
     evaluate_box,
 )
-from app.timeseries.storage.latest_values import advance_latest
+from app.timeseries.storage.latest_value_merge import advance_latest
 from tests.conftest import Tenant
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)

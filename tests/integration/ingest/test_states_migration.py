@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from app.platform.config.settings import DatabaseSettings
+from app.platform.config.platform_settings import DatabaseSettings
 from app.platform.db.advisory_lock_keys import INGEST_BARRIER
 from app.platform.db.schema_upgrade import downgrade, upgrade
 from app.standalone.private_postgres import PrivatePostgres

@@ -29,7 +29,7 @@ from app.platform.db.database import Database
 from app.platform.kernel.application_resources import provide_resources
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import from_datetime, to_datetime
-from app.rules.definitions.repository import load_changed_rules
+from app.rules.definitions.rule_queries import load_changed_rules
 from app.rules.engine.threshold_evaluator import (
     BoxRuleSet,
     RuleStates,
@@ -38,7 +38,7 @@ from app.rules.engine.threshold_evaluator import (
     evaluate_box,
 )
 from app.settings import VigieSettings
-from app.timeseries.storage.latest_values import LatestValues, advance_latest
+from app.timeseries.storage.latest_value_merge import LatestValues, advance_latest
 from tests.conftest import Tenant
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)

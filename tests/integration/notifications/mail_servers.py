@@ -13,7 +13,7 @@ from typing import Any
 import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from app.platform.config.settings import SmtpSettings
+from app.platform.config.platform_settings import SmtpSettings
 from tests.integration.notifications.helpers import until
 
 HOST = "127.0.0.1"

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from app.notifications.delivery.fanout import fan_out_events
 from app.notifications.events.outbox import OutboxRecord
 from app.notifications.settings import WebhookSettings
-from app.notifications.stream.stream_hub import StreamHub
+from app.notifications.stream.stream_wakeup_hub import StreamHub
 from app.platform.kernel.application_resources import get_resource
 from app.platform.runtime.server_timeouts import TimeoutHttpProtocol
 from app.processes.api_server import _Server

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from app.notifications.delivery.transport_types import AttemptOutcome, LeasedDelivery
 from app.notifications.email.email_transport import CONNECTIONS, EmailTransport
 from app.notifications.email.mail_rendering import render_mail
-from app.platform.config.settings import SmtpSettings
+from app.platform.config.platform_settings import SmtpSettings
 from app.platform.kernel.ids import new_id
 from tests.integration.notifications.helpers import claim_of
 from tests.integration.notifications.mail_servers import (

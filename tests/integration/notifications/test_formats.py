@@ -14,7 +14,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from jsonschema import Draft202012Validator
 from standardwebhooks import Webhook
 
-from app.notifications.delivery import endpoint_states
+from app.notifications.delivery import endpoint_state_repository
 from app.notifications.delivery.endpoint_health import HealthAction
 from app.notifications.delivery.fanout import fan_out_events
 from app.notifications.delivery.transport_types import build_message_id
@@ -224,9 +224,11 @@ async def test_a_notice_is_of_its_shape_and_reaches_the_mailbox(
     )
     plain, _ = await add_endpoint(connection, organisation, URL, events=sorted(NOTICES))
     async with connection.transaction():
-        await endpoint_states.create_missing_states(connection, [endpoint])
-        (known,) = await endpoint_states.lock_endpoints(connection, [endpoint], whole=True)
-        notice = await endpoint_states.apply_health_action(connection, known, known.health, verdict, NOW)
+        await endpoint_state_repository.create_missing_states(connection, [endpoint])
+        (known,) = await endpoint_state_repository.lock_endpoints(connection, [endpoint], whole=True)
+        notice = await endpoint_state_repository.apply_health_action(
+            connection, known, known.health, verdict, NOW
+        )
         await enqueue_events(connection, [notice])
     await fan_out_events(connection, settings.webhooks)
     rows = {row["endpoint_id"]: row for row in await connection.fetch("SELECT * FROM deliveries")}

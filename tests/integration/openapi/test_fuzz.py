@@ -91,9 +91,9 @@ async def test_in_short(url: str, keys: Path) -> None:
 
 # An API that says of everybody that they reach everything, to its own filters and to the database.
 _LEAK = """
-import app.platform.identity.principals
+import app.platform.identity.caller_authentication
 from app.platform.kernel.tenant_scope import FULL_SCOPE
-app.platform.identity.principals.resolve_tenant_scope = lambda *_, **__: FULL_SCOPE
+app.platform.identity.caller_authentication.resolve_tenant_scope = lambda *_, **__: FULL_SCOPE
 """
 
 

@@ -9,8 +9,8 @@ from fastapi import FastAPI
 from playwright.async_api import Browser
 
 from app.platform.kernel.application_resources import get_resource
-from app.public_register.dependencies import RegisterContext
 from app.public_register.map_tiles import TILES_PATH, MapTileSource
+from app.public_register.register_context import RegisterContext
 from app.public_register.settings import RegisterSettings
 from tests.conftest import Tenant
 from tests.integration.notifications.streams import serving

@@ -14,8 +14,8 @@ from fastapi import FastAPI
 
 from app.platform.kernel.application_resources import get_resource
 from app.public_register.atom_feed import NAMESPACE
-from app.public_register.dependencies import RegisterContext
 from app.public_register.map_tiles import TILES_PATH
+from app.public_register.register_context import RegisterContext
 from tests.conftest import Tenant, client_of
 
 BOX: Final = "street-box"

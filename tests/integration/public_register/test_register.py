@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from app.platform.kernel.application_resources import get_resource
 from app.public_register.atom_feed import NAMESPACE
-from app.public_register.dependencies import RegisterContext
+from app.public_register.register_context import RegisterContext
 from tests.conftest import Tenant
 
 LONGITUDE, LATITUDE = 1.445317, 43.604589

@@ -6,7 +6,7 @@ import json
 import asyncpg
 import pytest
 
-from app.platform.config.settings import DatabaseSettings
+from app.platform.config.platform_settings import DatabaseSettings
 from app.platform.db.schema_upgrade import downgrade, upgrade
 from app.standalone.private_postgres import PrivatePostgres
 

@@ -5,7 +5,7 @@ import uuid
 
 import asyncpg
 
-from app.platform.config.settings import DatabaseSettings
+from app.platform.config.platform_settings import DatabaseSettings
 from app.platform.db.schema_upgrade import downgrade, upgrade
 from app.standalone.private_postgres import PrivatePostgres
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from app.platform.broker.mosquitto_password_hash import hash_mosquitto_password
-from app.platform.config.settings import BrokerSettings
+from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.database import Database
 from app.platform.kernel import atomic_files
 from app.registry import broker_password_file

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from app.platform.config.settings import DatabaseSettings
+from app.platform.config.platform_settings import DatabaseSettings
 from app.platform.db.schema_upgrade import downgrade, upgrade
 from app.standalone.private_postgres import PrivatePostgres
 from tests import shifted_clock

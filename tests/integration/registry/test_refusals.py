@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.platform.db.database import Database
-from app.registry.privacy_refusals import RefusalCountKey, add_refusal_counts
+from app.registry.privacy_refusal_counts import RefusalCountKey, add_refusal_counts
 from tests.conftest import Tenant
 
 NOW = datetime.now(UTC)

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette.types import Message
 from weasyprint.urls import FatalURLFetchingError
 
-from app.catalogue.metric_names import get_metric_symbol
+from app.catalogue.metric_display_names import get_metric_symbol
 from app.platform.kernel.application_resources import get_resource, provide_resources
 from app.presentation.local_formatter import LocalFormatter
 from app.reports.process_pool import ReportProcessPool

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 
-from app.alerts.alert_timers import run_alert_timers
+from app.alerts.silence_and_escalation_timers import run_alert_timers
 from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt

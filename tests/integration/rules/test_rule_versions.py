@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.platform.db.database import Database, WriteSession
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.tenant_scope import TenantScope
 from app.rules.definitions import service

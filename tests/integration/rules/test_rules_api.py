@@ -8,7 +8,7 @@ import pytest
 
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
-from app.rules.definitions.repository import load_changed_rules
+from app.rules.definitions.rule_queries import load_changed_rules
 from tests.conftest import Tenant
 
 CONDITION = {"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20, "for": "PT10M"}

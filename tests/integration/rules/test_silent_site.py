@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from app.alerts.alert_timers import run_alert_timers
+from app.alerts.silence_and_escalation_timers import run_alert_timers
 from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.registry_snapshot import RegistryCache

@@ -17,7 +17,12 @@ from app.standalone.child_process import ChildProcess
 from app.standalone.mosquitto_config import BrokerLimits
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.private_postgres import PrivatePostgres
-from app.standalone.service_accounts import StandaloneError, SystemAccount, build_run_as_command, can_reach
+from app.standalone.unprivileged_accounts import (
+    StandaloneError,
+    SystemAccount,
+    build_run_as_command,
+    can_reach,
+)
 
 ACCOUNTS = {"ingest": "ingest pw", "gateway": "gateway:pw"}
 ROOT = os.geteuid() == 0

@@ -19,14 +19,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr, ValidationError
 
 from app.ingest.sources.source_factory import make_source
-from app.platform.broker.broker_client import make_broker_client, make_tls_context
-from app.platform.config.settings import BrokerSettings, BrokerTlsSettings
+from app.platform.broker.broker_client_factory import make_broker_client, make_tls_context
+from app.platform.config.platform_settings import BrokerSettings, BrokerTlsSettings
 from app.platform.kernel.atomic_files import replace_file_text
 from app.settings import TlsListenerSettings, VigieSettings
 from app.standalone.free_ports import find_free_port
 from app.standalone.mosquitto_config import TlsListener
 from app.standalone.private_mosquitto import PrivateMosquitto
-from app.standalone.service_accounts import StandaloneError
+from app.standalone.unprivileged_accounts import StandaloneError
 from simulators.mqtt_link import MqttLink, keep_connected
 from simulators.target_stack import BrokerAddress
 

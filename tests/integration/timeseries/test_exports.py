@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.platform.http.fairness.fair_semaphore import ExportLimits
 from app.platform.kernel.application_resources import get_resource
-from app.timeseries.exports import export_parts, parquet_format, row_slice_reader
+from app.timeseries.exports import parquet_format, row_slice_reader, sample_part_planner
 from tests.conftest import Tenant, client_of
 from tests.integration.timeseries.exported import PATH, SPAN, START, ExportedFile, Row, export, fill, write
 from tests.integration.timeseries.geojson import points_of
@@ -184,7 +184,7 @@ async def test_parts_are_files_of_their_own_and_the_whole_together(
     assert together == whole
     # The list itself comes in pages, also where it is only counting that takes long.
     pages: list[dict[str, Any]] = []
-    monkeypatch.setattr(export_parts, "_COUNTED_MOST", 1_500)
+    monkeypatch.setattr(sample_part_planner, "_COUNTED_MOST", 1_500)
     cursor: dict[str, str] = {}
     for size in (2, 1, 1):
         limit: dict[str, Any] = {"limit": 1} if pages else {}

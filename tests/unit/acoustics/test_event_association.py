@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.acoustics.candidate_event_groups import compute_horizon_us
 from app.acoustics.event_association import associate_events, match_incidents
-from app.acoustics.linked_events import compute_horizon_us
 from app.acoustics.localisation_inputs import BoxPosition
 from app.acoustics.sound_event_types import SoundEvent, SoundIncident
 from bench import acoustic

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from app.ingest.consumer import IngestConsumer
 from app.ingest.settings import IngestSettings
-from app.platform.config.settings import BrokerSettings
+from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.database import Database
 from app.platform.observability.metrics_and_logs import find_root_cause
 from app.platform.runtime.process_runner import ProcessContext

@@ -1,7 +1,7 @@
 """Roles are sets of scopes that there are."""
 
 from app.people.member_roles import ROLES, SCOPES_OF
-from app.platform.identity.principals import ALL_SCOPES, SCOPES
+from app.platform.identity.caller_authentication import ALL_SCOPES, SCOPES
 
 
 def test_each_role_has_scopes_that_there_are() -> None:

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.processes.audit_cli import app
-from app.standalone.command_connection import format_host_port
+from app.standalone.command_database_connection import format_host_port
 
 
 @pytest.mark.parametrize("command", ["verify", "heads", "export"])

@@ -56,8 +56,8 @@ from app.public_register.register_search import SiteSearchQuery, search_sites
 from app.public_register.register_value_formatter import RegisterFormatter
 from app.public_register.site_list_page import render_index_page
 from app.public_register.ttl_cache import CachedResponse, TtlCache
-from app.registry.retention_settings import RetentionSettings
-from app.registry.spreadsheet_csv import escape_formula
+from app.registry.site_retention import RetentionSettings
+from app.registry.spreadsheet_csv_reader import escape_formula
 
 NOW: Final = datetime(2026, 11, 27, 12, tzinfo=UTC)
 SITE: Final = UUID("0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11")

@@ -17,7 +17,7 @@ from app.public_register.register_search import (
 )
 from app.public_register.register_value_formatter import RegisterFormatter
 from app.public_register.site_list_page import render_index_page
-from app.registry.retention_settings import RetentionSettings
+from app.registry.site_retention import RetentionSettings
 from tests.unit.public_register.test_register_parts import purpose
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)

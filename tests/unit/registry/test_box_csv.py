@@ -10,7 +10,7 @@ from app.platform.kernel.ids import new_id
 from app.registry.box_csv import COLUMNS, EXAMPLE, read_box_table, write_credentials_table
 from app.registry.box_schemas import BULK_MAX, BoxCreated, BoxesCreate
 from app.registry.models import Box
-from app.registry.spreadsheet_csv import TableError, TableFault
+from app.registry.spreadsheet_csv_reader import TableError, TableFault
 
 SITE = "01936f3c-6f0a-7c1e-9a51-0d9f3b8e7a10"
 

@@ -4,7 +4,7 @@ import pytest
 
 from app.catalogue.purposes import PURPOSES_BY_NAME
 from app.registry.purpose_states import is_retention_weaker
-from app.registry.retention_settings import RetentionSettings
+from app.registry.site_retention import RetentionSettings
 
 EVER, MONTH, YEAR = (
     RetentionSettings(),

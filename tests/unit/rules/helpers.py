@@ -20,7 +20,7 @@ from app.rules.engine.sequential_evaluator import (
 )
 from app.rules.engine.threshold_evaluator import evaluate_box_indexed
 from app.rules.engine.value_windows import BoxEvent, BoxHistory
-from app.timeseries.storage.sample_columns import round_to_float32
+from app.timeseries.storage.sample_column_encoding import round_to_float32
 
 MINUTE = 60_000_000
 # A Sunday; the minutes of these tests are counted from here.

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from app.environmental_indices.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
 from app.ingest.pipeline.rule_assignments import RuleAssignments
 from app.platform.http.contract.problems import CodedValueError
+from app.rules.definitions.definition_changes import compute_effort, count_index_conditions
 from app.rules.definitions.index_conditions import INDEX_NAMES
-from app.rules.definitions.repository import ChangedRule
-from app.rules.definitions.rule_changes import compute_effort, count_index_conditions
+from app.rules.definitions.rule_queries import ChangedRule
 from app.rules.definitions.schemas import RuleCreate
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
 from app.rules.index_rules.index_conditions import IndexLeaf, rank_band

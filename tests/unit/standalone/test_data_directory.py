@@ -14,7 +14,7 @@ from app.standalone.data_directory import (
     place_services,
     remove_metrics,
 )
-from app.standalone.service_accounts import StandaloneError, SystemAccount
+from app.standalone.unprivileged_accounts import StandaloneError, SystemAccount
 
 ROOT = os.geteuid() == 0
 # An account that cannot pass through a folder of mode 0700 that is not its own.

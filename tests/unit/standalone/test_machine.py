@@ -11,7 +11,7 @@ import pytest
 from app.standalone.free_ports import find_free_port, is_port_free
 from app.standalone.orphan_processes import MARKER, find_marked_orphans, stop_marked_orphans
 from app.standalone.parent_make_monitor import MakeWatch
-from app.standalone.service_accounts import (
+from app.standalone.unprivileged_accounts import (
     StandaloneError,
     build_run_as_command,
     can_reach,

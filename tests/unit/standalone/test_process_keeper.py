@@ -8,7 +8,7 @@ import pytest
 
 from app.standalone.child_process import ChildProcess
 from app.standalone.process_keeper import BackOff, ProcessKeeper
-from app.standalone.service_accounts import StandaloneError
+from app.standalone.unprivileged_accounts import StandaloneError
 
 
 async def until(condition: object, patience_s: float = 10.0) -> None:

@@ -23,7 +23,7 @@ from app.standalone.secret_rotation import (
 )
 from app.standalone.secret_store import load_or_create_secrets, lock_secrets, write_key_file
 from app.standalone.secrets_cli import app, format_status_lines
-from app.standalone.service_accounts import StandaloneError
+from app.standalone.unprivileged_accounts import StandaloneError
 
 URL = "postgresql://vigie:Rk2-aVw81nq@127.0.0.1:1/vigie"
 

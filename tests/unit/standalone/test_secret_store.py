@@ -15,7 +15,7 @@ from app.standalone.secret_store import (
     lock_secrets,
     write_key_file,
 )
-from app.standalone.service_accounts import StandaloneError
+from app.standalone.unprivileged_accounts import StandaloneError
 
 
 def test_secrets_are_made_once_and_kept_closed(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from app.platform.db.database import DATABASE_ERRORS, Database, add_commit_step
 from app.platform.http.contract import idempotency_keys
 from app.platform.http.contract.buffered_response import BufferedResponse, buffer_response
 from app.platform.http.contract.forbidden_content_check import check_body
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import InvalidError
 from app.platform.observability.metrics_and_logs import get_logger

@@ -27,7 +27,7 @@ from app.platform.secrets.sealed_columns import IDEMPOTENCY_ANSWER
 from app.platform.secrets.sealing import SealingError, SecretSealer
 
 if TYPE_CHECKING:
-    from app.platform.identity.principals import Principal  # avoids an import of HTTP at run time
+    from app.platform.identity.caller_authentication import Principal  # avoids an import of HTTP at run time
 
 RETENTION: Final = timedelta(hours=24)
 LEASE: Final = timedelta(seconds=90)

@@ -23,7 +23,7 @@ from app.platform.http.contract import idempotency
 from app.platform.http.contract.buffered_response import BufferedResponse, buffer_response
 from app.platform.http.contract.etags import EtagPolicy, ResponseModel, add_etag
 from app.platform.http.contract.forbidden_content_check import check_body
-from app.platform.identity.principals import (
+from app.platform.identity.caller_authentication import (
     Principal,
     ScopeRequirement,
     authenticate_request,

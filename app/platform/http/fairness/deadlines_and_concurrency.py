@@ -9,7 +9,7 @@ from app.platform.http.contract.problems import make_error_response
 from app.platform.http.fairness.concurrency_limits import ConcurrencyLimits, RequestPermits
 from app.platform.http.fairness.principal_groups import PrincipalGroup
 from app.platform.http.fairness.rate_limits import get_rate_limit_subject, is_low_priority
-from app.platform.identity.principals import Principal, add_authentication_step
+from app.platform.identity.caller_authentication import Principal, add_authentication_step
 from app.platform.kernel.errors import DeadlineExceededError, TooManyRequestsError
 
 _STREAM: Final = b"text/event-stream"

@@ -1,4 +1,4 @@
-"""Processes requests of tenants above their share of rate or CPU time after those of other tenants.
+"""Lets requests of tenants that exceed their share of rate or CPU time wait for other tenants' requests.
 
 One process serves all tenants on one core: a tenant at its limits would delay everyone. Its requests run one
 at a time, and begin when no request of normal priority is running. Tenants of low priority alternate, so that

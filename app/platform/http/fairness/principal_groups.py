@@ -12,7 +12,7 @@ from collections import OrderedDict
 from typing import Final, NamedTuple, Self
 from uuid import UUID
 
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 
 _CACHE_SIZE: Final = 50_000
 _CACHE_TTL_S: Final = 60.0

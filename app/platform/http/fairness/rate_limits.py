@@ -32,7 +32,11 @@ from app.platform.http.fairness.rate_limit_buckets import (
     list_group_buckets,
 )
 from app.platform.http.fairness.token_buckets import RateLimiter, TokenDecision
-from app.platform.identity.principals import Principal, add_authentication_step, get_known_principal
+from app.platform.identity.caller_authentication import (
+    Principal,
+    add_authentication_step,
+    get_known_principal,
+)
 from app.platform.kernel.errors import TooManyRequestsError
 from app.platform.kernel.ip_addresses import make_address_subject
 from app.platform.kernel.secret_tokens import (

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from app.platform.config.settings import PlatformSettings
+from app.platform.config.platform_settings import PlatformSettings
 from app.platform.http.contract.deprecation import DeprecationMiddleware
 from app.platform.http.fairness.concurrency_limits import ConcurrencyLimits
 from app.platform.http.fairness.deadlines_and_concurrency import (

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.ingest.codec.batch_decoder import decode_batch
-from app.ingest.http_ingest import HttpIngestContext
+from app.ingest.http_ingest_service import HttpIngestContext
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.quota_cache import QuotaCache

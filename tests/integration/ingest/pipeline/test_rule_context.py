@@ -22,7 +22,7 @@ from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import from_datetime, to_datetime
-from app.rules.definitions.repository import load_changed_rules
+from app.rules.definitions.rule_queries import load_changed_rules
 from app.rules.engine.box_and_site_views import BoxFacts, BoxView, SiteView
 from app.rules.engine.sequential_evaluator import (
     BoxEvaluation,
@@ -262,7 +262,7 @@ async def test_whatever_the_batches_restarts_and_doors_the_alerts_are_the_same( 
         await add_rule(tenant, site_id, name, RULES[name])
     dice = random.Random(seed)  # noqa: S311 (a test's)
     # Of a batch not more is judged in one transaction.
-    monkeypatch.setattr("app.ingest.pipeline.batch_splitter._ENOUGH", dice.choice((1, 20, 200_000)))
+    monkeypatch.setattr("app.ingest.pipeline.transaction_sizing._ENOUGH", dice.choice((1, 20, 200_000)))
     stream = some_stream(dice, 160)
     rest = list(stream)
     while rest:

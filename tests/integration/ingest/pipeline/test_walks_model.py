@@ -206,7 +206,7 @@ async def test_batches_doors_deaths_and_failures_change_no_alert(
     scenario = Scenario(dice)
     happenings = scenario.fill(LENGTH)
     # No box is given time to deliver what it had kept: when it was heard is a matter of batches.
-    monkeypatch.setattr("app.timeseries.storage.box_states._DELIVERY_US", 86_400 * S)
+    monkeypatch.setattr("app.timeseries.storage.box_state_cache._DELIVERY_US", 86_400 * S)
     trouble = Trouble(monkeypatch)
     connection = await database.connect()
     await connection.execute(f"ALTER TABLE samples ADD CONSTRAINT poison CHECK (battery <> {POISON})")
@@ -214,7 +214,7 @@ async def test_batches_doors_deaths_and_failures_change_no_alert(
     await single.play(happenings)
     one = await single.outcome(scenario.start_us)
     # Of a batch not more is judged in one transaction.
-    monkeypatch.setattr("app.ingest.pipeline.batch_splitter._ENOUGH", dice.choice((20, 200, 200_000)))
+    monkeypatch.setattr("app.ingest.pipeline.transaction_sizing._ENOUGH", dice.choice((20, 200, 200_000)))
     bulk = Player("many", client, Door(connection), dice, trouble)
     await bulk.play(happenings)
     many = await bulk.outcome(scenario.start_us)

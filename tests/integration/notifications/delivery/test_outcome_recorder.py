@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from app.notifications.api.health_queries import read_endpoint_health
-from app.notifications.delivery import endpoint_states
+from app.notifications.delivery import endpoint_state_repository
 from app.notifications.delivery.attempt_repository import AttemptRecord
 from app.notifications.delivery.delivery_leases import lease_due_deliveries
 from app.notifications.delivery.fanout import fan_out_events
@@ -274,7 +274,7 @@ async def test_an_owner_hears_once_of_failing_and_once_of_the_end(desk: Desk, da
     # Enabled again, as REST does it, it begins anew.
     async with database.write() as session:
         await session.execute(text("UPDATE webhook_endpoints SET enabled = true"))
-        await endpoint_states.reset_failures(session, claims[0].endpoint_id)
+        await endpoint_state_repository.reset_failures(session, claims[0].endpoint_id)
     await desk.record(claims[7], FAILED, start + 8 * DAY)
     state = await desk.state(claims[0].endpoint_id)
     assert (state["consecutive_failures"], state["noticed_at"]) == (1, None)
@@ -353,4 +353,4 @@ async def test_endpoints_in_trouble_are_counted(desk: Desk) -> None:
     await desk.connection.execute(
         "UPDATE webhook_endpoints SET enabled = false, disabled_reason = 'gone' WHERE id = $1", endpoints[4]
     )
-    assert await endpoint_states.count_endpoint_states(desk.connection) == (1, 2, 1)
+    assert await endpoint_state_repository.count_endpoint_states(desk.connection) == (1, 2, 1)

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from app.notifications.mqtt.mqtt_connection import BrokerRefusal, PublisherConnection
 from app.notifications.mqtt.mqtt_transport import build_topic_root
-from app.platform.config.settings import BrokerSettings
+from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.database import Database
 from app.registry import broker_password_file
 from app.settings import VigieSettings

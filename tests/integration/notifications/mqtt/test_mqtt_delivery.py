@@ -11,7 +11,7 @@ import asyncpg
 
 from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.mqtt.mqtt_transport import build_topic_root
-from app.platform.config.settings import BrokerSettings
+from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.database import Database
 from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto

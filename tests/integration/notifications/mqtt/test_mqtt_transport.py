@@ -25,7 +25,7 @@ from app.notifications.mqtt.mqtt_transport import (
     build_delivery_topic,
     build_topic_root,
 )
-from app.platform.config.settings import BrokerSettings, BrokerTlsSettings
+from app.platform.config.platform_settings import BrokerSettings, BrokerTlsSettings
 from app.standalone.free_ports import find_free_port
 from app.standalone.mosquitto_config import TlsListener
 from app.standalone.private_mosquitto import PrivateMosquitto

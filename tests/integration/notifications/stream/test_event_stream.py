@@ -20,7 +20,7 @@ from app.notifications.prometheus_metrics import STREAM_EVENTS
 from app.notifications.stream import event_stream
 from app.notifications.stream import stream_queries as reads
 from app.notifications.stream.event_stream import StreamCursor
-from app.notifications.stream.stream_hub import StreamHub
+from app.notifications.stream.stream_wakeup_hub import StreamHub
 from app.platform.config.api_settings import ApiSettings
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.ids import new_id

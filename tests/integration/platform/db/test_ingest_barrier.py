@@ -15,7 +15,7 @@ from app.platform.db import ingest_barrier
 from app.platform.db.advisory_lock_keys import BARRIER_QUEUE, INGEST_BARRIER
 from app.platform.db.database import Database
 from app.platform.db.ingest_barrier import close_ingest_barrier, pass_ingest_barrier
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.tenant_scope import ScopedCaller, TenantScope, run_as_caller
 from app.rules.definitions import service as rules

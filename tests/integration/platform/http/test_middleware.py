@@ -13,9 +13,9 @@ import pytest
 import structlog
 from fastapi import FastAPI
 
-from app.platform.config.settings import LogSettings
+from app.platform.config.platform_settings import LogSettings
 from app.platform.db.database import Database
-from app.platform.identity.principals import CallerAuthenticator
+from app.platform.identity.caller_authentication import CallerAuthenticator
 from app.platform.kernel.application_resources import get_resource, provide_resources
 from app.platform.kernel.secret_tokens import generate_key
 from app.platform.observability.metrics_and_logs import configure_logging

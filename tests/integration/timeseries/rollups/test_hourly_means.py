@@ -14,9 +14,9 @@ from app.platform.kernel.instants import HOUR_US, from_datetime, to_datetime
 from app.timeseries.rollups import hourly_means as hours_module
 from app.timeseries.rollups.hourly_means import HourlyMeansQuery, read_hourly_means
 from app.timeseries.rollups.rollup_queries import BoxSeriesQuery, read_bucket_summaries
-from app.timeseries.series.bucket_widths import BucketWidth
 from app.timeseries.series.bulk_values import BoxTimeRange, read_bulk_values
 from app.timeseries.series.reading_queries import MeasuredBox, read_metric_values
+from app.timeseries.series.series_parameters import BucketWidth
 from tests.conftest import Tenant
 from tests.integration.timeseries.rollups.street import Door, Maintainer, register
 

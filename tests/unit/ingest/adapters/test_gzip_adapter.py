@@ -9,7 +9,7 @@ import pytest
 
 from app.catalogue.metrics import CATALOGUE
 from app.ingest.adapters.adapter_registry import decode_gzip
-from app.ingest.codec.exact_telemetry_decoder import MAX_ITEMS, MAX_SAMPLES, decode_exact
+from app.ingest.codec.reference_telemetry_decoder import MAX_ITEMS, MAX_SAMPLES, decode_exact
 from app.platform.kernel.bounded_gzip import decompress_gzip
 from app.platform.kernel.rejection_codes import RejectedError
 from tests.unit.ingest.adapters.arrivals import NOW, arrival, code_of, refusals, samples

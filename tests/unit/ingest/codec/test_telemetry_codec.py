@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.catalogue.metrics import COLUMNS, INDEX
-from app.ingest.codec.exact_telemetry_decoder import decode_exact
+from app.ingest.codec.reference_telemetry_decoder import decode_exact
 from app.ingest.codec.telemetry_codec import (
     MAX_FUTURE_US,
     decode_http_telemetry,

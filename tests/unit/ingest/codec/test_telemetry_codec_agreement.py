@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.catalogue.metrics import COLUMNS, METRICS_BY_NAME
-from app.ingest.codec.exact_telemetry_decoder import decode_exact, decode_http_exact
+from app.ingest.codec.reference_telemetry_decoder import decode_exact, decode_http_exact
 from app.ingest.codec.telemetry_codec import (
     MAX_FUTURE_US,
     DecodedTelemetry,

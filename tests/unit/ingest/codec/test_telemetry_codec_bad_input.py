@@ -3,7 +3,7 @@
 import pytest
 
 from app.catalogue.metrics import COLUMNS
-from app.ingest.codec.exact_telemetry_decoder import decode_exact
+from app.ingest.codec.reference_telemetry_decoder import decode_exact
 from app.ingest.codec.telemetry_codec import MAX_FUTURE_US, decode_http_telemetry, decode_telemetry
 from app.platform.kernel.instants import parse_rfc3339
 from app.platform.kernel.rejection_codes import RejectedError, get_rejection_status

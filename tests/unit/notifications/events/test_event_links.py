@@ -1,6 +1,6 @@
 import json
 
-from app.notifications.events.event_details import (
+from app.notifications.events.event_enrichment import (
     add_event_link,
     build_alert_link,
     build_event_link,

@@ -10,7 +10,7 @@ from app.platform.broker.mosquitto_password_hash import (
     verify_mosquitto_password,
 )
 from app.platform.kernel.atomic_files import replace_file_text
-from app.standalone.service_accounts import find_program
+from app.standalone.unprivileged_accounts import find_program
 
 PASSWORDS = ["secret", "with space", "dollar$colon:", "é\u00a0漢字", "x" * 200]
 

@@ -27,7 +27,7 @@ from app.platform.content_policy.content_scanner import (
 )
 from app.platform.content_policy.encoded_media_detection import NUMBERS_LIMIT, RUN_LIMIT
 from app.platform.content_policy.forbidden_field_names import classify_field_name
-from app.platform.content_policy.payload_assessment import assess_payload
+from app.platform.content_policy.refused_payload_assessment import assess_payload
 from tests.openapi import openapi_document
 
 _CHANCE = random.Random(8)  # noqa: S311 (the same in each run)
@@ -541,7 +541,7 @@ def test_a_guard_that_fails_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: str) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("app.platform.content_policy.payload_assessment.examine_source", broken)
+    monkeypatch.setattr("app.platform.content_policy.refused_payload_assessment.examine_source", broken)
     judgement = assess_payload(b"{}")
     assert judgement.finding is not None
     assert judgement.finding.kind == "not_examined"

@@ -6,7 +6,7 @@ from pathlib import Path
 LOG = """
 import sys
 from app.platform.observability.metrics_and_logs import LOG_LINES_LOST, configure_logging, get_logger
-from app.platform.config.settings import LogSettings
+from app.platform.config.platform_settings import LogSettings
 configure_logging(LogSettings(), role="api")
 get_logger("test").warning("lost", reason="no room")
 sys.stderr.write(str(LOG_LINES_LOST._value.get()))

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from app.platform.config.encryption_settings import EncryptionSettings
-from app.platform.config.settings import InvalidSettingsError
+from app.platform.config.platform_settings import InvalidSettingsError
 from app.platform.kernel.atomic_files import replace_file_text
 from app.platform.secrets.sealing import (
     SealingError,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.rules.backtests.backtest_alerts import AlertCollector, SimulatedAlert, compare_alerts
 from app.rules.engine.alert_state_machine import AlertTransition
-from app.rules.engine.compiled_conditions import ConditionCause
+from app.rules.engine.condition_leaf_evaluation import ConditionCause
 
 RULE = UUID(int=7)
 CAUSE = ConditionCause("pm2_5", 31.0, 25.0, 20.0, None, None, "levels/0/condition", None, ())

@@ -20,7 +20,7 @@ from app.rules.engine.threshold_evaluator import (
     evaluate_box,
     prefilter_samples,
 )
-from app.timeseries.storage.sample_columns import round_to_float32
+from app.timeseries.storage.sample_column_encoding import round_to_float32
 from tests.unit.rules import helpers
 
 METRICS = ("pm2_5", "laeq", "temperature")

@@ -16,7 +16,6 @@ from app.rules.engine.alert_state_machine import AlertTransition
 from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
 from app.rules.index_rules.index_conditions import IndexView
-from app.rules.index_rules.index_query import IndexQuery, SiteLocality
 from app.rules.index_rules.index_rule_evaluator import (
     IndexEvaluation,
     PeriodEnd,
@@ -25,6 +24,7 @@ from app.rules.index_rules.index_rule_evaluator import (
     list_period_ends,
     select_periods,
 )
+from app.rules.index_rules.index_selection import IndexQuery, SiteLocality
 from tests.unit.rules.helpers import ids, single
 
 START = parse_rfc3339("2026-03-02T00:00:00Z")

@@ -12,9 +12,9 @@ from app.platform.http.contract.pagination import encode_cursor
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US, to_datetime
 from app.timeseries.exports.export_parameters import resolve_start_position
-from app.timeseries.exports.export_parts import PartReference
 from app.timeseries.exports.export_selection import RowPosition, advance_position
 from app.timeseries.exports.row_source import RawSamples
+from app.timeseries.exports.sample_part_planner import PartReference
 from app.timeseries.exports.text_formats import format_csv_header
 
 NOON = datetime(2026, 3, 28, 12, tzinfo=UTC)

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.registry.retention_settings import RetentionSettings
+from app.registry.site_retention import RetentionSettings
 from app.timeseries.retention.expiry_limits import EXPIRY_CATEGORIES, EXPIRY_EVENT_TYPES, NEVER, ExpiryLimits
 
 _ZONES = ("Europe/Paris", "America/Toronto", "Asia/Kathmandu", "Pacific/Auckland", "UTC")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.catalogue.metrics import CATALOGUE, INDEX
-from app.timeseries.storage.sample_columns import round_to_float32
+from app.timeseries.storage.sample_column_encoding import round_to_float32
 
 REAL = INDEX["temperature"]
 DOUBLE = next(place for place, metric in enumerate(CATALOGUE) if metric.storage == "double precision")

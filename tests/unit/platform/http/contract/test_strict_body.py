@@ -17,7 +17,7 @@ from app.platform.config.api_settings import ApiSettings
 from app.platform.http.contract import problems, strict_body
 from app.platform.http.contract.fields import Name, RequestBody
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.principals import CallerAuthenticator, Principal, require_scope
+from app.platform.identity.caller_authentication import CallerAuthenticator, Principal, require_scope
 from app.platform.kernel import strict_json
 from app.platform.kernel.application_resources import provide_resources
 from app.platform.kernel.tenant_scope import EMPTY_SCOPE

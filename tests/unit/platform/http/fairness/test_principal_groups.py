@@ -10,11 +10,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.platform.config.settings import DatabaseSettings
+from app.platform.config.platform_settings import DatabaseSettings
 from app.platform.http.fairness import principal_groups, rate_limits
 from app.platform.http.fairness.concurrency_limits import SAMPLES_CONNECTIONS
 from app.platform.http.fairness.principal_groups import PrincipalGroup, VerifiedKeyCache
-from app.platform.identity.principals import Principal
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.secret_tokens import SESSION_PREFIX, generate_key
 from app.platform.kernel.tenant_scope import TenantScope
 from app.platform.observability.metrics_and_logs import HTTP_REFUSED

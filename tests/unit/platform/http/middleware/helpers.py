@@ -14,7 +14,11 @@ from fastapi.responses import StreamingResponse
 
 from app.platform.http.contract import problems
 from app.platform.http.middleware.middleware_order import install_middleware
-from app.platform.identity.principals import CallerAuthenticator, Principal, current_principal
+from app.platform.identity.caller_authentication import (
+    CallerAuthenticator,
+    Principal,
+    current_principal,
+)
 from app.platform.kernel.application_resources import provide_resources
 from app.platform.kernel.errors import UnauthorisedError
 from app.platform.kernel.tenant_scope import (

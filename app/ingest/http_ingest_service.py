@@ -1,0 +1,234 @@
+"""Stores the samples and events of an HTTP ingest request, with retries, and builds its response."""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import asyncpg
+from fastapi import Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from app.ingest.adapters.adapter_types import DecodeContext
+from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
+from app.ingest.codec.telemetry_codec import encode_sample
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.quota_step import find_day_end
+from app.ingest.pipeline.transaction_sizing import CommitProgress
+from app.ingest.prometheus_metrics import INGEST_RETRIES
+from app.ingest.settings import IngestSettings
+from app.notifications.events.outbox import wake_dispatcher
+from app.platform.config.api_settings import ApiSettings
+from app.platform.db.database import DATABASE_ERRORS, RawConnection, is_transient
+from app.platform.http.contract.problems import make_problem_response
+from app.platform.http.contract.strict_body import read_body, read_content_encoding
+from app.platform.kernel.application_resources import get_resource
+from app.platform.kernel.bounded_gzip import decompress_gzip
+from app.platform.kernel.errors import TooManyRequestsError, UnavailableError, VigieError
+from app.platform.kernel.instants import US_PER_S, from_datetime
+from app.platform.kernel.rejection_codes import InputRejection, RejectedError, get_rejection_status
+from app.platform.observability.metrics_and_logs import find_root_cause, get_logger, redact_error
+
+_log = get_logger(__name__)
+_TRIES: Final = 3
+_GZIP: Final = frozenset({"gzip", "x-gzip"})
+
+
+@dataclass(frozen=True, slots=True)
+class HttpIngestContext:
+    """The pipeline of the API process, and the connections of the role that stores samples."""
+
+    pipeline: IngestPipeline
+    pool: asyncpg.Pool
+
+
+class Reason(BaseModel):
+    """Why a sample or event, or the values of a sample for one purpose, was refused."""
+
+    index: int | None = Field(description="Position in the request; null if it is unknown")
+    seq: int | None
+    code: str = Field(examples=["value_out_of_bounds"], description="The stable code of the reason")
+    detail: str
+    purpose: str | None = Field(None, description="The purpose for which it was refused, if there is one")
+    partly: bool = Field(
+        False, description="Only the values for that purpose were refused; the rest of the sample was stored"
+    )
+
+
+class TelemetryOutcome(BaseModel):
+    """The outcome of the request, after the commit. The four counts add up to what was sent."""
+
+    stored: int = Field(description="New ones, including samples of which a part was refused")
+    duplicate: int = Field(description="Repeats of stored ones")
+    conflict: int = Field(description="Box and time are stored with other values; the stored values remain")
+    rejected: int = Field(description="Refused; stored in quarantine if that is permitted")
+    reasons: list[Reason]
+
+
+def build_retry_header(code: str, now: datetime) -> dict[str, str]:
+    """Build the `Retry-After` header for a 429 code; empty for other codes."""
+    if get_rejection_status(code) != TooManyRequestsError.status:
+        return {}
+    return {"Retry-After": str(math.ceil((find_day_end(now) - now).total_seconds()))}
+
+
+def describe_rejections(
+    refused: Iterable[InputRejection], partly: Iterable[InputRejection]
+) -> list[dict[str, Any]]:
+    """List rejections for a response: complete ones, then partial ones."""
+    return [
+        {
+            "index": each.index,
+            "seq": each.seq,
+            "code": each.code,
+            "detail": each.detail,
+            "purpose": each.purpose,
+            "partly": is_part,
+        }
+        for is_part, some in ((False, refused), (True, partly))
+        for each in some
+    ]
+
+
+def _answer(receipt: BatchReceipt, now: datetime) -> JSONResponse:
+    """Respond with 200 if anything was accepted, else with the status of the first reason."""
+    refusals = [entry.rejection for entry in receipt.rejections]
+    stored = receipt.stored + len(receipt.new_events)
+    duplicate = receipt.duplicate + receipt.repeated_events
+    outcome: dict[str, Any] = {
+        "stored": stored,
+        "duplicate": duplicate,
+        "conflict": receipt.conflict,
+        "rejected": len(refusals),
+        "reasons": describe_rejections(refusals, (entry.rejection for entry in receipt.withheld)),
+    }
+    if refusals and not stored + duplicate + receipt.conflict:
+        first = refusals[0]
+        return make_problem_response(
+            get_rejection_status(first.code),
+            first.code,
+            first.detail,
+            outcome,
+            build_retry_header(first.code, now),
+        )
+    return JSONResponse(outcome)
+
+
+async def read_ingest_body(request: Request, intake: DecodedBatch) -> bytes:
+    """Read a body into a batch, and decompress it if it is declared as gzip.
+
+    Raises:
+        UnreadableBodyError: as `read_body` does.
+        RejectedError: as `decompress_gzip` does.
+    """
+    body = await read_body(request, encodings=_GZIP)
+    intake.messages = [ReceivedMessage(None, body)]
+    if read_content_encoding(request) in _GZIP:
+        body = decompress_gzip(body, get_resource(request.app, ApiSettings).max_body_bytes)
+        intake.messages = [ReceivedMessage(None, body)]
+    return body
+
+
+def make_decode_context(request: Request, now: datetime, box: str | None = None) -> DecodeContext:
+    """Return the decode context of a request that arrived now, from the account of a box if one is given."""
+    return DecodeContext(
+        box,
+        from_datetime(now),
+        round(get_resource(request.app, IngestSettings).max_future_s * US_PER_S),
+        get_resource(request.app, ApiSettings).max_body_bytes,
+    )
+
+
+async def wake_dispatcher_if_possible(connection: RawConnection) -> None:
+    """Wake the dispatcher after a commit. A failed wake-up only costs the dispatcher's poll interval."""
+    with suppress(*DATABASE_ERRORS):
+        await wake_dispatcher(connection)
+
+
+def rewrite_payload_as_json(intake: DecodedBatch) -> None:
+    """Replace the payload of a single sample in another format by Vigie's JSON, in case it is quarantined.
+
+    By HTTP no topic names the format, which an operator and a replay would need.
+    """
+    if len(intake.rows) == 1:
+        sample = encode_sample(intake.rows[0])
+        intake.messages = [
+            ReceivedMessage(None, b'{"box": "%b", "samples": [%b]}' % (intake.boxes[0].encode(), sample))
+        ]
+
+
+async def ingest_request(
+    request: Request,
+    intake: DecodedBatch,
+    decoding: Awaitable[None],
+    now: datetime,
+    *,
+    box: str | None = None,
+) -> JSONResponse:
+    """Decode a request, commit its content with the rejections, and build the response.
+
+    Args:
+        request: The request.
+        intake: The batch that `decoding` fills.
+        decoding: Reads and decodes the body. RejectedError and VigieError refuse the whole body.
+        now: The time of arrival.
+        box: The box, if the account identifies it.
+
+    Raises:
+        VigieError: the one of `decoding`; UnavailableError if nothing could be stored.
+    """
+    refused: VigieError | None = None
+    rejection: InputRejection | None = None
+    try:
+        await decoding
+    except RejectedError as error:
+        rejection = error.rejection()
+    except VigieError as error:
+        refused, rejection = error, InputRejection(error.code, error.detail)
+    if rejection is not None:
+        intake.refuse(0, box, rejection)
+    receipt = await _commit(request, intake, now)
+    if refused is not None:
+        raise refused
+    return _answer(receipt, now)
+
+
+async def _commit(request: Request, intake: DecodedBatch, now: datetime) -> BatchReceipt:
+    """Commit a batch, with retries.
+
+    Raises:
+        UnavailableError: the database cannot store all of it now.
+    """
+    context = get_resource(request.app, HttpIngestContext)
+    progress = CommitProgress()
+    for left in reversed(range(_TRIES)):
+        began = time.monotonic()
+        try:
+            async with context.pool.acquire(timeout=10) as connection:
+                receipt = await context.pipeline.commit(connection, intake, now=now, progress=progress)
+                receipt.count()
+                if receipt.transitions:
+                    await wake_dispatcher_if_possible(connection)
+                return receipt
+        except DATABASE_ERRORS as error:
+            if not is_transient(error):
+                raise
+            INGEST_RETRIES.labels(type(error).__name__).inc()
+            _log.warning(
+                "telemetry_tried_again",
+                error=redact_error(error),
+                because=redact_error(find_root_cause(error)),
+                batch_ran_s=round(time.monotonic() - began, 2),
+                left=left,
+            )
+            await asyncio.sleep(0.05)
+    raise UnavailableError(
+        "The database cannot store all samples now. Send the same request again: samples that are already "
+        "stored are counted as duplicates."
+    )
