@@ -1,4 +1,4 @@
-"""Finds the alerts that silences and inhibitions mute now, and the alerts that timers may change.
+"""Finds the alerts that silences and inhibitions mute now, and those with a reminder or escalation due.
 
 Matchers are `{"site_ids", "boxes", "rule_ids", "metrics", "severities", "tags"}`: an alert matches if it
 matches one entry of every given list. A property that an alert lacks matches no list (such as the box, for a

@@ -1,4 +1,4 @@
-"""Defines the JSON of silences and inhibitions; `muting_queries` applies them."""
+"""Defines the JSON of silences and inhibitions; `muting_queries` finds the alerts that these mute."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -9,6 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ModelWrapValidatorHandle
 
 from app.alerts.models import Inhibition, Silence
 from app.alerts.schemas import Comment
+from app.platform.http.contract.conditionally_required_fields import MissingField, validate_with_missing
 from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import (
     DURATION,
@@ -21,7 +22,6 @@ from app.platform.http.contract.fields import (
     Timezone,
     make_omittable_field,
 )
-from app.platform.http.contract.missing_fields import MissingField, validate_with_missing
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.http.contract.weekly_hour_fields import HoursSpan, HoursSpans
 from app.registry.labels import Tag

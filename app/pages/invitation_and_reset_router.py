@@ -22,12 +22,12 @@ from app.pages.page_layout import (
     render_layout,
 )
 from app.people import invitation_acceptance, oidc_router, password_service
-from app.people.dependencies import WELCOME, PeopleContext, PeopleDependency
 from app.people.invitation_acceptance import InvitationPreview
 from app.people.password_rules import PASSWORD_MAX_LENGTH
 from app.people.password_verification import TokenRefusedError
 from app.people.schemas import InvitationAccept, PasswordReset, SessionCreated
 from app.people.sessions import ClientInfo
+from app.people.sign_in_dependencies import WELCOME, PeopleContext, PeopleDependency
 from app.platform.http.contract.forbidden_content_check import check_body
 from app.platform.http.contract.html_forms import read_form
 from app.platform.http.contract.problems import get_field_error_code

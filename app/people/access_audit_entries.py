@@ -6,8 +6,8 @@ from typing import Final
 
 from app.audit.audit_recorder import AccessedSubject, record_access, record_event
 from app.people import repository
-from app.people.dependencies import PeopleContext
 from app.people.models import Invitation, Membership, User
+from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.database import DATABASE_ERRORS, WriteSession, suspend_commit_step
 from app.platform.kernel.errors import (
     ForbiddenError,

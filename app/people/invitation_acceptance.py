@@ -17,7 +17,6 @@ from typing import Final, NamedTuple
 from sqlalchemy import select, update
 
 from app.people import repository
-from app.people.dependencies import PeopleContext
 from app.people.invitation_service import INVITATION_PREFIX, add_member, lock_organisation, make_user
 from app.people.member_roles import Role
 from app.people.models import Invitation, User
@@ -33,6 +32,7 @@ from app.people.password_verification import (
 from app.people.schemas import InvitationAccept, SessionCreated
 from app.people.sessions import ClientInfo, make_user_caller
 from app.people.sign_in import complete_sign_in
+from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.database import WriteSession
 from app.platform.identity import attempt_limiter
 from app.platform.identity.caller_authentication import Principal

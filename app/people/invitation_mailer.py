@@ -1,4 +1,4 @@
-"""Sends the mails of invitations: leases due ones, records each outcome, and retries with a back-off.
+"""Sends the mails of invitations that are due, records the outcome, and retries with a back-off.
 
 Several processes may run it concurrently. A lease lasts a minute: if the process dies, another one retries
 then. The token is stored encrypted, and only until its mail is sent or given up; it is never logged.
@@ -14,8 +14,8 @@ from app.notifications.delivery.transport_types import AttemptOutcome, build_mes
 from app.notifications.email.email_transport import EmailTransport
 from app.notifications.email.mail_rendering import render_mail_content
 from app.notifications.email.mime_message import DeliveryHeaders
-from app.people.dependencies import WELCOME
 from app.people.invitation_mail import build_invitation_mail
+from app.people.sign_in_dependencies import WELCOME
 from app.platform.db.database import DATABASE_ERRORS, Database, RawConnection
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.stored_settings import InstallationSettings, wait_until_set

@@ -7,9 +7,9 @@ from uuid import UUID
 from sqlalchemy import select
 
 from app.people import member_service, repository
-from app.people.dependencies import PeopleContext
 from app.people.models import Invitation, Membership, User
 from app.people.schemas import InvitationCreate, Locale
+from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.database import WriteSession
 from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError

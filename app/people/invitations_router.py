@@ -8,7 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.people import invitation_acceptance, invitation_service, repository
 from app.people.access_audit_entries import record_invitations
-from app.people.dependencies import PeopleDependency
 from app.people.members_router import MembersReader, MembersWriter
 from app.people.models import Invitation
 from app.people.repository import InvitationState
@@ -20,6 +19,7 @@ from app.people.schemas import (
     SessionCreated,
 )
 from app.people.sessions import ClientInfo
+from app.people.sign_in_dependencies import PeopleDependency
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Name
 from app.platform.http.contract.pagination import Page

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Depends, Request
 from sqlalchemy import select, update
 
 from app.people import password_service, repository
-from app.people.dependencies import PeopleDependency, Person, TokenHash
 from app.people.models import User, UserSession
 from app.people.schemas import (
     Me,
@@ -19,6 +18,7 @@ from app.people.schemas import (
     SessionOut,
 )
 from app.people.sessions import ClientInfo, is_session_active
+from app.people.sign_in_dependencies import PeopleDependency, Person, TokenHash
 from app.platform.http.contract.fields import collect_sent_fields
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Depends, Query
 
 from app.people import member_service, repository
 from app.people.access_audit_entries import record_members
-from app.people.dependencies import PeopleDependency
 from app.people.member_roles import Role
 from app.people.models import Membership, User
 from app.people.schemas import MemberChange, MemberOut, ResetCreated
+from app.people.sign_in_dependencies import PeopleDependency
 from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Name
 from app.platform.http.contract.pagination import Page

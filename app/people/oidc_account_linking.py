@@ -24,7 +24,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.people import repository
 from app.people.access_audit_entries import record_sign_in_refusals
-from app.people.dependencies import PeopleContext
 from app.people.invitation_service import add_member, lock_organisation, make_user
 from app.people.models import Invitation, OidcIdentity, User
 from app.people.oidc_provider import VerifiedIdentity
@@ -33,6 +32,7 @@ from app.people.password_service import set_password
 from app.people.schemas import SessionCreated
 from app.people.sessions import ClientInfo, make_user_caller
 from app.people.sign_in import complete_sign_in
+from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.database import WriteSession
 from app.platform.http.contract.fields import NAME_LIMIT, check_text
 from app.platform.http.contract.problems import CodedValueError

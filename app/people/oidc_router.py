@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.people import invitation_acceptance, oidc_account_linking
-from app.people.dependencies import PeopleContext, PeopleDependency
 from app.people.oidc_provider import CALLBACK, OidcProvider, OidcRefusedError
 from app.people.oidc_state import COOKIE, STATE_LIFETIME_S, OidcSignInState
 from app.people.schemas import OidcOut, OidcStart, OidcStarted, SessionCreated
 from app.people.sessions import ClientInfo
+from app.people.sign_in_dependencies import PeopleContext, PeopleDependency
 from app.platform.http.contract.fields import Identifier
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import AnonymousRoute, StrictRoute

@@ -6,11 +6,11 @@ from uuid import UUID
 
 from sqlalchemy import delete, select, update
 
-from app.people.dependencies import PeopleContext
 from app.people.models import PasswordResetToken, User
 from app.people.password_rules import check_password
 from app.people.password_verification import AttemptSubjects, TokenRefusedError, verify_password
 from app.people.sessions import ClientInfo, end_sessions, make_user_caller
+from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.database import WriteSession
 from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.secret_tokens import hash_key, is_well_formed_key

@@ -12,10 +12,10 @@ from sqlalchemy import select
 
 from app.people import repository
 from app.people.access_audit_entries import record_sign_in_refusals
-from app.people.dependencies import PeopleContext
 from app.people.models import User
 from app.people.password_rules import normalise_password
 from app.people.sessions import ClientInfo
+from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.database import WriteSession
 from app.platform.identity import attempt_limiter
 from app.platform.kernel.errors import UnauthorisedError

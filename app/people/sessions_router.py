@@ -7,10 +7,10 @@ from fastapi import APIRouter, Request
 from sqlalchemy import select
 
 from app.people import password_service, repository, sign_in
-from app.people.dependencies import PeopleDependency, Person, TokenHash
 from app.people.models import UserSession
 from app.people.schemas import PasswordReset, SessionCreated, SignedIn, SignIn, Switch
 from app.people.sessions import ClientInfo
+from app.people.sign_in_dependencies import PeopleDependency, Person, TokenHash
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import WriteSessionDep
 from app.platform.http.contract.strict_body import AnonymousRoute, StrictRoute

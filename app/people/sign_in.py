@@ -5,11 +5,11 @@ from uuid import UUID
 
 from app.people import repository
 from app.people.access_audit_entries import record_sign_in_refusals
-from app.people.dependencies import PeopleContext
 from app.people.models import User
 from app.people.password_verification import verify_password
 from app.people.schemas import SessionCreated, SignIn
 from app.people.sessions import ClientInfo, OrganisationMembership, make_user_caller, open_session
+from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.database import WriteSession
 from app.platform.kernel.errors import ForbiddenError, NotFoundError
 from app.platform.kernel.tenant_scope import run_as_caller

@@ -30,7 +30,7 @@ from app.notifications.http.self_call_guard import SelfCallMiddleware
 from app.notifications.stream.stream_wakeup_hub import StreamHub
 from app.pages.error_pages import ErrorPageMiddleware
 from app.pages.guide_rendering import GUIDES_PATH
-from app.people.dependencies import PeopleContext
+from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.alert_closer_protocol import AlertClosing
 from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.http.contract import header_descriptions, problems

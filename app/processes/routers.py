@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from app.alerts import inhibitions_router, operations_overview_router, silences_router
 from app.alerts import router as alerts_router
 from app.audit import router as audit_router
-from app.catalogue import acoustic_sources_router, metrics_router
+from app.catalogue import gunshot_sources_router, metrics_router
 from app.environmental_indices import router as indices_router
 from app.ingest import quarantine_replay_router, telemetry_router
 from app.installation_settings import router as installation_router
@@ -70,7 +70,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     provisioning_keys_router.router,
     provisioning_keys_router.anonymous_router,
     metrics_router.router,
-    acoustic_sources_router.router,
+    gunshot_sources_router.router,
     sessions_router.anonymous_router,
     sessions_router.router,
     oidc_router.anonymous_router,

@@ -1,4 +1,4 @@
-"""Groups register changes into entries; renders the history, the help page and the missing page. Pure.
+"""Groups register changes into entries; renders the history, help and not-found pages. Pure.
 
 Provisioning adds boxes one by one: two hundred of them are one entry. An entry has changes of one site and of
 one kind with the same content, each at most `MERGE_WINDOW` after the one before. The fixed pages are "How to

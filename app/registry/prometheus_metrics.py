@@ -1,4 +1,4 @@
-"""Declares the Prometheus metrics of registered boxes, refused data and exceeded quotas."""
+"""Declares the Prometheus counters of boxes enrolled without an API key, refused data and exceeded quotas."""
 
 from app.platform.observability.metric_types import Counter
 

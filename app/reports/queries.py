@@ -17,7 +17,7 @@ from app.platform.kernel.instants import EARLIEST_US, HOUR_US, LATEST_US
 from app.registry.models import Box
 from app.reports.report_input import REPORTED_METRICS, FlagCounts, HourlySummaries
 from app.timeseries.quality.sample_flagging import FLAGS, Flag, FlagEvaluator
-from app.timeseries.quality.samples_with_context import (
+from app.timeseries.quality.samples_with_neighbours import (
     SampleSpan,
     SamplesWithContext,
     read_samples_with_context,

@@ -1,4 +1,6 @@
-"""Chooses the folder of a private service's files, and defines the interface of private services.
+"""Chooses the folder for the files of a server that Vigie starts itself: PostgreSQL, Mosquitto.
+
+It also defines the base class of these servers.
 
 When Vigie runs as root, the service's account may not be able to reach the given folder (root's home is
 closed). Permissions of existing folders are never loosened: the files are stored elsewhere instead.

@@ -18,7 +18,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from pydantic import SecretStr
 
 from app.platform.kernel.atomic_files import replace_file_text
-from app.platform.observability.metric_file_reservation import trim_metric_files
+from app.platform.observability.metric_file_preallocation import trim_metric_files
 from app.settings import VigieSettings
 from app.standalone.child_process import ChildProcess, StopStep, read_log_tail
 from app.standalone.data_directory import (

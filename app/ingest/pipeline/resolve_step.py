@@ -1,4 +1,4 @@
-"""Assigns input to its boxes, and refuses input without a purpose, too old or erased (`resolve_boxes`).
+"""Finds the box of each input, and refuses input that is too old, erased, or of an undeclared purpose.
 
 It refuses input for its purpose (by `app.registry.purpose_policy`) and for its time: older than the site's
 retention, or erased. Purposes are checked first: input without a legal basis must not appear in the

@@ -28,7 +28,7 @@ from app.timeseries.storage.rule_lookback import (
     read_past_events,
     read_past_values,
 )
-from app.timeseries.storage.site_states import SiteStateRow, lock_site_states, write_site_states
+from app.timeseries.storage.site_rule_states import SiteStateRow, lock_site_states, write_site_states
 
 # 16 bytes each.
 _CACHE_CAPACITY_VALUES: Final = 1_000_000

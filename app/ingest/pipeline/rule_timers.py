@@ -13,7 +13,7 @@ from app.ingest.pipeline.storage_steps import load_box_states
 from app.ingest.pipeline.transaction_sizing import count_boxes_per_transaction
 from app.rules.engine.threshold_evaluator import BoxRuleSet
 from app.timeseries.storage.box_timers import clear_due_times, find_due_boxes
-from app.timeseries.storage.site_states import find_due_sites, find_sites_with_active_rules
+from app.timeseries.storage.site_rule_states import find_due_sites, find_sites_with_active_rules
 
 _SLICE: Final = 500
 

@@ -1,4 +1,4 @@
-"""Defines and reads the settings that all rooms share: database, broker, SMTP, logs, metrics port.
+"""Defines and reads the settings that all packages share: database, broker, SMTP, logs, metrics port.
 
 Two underscores join nested names: `VIGIE_BROKER__PORT=1884`. Rooms define their own settings in their module
 `settings`, and `app.settings` composes all of them. This module only reads and validates; it connects to

@@ -5,7 +5,7 @@ It first reserves disk space for the metric files that the processes share.
 
 from typing import Final
 
-import app.platform.observability.metric_file_reservation  # noqa: F401 (reserves the space)
+import app.platform.observability.metric_file_preallocation  # noqa: F401 (reserves the space)
 
 # isort: split
 # prometheus_client decides at its import whether metrics are shared: the files must be reserved before.

@@ -26,7 +26,7 @@ from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
 from app.platform.config.platform_settings import LogSettings
 from app.platform.kernel.ids import new_id
-from app.platform.observability.metric_file_reservation import METRICS_SHARED, MULTIPROCESS_VARIABLE
+from app.platform.observability.metric_file_preallocation import METRICS_SHARED, MULTIPROCESS_VARIABLE
 from app.platform.observability.metric_types import DURATION_BUCKETS, Counter, Gauge, Histogram
 
 SECRETS_TO_SEAL = Gauge(

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
+from app.platform.http.contract.conditionally_required_fields import MissingField, validate_with_missing
 from app.platform.http.contract.fields import (
     DURATION,
     Description,
@@ -14,7 +15,6 @@ from app.platform.http.contract.fields import (
     TenantId,
     make_omittable_field,
 )
-from app.platform.http.contract.missing_fields import MissingField, validate_with_missing
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.http.contract.weekly_hour_fields import HoursSpans
 from app.rules.definitions.condition_fields import (

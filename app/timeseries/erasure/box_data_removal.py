@@ -12,7 +12,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from app.platform.db.database import RawConnection, parse_row_count
-from app.timeseries.retention.expiry_limits import NEVER
+from app.timeseries.retention.expiry_cutoffs import NEVER
 from app.timeseries.rollups.rollup_queries import find_local_midnight
 from app.timeseries.rollups.rollup_writer import HOUR
 

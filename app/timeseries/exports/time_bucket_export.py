@@ -35,7 +35,7 @@ from app.timeseries.exports.row_source import ExportColumn
 from app.timeseries.exports.sample_part_planner import CountedPart, PartReference
 from app.timeseries.exports.time_bucket_layout import BucketLayout
 from app.timeseries.rollups.rollup_queries import read_bucket_summaries
-from app.timeseries.series.bucket_aggregates import compute_aggregates
+from app.timeseries.series.bucket_page_formatting import compute_aggregates
 from app.timeseries.series.series_parameters import clamp_span
 
 ROWS: Final = 5_000

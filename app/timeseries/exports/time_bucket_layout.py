@@ -18,7 +18,7 @@ from app.platform.kernel.instants import from_datetime, to_datetime
 from app.timeseries.exports.row_source import ExportColumn
 from app.timeseries.rollups.rollup_merging import floor_to_buckets
 from app.timeseries.rollups.rollup_queries import BoxSeriesQuery
-from app.timeseries.series.bucket_aggregates import (
+from app.timeseries.series.bucket_page_formatting import (
     LEVEL_AGGREGATES,
     find_required_quantiles,
     parse_aggregate_names,

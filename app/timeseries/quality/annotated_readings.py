@@ -32,7 +32,7 @@ from app.timeseries.quality.sample_flagging import (
     FlagEvaluator,
     combine_flags,
 )
-from app.timeseries.quality.samples_with_context import (
+from app.timeseries.quality.samples_with_neighbours import (
     SampleSpan,
     SamplesWithContext,
     make_too_large_error,

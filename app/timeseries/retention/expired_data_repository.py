@@ -24,7 +24,7 @@ from app.platform.db.database import RawConnection
 from app.platform.db.ingest_barrier import close_ingest_barrier_unqueued
 from app.platform.kernel.instants import from_datetime
 from app.registry.cross_tenant_repository import touch_boxes
-from app.timeseries.retention.expiry_limits import ExpiryLimits
+from app.timeseries.retention.expiry_cutoffs import ExpiryLimits
 from app.timeseries.rollups.rollup_writer import BoxSpans
 
 

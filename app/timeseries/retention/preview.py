@@ -15,7 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.catalogue.purposes import EVENT_PURPOSES, PURPOSE_BY_EVENT_TYPE, PURPOSE_BY_METRIC, SAMPLE_PURPOSES
 from app.timeseries.retention import expired_data_repository
 from app.timeseries.retention.expired_data_repository import ExpiredCounts, PurposeExtent
-from app.timeseries.retention.expiry_limits import EXPIRY_CATEGORIES, EXPIRY_EVENT_TYPES, NEVER, ExpiryLimits
+from app.timeseries.retention.expiry_cutoffs import (
+    EXPIRY_CATEGORIES,
+    EXPIRY_EVENT_TYPES,
+    NEVER,
+    ExpiryLimits,
+)
 
 SAMPLES_LIMIT: Final = 2_000_000
 """The most samples that are counted, and the most events."""

@@ -19,7 +19,7 @@ from app.registry.dependencies import SitesReader, SitesWriter
 from app.registry.models import Site
 from app.registry.purpose_service import get_retention_settings, revoke_weakened_approvals
 from app.registry.site_retention import RetentionSettings
-from app.timeseries.retention.expiry_limits import ExpiryLimits
+from app.timeseries.retention.expiry_cutoffs import ExpiryLimits
 from app.timeseries.retention.preview import count_expired_data, read_removal_progress
 from app.timeseries.retention.schemas import RetentionOut, RetentionPreview, RetentionSet
 

@@ -15,7 +15,7 @@ from app.registry.organisation_and_site_schemas import RETENTION_DAYS_MAX
 from app.registry.purpose_service import get_retention_settings
 from app.registry.site_retention import RetentionSettings
 from app.timeseries.retention.expired_data_repository import PurposeExtent
-from app.timeseries.retention.expiry_limits import NEVER
+from app.timeseries.retention.expiry_cutoffs import NEVER
 from app.timeseries.retention.preview import ExpiryPreview, RemovalProgress
 
 _Days = Annotated[int, Field(ge=1, le=RETENTION_DAYS_MAX)]

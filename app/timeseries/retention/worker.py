@@ -28,7 +28,12 @@ from app.timeseries.retention.expired_data_repository import (
     advance_cleaning_progress,
     remove_expired_latest,
 )
-from app.timeseries.retention.expiry_limits import EXPIRY_CATEGORIES, EXPIRY_EVENT_TYPES, NEVER, ExpiryLimits
+from app.timeseries.retention.expiry_cutoffs import (
+    EXPIRY_CATEGORIES,
+    EXPIRY_EVENT_TYPES,
+    NEVER,
+    ExpiryLimits,
+)
 from app.timeseries.rollups.adaptive_slices import BoxBackoff
 from app.timeseries.rollups.rollup_queries import find_local_midnight
 

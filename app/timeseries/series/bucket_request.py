@@ -12,7 +12,7 @@ from app.platform.http.contract.fields import InstantParameter
 from app.platform.kernel.errors import InvalidError
 from app.timeseries.rollups.rollup_merging import RollupColumns
 from app.timeseries.rollups.rollup_queries import BoxSeriesQuery
-from app.timeseries.series.bucket_aggregates import (
+from app.timeseries.series.bucket_page_formatting import (
     AGGREGATES,
     BucketPage,
     Fill,

@@ -24,7 +24,7 @@ from app.registry.models import Box, Site
 from app.timeseries.rollups import rollup_merging
 from app.timeseries.rollups.rollup_merging import RollupColumns
 from app.timeseries.rollups.rollup_queries import BoxSeriesQuery, read_bucket_summaries
-from app.timeseries.series.bucket_aggregates import format_rfc3339
+from app.timeseries.series.bucket_page_formatting import format_rfc3339
 from app.timeseries.series.bucket_request import BucketQuery
 from app.timeseries.series.reading_queries import MeasuredBox, parse_sample_instant, read_metric_values
 from app.timeseries.series.series_parameters import BucketWidth, clamp_span

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.people.dependencies import PeopleContext
+from app.people.sign_in_dependencies import PeopleContext
 from app.platform.kernel.application_resources import get_resource
 from tests.conftest import Tenant
 from tests.integration.people.folk import PASSWORD, OrganisationPeople, SignedInPerson, refusal

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.people.dependencies import PeopleContext
 from app.people.repository import purge_people_data
+from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.database import Database
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.tenant_scope import ScopedCaller, TenantScope, format_actor

@@ -17,8 +17,8 @@ from fastapi import FastAPI
 from joserfc import jwt
 
 from app.people import repository
-from app.people.dependencies import PeopleContext
 from app.people.oidc_state import COOKIE
+from app.people.sign_in_dependencies import PeopleContext
 from app.platform.kernel.application_resources import get_resource
 from app.standalone.free_ports import find_free_port
 from tests.conftest import Tenant

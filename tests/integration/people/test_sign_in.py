@@ -9,7 +9,7 @@ import httpx
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from app.people.dependencies import PeopleContext
+from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.database import Database
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.secret_tokens import generate_key

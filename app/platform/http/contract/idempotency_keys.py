@@ -1,4 +1,4 @@
-"""Stores idempotency keys with the request that claimed each and its encrypted response.
+"""Stores each idempotency key with its request and the encrypted response to it.
 
 A request claims its key in a separate transaction. The transaction of its change marks the claim as executed,
 so that both commit or neither. The response is stored afterwards, encrypted, as it can contain secrets that

@@ -1,4 +1,6 @@
-"""Lets requests of tenants that exceed their share of rate or CPU time wait for other tenants' requests.
+"""Delays requests of tenants that use more than their share until no other tenant's request runs.
+
+The share is of requests and of CPU time.
 
 One process serves all tenants on one core: a tenant at its limits would delay everyone. Its requests run one
 at a time, and begin when no request of normal priority is running. Tenants of low priority alternate, so that

@@ -1,4 +1,4 @@
-"""Implements token buckets, each stored as the one time at which it will be full again.
+"""Implements rate limits by token buckets. Of each, only the time at which it is full again is stored.
 
 Pure: the clock is an argument.
 

@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from app.platform.db.database import Database
 from app.platform.kernel.application_resources import get_resource
-from app.timeseries.quality import annotated_readings, samples_with_context
+from app.timeseries.quality import annotated_readings, samples_with_neighbours
 from app.timeseries.series import bucket_request
 from tests.conftest import Tenant
 from tests.integration.timeseries.quality.conftest import Ask, at
@@ -79,8 +79,8 @@ async def test_flags_are_the_same_however_a_range_is_cut(
 ) -> None:
     known = {each["time"]: each["flags"] for each in (await ask("pm2_5", flags=True))["points"]}
     assert len(known) == len(dust)
-    for limit, piece in ((131, samples_with_context.SAMPLES_PER_READ), (700, 400), (1440, 97)):
-        monkeypatch.setattr(samples_with_context, "SAMPLES_PER_READ", piece)
+    for limit, piece in ((131, samples_with_neighbours.SAMPLES_PER_READ), (700, 400), (1440, 97)):
+        monkeypatch.setattr(samples_with_neighbours, "SAMPLES_PER_READ", piece)
         seen: dict[str, list[str]] = {}
         params: dict[str, Any] = {"limit": limit}
         while params.get("cursor", "") is not None:
@@ -146,7 +146,7 @@ async def test_where_nothing_is_left_out_it_is_as_ever(
         (minute + (minute % 7) / 10, {"laeq": level, "pressure": 1000 + level})
         for minute, level in enumerate(levels)
     )
-    monkeypatch.setattr(samples_with_context, "SAMPLES_PER_READ", 1_000)
+    monkeypatch.setattr(samples_with_neighbours, "SAMPLES_PER_READ", 1_000)
     for metric, bucket, names in (
         ("laeq", "7m", f"{AGGREGATES},l10,l50,l90"),
         ("laeq", "1d", AGGREGATES),
@@ -205,7 +205,7 @@ async def test_a_box_that_samples_more_often_than_it_says_is_held_to_the_bound(
 ) -> None:
     await tenant.client.patch(f"/v1/boxes/{box}", json={"interval_s": 3600})
     await send((minute, {"pm2_5": 20.0}) for minute in range(500))
-    monkeypatch.setattr(samples_with_context, "SAMPLES_PER_READ", 100)
+    monkeypatch.setattr(samples_with_neighbours, "SAMPLES_PER_READ", 100)
     monkeypatch.setattr(annotated_readings, "MAX_SAMPLES", 400)
     assert await excluding(tenant, box, "late") == (422, 400)
     assert await excluding(tenant, box, "late", until=399) == (200, None)
@@ -217,8 +217,8 @@ async def test_what_lies_around_a_sample_is_held_to_a_bound(
     # Ten of its intervals, by which a spike is told, are all that it ever sent.
     await tenant.client.patch(f"/v1/boxes/{box}", json={"interval_s": 604_800})
     await send((minute, {"pm2_5": 20.0}) for minute in range(500))
-    monkeypatch.setattr(samples_with_context, "SAMPLES_PER_READ", 100)
-    monkeypatch.setattr(samples_with_context, "MAX_SAMPLES_IN_MEMORY", 450)
+    monkeypatch.setattr(samples_with_neighbours, "SAMPLES_PER_READ", 100)
+    monkeypatch.setattr(samples_with_neighbours, "MAX_SAMPLES_IN_MEMORY", 450)
     assert await excluding(tenant, box, "spike") == (422, 450)
     await tenant.client.patch(f"/v1/boxes/{box}", json={"interval_s": 60})
     assert await excluding(tenant, box, "spike") == (200, None)

@@ -5,10 +5,13 @@ from pathlib import Path
 
 from prometheus_client.mmap_dict import MmapedDict
 
-from app.platform.observability.metric_file_reservation import MULTIPROCESS_VARIABLE, trim_metric_files
+from app.platform.observability.metric_file_preallocation import (
+    MULTIPROCESS_VARIABLE,
+    trim_metric_files,
+)
 
 COUNT = """
-from app.platform.observability.metric_file_reservation import METRICS_SHARED
+from app.platform.observability.metric_file_preallocation import METRICS_SHARED
 from app.ingest.prometheus_metrics import SAMPLES_STORED
 from app.platform.observability.metrics_and_logs import render_metrics
 SAMPLES_STORED.labels("mqtt").inc(3)

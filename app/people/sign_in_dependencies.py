@@ -1,4 +1,4 @@
-"""Provides routes with the context of sign-in, the signed-in person and the session token's hash."""
+"""Defines FastAPI dependencies: the objects that sign-in needs, the signed-in person, and their session."""
 
 from dataclasses import dataclass
 from typing import Annotated, Final, Self

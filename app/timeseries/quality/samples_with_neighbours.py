@@ -1,4 +1,4 @@
-"""Reads a range of a box's samples in parts, each with the samples around it that its flags depend on.
+"""Reads a box's samples in slices, each with the neighbouring samples that are needed to flag it.
 
 Samples come by binary COPY as fixed-length records: Python objects of a million rows would take seconds and
 hundreds of megabytes.

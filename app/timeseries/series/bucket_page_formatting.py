@@ -1,4 +1,6 @@
-"""Computes the aggregates of buckets, fills gaps, and formats a page of them. Pure.
+"""Turns roll-ups of time buckets into the requested aggregates (such as avg, p95), and formats a page. Pure.
+
+It fills gaps too.
 
 Points are msgspec structs: Pydantic models of ten thousand points would cost more than all other work.
 """

@@ -4,7 +4,7 @@ from typing import Self
 import pytest
 from pydantic import BaseModel, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from app.platform.http.contract.missing_fields import MissingField, validate_with_missing
+from app.platform.http.contract.conditionally_required_fields import MissingField, validate_with_missing
 from app.platform.http.contract.problems import CodedValueError, get_field_error_code
 
 

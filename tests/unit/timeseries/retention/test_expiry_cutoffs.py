@@ -7,7 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.registry.site_retention import RetentionSettings
-from app.timeseries.retention.expiry_limits import EXPIRY_CATEGORIES, EXPIRY_EVENT_TYPES, NEVER, ExpiryLimits
+from app.timeseries.retention.expiry_cutoffs import (
+    EXPIRY_CATEGORIES,
+    EXPIRY_EVENT_TYPES,
+    NEVER,
+    ExpiryLimits,
+)
 
 _ZONES = ("Europe/Paris", "America/Toronto", "Asia/Kathmandu", "Pacific/Auckland", "UTC")
 
