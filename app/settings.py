@@ -13,7 +13,7 @@ from app.ingest.settings import IngestSettings
 from app.notifications.settings import WebhookSettings
 from app.people.settings import OidcSettings, SessionSettings
 from app.platform.config.platform_settings import PlatformSettings, read_valid_settings
-from app.platform.config.security_finding_types import SecurityFindingCode
+from app.platform.config.security_finding_catalogue import SecurityFindingCode
 from app.platform.config.setting_sources import Port
 from app.privacy_requests.settings import RightsSettings
 from app.public_register.settings import RegisterSettings

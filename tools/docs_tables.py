@@ -20,7 +20,7 @@ from app.notifications.events import event_examples
 from app.notifications.formats import RenderContext, render_event
 from app.notifications.http.service_channel_requests import HTTP_CHANNELS, build_channel_request
 from app.people.member_roles import SCOPES_OF
-from app.platform.config.security_finding_types import SECURITY_FINDING_TYPES
+from app.platform.config.security_finding_catalogue import SECURITY_FINDING_TYPES
 from app.platform.identity.caller_authentication import SCOPES
 from app.platform.kernel.rejection_codes import REJECTION_REASONS
 from app.processes.api_application import create_app

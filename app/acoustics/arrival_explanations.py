@@ -1,4 +1,4 @@
-"""Explains the arrivals of a sound at boxes: each is direct, a reflection or a false detection. Pure.
+"""Finds the likely explanations of a sound's arrivals: which are direct, reflected or false. Pure.
 
 Each pattern of faults has a probability by Bayes, the product of three factors:
 

@@ -1,4 +1,4 @@
-"""Finds further rounds (shots) of a sound source, and separates them from echoes. Pure.
+"""Finds further shots of a source after the first one, and separates shots from echoes. Pure.
 
 A further round reaches every box after the same interval, whatever the distance: an interval that more than
 half of the boxes share is a round. The interval of an echo depends on walls, and so differs between boxes.

@@ -12,8 +12,8 @@ from uuid import UUID
 
 import msgspec
 
-from app.alerts.alert_bulk_repository import SELECTED_COLUMNS, AlertRow, decode_alert_row
 from app.alerts.alert_events import build_alert_event
+from app.alerts.alert_row_writer import SELECTED_COLUMNS, AlertRow, decode_alert_row
 from app.notifications.delivery.alertmanager_repeat_repository import (
     delete_previous_repeats,
     lock_due_repeat_channels,

@@ -18,9 +18,9 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from app.alerts import alert_bulk_repository
-from app.alerts.alert_bulk_repository import AlertRow
+from app.alerts import alert_row_writer
 from app.alerts.alert_events import REASON_SAMPLES, REASON_UNACKNOWLEDGED, AlertEventType, build_alert_event
+from app.alerts.alert_row_writer import AlertRow
 from app.alerts.muting_queries import find_alerts_to_check, find_due_alerts, find_muted
 from app.alerts.prometheus_metrics import SWEEP_FAILURES, SWEEP_SECONDS
 from app.alerts.silence_times import find_next_window
@@ -50,7 +50,7 @@ _ISOLATION_S: Final = 60.0
 _TENANT_ERRORS: Final = (asyncpg.PostgresError, LookupError, TypeError, ValueError)
 
 _LOCK: Final = f"""
-SELECT {alert_bulk_repository.SELECTED_COLUMNS}, r.name AS rule_name, now() AS clock
+SELECT {alert_row_writer.SELECTED_COLUMNS}, r.name AS rule_name, now() AS clock
 FROM alerts a JOIN rules_definitions r ON r.id = a.rule_id
 WHERE a.id = ANY ($1::uuid[]) AND a.state = 'firing' AND NOT a.dry_run
 ORDER BY a.id
@@ -193,14 +193,14 @@ async def _roll_windows(connection: RawConnection) -> None:
 
 async def _process_batch(connection: RawConnection, found: Sequence[Any]) -> int:
     """Lock alerts, evaluate their timers, and write the changes; returns the number of events."""
-    locked = [alert_bulk_repository.decode_alert_row(row) for row in await connection.fetch(_LOCK, found)]
+    locked = [alert_row_writer.decode_alert_row(row) for row in await connection.fetch(_LOCK, found)]
     if not locked:
         return 0
     muted = await find_muted(connection, [row["id"] for row in locked])
     changes = _TimerChanges(locked[0]["clock"])
     for row in locked:
         changes.apply(row, muted.get(row["id"]))
-    await alert_bulk_repository.update_alerts(connection, changes.changed, changes.clock)
+    await alert_row_writer.update_alerts(connection, changes.changed, changes.clock)
     await write_timeline(connection, changes.entries)
     await enqueue_events(connection, changes.events)
     return len(changes.events)

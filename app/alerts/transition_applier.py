@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from app.alerts.alert_bulk_repository import AlertRow
 from app.alerts.alert_events import ACKNOWLEDGEMENT_COLUMNS, REASON_SAMPLES, AlertEventType, build_alert_event
+from app.alerts.alert_row_writer import AlertRow
 from app.alerts.timeline_writer import NewTimelineEntry, TimelineKind
 from app.notifications.events.outbox import OutboxRecord
 from app.platform.kernel.instants import US_PER_S, format_us, to_datetime

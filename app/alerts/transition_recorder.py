@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from app.alerts import alert_bulk_repository
+from app.alerts import alert_row_writer
 from app.alerts.muting_queries import find_muted
 from app.alerts.timeline_writer import write_timeline
 from app.alerts.transition_applier import TransitionApplier
@@ -19,7 +19,7 @@ from app.rules.definitions.rule_queries import read_rule_descriptions
 from app.rules.engine.threshold_evaluator import AlertTransition
 
 _KNOWN: Final = f"""
-SELECT {alert_bulk_repository.SELECTED_COLUMNS}, r.name AS rule_name, now() AS clock
+SELECT {alert_row_writer.SELECTED_COLUMNS}, r.name AS rule_name, now() AS clock
 FROM alerts a JOIN rules_definitions r ON r.id = a.rule_id
 WHERE a.id IN (
     SELECT unnest($1::uuid[])
@@ -57,13 +57,13 @@ async def record_transitions(
     for step in transitions:
         applier.apply(step)
     # Updates before inserts: a rule may resolve and fire again in one batch.
-    await alert_bulk_repository.update_alerts(connection, list(applier.changed.values()), now)
-    await alert_bulk_repository.insert_alerts(connection, list(applier.new.values()), now)
+    await alert_row_writer.update_alerts(connection, list(applier.changed.values()), now)
+    await alert_row_writer.insert_alerts(connection, list(applier.new.values()), now)
     candidates = applier.find_mute_candidates()
     if candidates:
         # After all writes: alerts of a batch may mute each other.
         muted = await find_muted(connection, candidates)
-        await alert_bulk_repository.update_alerts(connection, applier.mute(muted), now)
+        await alert_row_writer.update_alerts(connection, applier.mute(muted), now)
     await write_timeline(connection, applier.entries)
     events = applier.list_outbox_records()
     await enqueue_events(connection, events)
@@ -88,9 +88,7 @@ async def _load(
     clock: datetime = (known or rules)[0]["clock"]
     descriptions = {row["id"]: row["description"] for row in rules}
     box_ids = await _add_missing_boxes(connection, transitions, boxes)
-    return TransitionApplier(
-        map(alert_bulk_repository.decode_alert_row, known), descriptions, box_ids, now, clock
-    )
+    return TransitionApplier(map(alert_row_writer.decode_alert_row, known), descriptions, box_ids, now, clock)
 
 
 async def _add_missing_boxes(

@@ -16,12 +16,12 @@ from app.platform.http.contract.session_dependencies import DatabaseDependency
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ForbiddenError
-from app.registry import box_configurations, box_operation_service, box_service
+from app.registry import box_configurations, box_service, bulk_box_operation_service
 from app.registry.box_csv import ANSWER_COLUMNS, EXAMPLE, write_credentials_table
-from app.registry.box_operation_plan import BoxStep, compute_preview_token
-from app.registry.box_operation_schemas import BoxesChanged, BoxesOperation, BoxResult
-from app.registry.box_operation_service import BulkContext
 from app.registry.box_schemas import BoxCreated, BoxesCreate, BoxesCreated, Credentials
+from app.registry.bulk_box_operation_plan import BoxStep, compute_preview_token
+from app.registry.bulk_box_operation_schemas import BoxesChanged, BoxesOperation, BoxResult
+from app.registry.bulk_box_operation_service import BulkContext
 from app.registry.csv_body_route import MEDIA_TYPE, TableRoute, check_table, wants_table
 from app.registry.dependencies import (
     BoxesWriter,
@@ -132,10 +132,10 @@ async def change_boxes(
         lambda: asyncio.get_running_loop().time() > slices_end,
     )
     async with database.read() as reader:
-        planned = await box_operation_service.plan_operation(reader, body, context)
+        planned = await bulk_box_operation_service.plan_operation(reader, body, context)
     if body.dry_run:
         return _build_response(body, planned, reads=reads)
-    done = await box_operation_service.execute_plan(body, planned, context)
+    done = await bulk_box_operation_service.execute_plan(body, planned, context)
     if any(step.result == "changed" for step in done):
         await _update_broker(body, request, database, seconds * _SHARE_OF_PUBLISHING)
     return _build_response(body, done, reads=reads)

@@ -1,4 +1,4 @@
-"""Validates the labels of sites and boxes: kinds, tags and attributes, which lists and rules use."""
+"""Validates the labels of sites and boxes: kind, tags and attributes. Lists and rules select by them."""
 
 import math
 import re

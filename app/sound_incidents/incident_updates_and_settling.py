@@ -1,4 +1,4 @@
-"""Publishes updates of incidents, marks those without new events as settled, dismisses erased ones."""
+"""Enqueues `incident.updated` events, settles incidents without new events, and dismisses erased ones."""
 
 from datetime import datetime, timedelta
 from typing import Final

@@ -324,7 +324,7 @@ def check_security() -> Iterator[DoctorFinding]:
     """
     # Imported here, because its dependencies may be what is missing.
     from app.platform.config.platform_settings import InvalidSettingsError  # noqa: PLC0415
-    from app.platform.config.security_finding_types import SECURITY_FINDING_TYPES  # noqa: PLC0415
+    from app.platform.config.security_finding_catalogue import SECURITY_FINDING_TYPES  # noqa: PLC0415
     from app.settings import read_settings  # noqa: PLC0415
     from app.standalone.startup_settings_check import check_stack_settings, find_security_findings  # noqa: PLC0415
 

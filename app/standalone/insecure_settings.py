@@ -1,7 +1,7 @@
 """Finds insecure settings. Pure: everything besides the settings is an argument. Findings contain no secrets.
 
-`app.platform.config.security_finding_types` has the codes and texts. The caller decides whether a process may
-start.
+`app.platform.config.security_finding_catalogue` has the codes and texts. The caller decides whether a process
+may start.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.ingest.settings import IngestSettings
-from app.platform.config.security_finding_types import (
+from app.platform.config.security_finding_catalogue import (
     SECURITY_FINDING_TYPES,
     ProcessRoleName,
     SecurityFindingCode,

@@ -22,7 +22,7 @@ from app.platform.config.misspelt_setting_names import (
     list_setting_names,
 )
 from app.platform.config.platform_settings import InvalidSettingsError, LogSettings
-from app.platform.config.security_finding_types import (
+from app.platform.config.security_finding_catalogue import (
     SECURITY_FINDING_TYPES,
     ProcessRoleName,
     SecurityFindingCode,

@@ -1,4 +1,4 @@
-"""Caches boxes, sites, purposes and rules in memory, as current as the transaction that uses them.
+"""Caches boxes, sites, declared purposes and rules in memory. Each batch first loads what has changed.
 
 The database raises a version in each transaction that changes a box, a site, a purpose or a rule, and stamps
 the changed rows with it. A batch reads that number first and then only the rows stamped since. A rule that

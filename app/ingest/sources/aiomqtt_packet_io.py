@@ -22,7 +22,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from app.ingest.sources.batch_queue import BatchQueue
 from app.ingest.sources.message_source import SourceCounters
-from app.ingest.sources.pubacks_and_refusals import PoisonLedger, publish_packet_id
+from app.ingest.sources.pubacks_and_unreadable_packets import PoisonLedger, publish_packet_id
 from app.ingest.sources.reconnecting_mqtt_source import SessionEndedError
 
 REFUSED = 0x80  # reason codes from here on are refusals

@@ -16,7 +16,11 @@ import mqtt5
 
 from app.ingest.sources.batch_queue import BatchQueue
 from app.ingest.sources.message_source import SourceCounters
-from app.ingest.sources.pubacks_and_refusals import PoisonLedger, packet_length, publish_packet_id
+from app.ingest.sources.pubacks_and_unreadable_packets import (
+    PoisonLedger,
+    packet_length,
+    publish_packet_id,
+)
 from app.ingest.sources.reconnecting_mqtt_source import SessionEndedError
 
 _TICKS = 4  # per keep-alive interval

@@ -16,7 +16,7 @@ from typing import Any
 from app.ingest.adapters.adapter_registry import SUBSCRIPTIONS
 from app.ingest.sources.batch_queue import BatchQueue
 from app.ingest.sources.message_source import MessageBatch, SourceCounters
-from app.ingest.sources.pubacks_and_refusals import PoisonLedger, encode_pubacks
+from app.ingest.sources.pubacks_and_unreadable_packets import PoisonLedger, encode_pubacks
 from app.platform.observability.metrics_and_logs import get_logger
 
 TOPICS = (

@@ -1,4 +1,4 @@
-"""Opens the transports, selects one by endpoint kind, and defines each kind's most concurrent attempts."""
+"""Opens the transports, selects one by endpoint kind, and limits the concurrent attempts of each kind."""
 
 import asyncio
 from contextlib import AsyncExitStack

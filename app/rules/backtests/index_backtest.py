@@ -16,7 +16,7 @@ from app.platform.db.database import Database
 from app.platform.kernel.instants import US_PER_S
 from app.rules.backtests.backtest_alerts import AlertCollector
 from app.rules.engine.box_and_site_views import BoxFacts
-from app.rules.index_rules.index_conditions import IndexView
+from app.rules.index_rules.index_condition_evaluation import IndexView
 from app.rules.index_rules.index_rule_assignments import RuleAssignment, compile_rule_assignments
 from app.rules.index_rules.index_rule_evaluator import (
     PeriodEnd,

@@ -28,7 +28,7 @@ from app.rules.definitions.condition_fields import (
     make_refusal,
 )
 from app.rules.definitions.condition_leaves import LeafNode, Operator, OperatorCheck, resolve_clear
-from app.rules.index_rules.index_conditions import rank_band
+from app.rules.index_rules.index_condition_evaluation import rank_band
 from app.rules.index_rules.index_selection import QUERY_CHOICES
 
 INDEX_NAMES: Final = sorted(name for name, figure in INDEX_DEFINITIONS.items() if figure.lengths)

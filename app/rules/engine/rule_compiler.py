@@ -25,7 +25,7 @@ from app.rules.engine.condition_leaf_evaluation import (
 )
 from app.rules.engine.thresholds import RangeLimit, ValueLimit, make_limit
 from app.rules.engine.value_windows import WINDOW_FUNCTIONS, RuleLookback, WindowSpec
-from app.rules.index_rules.index_conditions import IndexLeaf, rank_band
+from app.rules.index_rules.index_condition_evaluation import IndexLeaf, rank_band
 from app.rules.index_rules.index_selection import IndexQuery, parse_index_query
 
 MAX_AGE: Final = "PT1H"

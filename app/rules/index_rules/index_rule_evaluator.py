@@ -17,7 +17,7 @@ from app.rules.engine.alert_state_machine import AlertTransition, end_active_hou
 from app.rules.engine.box_and_site_views import SiteView
 from app.rules.engine.rule_compiler import CompiledRule
 from app.rules.engine.sequential_evaluator import advance_rule
-from app.rules.index_rules.index_conditions import IndexView
+from app.rules.index_rules.index_condition_evaluation import IndexView
 from app.rules.index_rules.index_selection import IndexQuery, SiteLocality
 
 

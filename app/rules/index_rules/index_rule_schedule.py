@@ -13,7 +13,7 @@ from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.instants import US_PER_S
 from app.rules.engine.alert_state_machine import find_hours_end
-from app.rules.index_rules.index_conditions import IndexView
+from app.rules.index_rules.index_condition_evaluation import IndexView
 from app.rules.index_rules.index_rule_assignments import RuleAssignment
 from app.rules.index_rules.index_rule_evaluator import (
     IndexEvaluation,

@@ -22,7 +22,7 @@ from app.timeseries.erasure.box_data_removal import (
     remove_remaining_data,
     remove_samples,
 )
-from app.timeseries.erasure.service import extend_removal_digest
+from app.timeseries.erasure.erasure_requests import extend_removal_digest
 from app.timeseries.prometheus_metrics import ERASED, ERASURES_WAITING
 from app.timeseries.retention.expired_data_repository import invalidate_box_states
 

@@ -1,6 +1,7 @@
-"""Flags doubtful samples by comparing them with neighbouring samples. Pure: arithmetic on columns.
+"""Flags doubtful values of a metric (out of range, spike, flat line, warm-up, late). Pure.
 
-Flags are not stored: late and replayed samples are evaluated with all others, and so are their neighbours.
+Samples are compared with those before and after them. Flags are not stored: late and replayed samples are
+evaluated with all others, and so are their neighbours.
 
 The flags of a sample depend only on samples within `before_us` before it and `after_us` after it. With that
 context, the flags are the same however a range is divided into pages.

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from app.platform.db.database import Database
-from app.registry import box_operation_service, broker_password_file, bulk_boxes_router
+from app.registry import broker_password_file, bulk_box_operation_service, bulk_boxes_router
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant, client_of
 from tests.integration.audit.logs import entries
@@ -124,7 +124,7 @@ async def test_a_box_that_changes_between_plan_and_lock_is_an_error_of_its_own(
     await make(tenant, site_id, "a", "b", "c")
     wanted: dict[str, Any] = {"ids": ["a", "b", "c"], "operation": {"type": "label", "tags": {"add": ["x"]}}}
     shown = await operate(tenant.client, **wanted, dry_run=True)
-    carry_out = box_operation_service.execute_plan
+    carry_out = bulk_box_operation_service.execute_plan
 
     async def after_others(*arguments: Any) -> Any:  # noqa: ANN401 (those of `carry_out`)
         await tenant.client.patch("/v1/boxes/a", json={"tags": ["y"]})
@@ -132,7 +132,7 @@ async def test_a_box_that_changes_between_plan_and_lock_is_an_error_of_its_own(
         await make(tenant, site_id, "b")
         return await carry_out(*arguments)
 
-    monkeypatch.setattr(box_operation_service, "execute_plan", after_others)
+    monkeypatch.setattr(bulk_box_operation_service, "execute_plan", after_others)
     done = await operate(tenant.client, **wanted, preview=shown["preview"])
     assert results(done) == {"a": "changed_meanwhile", "b": "not_found", "c": "changed"}
     assert [(await box(tenant, each))["tags"] for each in "abc"] == [["y"], [], ["x"]]
@@ -379,7 +379,7 @@ async def test_what_cannot_be_stored_after_the_first_slice_is_an_error_of_its_bo
     tenant: Tenant, site_id: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make(tenant, site_id, "a", "b", "c")
-    monkeypatch.setattr(box_operation_service, "_SLICE_WITH_BARRIER", 1)
+    monkeypatch.setattr(bulk_box_operation_service, "_SLICE_WITH_BARRIER", 1)
     connection = await database.connect()
     async with connection.transaction():
         # Somebody holds the second box for longer than one waits with the gate closed.
@@ -405,7 +405,7 @@ async def test_a_filter_that_selects_too_many_is_refused(
     tenant: Tenant, site_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make(tenant, site_id, "a", "b", "c")
-    monkeypatch.setattr(box_operation_service, "OPERATION_MAX", 2)
+    monkeypatch.setattr(bulk_box_operation_service, "OPERATION_MAX", 2)
     body = {"operation": {"type": "delete"}, "select": {}, "dry_run": True}
     assert await refused(tenant.client, body) == (422, "too_many_boxes")
 

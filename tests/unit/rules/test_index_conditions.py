@@ -14,7 +14,7 @@ from app.rules.definitions.index_conditions import INDEX_NAMES
 from app.rules.definitions.rule_queries import ChangedRule
 from app.rules.definitions.schemas import RuleCreate
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
-from app.rules.index_rules.index_conditions import IndexLeaf, rank_band
+from app.rules.index_rules.index_condition_evaluation import IndexLeaf, rank_band
 
 SITE = "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"
 EAQI = {"index": "eaqi", "operator": ">=", "threshold": 4, "clear": 3}

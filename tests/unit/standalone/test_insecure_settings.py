@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.platform.config.security_finding_types import (
+from app.platform.config.security_finding_catalogue import (
     SECURITY_FINDING_CODES,
     SECURITY_FINDING_TYPES,
     ProcessRoleName,

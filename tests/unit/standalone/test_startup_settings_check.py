@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.platform.config.security_finding_types import SECURITY_FINDING_CODES
+from app.platform.config.security_finding_catalogue import SECURITY_FINDING_CODES
 from app.platform.kernel.secret_tokens import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
 from app.settings import VigieSettings, get_settings

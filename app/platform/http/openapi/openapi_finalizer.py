@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from app.platform.http.openapi.response_examples import build_example
+from app.platform.http.openapi.response_example_builder import build_example
 from app.platform.http.openapi.shared_descriptions import DESCRIPTIONS, PATHS, SCHEMAS
 
 type Node = dict[str, Any]

@@ -12,7 +12,7 @@ from app.audit.hash_chain import ChainVerifier
 from app.audit.verification import verify_log
 from app.processes.audit_cli import open_log_snapshot
 from app.settings import VigieSettings
-from app.timeseries.erasure import service
+from app.timeseries.erasure import erasure_requests
 from app.timeseries.erasure import worker as worker_module
 from tests.conftest import Tenant
 from tests.integration.audit.logs import entries
@@ -223,8 +223,8 @@ async def test_what_cannot_be_erased(archive: Archive, body: dict[str, Any], sta
 async def test_there_are_bounds_and_others_reach_nothing(
     archive: Archive, other_tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MAX_UNFINISHED_ERASURES", 3)
-    monkeypatch.setattr(service, "MAX_ERASED_RANGES", 2)
+    monkeypatch.setattr(erasure_requests, "MAX_UNFINISHED_ERASURES", 3)
+    monkeypatch.setattr(erasure_requests, "MAX_ERASED_RANGES", 2)
     made = await ask(archive)
     await ask(archive, until=(FIRST + EVERY).isoformat())
 

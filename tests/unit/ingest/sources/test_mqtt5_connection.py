@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.ingest.sources.batch_queue import BatchQueue
 from app.ingest.sources.message_source import SourceCounters
 from app.ingest.sources.mqtt5_connection import Mqtt5Connection, MqttHandshake
-from app.ingest.sources.pubacks_and_refusals import PoisonLedger
+from app.ingest.sources.pubacks_and_unreadable_packets import PoisonLedger
 
 HANDSHAKE = MqttHandshake(
     connect=b"connect", subscribe=b"subscribe", keepalive_s=60, max_packet_bytes=1_000_000

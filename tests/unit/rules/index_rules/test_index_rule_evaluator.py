@@ -15,7 +15,7 @@ from app.platform.kernel.instants import HOUR_US, format_us, parse_rfc3339
 from app.rules.engine.alert_state_machine import AlertTransition
 from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
-from app.rules.index_rules.index_conditions import IndexView
+from app.rules.index_rules.index_condition_evaluation import IndexView
 from app.rules.index_rules.index_rule_evaluator import (
     IndexEvaluation,
     PeriodEnd,

@@ -5,7 +5,7 @@ from hashlib import sha256
 from zoneinfo import ZoneInfo
 
 from app.timeseries.erasure.box_data_removal import ErasureRange, find_partial_days, find_partial_hours
-from app.timeseries.erasure.service import EMPTY_REMOVAL_DIGEST, extend_removal_digest
+from app.timeseries.erasure.erasure_requests import EMPTY_REMOVAL_DIGEST, extend_removal_digest
 from app.timeseries.erasure.worker import format_removal_lines
 
 PARIS = ZoneInfo("Europe/Paris")

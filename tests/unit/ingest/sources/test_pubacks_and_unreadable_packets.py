@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.ingest.sources.pubacks_and_refusals import (
+from app.ingest.sources.pubacks_and_unreadable_packets import (
     PoisonLedger,
     encode_pubacks,
     packet_length,

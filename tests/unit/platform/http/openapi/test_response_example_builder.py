@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.platform.http.openapi.response_examples import build_example
+from app.platform.http.openapi.response_example_builder import build_example
 
 SCHEMAS = {
     "Leaf": {"type": "object", "properties": {"value": {"type": "number"}, "revoked_at": {"type": "string"}}},

@@ -1,4 +1,4 @@
-"""Evaluates conditions on indices from computed results. Pure.
+"""Evaluates the conditions of rules on environmental indices, given the computed results. Pure.
 
 The newest period that is over at a time counts; it has no maximum age. A period without a value is unknown.
 """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from app.registry.box_operation_schemas import (
+from app.registry.bulk_box_operation_schemas import (
     AttributesChange,
     ConfigureBoxes,
     LabelBoxes,

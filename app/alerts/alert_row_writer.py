@@ -1,4 +1,4 @@
-"""Reads and writes rows of `alerts` in bulk, one statement for many rows.
+"""Inserts and updates rows of `alerts` that samples or timers changed, and decodes rows.
 
 Used by the transition recorder and the alert timers. Must not decide what changes.
 """

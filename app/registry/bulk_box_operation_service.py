@@ -21,14 +21,15 @@ from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundErro
 from app.platform.observability.metrics_and_logs import get_logger, redact_error
 from app.registry import box_configurations, box_repository, organisation_site_repository
 from app.registry.box_filters import SilenceCriterion
-from app.registry.box_operation_plan import (
+from app.registry.box_service import generate_box_password
+from app.registry.bulk_box_operation_plan import (
     BoxStep,
     BulkPlanInputs,
     compute_preview_token,
     make_not_found_step,
     plan_step,
 )
-from app.registry.box_operation_schemas import (
+from app.registry.bulk_box_operation_schemas import (
     OPERATION_MAX,
     BoxesOperation,
     ConfigureBoxes,
@@ -39,7 +40,6 @@ from app.registry.box_operation_schemas import (
     RotateCredentials,
     get_target_site_id,
 )
-from app.registry.box_service import generate_box_password
 from app.registry.models import Box
 
 # A slice that closes the ingest barrier delays the samples of all boxes: 100 boxes take about 0.1 s.

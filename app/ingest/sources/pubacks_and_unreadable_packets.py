@@ -1,4 +1,4 @@
-"""Encodes MQTT PUBACKs, and reads length and id of packets that the MQTT codecs refuse.
+"""Encodes PUBACKs, and reads length and id of MQTT packets that cannot be decoded, to skip them.
 
 Of a refused packet it reads the length and the packet id, and whether it was received before. Pure: no
 socket, no clock.

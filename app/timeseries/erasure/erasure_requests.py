@@ -1,4 +1,4 @@
-"""Creates and reads erasures of data, and computes the hash that proves which rows were removed.
+"""Records and reads requests to erase data, and computes the hash that proves which rows were removed.
 
 Creating one closes the ingest barrier: no batch is running then, and the next one refuses samples in the
 range.
