@@ -147,7 +147,7 @@ async def _deliveries(running: BenchStack, measured: str | None = None) -> str:
 
 
 async def _neighbour(running: BenchStack, measured: str | None = None) -> str:
-    # Among all the others there is no time for more.
+    # Few rounds in a full run, to keep it short.
     found = await neighbour.measure(running, rounds=2 if measured is None else 6)
     for case, watched in found.items():
         _say(f"{case.name}: p50 {watched.at(0.5):.1f} ms, p99 {watched.at(0.99):.1f} ms")
@@ -162,7 +162,7 @@ async def _series(running: BenchStack, measured: str | None = None) -> str:
 
 
 async def _exports(running: BenchStack, measured: str | None = None) -> str:
-    # Among all the others there is no time for more.
+    # Few samples in a full run, to keep it short.
     found = await exports.measure(running, samples=100_000 if measured is None else exports.SAMPLES)
     for each in found.made:
         _say(each.line())
@@ -181,32 +181,30 @@ async def _alone(part: Callable[[BenchStack, str], Awaitable[str]]) -> str:
 
 def main(
     *,
-    messages: Annotated[int, typer.Option(min=1_000, help="Messages of the backlog")] = 200_000,
-    boxes: Annotated[int, typer.Option(min=4, help="Boxes that sent it")] = 1_000,
-    repeat: Annotated[int, typer.Option(min=1, help="Drains of each; medians are given")] = 1,
-    competitors: Annotated[str, typer.Option(help="Which of a to f")] = "abcdef",
-    seed: Annotated[int, typer.Option(help="Of the values")] = 1,
-    docs: Annotated[Path, typer.Option(help="Folder of performance.md and img/")] = _DOCS,
-    only_drains: Annotated[bool, typer.Option("--only-drains", help="The comparison alone")] = False,
-    only_fleet: Annotated[int, typer.Option(min=0, help="Connect so many boxes, and nothing else")] = 0,
+    messages: Annotated[int, typer.Option(min=1_000, help="Messages in the backlog")] = 200_000,
+    boxes: Annotated[int, typer.Option(min=4, help="Boxes that sent the backlog")] = 1_000,
+    repeat: Annotated[int, typer.Option(min=1, help="Runs per consumer; the report shows medians")] = 1,
+    competitors: Annotated[str, typer.Option(help="Consumers to compare, of a to f")] = "abcdef",
+    seed: Annotated[int, typer.Option(help="Seed of the values")] = 1,
+    docs: Annotated[Path, typer.Option(help="Folder for performance.md and img/")] = _DOCS,
+    only_drains: Annotated[bool, typer.Option("--only-drains", help="Only compare the consumers")] = False,
+    only_fleet: Annotated[int, typer.Option(min=0, help="Only connect this many boxes")] = 0,
     only_backtests: Annotated[
-        bool, typer.Option("--only-backtests", help="Try rules on a year, and nothing else")
+        bool, typer.Option("--only-backtests", help="Only back-test rules on a year of samples")
     ] = False,
-    only_deliveries: Annotated[
-        bool, typer.Option("--only-deliveries", help="Send webhooks out, and nothing else")
-    ] = False,
+    only_deliveries: Annotated[bool, typer.Option("--only-deliveries", help="Only deliver webhooks")] = False,
     only_neighbour: Annotated[
-        bool, typer.Option("--only-neighbour", help="Watch a tenant beside one at its limit, nothing else")
+        bool, typer.Option("--only-neighbour", help="Only measure a tenant beside another one at its limit")
     ] = False,
     only_exports: Annotated[
-        bool, typer.Option("--only-exports", help="Export a million samples, and nothing else")
+        bool, typer.Option("--only-exports", help="Only export a million samples")
     ] = False,
     only_series: Annotated[
-        bool, typer.Option("--only-series", help="Read series of ten million samples, and nothing else")
+        bool, typer.Option("--only-series", help="Only read series of ten million samples")
     ] = False,
-    long: Annotated[bool, typer.Option("--long", help="A backlog of a million messages, too")] = False,
+    long: Annotated[bool, typer.Option("--long", help="Also drain a backlog of a million messages")] = False,
 ) -> None:
-    """Measure Vigie's ingest beside others on services of its own; ends within ten minutes by default."""
+    """Compare Vigie's ingest with other consumers on private services; takes up to ten minutes by default."""
     alone: Callable[[BenchStack, str], Awaitable[str]] | None = None
     if only_fleet:
         alone = partial(_fleet, only_fleet)
