@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 def test_every_method_is_registered_once() -> None:
     found = []
-    for path in sorted((ROOT / "app" / "indicators").glob("*.py")):
+    for path in sorted((ROOT / "app" / "environmental_indices").glob("*.py")):
         module = import_module(f"app.environmental_indices.{path.stem}")
         found += [value for value in vars(module).values() if isinstance(value, IndexMethod)]
     assert {method.name for method in found} == set(METHODS)
