@@ -16,6 +16,7 @@ from app.ingest.codec.event_and_status_decoder import (
     decode_http_events,
 )
 from app.ingest.http_ingest_service import (
+    MEASUREMENT_FIELDS,
     TelemetryOutcome,
     ingest_request,
     make_decode_context,
@@ -42,11 +43,7 @@ _EVENT: Final[dict[str, Any]] = {
     "required": ["time", "type"],
     "additionalProperties": False,
     "properties": {
-        "seq": {"type": "integer", "minimum": 0, "maximum": 2**53},
-        "time": {
-            "description": "RFC 3339 with a zone, or milliseconds since the epoch",
-            "oneOf": [{"type": "string", "format": "date-time"}, {"type": "integer"}],
-        },
+        **MEASUREMENT_FIELDS,
         "type": {"type": "string", "enum": [each.name for each in EVENT_TYPES]},
         "candidates": {
             "type": "array",

@@ -36,6 +36,15 @@ from app.platform.kernel.rejection_codes import InputRejection, RejectedError, g
 from app.platform.observability.metrics_and_logs import find_root_cause, get_logger, redact_error
 
 _log = get_logger(__name__)
+MEASUREMENT_FIELDS: Final[dict[str, Any]] = {
+    "seq": {"type": "integer", "minimum": 0, "maximum": 2**53},
+    "time": {
+        "description": "RFC 3339 with a zone, or milliseconds since the epoch",
+        "oneOf": [{"type": "string", "format": "date-time"}, {"type": "integer"}],
+    },
+}
+"""The OpenAPI schemas of the fields that samples and events have in common."""
+
 _TRIES: Final = 3
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 

@@ -17,6 +17,7 @@ from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.telemetry_codec import decode_http_telemetry
 from app.ingest.event_ingest_router import router as events
 from app.ingest.http_ingest_service import (
+    MEASUREMENT_FIELDS,
     TelemetryOutcome,
     ingest_request,
     make_decode_context,
@@ -65,11 +66,7 @@ _SCHEMA: Final = {
                 "required": ["time", "values"],
                 "additionalProperties": False,
                 "properties": {
-                    "seq": {"type": "integer", "minimum": 0, "maximum": 2**53},
-                    "time": {
-                        "description": "RFC 3339 with a zone, or milliseconds since the epoch",
-                        "oneOf": [{"type": "string", "format": "date-time"}, {"type": "integer"}],
-                    },
+                    **MEASUREMENT_FIELDS,
                     "values": {
                         "type": "object",
                         "minProperties": 1,
