@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from app.standalone.child_process import read_log_tail
 
 _END_WITHIN_S: Final = 15.0
+# A line can have the durations of a hundred thousand requests.
+_LINE_BYTES: Final = 2**23
 
 
 class FailedError(Exception):
@@ -56,6 +58,14 @@ class RunningProcess:
         Raises:
             FailedError: it ended, or said something else.
         """
+        return float(await self.read_result(word))
+
+    async def read_result(self, word: str) -> Any:  # noqa: ANN401 (JSON)
+        """Wait for a line with this word, and return what it says with it.
+
+        Raises:
+            FailedError: it ended, or said something else.
+        """
         if self.process.stdout is None:
             raise FailedError("It cannot be heard.")
         line = await self.process.stdout.readline()
@@ -65,7 +75,7 @@ class RunningProcess:
         said = json.loads(line or b"{}")
         if word not in said:
             raise FailedError(f"It said {line.decode()!r}, not {word!r}.")
-        return float(said[word])
+        return said[word]
 
     async def go(self) -> None:
         """Let it begin."""
@@ -106,6 +116,7 @@ async def python(
             stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE if piped else sink,
             stderr=sink,
+            limit=_LINE_BYTES,
         )
     running = RunningProcess(process, log)
     try:
