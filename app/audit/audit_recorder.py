@@ -17,7 +17,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from app.platform.db.database import DATABASE_ERRORS, Database, RawConnection, WriteSession
 from app.platform.identity.caller_authentication import Principal, get_known_principal
@@ -169,35 +169,18 @@ async def _write(
         ) from error
 
 
-_FORBIDDEN: Final = 403
 _MIN_INTERVAL_S: Final = 60.0
 _MAX_REMEMBERED: Final = 10_000
 
 
-class RefusalsMiddleware:
-    """ASGI middleware that records refused requests (403) in the audit log.
+class RefusalRecorder:
+    """Records refused requests (403) in the audit log."""
 
-    It must run inside the middleware that sets the request's origin.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self) -> None:
         self._recorded_at: dict[tuple[object, str, str], float] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, and record it if the response is a 403."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_and_record(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == _FORBIDDEN:
-                await self._record(scope)
-            await send(message)
-
-        await self._app(scope, receive, send_and_record)
-
-    async def _record(self, scope: Scope) -> None:
+    async def record(self, scope: Scope) -> None:
+        """Record a refused request, unless it has no known caller or was recorded a moment ago."""
         principal = get_known_principal(scope)
         if principal is None or not self._is_due(principal, scope):
             return
@@ -205,7 +188,7 @@ class RefusalsMiddleware:
         path = str(getattr(scope.get("route"), "path", "other"))
         try:
             with run_as_caller(principal.caller()):
-                async with database.write() as session:
+                async with database.write(changes_access=False) as session:
                     await record_event(
                         session,
                         principal.organisation_id,

@@ -28,6 +28,7 @@ _REPLACED: Final = frozenset({b"content-type", b"content-length", b"content-secu
 _API: Final = "/v1/"
 _SWAGGER_FILES: Final = "/static-offline-docs/"
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+_ERROR: Final = 400
 _NOT_SIGNED_IN: Final = 401
 _SERVER: Final = 500
 _TEXTS: Final[Mapping[int, tuple[BilingualText, BilingualText]]] = MappingProxyType(
@@ -78,7 +79,7 @@ class ErrorPageMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        if scope["type"] != "http" or not _wants_page(scope):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         page: bytes | None = None
@@ -87,7 +88,12 @@ class ErrorPageMiddleware:
             nonlocal page
             if message["type"] == "http.response.start":
                 headers = message.get("headers", [])
-                if dict(headers).get(b"content-type") == _PROBLEM and _has_page(scope, message["status"]):
+                if (
+                    message["status"] >= _ERROR
+                    and dict(headers).get(b"content-type") == _PROBLEM
+                    and _has_page(scope, message["status"])
+                    and _wants_page(scope)
+                ):
                     page = _page(Request(scope), message["status"])
                     formatter = choose_formatter(Request(scope))
                     own = {

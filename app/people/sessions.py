@@ -5,6 +5,7 @@ role there: a removal or a change of the role applies from the next request on.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -16,12 +17,8 @@ from app.people.member_roles import SCOPES_OF
 from app.people.models import Membership, User, UserSession
 from app.people.settings import SessionSettings
 from app.platform.db.database import Database, WriteSession
-from app.platform.identity.caller_authentication import (
-    Principal,
-    resolve_tenant_scope,
-    select_client_ids,
-    select_integrator_id,
-)
+from app.platform.identity.api_keys import resolve_tenant_scope, select_client_ids, select_integrator_id
+from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import UnauthorisedError
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.secret_tokens import SESSION_PREFIX, generate_key, hash_key, is_well_formed_key
@@ -142,11 +139,13 @@ class SessionAuthenticator:
             raise UnauthorisedError("The sign-in has expired. Sign in again.", code="session_expired")
         if idle > _TOUCH_EVERY:
             await self._touch(user, row.id, now)
-        return _principal(user, OrganisationMembership(membership, organisation), clients, integrator_id)
+        principal = _principal(user, OrganisationMembership(membership, organisation), clients, integrator_id)
+        idle_end = max(row.last_used_at, now - _TOUCH_EVERY) + timedelta(seconds=self._settings.idle_s)
+        return replace(principal, valid_until=min(row.expires_at, idle_end))
 
     async def _touch(self, user: User, identifier: UUID, now: datetime) -> None:
         with run_as_caller(make_user_caller(user)):
-            async with self._database.write() as session:
+            async with self._database.write(changes_access=False) as session:
                 await session.execute(
                     update(UserSession).where(UserSession.id == identifier).values(last_used_at=now)
                 )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from babel.numbers import format_decimal
@@ -39,6 +40,8 @@ def _count_decimals(value: float) -> int:
     return min(2 - exponent, 9)
 
 
+# Babel takes 40 µs for a number, and lists show the same ones again and again.
+@lru_cache(8192)
 def _format(value: float, decimals: int, digits: str, language: Language) -> str:
     pattern = f"#,##0.{digits}" if digits else "#,##0"
     # Adding 0.0 turns a negative zero into zero.

@@ -8,7 +8,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
@@ -19,28 +19,28 @@ from app import (
     all_metrics,  # noqa: F401 (the process exports all metrics)
 )
 from app.alerts.service import close_alerts
-from app.audit.audit_recorder import RefusalsMiddleware
+from app.audit.audit_recorder import RefusalRecorder
 from app.ingest.http_ingest_service import HttpIngestContext
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.installation_settings.settings_service import TestMailLimiter
 from app.notifications.events.event_types_router import add_openapi_webhooks
-from app.notifications.http.self_call_guard import SelfCallMiddleware
+from app.notifications.http.self_call_guard import reject_own_webhook
 from app.notifications.stream.stream_wakeup_hub import StreamHub
 from app.pages.error_pages import ErrorPageMiddleware
 from app.pages.guide_rendering import GUIDES_PATH
 from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.alert_closer_protocol import AlertClosing
 from app.platform.db.database import DATABASE_ERRORS, Database
+from app.platform.db.tenant_reader import TenantReader
 from app.platform.http.contract import header_descriptions, problems
 from app.platform.http.contract.forbidden_content_check import ForbiddenContentError
-from app.platform.http.contract.session_dependencies import reject_unknown_parameters
 from app.platform.http.fairness.concurrency_limits import SAMPLES_CONNECTIONS
 from app.platform.http.fairness.fair_semaphore import ExportLimits
+from app.platform.http.fairness.token_buckets import BucketStore
 from app.platform.http.middleware.middleware_order import install_middleware
-from app.platform.http.middleware.request_head_checks import MethodGuardMiddleware
-from app.platform.http.middleware.request_metrics import RequestOriginMiddleware
+from app.platform.http.middleware.route_index import RouteIndex
 from app.platform.http.openapi.swagger_page import add_docs_pages
 from app.platform.identity.caller_authentication import CallerAuthenticator, get_known_principal
 from app.platform.kernel.application_resources import get_resource, provide_resources
@@ -137,18 +137,23 @@ async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None
         key = settings.bootstrap_admin_key.get_secret_value() if settings.bootstrap_admin_key else None
         pool = await database.pool(size=SAMPLES_CONNECTIONS, eager=False, role="vigie_ingest")
         opened.push_async_callback(pool.close)
+        reader = await TenantReader.of(database, size=settings.database.pool_size)
+        opened.push_async_callback(reader.close)
         pipeline = IngestPipeline(RegistryCache(), quota_cache=QuotaCache(settings.quotas.samples_per_day))
         register = await RegisterContext.of(database, settings.public_register)
         opened.push_async_callback(register.close)
         stream_hub = await StreamHub.of(settings.api, database, installation)
         opened.push_async_callback(stream_hub.close)
+        authenticator = CallerAuthenticator(database, key, {SESSION_PREFIX: people.sessions.authenticate})
+        database.on_access_change = authenticator.cache.clear
         provide_resources(
             app,
             database,
+            reader,
             sealer,
             installation,
             people,
-            CallerAuthenticator(database, key, {SESSION_PREFIX: people.sessions.authenticate}),
+            authenticator,
             AlertClosing(close_alerts),
             HttpIngestContext(pipeline, pool),
             register,
@@ -160,7 +165,10 @@ async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None
             TestMailLimiter(),
         )
         stopping = asyncio.Event()
-        tasks = [asyncio.create_task(installation.follow(database, stopping))]
+        tasks = [
+            asyncio.create_task(installation.follow(database, stopping)),
+            asyncio.create_task(authenticator.cache.follow(database), name="follow-access"),
+        ]
         opened.push_async_callback(stop_tasks, tasks)
         opened.callback(stopping.set)
         # Start without a database too: `/readyz` reports that it is unavailable or not migrated.
@@ -211,8 +219,13 @@ async def _forbidden(request: Request, error: Exception) -> JSONResponse:
     return problems.make_error_response(error)
 
 
-def create_app(settings: VigieSettings) -> FastAPI:
-    """Build the REST application. Its lifespan connects to the database."""
+def create_app(settings: VigieSettings, *, buckets: BucketStore | None = None) -> FastAPI:
+    """Build the REST application. Its lifespan connects to the database.
+
+    Args:
+        settings: The settings.
+        buckets: Where the buckets of the rate limits are, if several processes serve the API.
+    """
     # Swagger UI is served from our own files: networks of operators are often closed, and scripts from
     # another host would reveal readers to it.
     app = FastAPIOffline(
@@ -221,7 +234,6 @@ def create_app(settings: VigieSettings) -> FastAPI:
         description=_DESCRIPTION,
         openapi_tags=_tags(settings.api.base_url),
         lifespan=partial(_lifespan, settings),
-        dependencies=[Depends(reject_unknown_parameters)],
         # Clients name their methods after it: a route says otherwise where its function has another name.
         generate_unique_id_function=attrgetter("name"),
         # A redirect would use the Host header of the request.
@@ -241,14 +253,11 @@ def create_app(settings: VigieSettings) -> FastAPI:
     install_middleware(
         app,
         settings,
-        inside=[
-            Middleware(ErrorPageMiddleware),
-            Middleware(SelfCallMiddleware),
-            Middleware(MethodGuardMiddleware),
-            Middleware(RequestOriginMiddleware),
-            Middleware(RefusalsMiddleware),
-        ],
+        inside=[Middleware(ErrorPageMiddleware)],
+        report_refusal=RefusalRecorder().record,
+        buckets=buckets,
     )
+    app.router.routes.insert(0, RouteIndex([reject_own_webhook]))
     for router in ROUTERS:
         app.include_router(router)
     add_openapi_webhooks(app.webhooks)

@@ -2,12 +2,15 @@
 
 import asyncio
 import gc
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import uvicorn
 
 from app.notifications.stream.stream_wakeup_hub import StreamHub
+from app.platform.http.fairness.shared_buckets import SharedBuckets
 from app.platform.kernel.application_resources import get_resource
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.process_runner import ProcessContext
@@ -42,9 +45,30 @@ def _tune_garbage_collector() -> None:
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
 
 
-async def run_api(settings: VigieSettings, process: ProcessContext) -> None:
-    """Run `vigie api` until a stop request. The application opens its resources in its lifespan."""
-    application = create_app(settings)
+@dataclass(frozen=True, slots=True)
+class SharedDescriptors:
+    """What a worker inherits from its parent, by file descriptor.
+
+    Attributes:
+        listener: the socket that all workers accept connections from.
+        buckets: the buckets of the rate limits.
+    """
+
+    listener: int
+    buckets: int
+
+
+async def run_api(
+    settings: VigieSettings, process: ProcessContext, *, shared: SharedDescriptors | None = None
+) -> None:
+    """Serve the API until a stop request. The application opens its resources in its lifespan.
+
+    Args:
+        settings: The settings.
+        process: The process.
+        shared: What it shares with other workers; None: it is the only process.
+    """
+    application = create_app(settings, buckets=None if shared is None else SharedBuckets(shared.buckets))
     _tune_garbage_collector()
     config = uvicorn.Config(
         application,
@@ -61,7 +85,8 @@ async def run_api(settings: VigieSettings, process: ProcessContext) -> None:
         timeout_keep_alive=30,
     )
     server = _Server(config)
-    serving = asyncio.create_task(server.serve())
+    sockets = None if shared is None else [socket.socket(fileno=shared.listener)]
+    serving = asyncio.create_task(server.serve(sockets))
     stopping = asyncio.create_task(process.stop.wait())
     process.state = "serving"
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)

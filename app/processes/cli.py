@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,7 @@ app = typer.Typer(
 
 app.add_typer(secrets_app, name="secrets")
 # These report misspelt settings themselves: in their log, or among the findings of `doctor`.
-_WARNING_THEMSELVES = frozenset({"api", "ingest", "deliver", "maintain", "migrate", "doctor"})
+_WARNING_THEMSELVES = frozenset({"api", "api-worker", "ingest", "deliver", "maintain", "migrate", "doctor"})
 _DataDir = Annotated[Path, typer.Option(help="Data directory of the stack")]
 
 # Imports are inside the commands: `vigie doctor` must work if a part of the program cannot be imported, and
@@ -53,15 +54,43 @@ def up(
 
 
 @app.command()
-def api() -> None:
-    """Run the REST process."""
-    from app.platform.runtime.process_runner import run_process  # noqa: PLC0415
+def api(
+    *,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Processes that serve it; by default VIGIE_API__WORKERS")
+    ] = None,
+) -> None:
+    """Run the REST process, or several workers that share its port."""
     from app.standalone.startup_settings_check import load_admitted_settings  # noqa: PLC0415
 
     settings = load_admitted_settings("api")
-    from app.processes.api_server import run_api  # noqa: PLC0415 (a slow import, needed only after the checks)
+    if workers is not None:
+        settings.api.workers = workers
+    # Slow imports, needed only after the checks.
+    if settings.api.workers > 1:
+        from app.processes.api_workers import run_api_workers  # noqa: PLC0415
+
+        run_api_workers(settings)
+        return
+    from app.platform.runtime.process_runner import run_process  # noqa: PLC0415
+    from app.processes.api_server import run_api  # noqa: PLC0415
 
     run_process("api", settings, run_api)
+
+
+@app.command(hidden=True)
+def api_worker(
+    *,
+    listener: Annotated[int, typer.Option(help="File descriptor of the port")],
+    buckets: Annotated[int, typer.Option(help="File descriptor of the rate limits")],
+) -> None:
+    """Run one worker of `vigie api`, which starts it."""
+    from app.platform.runtime.process_runner import run_process  # noqa: PLC0415
+    from app.processes.api_server import SharedDescriptors, run_api  # noqa: PLC0415
+    from app.standalone.startup_settings_check import load_admitted_settings  # noqa: PLC0415
+
+    shared = SharedDescriptors(listener, buckets)
+    run_process("api", load_admitted_settings("api"), partial(run_api, shared=shared))
 
 
 @app.command()

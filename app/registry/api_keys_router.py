@@ -16,7 +16,7 @@ from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.identity.caller_authentication import ApiKey
+from app.platform.identity.api_keys import ApiKey
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
 from app.platform.kernel.secret_tokens import generate_key, hash_key, make_key_hint

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Select,
     Text,
     and_,
+    bindparam,
     case,
     cast,
     column,
@@ -96,21 +97,35 @@ class SilenceCriterion:
     now: datetime
     intervals: float
 
-    def activity(self) -> ColumnElement[str]:
-        """Compute `active`, `refused` or `silent` in SQL, from a box, its state and its newest refusal."""
-        timeout = func.make_interval(0, 0, 0, 0, 0, 0, Box.interval_s * self.intervals)
-        delay = func.make_interval(0, 0, 0, 0, 0, 0, NOTED_EVERY_S)
-        is_refused = and_(
-            BOX_REFUSALS.c.refused_at + timeout + delay >= self.now,
-            func.coalesce(BOX_STATES.c.last_sample_at + timeout < self.now, true()),
-        )
-        heard = func.coalesce(BOX_STATES.c.last_sample_at, Box.created_at)
-        is_silent = heard + timeout + delay < self.now
-        return case((is_refused, literal("refused")), (is_silent, literal("silent")), else_=literal("active"))
+    def values(self) -> dict[str, Any]:
+        """Return the values of the parameters of `select_activity`."""
+        return {"silence_now": self.now, "silence_intervals": self.intervals}
 
-    def is_silent(self) -> ColumnElement[bool]:
-        """Make the condition on a box, its state and its newest refusal."""
-        return self.activity() == "silent"
+
+def _make_activity() -> ColumnElement[str]:
+    now = bindparam("silence_now", type_=TIMESTAMP(timezone=True))
+    intervals = bindparam("silence_intervals", type_=Double)
+    timeout = func.make_interval(0, 0, 0, 0, 0, 0, Box.interval_s * intervals)
+    delay = func.make_interval(0, 0, 0, 0, 0, 0, NOTED_EVERY_S)
+    is_refused = and_(
+        BOX_REFUSALS.c.refused_at + timeout + delay >= now,
+        func.coalesce(BOX_STATES.c.last_sample_at + timeout < now, true()),
+    )
+    heard = func.coalesce(BOX_STATES.c.last_sample_at, Box.created_at)
+    is_silent = heard + timeout + delay < now
+    return case((is_refused, literal("refused")), (is_silent, literal("silent")), else_=literal("active"))
+
+
+# Built once: that takes longer than the query of a page.
+_ACTIVITY: Final = _make_activity()
+
+
+def select_activity() -> ColumnElement[str]:
+    """Return SQL of `active`, `refused` or `silent`, of a box, its state and its newest refusal.
+
+    For statements with `join_activity`; they need the values of a `SilenceCriterion`.
+    """
+    return _ACTIVITY
 
 
 def join_activity[*R](statement: Select[*R]) -> Select[*R]:
@@ -119,7 +134,7 @@ def join_activity[*R](statement: Select[*R]) -> Select[*R]:
     return statement.outerjoin(BOX_REFUSALS, BOX_REFUSALS.c.box_key == Box.key)
 
 
-def make_box_conditions(box_filter: BoxFilter, silence: SilenceCriterion) -> list[ColumnElement[bool]]:
+def make_box_conditions(box_filter: BoxFilter) -> list[ColumnElement[bool]]:
     """Make the SQL conditions of a filter, for a statement with `join_activity`."""
     skew, late_share = func.abs(BOX_STATES.c.clock_skew_ms), LATE_SHARE
     # Built only for given values: a column cannot be compared with None.
@@ -145,7 +160,8 @@ def make_box_conditions(box_filter: BoxFilter, silence: SilenceCriterion) -> lis
             or_(*(contains_ignoring_case(column, box_filter.search) for column in (Box.id, Box.name)))
         )
     if box_filter.activity is not None:
-        conditions.append(silence.activity() == box_filter.activity)
+        conditions.append(select_activity() == box_filter.activity)
     if box_filter.silent is not None:
-        conditions.append(silence.is_silent() if box_filter.silent else ~silence.is_silent())
+        is_silent = select_activity() == "silent"
+        conditions.append(is_silent if box_filter.silent else ~is_silent)
     return conditions

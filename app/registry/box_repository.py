@@ -3,9 +3,10 @@
 No query finds a deleted box. The caller decides and commits.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -32,6 +33,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.platform.db.database import WriteSession
+from app.platform.db.tenant_reader import FlatRow, TenantReader
 from app.platform.http.contract.fields import check_box_id
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.http.contract.sorting import PageRequest, SortOrders, instant_sort_key, number_sort_key
@@ -47,6 +49,7 @@ from app.registry.box_filters import (
     SilenceCriterion,
     join_activity,
     make_box_conditions,
+    select_activity,
 )
 from app.registry.models import Box, Site
 
@@ -63,21 +66,23 @@ BoxRow = Row[Box, int | None, datetime | None, float | None, float | None, str, 
 share of late samples, its activity, and the time and code of its last refusal. None: nothing came yet."""
 
 
-def _of_box(attribute: str) -> Callable[[BoxRow], Any]:
-    return lambda row: getattr(row[0], attribute)
-
-
 BOXES: Final = SortOrders(
     "boxes",
-    (text_key(Box.id, _of_box("id"), read=check_box_id),),
+    (text_key(Box.id, read=check_box_id),),
     {
         "id": (),
-        "name": (name_key(Box.name, _of_box("name"), nullable=True),),
-        "created_at": (instant_sort_key(Box.created_at, _of_box("created_at")),),
-        "last_heard_at": (instant_sort_key(BOX_STATES.c.last_sample_at, lambda row: row[2], nullable=True),),
-        "battery": (number_sort_key(Box.battery.expression, _of_box("battery"), nullable=True),),
+        "name": (name_key(Box.name, nullable=True),),
+        "created_at": (instant_sort_key(Box.created_at),),
+        "last_heard_at": (instant_sort_key(BOX_STATES.c.last_sample_at, nullable=True),),
+        "battery": (number_sort_key(Box.battery.expression, attrgetter("battery"), nullable=True),),
     },
     "id",
+)
+# The columns of a box that the API shows.
+_SHOWN: Final = (
+    *(Box.id, Box.organisation_id, Box.site_id, Box.name, Box.longitude, Box.latitude, Box.interval_s),
+    *(Box.ack, Box.kind, Box.tags, Box.attributes, Box.state, Box.state_at, Box.firmware, Box.battery),
+    *(Box.rssi, Box.revoked_at, Box.created_at, Box.updated_at),
 )
 
 
@@ -131,15 +136,13 @@ def _sampling_info_query(visible: TenantScope) -> Select[int, str, int, str]:
     return _not_deleted(statement, visible).where(Box.id == bindparam("identifier"))
 
 
-def _rows(
-    silence: SilenceCriterion,
-) -> Select[Box, int | None, datetime | None, float | None, float | None, str, datetime | None, str | None]:
-    states, refusals = BOX_STATES.c, BOX_REFUSALS.c
-    columns = (
-        *(states.newest_us, states.last_sample_at, states.clock_skew_ms, LATE_SHARE, silence.activity()),
-        *(refusals.refused_at, refusals.code),
-    )
-    return join_activity(select(Box, *columns))
+# Those of its state and its newest refusal.
+_ACTIVITY_COLUMNS: Final[tuple[ColumnElement[Any], ...]] = (
+    *(BOX_STATES.c.newest_us, BOX_STATES.c.last_sample_at, BOX_STATES.c.clock_skew_ms),
+    *(LATE_SHARE.label("late_share"), select_activity().label("activity"), BOX_REFUSALS.c.refused_at),
+    BOX_REFUSALS.c.code,
+)
+_LISTED: Final[Select[Any]] = join_activity(select(*_SHOWN, *_ACTIVITY_COLUMNS))
 
 
 async def get_box_row(
@@ -156,21 +159,22 @@ async def get_box_row(
     Raises:
         NotFoundError: The box does not exist, or is outside the tenant scope.
     """
-    statement = _not_deleted(_rows(silence), visible).where(Box.id == parse_box_id(identifier))
-    found = (await session.execute(statement)).one_or_none()
+    statement: Select[Any] = join_activity(select(Box, *_ACTIVITY_COLUMNS))
+    statement = _not_deleted(statement, visible).where(Box.id == parse_box_id(identifier))
+    found: BoxRow | None = (await session.execute(statement, silence.values())).one_or_none()
     if found is None:
         raise NotFoundError("box", identifier)
     return found
 
 
 async def list_boxes(
-    session: AsyncSession,
+    reader: TenantReader,
     visible: TenantScope,
     page_request: PageRequest,
     *,
     silence: SilenceCriterion,
     box_filter: BoxFilter,
-) -> Sequence[BoxRow]:
+) -> Sequence[FlatRow]:
     """List boxes: a page and one more row.
 
     The order by id scans the index on ids and skips rows that do not match. Other orders sort all matching
@@ -178,14 +182,14 @@ async def list_boxes(
     batch more than they save here.
 
     Args:
-        session: The session.
+        reader: Runs the statement.
         visible: The caller's tenant scope.
         page_request: The page and its order.
         silence: The criterion of a silent box.
         box_filter: The conditions.
     """
-    statement = _not_deleted(_rows(silence), visible).where(*make_box_conditions(box_filter, silence))
-    return (await session.execute(BOXES.page(statement, page_request))).all()
+    statement = _not_deleted(_LISTED, visible).where(*make_box_conditions(box_filter))
+    return await reader.fetch(BOXES.page(statement, page_request), silence.values())
 
 
 class BoxCounts(NamedTuple):
@@ -232,7 +236,7 @@ async def read_inactive_boxes(
     """
     heard, refused_at = BOX_STATES.c.last_sample_at.label("heard"), BOX_REFUSALS.c.refused_at
     shown = (heard, refused_at, BOX_REFUSALS.c.code)
-    statement = select(Box.site_id, Box.id, Box.name, silence.activity().label("activity"), *shown)
+    statement = select(Box.site_id, Box.id, Box.name, select_activity().label("activity"), *shown)
     statement = _not_deleted(join_activity(statement), visible)
     if organisation is not None:
         statement = statement.where(Box.organisation_id == organisation)
@@ -253,7 +257,7 @@ async def read_inactive_boxes(
         return listed.order_by(last.desc().nulls_last(), seen.c.id).limit(most).subquery().select()
 
     union = union_all(counts, newest("silent", seen.c.heard), newest("refused", seen.c.refused_at))
-    rows = (await session.execute(union)).all()
+    rows = (await session.execute(union, silence.values())).all()
     counted = [BoxCounts(*row[:4]) for row in rows if row.id is None]
     return counted, [InactiveRow(row.site_id, *row[4:]) for row in rows if row.id is not None]
 
@@ -281,8 +285,8 @@ async def select_boxes(
     if ids is not None:
         statement = statement.where(Box.id == any_(literal(list(ids), ARRAY(Text))))
     if box_filter is not None:
-        statement = statement.where(*make_box_conditions(box_filter, silence))
-    return (await session.scalars(statement.order_by(Box.id).limit(most))).all()
+        statement = statement.where(*make_box_conditions(box_filter))
+    return (await session.scalars(statement.order_by(Box.id).limit(most), silence.values())).all()
 
 
 async def lock_boxes(

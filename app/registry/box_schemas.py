@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
+from app.platform.db.tenant_reader import FlatRow
 from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import (
     BoxId,
@@ -241,6 +242,19 @@ class BoxOut(ResourceModel):
     def steady(cls, row: Box) -> "BoxOut":
         """Build the response without fields that change by messages of the box, to compare versions."""
         return cls(**_plain(row), **dict.fromkeys(_ACTIVITY_FIELDS), **_NEW_ACTIVITY)
+
+
+def format_box_row(row: FlatRow) -> dict[str, Any]:
+    """Return the JSON of a box in a list: what `BoxOut.of` shows."""
+    shown = dict(row.items())
+    longitude, latitude, newest_us = (shown.pop(name) for name in ("longitude", "latitude", "newest_us"))
+    located = longitude is not None and latitude is not None
+    shown["location"] = {"type": "Point", "coordinates": [longitude, latitude]} if located else None
+    shown["last_heard_at"] = shown["last_sample_at"]
+    shown["last_sample_at"] = None if newest_us is None else to_datetime(newest_us)
+    shown["silent"] = shown["activity"] == "silent"
+    shown["last_refused_at"], shown["last_refused_code"] = shown.pop("refused_at"), shown.pop("code")
+    return shown
 
 
 class Credentials(BaseModel):

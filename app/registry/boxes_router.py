@@ -7,7 +7,7 @@ works when the client reads it, and a deleted box can no longer connect.
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.platform.db.alert_closer_protocol import AlertCloserDependency
 from app.platform.http.contract.etags import PreconditionDep
@@ -16,8 +16,10 @@ from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import (
     DatabaseDependency,
+    ReaderDependency,
     ReadSessionDep,
     WriteSessionDep,
+    make_page_response,
 )
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
@@ -30,6 +32,7 @@ from app.registry.box_schemas import (
     BoxOut,
     Credentials,
     CredentialsOut,
+    format_box_row,
 )
 from app.registry.dependencies import (
     BoxesWriter,
@@ -113,20 +116,20 @@ async def create_box(
     return BoxCreated.with_password(created.box, created.password)
 
 
-@router.get("", summary="List boxes")
+@router.get("", summary="List boxes", response_model=Page[BoxOut])
 async def list_boxes(
     principal: SitesReader,
-    session: ReadSessionDep,
+    reader: ReaderDependency,
     silence: CurrentSilenceCriterion,
     box_filter: Annotated[BoxFilter, Depends(_filter)],
     page_request: Annotated[PageRequest, Depends(box_repository.BOXES.page_request)],
-) -> Page[BoxOut]:
+) -> Response:
     """List boxes with the state that they report and the activity of their samples, by default by id."""
     rows = await box_repository.list_boxes(
-        session, principal.visible(), page_request, silence=silence, box_filter=box_filter
+        reader, principal.visible(), page_request, silence=silence, box_filter=box_filter
     )
     page, following = box_repository.BOXES.cut(rows, page_request)
-    return Page(data=[BoxOut.of(row) for row in page], next=following)
+    return make_page_response(map(format_box_row, page), following)
 
 
 @router.get("/{box}", summary="Read a box")

@@ -1,12 +1,13 @@
 """Defines the JSON schemas of organisations, API keys and sites; those of boxes are in `box_schemas`."""
 
 from datetime import datetime
-from typing import Annotated, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
+from app.platform.db.tenant_reader import FlatRow
 from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import (
     Identifier,
@@ -20,7 +21,8 @@ from app.platform.http.contract.fields import (
     make_omittable_field,
 )
 from app.platform.http.contract.problems import CodedValueError
-from app.platform.identity.caller_authentication import ALL_SCOPES, SCOPES, ApiKey
+from app.platform.identity.api_keys import ApiKey
+from app.platform.identity.caller_authentication import ALL_SCOPES, SCOPES
 from app.platform.kernel.rejection_codes import format_rejected_value
 from app.registry.labels import Attributes
 from app.registry.models import Organisation, Site
@@ -303,3 +305,22 @@ class SiteOut(ResourceModel):
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
+
+
+def format_site_row(row: FlatRow) -> dict[str, Any]:
+    """Return the JSON of a site in a list: what `SiteOut.of` shows."""
+    return {
+        "id": row["id"],
+        "organisation_id": row["organisation_id"],
+        "name": row["name"],
+        "kind": row["kind"],
+        "timezone": row["timezone"],
+        "location": {"type": "Point", "coordinates": [row["longitude"], row["latitude"]]},
+        "retention_days": row["retention_days"],
+        "register_precision_m": row["register_precision_m"],
+        "address": row["address"],
+        "open_data_licence": row["open_data_licence"],
+        "attributes": row["attributes"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+    }

@@ -26,6 +26,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.platform.db.database import WriteSession
+from app.platform.db.tenant_reader import FlatRow, TenantReader
 from app.platform.http.contract.sorting import (
     PageRequest,
     SortOrders,
@@ -33,7 +34,8 @@ from app.platform.http.contract.sorting import (
     name_sort_key,
     uuid_sort_key,
 )
-from app.platform.identity.caller_authentication import ALL_SCOPES, ApiKey
+from app.platform.identity.api_keys import ApiKey
+from app.platform.identity.caller_authentication import ALL_SCOPES
 from app.platform.kernel.errors import ConflictError, NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
 from app.platform.kernel.secret_tokens import hash_key, make_key_hint
@@ -245,18 +247,18 @@ async def lock_sites(
 
 
 async def list_sites(
-    session: AsyncSession,
+    reader: TenantReader,
     visible: TenantScope,
     page_request: PageRequest,
     *,
     organisation: UUID | None,
     kind: str | None,
     search: str | None,
-) -> Sequence[Site]:
-    """List sites: a page and one more row.
+) -> Sequence[FlatRow]:
+    """List sites: a page and one more row, with the columns of `Site`.
 
     Args:
-        session: The session.
+        reader: Runs the statement.
         visible: The caller's tenant scope.
         page_request: The page and its order.
         organisation: Only sites of this organisation.
@@ -270,7 +272,7 @@ async def list_sites(
         statement = statement.where(Site.kind == kind)
     if search is not None:
         statement = statement.where(contains_ignoring_case(Site.name, search))
-    return (await session.scalars(SITES.page(statement, page_request))).all()
+    return await reader.fetch(SITES.page(statement, page_request))
 
 
 async def has_boxes(session: AsyncSession, site_id: UUID) -> bool:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 from sqlalchemy.exc import IntegrityError
 
 from app.platform.db.ingest_barrier import close_ingest_barrier
@@ -11,7 +11,12 @@ from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import SiteKind, collect_sent_fields
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
-from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.session_dependencies import (
+    ReaderDependency,
+    ReadSessionDep,
+    WriteSessionDep,
+    make_page_response,
+)
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.errors import ConflictError
@@ -25,7 +30,12 @@ from app.registry.dependencies import (
     SitesWriter,
 )
 from app.registry.models import Site
-from app.registry.organisation_and_site_schemas import SiteChange, SiteCreate, SiteOut
+from app.registry.organisation_and_site_schemas import (
+    SiteChange,
+    SiteCreate,
+    SiteOut,
+    format_site_row,
+)
 from app.registry.purpose_service import get_retention_settings
 from app.registry.quota_service import check_quota
 from app.registry.site_retention import RetentionSettings
@@ -64,22 +74,22 @@ async def create_site(
     return SiteOut.of(row)
 
 
-@router.get("", summary="List sites")
+@router.get("", summary="List sites", response_model=Page[SiteOut])
 async def list_sites(
     principal: SitesReader,
-    session: ReadSessionDep,
+    reader: ReaderDependency,
     page_request: _PageQuery,
     *,
     organisation: OrganisationFilter = None,
     kind: Annotated[SiteKind | None, Query(description="Only of this kind")] = None,
     q: NameFilter = None,
-) -> Page[SiteOut]:
+) -> Response:
     """List sites, by default the oldest first."""
     rows = await organisation_site_repository.list_sites(
-        session, principal.visible(), page_request, organisation=organisation, kind=kind, search=q
+        reader, principal.visible(), page_request, organisation=organisation, kind=kind, search=q
     )
     page, following = organisation_site_repository.SITES.cut(rows, page_request)
-    return Page(data=[SiteOut.of(row) for row in page], next=following)
+    return make_page_response(map(format_site_row, page), following)
 
 
 @router.get("/{site_id}", summary="Read a site")

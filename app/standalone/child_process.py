@@ -62,8 +62,9 @@ class ChildProcess:
         arguments: Sequence[str],
         *,
         environment: Mapping[str, str],
-        log: Path,
+        log: Path | None,
         folder: Path | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> "ChildProcess":
         """Start a child process.
 
@@ -73,11 +74,15 @@ class ChildProcess:
         Args:
             arguments: the command line.
             environment: the complete environment.
-            log: the file to which standard output and standard error are appended.
+            log: the file to which standard output and standard error are appended; None: those of this
+                process.
             folder: the working directory.
+            pass_fds: file descriptors that it inherits.
         """
-        rotate_log(log)
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = None
+        if log is not None:
+            rotate_log(log)
+            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             process = await asyncio.create_subprocess_exec(
                 *arguments,
@@ -87,9 +92,11 @@ class ChildProcess:
                 stdout=descriptor,
                 stderr=descriptor,
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
         finally:
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
         return cls(process)
 
     @property

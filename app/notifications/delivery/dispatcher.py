@@ -18,11 +18,11 @@ import asyncpg
 from app.notifications.delivery import delivery_leases, replay_scheduling, waiting_groups
 from app.notifications.delivery.attempt_repository import AttemptRecord
 from app.notifications.delivery.fanout import AdaptiveFanOut, FanOutResult
-from app.notifications.delivery.outbox_listener import LISTEN_ERRORS, listen_for_wakeups, wait_for_event
 from app.notifications.delivery.outcome_recorder import OutcomeRecorder, RecordingResult
 from app.notifications.delivery.slot_scheduler import SLOW_S, DeliverySlots, HeldLease
 from app.notifications.delivery.transport_registry import CAPACITY, TransportRegistry
 from app.notifications.delivery.transport_types import AttemptOutcome, DeliveryTransport, LeasedDelivery
+from app.notifications.events.outbox import CHANNEL
 from app.notifications.prometheus_metrics import (
     DELIVERIES,
     DELIVERIES_LEASED,
@@ -34,6 +34,7 @@ from app.notifications.prometheus_metrics import (
 from app.notifications.settings import WebhookSettings
 from app.platform.config.platform_settings import PlatformSettings
 from app.platform.db.database import Database, RawConnection
+from app.platform.db.notification_listener import LISTEN_ERRORS, listen_for_wakeups, wait_for_event
 from app.platform.kernel.ids import new_id
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.stored_settings import InstallationSettings
@@ -143,7 +144,9 @@ class DeliveryDispatcher:
 
     async def run(self, database: Database, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set; then drain."""
-        listening = asyncio.create_task(listen_for_wakeups(database, self._on_wakeup), name="listen")
+        listening = asyncio.create_task(
+            listen_for_wakeups(database, self._on_wakeup, channel=CHANNEL), name="listen"
+        )
         rounds = asyncio.create_task(self._rounds(stop), name="rounds")
         recording = asyncio.create_task(self._recorder.run(), name="record")
         stopped = asyncio.create_task(stop.wait(), name="stop")

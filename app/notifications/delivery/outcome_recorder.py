@@ -31,13 +31,13 @@ from app.notifications.delivery.endpoint_health import (
     update_health,
 )
 from app.notifications.delivery.endpoint_state_repository import LockedEndpoint
-from app.notifications.delivery.outbox_listener import LISTEN_ERRORS, wait_for_event
 from app.notifications.delivery.transport_types import AttemptOutcome
 from app.notifications.events.event_types import NOTICES
 from app.notifications.events.outbox import OutboxRecord, enqueue_events, wake_dispatcher
 from app.notifications.prometheus_metrics import ENDPOINT_NOTICES, RECORD_BATCH
 from app.notifications.settings import WebhookSettings
 from app.platform.db.database import RawConnection, is_transient
+from app.platform.db.notification_listener import LISTEN_ERRORS, wait_for_event
 from app.platform.observability.metrics_and_logs import get_logger
 
 MAX_BATCH: Final = 500

@@ -7,11 +7,10 @@ import re
 from typing import Final
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 from yarl import URL
 
 from app.notifications.http.ssrf_guard import CODE
-from app.platform.http.contract.problems import make_error_response
 from app.platform.kernel.errors import ForbiddenError, InvalidError
 from app.platform.kernel.ip_addresses import is_loopback
 
@@ -23,25 +22,22 @@ _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OUR_ID: Final = re.compile("msg_[0-9a-f]{32}")
 
 
-class SelfCallMiddleware:
-    """ASGI middleware that refuses unsafe requests sent by Vigie itself: 403 `own_webhook`."""
+def reject_own_webhook(scope: Scope) -> None:
+    """Refuse an unsafe request that Vigie itself sent.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    Args:
+        scope: the ASGI scope of the request.
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on or refuse a request."""
-        if scope["type"] != "http" or scope["method"] in _READS or not _is_ours(Headers(scope=scope)):
-            await self._app(scope, receive, send)
-            return
-        # Exception handlers do not cover middleware.
-        error = ForbiddenError(
-            "This request is a webhook of Vigie. The API refuses it, because it could call itself without "
-            "end. "
-            "Put a program of yours between the two.",
-            code="own_webhook",
-        )
-        await make_error_response(error)(scope, receive, send)
+    Raises:
+        ForbiddenError: `own_webhook`.
+    """
+    if scope["method"] in _READS or not _is_ours(Headers(scope=scope)):
+        return
+    raise ForbiddenError(
+        "This request is a webhook of Vigie. The API refuses it, because it could call itself without end. "
+        "Put a program of yours between the two.",
+        code="own_webhook",
+    )
 
 
 def _is_ours(headers: Headers) -> bool:

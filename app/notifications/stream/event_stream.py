@@ -15,13 +15,13 @@ import msgspec
 from fastapi.sse import format_sse_event
 
 from app.notifications.delivery.alert_grouping import parse_alert_data
-from app.notifications.delivery.outbox_listener import LISTEN_ERRORS, wait_for_event
 from app.notifications.delivery.transport_types import build_message_id
 from app.notifications.events.event_types import SEVERITIES
 from app.notifications.formats.native_and_cloudevents import add_message_id, build_native_body
 from app.notifications.prometheus_metrics import STREAM_EVENTS
 from app.notifications.stream.stream_queries import StreamedEvent, StreamHead, StreamPage, read_event_page
 from app.notifications.stream.stream_wakeup_hub import DATABASE_TIMEOUT_S, StreamHub, StreamSlot
+from app.platform.db.notification_listener import LISTEN_ERRORS, wait_for_event
 from app.platform.http.contract.pagination import decode_cursor, encode_cursor
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import format_us, from_datetime

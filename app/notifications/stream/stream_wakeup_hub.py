@@ -12,12 +12,12 @@ from uuid import UUID
 
 import asyncpg
 
-from app.notifications.delivery.outbox_listener import LISTEN_ERRORS, listen_for_wakeups, wait_for_event
 from app.notifications.events.outbox import STREAM_CHANNEL
 from app.notifications.prometheus_metrics import STREAMS_OPEN
 from app.notifications.stream.stream_queries import read_stream_head, read_updated_organisations
 from app.platform.config.api_settings import ApiSettings
 from app.platform.db.database import Database
+from app.platform.db.notification_listener import LISTEN_ERRORS, listen_for_wakeups, wait_for_event
 from app.platform.kernel.errors import TooManyRequestsError, UnavailableError
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.stored_settings import InstallationSettings

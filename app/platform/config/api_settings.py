@@ -17,6 +17,9 @@ class ApiSettings(BaseModel):
 
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: Port = Field(8000, description="Port to listen on")
+    workers: int = Field(
+        1, ge=1, le=64, description="Processes that serve the API; they share its port and the rate limits"
+    )
     public_url: str = Field(
         "",
         pattern=r"^(https?://[^\s/]+(/[^\s]*)?)?$",

@@ -222,6 +222,7 @@ class Database:
         tenants: bool = False,
     ) -> None:
         self.settings = settings
+        self.on_access_change: Callable[[], None] | None = None
         self._application = application
         self._role = role
         self._tenants = tenants
@@ -272,14 +273,21 @@ class Database:
             yield session
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[WriteSession]:
-        """Open a session that commits at the end of the block and rolls back on an error."""
+    async def write(self, *, changes_access: bool = True) -> AsyncIterator[WriteSession]:
+        """Open a session that commits at the end of the block and rolls back on an error.
+
+        Args:
+            changes_access: whether the block may change who has access to what: `on_access_change` is called
+                after the commit.
+        """
         async with self._write() as session:
             yield session
             step = _LAST_STEP.get()
             if step is not None:
                 await step(session)
             await session.commit()
+        if changes_access and self.on_access_change is not None:
+            self.on_access_change()
 
     async def connect(self) -> asyncpg.Connection:
         """Open a connection outside the pool, for bulk writes, LISTEN and advisory locks."""
@@ -321,13 +329,50 @@ class Database:
             eager: connect immediately, and fail without a database; else connect on demand.
             role: a database role other than the process's.
         """
+        return await self._pool(size, self._server_settings(role, everything=True), eager=eager)
+
+    async def reading_pool(
+        self,
+        *,
+        size: int,
+        connection_class: type[asyncpg.Connection],
+        record_class: type[asyncpg.Record],
+        prepare: Callable[[asyncpg.Connection], Awaitable[None]],
+    ) -> asyncpg.Pool:
+        """Make a pool of read-only connections that have access to nothing until their scope is set.
+
+        Args:
+            size: maximum connections, which are opened on demand.
+            connection_class: their class.
+            record_class: the class of their rows.
+            prepare: called with each new connection.
+        """
+        settings = {**self._server_settings(), "default_transaction_read_only": "on"}
+        return await self._pool(
+            size,
+            settings,
+            eager=False,
+            connection_class=connection_class,
+            record_class=record_class,
+            init=prepare,
+        )
+
+    async def _pool(
+        self,
+        size: int,
+        server_settings: dict[str, str],
+        *,
+        eager: bool,
+        **options: Any,  # noqa: ANN401 (asyncpg's own)
+    ) -> asyncpg.Pool:
         return await asyncpg.create_pool(
             self.settings.url,
             min_size=1 if eager else 0,
             max_size=size,
             timeout=10,
             command_timeout=self.settings.command_timeout_s,
-            server_settings=self._server_settings(role, everything=True),
+            server_settings=server_settings,
+            **options,
         )
 
     async def close(self) -> None:

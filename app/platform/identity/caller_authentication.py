@@ -7,38 +7,23 @@ scope look as if they did not exist. The caller is also set for row-level securi
 """
 
 import hmac
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
-    ForeignKey,
-    LargeBinary,
-    SQLColumnExpression,
-    Text,
-    Uuid,
-    bindparam,
-    column,
-    func,
-    select,
-    table,
-    update,
-)
-from sqlalchemy.dialects.postgresql import TIMESTAMP
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import update
 
-from app.platform.db.database import Base, Database
+from app.platform.db.database import Database
+from app.platform.identity.api_keys import SELECT_BY_HASH, ApiKey, resolve_tenant_scope
+from app.platform.identity.principal_cache import PrincipalCache
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ForbiddenError, InvalidError, UnauthorisedError
 from app.platform.kernel.secret_tokens import hash_key, is_well_formed_key
 from app.platform.kernel.tenant_scope import (
-    FULL_SCOPE,
     ScopedCaller,
     TenantScope,
     format_actor,
@@ -92,29 +77,6 @@ bearer = HTTPBearer(
 )
 
 
-class ApiKey(Base):
-    """The record of an API key: its hash, never the key."""
-
-    __tablename__ = "api_keys"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
-    name: Mapped[str] = mapped_column(Text)
-    hint: Mapped[str] = mapped_column(Text)
-    hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
-    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    platform: Mapped[bool]
-    site_ids: Mapped[list[UUID] | None] = mapped_column(ARRAY(Uuid))
-    created_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
-    expires_at: Mapped[datetime | None] = mapped_column(TIMESTAMP(timezone=True))
-    last_used_at: Mapped[datetime | None] = mapped_column(TIMESTAMP(timezone=True))
-    revoked_at: Mapped[datetime | None] = mapped_column(TIMESTAMP(timezone=True))
-
-
-# Organisations belong to a room above. Only their tree matters here.
-_ORGANISATIONS = table("organisations", column("id", Uuid), column("parent_id", Uuid), column("kind", Text))
-
-
 @dataclass(frozen=True, slots=True)
 class Principal:
     """The caller of a request.
@@ -129,6 +91,7 @@ class Principal:
         kind: `key`, or `user` for a person who signed in.
         expires_at: when the key expires; None: never, or it is a person.
         integrator_id: the integrator of the organisation; None where it is no client.
+        valid_until: when the key or the session ends if nothing changes; None: never.
     """
 
     key_id: UUID
@@ -140,6 +103,13 @@ class Principal:
     kind: str = field(default="key")
     expires_at: datetime | None = None
     integrator_id: UUID | None = None
+    valid_until: datetime | None = None
+    scoped_caller: ScopedCaller = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make the caller for transactions once, as a principal serves many requests."""
+        actor = format_actor(self.kind, self.key_id, self.name)
+        object.__setattr__(self, "scoped_caller", ScopedCaller(self.tenant_scope, actor, self.tree))
 
     @property
     def tree(self) -> UUID:
@@ -185,7 +155,7 @@ class Principal:
 
     def caller(self) -> ScopedCaller:
         """Return the caller for transactions."""
-        return ScopedCaller(self.tenant_scope, format_actor(self.kind, self.key_id, self.name), self.tree)
+        return self.scoped_caller
 
     def owner(self, named: UUID | None) -> UUID:
         """Return the owner of a new resource: the caller's organisation, or another one in its scope."""
@@ -208,48 +178,6 @@ class Principal:
             )
 
 
-def select_client_ids(organisation_id: SQLColumnExpression[UUID]) -> ColumnElement[Sequence[UUID]]:
-    """Return SQL for the clients of an organisation, as an array for `resolve_tenant_scope`."""
-    # An alias, as the outer query may select organisations too.
-    client = _ORGANISATIONS.alias("client")
-    children = select(client.c.id).where(client.c.parent_id == organisation_id)
-    return func.array(children.scalar_subquery())
-
-
-def select_integrator_id(organisation_id: SQLColumnExpression[UUID]) -> ColumnElement[UUID | None]:
-    """Return SQL for the integrator of an organisation; NULL where it has none."""
-    own, parent = _ORGANISATIONS.alias("own"), _ORGANISATIONS.alias("parent")
-    return (
-        select(parent.c.id)
-        .join(own, own.c.parent_id == parent.c.id)
-        .where(own.c.id == organisation_id, parent.c.kind == "integrator")
-        .scalar_subquery()
-    )
-
-
-# Built once: building takes longer than executing it, and each request executes it.
-_WITH_HASH: Final = select(
-    ApiKey, select_client_ids(ApiKey.organisation_id), select_integrator_id(ApiKey.organisation_id)
-).where(ApiKey.hash == bindparam("hash"))
-
-
-def resolve_tenant_scope(
-    organisation_id: UUID, clients: Iterable[UUID], site_ids: Iterable[UUID] | None, *, platform: bool
-) -> TenantScope:
-    """Return the tenant scope of a key or a member of an organisation.
-
-    Args:
-        organisation_id: the organisation.
-        clients: its clients.
-        site_ids: the only sites that the caller may access; None: all.
-        platform: whether it is the platform's own organisation, which may access everything unless limited to
-            sites.
-    """
-    if platform and site_ids is None:
-        return FULL_SCOPE
-    return TenantScope.of([organisation_id, *clients], site_ids)
-
-
 type TokenAuthenticator = Callable[[str, datetime], Awaitable[Principal]]
 """Authenticates a token at a time (UnauthorisedError for a wrong or expired one)."""
 
@@ -262,14 +190,25 @@ class CallerAuthenticator:
         database: Where keys are stored.
         bootstrap_key: The key of the first administrator, which has no checksum; None: there is none.
         others: Authenticators of tokens that are no API keys, by the prefix of the token.
+        cache: The callers of recent requests.
     """
 
     database: Database
     bootstrap_key: str | None
     others: Mapping[str, TokenAuthenticator]
+    cache: PrincipalCache = field(default_factory=PrincipalCache)
 
     async def authenticate(self, token: str, now: datetime) -> Principal:
         """Authenticate an API key or another token (UnauthorisedError)."""
+        digest = hash_key(token)
+        principal = self.cache.get(digest, now)
+        if principal is None:
+            version = self.cache.version
+            principal = await self._look_up(token, now)
+            self.cache.add(digest, principal, now, version=version)
+        return principal
+
+    async def _look_up(self, token: str, now: datetime) -> Principal:
         for prefix, authenticator in self.others.items():
             if token.startswith(prefix):
                 return await authenticator(token, now)
@@ -284,7 +223,7 @@ class CallerAuthenticator:
         if not is_bootstrap and not is_well_formed_key(key):
             raise UnauthorisedError("The API key is not valid. Check that you copied all of it.")
         async with self.database.look_up() as session:
-            found = (await session.execute(_WITH_HASH, {"hash": hash_key(key)})).one_or_none()
+            found = (await session.execute(SELECT_BY_HASH, {"hash": hash_key(key)})).one_or_none()
         if found is None or found[0].revoked_at is not None:
             raise UnauthorisedError("The API key does not exist or was revoked. Use another one.")
         record, clients, integrator_id = found
@@ -292,7 +231,7 @@ class CallerAuthenticator:
             raise UnauthorisedError("The API key has expired. Create a new one.", code="key_expired")
         if record.last_used_at is None or now - record.last_used_at > _TOUCH_EVERY:
             with run_with_full_scope():
-                async with self.database.write() as writer:
+                async with self.database.write(changes_access=False) as writer:
                     await writer.execute(
                         update(ApiKey).where(ApiKey.id == record.id).values(last_used_at=now)
                     )
@@ -306,6 +245,7 @@ class CallerAuthenticator:
             record.name,
             expires_at=record.expires_at,
             integrator_id=integrator_id,
+            valid_until=record.expires_at,
         )
 
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
 
@@ -85,17 +85,20 @@ class ScopedCaller:
     tenant_scope: TenantScope
     actor: str = ""
     tree: UUID | None = None
+    scope_settings: dict[str, str] = field(init=False, repr=False, compare=False)
+    """The settings that row-level security reads."""
+
+    def __post_init__(self) -> None:
+        """Format the settings once, as a caller has many transactions."""
+        scope = self.tenant_scope
+        reach = "all" if scope.organisations is None else ",".join(map(str, scope.organisations))
+        # An empty list of sites must differ from no list: the nil UUID is the id of no site.
+        sites = "" if scope.sites is None else ",".join(map(str, scope.sites)) or _NO_SITE
+        object.__setattr__(self, "scope_settings", {"vigie.reach": reach, "vigie.sites": sites})
 
     def settings(self) -> dict[str, str]:
         """Return the transaction's settings that row-level security and the audit log read."""
-        scope = self.tenant_scope
-        return {
-            "vigie.reach": "all" if scope.organisations is None else ",".join(map(str, scope.organisations)),
-            # An empty list of sites must differ from no list: the nil UUID is the id of no site.
-            "vigie.sites": "" if scope.sites is None else ",".join(map(str, scope.sites)) or _NO_SITE,
-            "vigie.actor": self.actor,
-            "vigie.origin": _ORIGIN.get(),
-        }
+        return {**self.scope_settings, "vigie.actor": self.actor, "vigie.origin": _format_origin()}
 
 
 def format_actor(kind: str, identifier: object, name: str) -> str:
@@ -117,13 +120,21 @@ def set_request_origin(address: str | None, request_id: str | None) -> None:
         address: the client's address.
         request_id: the request's id, which the log has too.
     """
-    _ORIGIN.set(json.dumps({"address": address, "request_id": request_id}))
+    _ORIGIN.set((address, request_id))
+
+
+def _format_origin() -> str:
+    origin = _ORIGIN.get()
+    if origin is None:
+        return ""
+    address, request_id = origin
+    return json.dumps({"address": address, "request_id": request_id})
 
 
 _NO_SITE: Final = str(UUID(int=0))
 NO_CALLER: Final = ScopedCaller(EMPTY_SCOPE)
 _CALLER: ContextVar[ScopedCaller] = ContextVar("vigie_caller", default=NO_CALLER)
-_ORIGIN: ContextVar[str] = ContextVar("vigie_origin", default="")
+_ORIGIN: ContextVar[tuple[str | None, str | None] | None] = ContextVar("vigie_origin", default=None)
 
 
 def current_caller() -> ScopedCaller:

@@ -16,8 +16,9 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import MutableMapping
 from contextvars import ContextVar, Token
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 import asyncpg
 import structlog
@@ -90,6 +91,7 @@ def configure_logging(settings: LogSettings, *, role: str) -> None:
     """Configure structlog and the standard library's logging alike: one line per event, on stdout."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_request_id,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -126,6 +128,13 @@ def configure_logging(settings: LogSettings, *, role: str) -> None:
     structlog.contextvars.bind_contextvars(role=role, pid=os.getpid())
     if not METRICS_SHARED:
         get_logger(__name__).warning("metrics_not_shared", reason="no room for their files")
+
+
+def _add_request_id(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add the request id to a log line. At each line: binding it would cost every request."""
+    if (request_id := _current.get()) is not None:
+        event.setdefault("request_id", request_id)
+    return event
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

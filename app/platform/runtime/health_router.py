@@ -213,7 +213,10 @@ async def home() -> RedirectResponse:
 @router.get("/healthz", tags=["Service"], summary="Is the process alive?", operation_id="get_health")
 async def healthz() -> Health:
     """Answer 200 as long as the process can answer."""
-    return Health(version=__version__, commit=await asyncio.to_thread(current_commit))
+    if not current_commit.cache_info().currsize:
+        # The first time it may have to run git.
+        await asyncio.to_thread(current_commit)
+    return Health(version=__version__, commit=current_commit())
 
 
 @router.get(

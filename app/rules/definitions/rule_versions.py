@@ -12,7 +12,7 @@ from sqlalchemy import Text, Uuid, column, func, select, table
 
 from app.platform.db.database import ReadSession, WriteSession
 from app.platform.http.contract.sorting import PageRequest, SortOrders, number_sort_key
-from app.platform.identity.caller_authentication import ApiKey
+from app.platform.identity.api_keys import ApiKey
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.tenant_scope import TenantScope
 from app.rules.definitions.models import Rule, RuleVersion

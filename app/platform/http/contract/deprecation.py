@@ -10,10 +10,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Final, TypedDict
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from app.platform.http.contract.buffered_response import append_headers, map_response_start
-
 MIN_NOTICE_PERIOD: Final = timedelta(days=180)
 """The least time between a route's deprecation and its removal."""
 
@@ -49,26 +45,10 @@ def mark_deprecated(
     return {"deprecated": True, "openapi_extra": {**(openapi_extra or {}), _EXTENSION: entry}}
 
 
-class DeprecationMiddleware:
-    """ASGI middleware that adds deprecation headers to every response of deprecated routes."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        def add_headers(message: Message) -> Message:
-            deprecated = getattr(scope.get("route"), "deprecated", None)
-            return append_headers(message, _headers(scope["route"])) if deprecated else message
-
-        await self._app(scope, receive, map_response_start(send, add_headers))
-
-
-def _headers(route: Any) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 (whatever kind of route it is)
+def list_deprecation_headers(route: Any) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 (whatever kind of route it is)
+    """Return the headers of every response of a route that is deprecated; none for other routes."""
+    if not getattr(route, "deprecated", None):
+        return []
     entry = (route.openapi_extra or {}).get(_EXTENSION)
     if entry is None:
         return []

@@ -23,6 +23,7 @@ from app.platform.http.contract import idempotency
 from app.platform.http.contract.buffered_response import BufferedResponse, buffer_response
 from app.platform.http.contract.etags import EtagPolicy, ResponseModel, add_etag
 from app.platform.http.contract.forbidden_content_check import check_body
+from app.platform.http.contract.query_parameters import list_query_parameters, reject_unknown_parameters
 from app.platform.identity.caller_authentication import (
     Principal,
     ScopeRequirement,
@@ -74,7 +75,12 @@ class StrictRoute(APIRoute):
         handler = super().get_route_handler()
         field = self.body_field
         if field is None:
-            return handler
+
+            async def checked(request: Request) -> Response:
+                reject_unknown_parameters(request.scope, self.query_parameters)
+                return await handler(request)
+
+            return checked
         required = field.field_info.is_required()
         guarded = requires_caller(self.dependant)
 
@@ -82,6 +88,7 @@ class StrictRoute(APIRoute):
             if guarded:
                 await self.admit(request)
             read = await _Read.of(request, required=required, max_depth=self.max_depth, most=self.max_body)
+            reject_unknown_parameters(request.scope, self.query_parameters)
             return await handler(read)
 
         return strict
@@ -100,6 +107,11 @@ class StrictRoute(APIRoute):
     def accepts_idempotency_key(self) -> bool:
         """Whether the route accepts an `Idempotency-Key`: a POST with authentication."""
         return "POST" in (self.methods or ()) and requires_caller(self.dependant)
+
+    @cached_property
+    def query_parameters(self) -> frozenset[str] | None:
+        """The query parameters that it has; None: it accepts any."""
+        return list_query_parameters(self)
 
     @cached_property
     def requirements(self) -> tuple[ScopeRequirement, ...]:

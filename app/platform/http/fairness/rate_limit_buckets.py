@@ -8,7 +8,11 @@ from typing import Final, NamedTuple
 
 from app.platform.config.api_settings import ApiSettings
 from app.platform.http.fairness.principal_groups import PrincipalGroup
-from app.platform.http.fairness.token_buckets import RateLimiter, TokenDecision, make_rate_limiter
+from app.platform.http.fairness.token_buckets import (
+    BucketStore,
+    TokenDecision,
+    make_rate_limiter,
+)
 
 ANONYMOUS: Final = "anonymous"
 
@@ -35,20 +39,28 @@ class RateLimitDecision(NamedTuple):
 
 
 class RateLimitBuckets:
-    """The rate limits of a process, by policy."""
+    """The rate limits of the API, by policy.
 
-    def __init__(self, settings: ApiSettings) -> None:
+    Args:
+        settings: the limits.
+        store: where the buckets are; None: in this process, by policy.
+    """
+
+    def __init__(self, settings: ApiSettings, store: BucketStore | None = None) -> None:
         rate, burst = settings.organisation_rate_per_s, settings.organisation_rate_burst
         samples, many = settings.organisation_telemetry_rate_per_s, settings.organisation_telemetry_rate_burst
         times = settings.integrator_factor
-        self._limiters: dict[str, RateLimiter | None] = {
-            "key": make_rate_limiter(settings.rate_per_s, settings.rate_burst),
-            ANONYMOUS: make_rate_limiter(settings.anonymous_rate_per_s, settings.anonymous_rate_burst),
-            "telemetry": make_rate_limiter(settings.telemetry_rate_per_s, settings.telemetry_rate_burst),
-            "organisation": make_rate_limiter(rate, burst),
-            "organisation_telemetry": make_rate_limiter(samples, many),
-            "integrator": make_rate_limiter(rate * times, burst * times),
-            "integrator_telemetry": make_rate_limiter(samples * times, many * times),
+        limits = {
+            "key": (settings.rate_per_s, settings.rate_burst),
+            ANONYMOUS: (settings.anonymous_rate_per_s, settings.anonymous_rate_burst),
+            "telemetry": (settings.telemetry_rate_per_s, settings.telemetry_rate_burst),
+            "organisation": (rate, burst),
+            "organisation_telemetry": (samples, many),
+            "integrator": (rate * times, burst * times),
+            "integrator_telemetry": (samples * times, many * times),
+        }
+        self._limiters = {
+            policy: make_rate_limiter(*limit, policy=policy, store=store) for policy, limit in limits.items()
         }
 
     def take(self, buckets: Sequence[BucketKey], now: float) -> RateLimitDecision:

@@ -10,15 +10,14 @@ import asyncio
 import hmac
 import math
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from app.platform.config.api_settings import ApiSettings
-from app.platform.http.contract.buffered_response import append_headers, map_response_start
 from app.platform.http.contract.request_head import (
     count_http_refusal,
     make_refusal_response,
@@ -31,7 +30,7 @@ from app.platform.http.fairness.rate_limit_buckets import (
     RateLimitBuckets,
     list_group_buckets,
 )
-from app.platform.http.fairness.token_buckets import RateLimiter, TokenDecision
+from app.platform.http.fairness.token_buckets import BucketStore, RateLimiter, TokenDecision
 from app.platform.identity.caller_authentication import (
     Principal,
     add_authentication_step,
@@ -104,45 +103,60 @@ def is_low_priority(scope: Scope) -> bool:
     return bool(scope.get(_LOW))
 
 
-class RateLimitMiddleware:
-    """Answers 429 `rate_limited` above a limit, and adds the remaining tokens to every response."""
+class AdmittedRequest(NamedTuple):
+    """A request within its rate limits.
 
-    def __init__(self, app: ASGIApp, *, settings: ApiSettings, bootstrap: str | None = None) -> None:
-        self._app = app
-        self._buckets = RateLimitBuckets(settings)
+    Attributes:
+        subject: what it counts for; None: it is not limited.
+        headers: headers of its response, with the tokens that are left.
+    """
+
+    subject: RateLimitSubject | None
+    headers: Sequence[tuple[bytes, bytes]]
+
+
+_UNLIMITED_REQUEST: Final = AdmittedRequest(None, ())
+
+
+class RequestRateLimits:
+    """The rate limits of the API.
+
+    Args:
+        settings: the limits.
+        bootstrap: the key of the first administrator; None: there is none.
+        store: where the buckets are; None: in this process.
+    """
+
+    def __init__(
+        self, settings: ApiSettings, *, bootstrap: str | None = None, store: BucketStore | None = None
+    ) -> None:
+        self._buckets = RateLimitBuckets(settings, store)
         # The one key without a checksum.
         self._bootstrap = None if bootstrap is None else hash_key(bootstrap)
         self._verified = VerifiedKeyCache()
         self._quick = RateLimiter(_QUICK_PER_S, _QUICK_BURST)
         self._delayed = 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        if (
-            scope["type"] != "http"
-            or scope["path"] in _UNLIMITED
-            or scope["path"].startswith(_UNLIMITED_BELOW)
-        ):
-            await self._app(scope, receive, send)
-            return
+    async def admit(self, scope: Scope) -> AdmittedRequest | Response:
+        """Take the tokens of a request, or return the response 429 `rate_limited`."""
+        path: str = scope["path"]
+        if path in _UNLIMITED or path.startswith(_UNLIMITED_BELOW):
+            return _UNLIMITED_REQUEST
         scope[_COUNTED] = counted = self._counted(scope)
         verdict, broken, scope[_LOW] = self._buckets.take(counted.buckets(), time.monotonic())
         if verdict is not None and broken is not None:
-            response = await self._refuse(broken, verdict)
-            await response(scope, receive, send)
+            return await self._refuse(broken, verdict)
+        if counted.digest is not None:
+            add_authentication_step(scope, partial(self._learn, scope, counted.digest, counted))
+        return AdmittedRequest(counted, () if verdict is None else _raw_headers(verdict))
+
+    def forget_if_refused(self, scope: Scope, status: int) -> None:
+        """Remove a key from the cache that the application refused: it is revoked or expired."""
+        counted = get_rate_limit_subject(scope)
+        if status != _UNAUTHORISED or counted is None or counted.digest is None:
             return
-        shown = {} if verdict is None else _headers(verdict)
-        headers = [(name.lower().encode(), value.encode()) for name, value in shown.items()]
-        digest = counted.digest
-        if digest is not None:
-            add_authentication_step(scope, partial(self._learn, scope, digest, counted))
-
-        def add_headers(message: Message) -> Message:
-            if digest is not None and message["status"] == _UNAUTHORISED and not get_known_principal(scope):
-                self._verified.remove(digest)
-            return append_headers(message, headers)
-
-        await self._app(scope, receive, map_response_start(send, add_headers))
+        if not get_known_principal(scope):
+            self._verified.remove(counted.digest)
 
     def _counted(self, scope: Scope) -> RateLimitSubject:
         bearer = read_request_head(scope).bearer
@@ -215,3 +229,7 @@ def _headers(verdict: TokenDecision) -> dict[str, str]:
         "RateLimit-Remaining": str(verdict.remaining),
         "RateLimit-Reset": str(math.ceil(verdict.reset_s)),
     }
+
+
+def _raw_headers(verdict: TokenDecision) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in _headers(verdict).items()]

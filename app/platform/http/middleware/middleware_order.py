@@ -6,54 +6,46 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from app.platform.config.platform_settings import PlatformSettings
-from app.platform.http.contract.deprecation import DeprecationMiddleware
-from app.platform.http.fairness.concurrency_limits import ConcurrencyLimits
-from app.platform.http.fairness.deadlines_and_concurrency import (
-    ConcurrencyMiddleware,
-    DeadlineMiddleware,
-)
-from app.platform.http.fairness.rate_limits import RateLimitMiddleware
-from app.platform.http.middleware.request_head_checks import (
-    HeadMethodMiddleware,
-    RequestHeadLimitMiddleware,
-)
-from app.platform.http.middleware.request_metrics import RequestMetricsMiddleware, UnexpectedErrorMiddleware
-from app.platform.http.middleware.security_headers import ApiCorsMiddleware, SecurityHeadersMiddleware
+from app.platform.http.fairness.token_buckets import BucketStore
+from app.platform.http.middleware.admission import AdmissionMiddleware
+from app.platform.http.middleware.api_cors import ApiCorsMiddleware
+from app.platform.http.middleware.error_responses import ErrorMiddleware, RefusalReporter
+from app.platform.http.middleware.request_context import RequestContextMiddleware
 
 
 def install_middleware(
-    app: FastAPI, settings: PlatformSettings, *, inside: Sequence[Middleware] = ()
+    app: FastAPI,
+    settings: PlatformSettings,
+    *,
+    inside: Sequence[Middleware] = (),
+    report_refusal: RefusalReporter | None = None,
+    buckets: BucketStore | None = None,
 ) -> None:
     """Add the middleware to an application.
 
-    Each layer refuses as early as it can, at the least cost. CORS is outside of the limits, as a browser must
-    see refusals too.
+    CORS is outside of the limits, as a browser must see refusals too.
 
     Args:
         app: The application, before its first request.
         settings: Limits, origins, and whether clients use https.
         inside: The caller's layers, which see only requests within the limits.
+        report_refusal: Records refused requests.
+        buckets: Where the buckets of the rate limits are, if processes share them.
     """
     api = settings.api
     bootstrap = settings.bootstrap_admin_key
     layers = [
-        Middleware(SecurityHeadersMiddleware, https=api.public_url.startswith("https:")),
+        Middleware(RequestContextMiddleware, https=api.public_url.startswith("https:")),
         *([Middleware(ApiCorsMiddleware, origins=api.cors_origins)] if api.cors_origins else []),
-        Middleware(HeadMethodMiddleware),
-        Middleware(RequestHeadLimitMiddleware),
         Middleware(
-            RateLimitMiddleware,
+            AdmissionMiddleware,
             settings=api,
+            connections=settings.database.pool_size,
             bootstrap=None if bootstrap is None else bootstrap.get_secret_value(),
+            buckets=buckets,
         ),
-        Middleware(RequestMetricsMiddleware),
-        Middleware(DeadlineMiddleware, seconds=api.deadline_s),
-        Middleware(
-            ConcurrencyMiddleware, limits=ConcurrencyLimits(api, connections=settings.database.pool_size)
-        ),
-        Middleware(DeprecationMiddleware),
         *inside,
-        Middleware(UnexpectedErrorMiddleware),
+        Middleware(ErrorMiddleware, report_refusal=report_refusal),
     ]
     for layer in reversed(layers):
         app.add_middleware(layer.cls, *layer.args, **layer.kwargs)

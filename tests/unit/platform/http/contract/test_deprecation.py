@@ -4,7 +4,8 @@ import httpx
 import pytest
 from fastapi import FastAPI, HTTPException
 
-from app.platform.http.contract.deprecation import MIN_NOTICE_PERIOD, DeprecationMiddleware, mark_deprecated
+from app.platform.http.contract.deprecation import MIN_NOTICE_PERIOD, mark_deprecated
+from app.platform.http.middleware.request_context import RequestContextMiddleware
 
 SINCE = datetime(2027, 1, 1, tzinfo=UTC)
 SUNSET = datetime(2027, 8, 1, tzinfo=UTC)
@@ -13,7 +14,7 @@ SUNSET = datetime(2027, 8, 1, tzinfo=UTC)
 @pytest.fixture
 def app() -> FastAPI:
     made = FastAPI()
-    made.add_middleware(DeprecationMiddleware)
+    made.add_middleware(RequestContextMiddleware, https=False)
     old = mark_deprecated(since=SINCE, sunset=SUNSET, link="/docs#/Sites", openapi_extra={"x-more": 1})
 
     @made.get("/v1/old/{name}", **old)

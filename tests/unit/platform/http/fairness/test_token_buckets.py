@@ -1,6 +1,6 @@
 import pytest
 
-from app.platform.http.fairness.token_buckets import RateLimiter, make_rate_limiter
+from app.platform.http.fairness.token_buckets import LocalBuckets, RateLimiter, make_rate_limiter
 
 
 def test_a_burst_then_the_rate() -> None:
@@ -34,12 +34,13 @@ def test_buckets_are_apart_and_tokens_come_back() -> None:
 
 
 def test_whoever_was_away_longest_is_forgotten() -> None:
-    limiter = RateLimiter(rate_per_s=1, burst=1, most=3)
+    store = LocalBuckets(3)
+    limiter = RateLimiter(rate_per_s=1, burst=1, store=store)
     for name in ("a", "b", "c"):
         limiter.take(name, 0.0)
     assert limiter.take("a", 1.0).allowed
     limiter.take("d", 1.0)
-    assert len(limiter) == 3
+    assert len(store) == 3
     assert not limiter.take("c", 0.5).allowed
     assert limiter.take("b", 0.5).allowed
 

@@ -1,4 +1,4 @@
-"""Listens for the outbox's notifications (LISTEN), and reconnects when the connection is lost."""
+"""Listens for notifications of the database (LISTEN), and reconnects when the connection is lost."""
 
 import asyncio
 import random
@@ -8,7 +8,6 @@ from typing import Final
 
 import asyncpg
 
-from app.notifications.events.outbox import CHANNEL
 from app.platform.db.database import Database
 from app.platform.observability.metrics_and_logs import get_logger
 
@@ -36,11 +35,21 @@ async def wait_for_event(event: asyncio.Event, timeout_s: float) -> None:
 
 
 async def listen_for_wakeups(
-    database: Database, on_wakeup: Callable[[], None], *, channel: str = CHANNEL
+    database: Database,
+    on_wakeup: Callable[[], None],
+    *,
+    channel: str,
+    on_lost: Callable[[], None] | None = None,
 ) -> None:
     """Call `on_wakeup` at each notification, and at each connection: one may have been missed.
 
     Runs until cancelled.
+
+    Args:
+        database: Opens the connection.
+        on_wakeup: Called at each notification, and once a connection listens.
+        channel: The channel.
+        on_lost: Called when the connection is lost: notifications are missed until the next `on_wakeup`.
     """
     wait = _FIRST_WAIT_S
     while True:
@@ -58,6 +67,8 @@ async def listen_for_wakeups(
             _log.warning("listen_lost", error=str(error) or type(error).__name__)
             await asyncio.sleep(wait)
         finally:
+            if on_lost is not None:
+                on_lost()
             with suppress(*LISTEN_ERRORS):
                 await connection.close(timeout=1)
 

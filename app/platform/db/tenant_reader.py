@@ -1,0 +1,128 @@
+"""Runs single SELECT statements for the caller of a request, each in one round trip.
+
+A session of SQLAlchemy needs four round trips for one statement, and half a millisecond of CPU time for its
+objects. A reader sends the statement alone, outside of a transaction block. Row-level security reads the
+caller's scope from settings of the connection, which the reader changes when another caller gets the
+connection (`app.platform.kernel.tenant_scope`).
+
+    rows = await reader.fetch(select(Site.id, Site.name).where(…))
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, cast
+
+import asyncpg
+import msgspec
+from sqlalchemy import Executable
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as make_dialect
+
+from app.platform.db.database import Database, quote_literal
+from app.platform.kernel.tenant_scope import current_caller
+
+_DIALECT: Final = make_dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's own lacks types
+_STATEMENTS: Final = 500
+_decode: Final = msgspec.json.Decoder().decode
+
+
+class FlatRow(asyncpg.Record):
+    """A row of a statement: values by position, by name, and as attributes."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (whatever the column holds)
+        """Return the value of a column."""
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class ReaderConnection(asyncpg.Connection):
+    """A connection that remembers the scope that its settings have."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:  # noqa: ANN401 (asyncpg's own)
+        super().__init__(*args, **named)
+        self.scope: dict[str, str] | None = None
+
+    async def set_scope(self, scope: dict[str, str]) -> None:
+        """Set the scope of the following statements, unless the connection has it."""
+        if self.scope == scope:
+            return
+        # Unknown, until the statement has succeeded.
+        self.scope = None
+        settings = (f"set_config('{name}', {quote_literal(value)}, false)" for name, value in scope.items())
+        await self.execute(f"SELECT {', '.join(settings)}")
+        self.scope = scope
+
+    def get_reset_query(self) -> str:
+        """Return no statement: nothing is left over after a SELECT, and it would cost a round trip."""
+        return ""
+
+
+class TenantReader:
+    """Connections for single statements. Open with `of`, and close when done."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def of(cls, database: Database, *, size: int) -> "TenantReader":
+        """Make a reader with at most `size` connections, which connects on demand."""
+        return cls(
+            await database.reading_pool(
+                size=size, connection_class=ReaderConnection, record_class=FlatRow, prepare=_prepare
+            )
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.close()
+
+    async def fetch(
+        self, statement: Executable, values: Mapping[str, Any] = MappingProxyType({})
+    ) -> list[FlatRow]:
+        """Run a SELECT as the current caller; returns its rows.
+
+        Args:
+            statement: the statement.
+            values: of its named parameters without a value.
+
+        Raises:
+            asyncpg.PostgresError, OSError, TimeoutError: as for each query.
+        """
+        query, arguments = compile_statement(statement, values)
+        async with self._pool.acquire(timeout=10) as pooled:
+            connection = cast("ReaderConnection", pooled)
+            await connection.set_scope(current_caller().scope_settings)
+            return cast("list[FlatRow]", await connection.fetch(query, *arguments))
+
+
+def _encode(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(name, encoder=_encode, decoder=_decode, schema="pg_catalog")
+
+
+_compiled: Final[OrderedDict[Any, Any]] = OrderedDict()
+
+
+def compile_statement(statement: Any, values: Mapping[str, Any]) -> tuple[str, list[Any]]:  # noqa: ANN401 (an Executable)
+    """Return the text of a statement with `$1`, `$2` …, and the values of these.
+
+    Statements of the same form are compiled once, as SQLAlchemy's engine does.
+    """
+    # SQLAlchemy has no public method for this; a test compares it with the engine's own execution.
+    compiled, extracted, given, *_ = statement._compile_w_cache(  # noqa: SLF001
+        _DIALECT, compiled_cache=_compiled, column_keys=[], for_executemany=False, schema_translate_map=None
+    )
+    while len(_compiled) > _STATEMENTS:
+        _compiled.popitem(last=False)
+    found = compiled.construct_params({**(given or {}), **values}, extracted_parameters=extracted)
+    processors = compiled._bind_processors  # noqa: SLF001
+    return compiled.string, [
+        processors[name](found[name]) if name in processors else found[name]
+        for name in compiled.positiontup or ()
+    ]
