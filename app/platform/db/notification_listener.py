@@ -39,7 +39,7 @@ async def listen_for_wakeups(
     on_wakeup: Callable[[], None],
     *,
     channel: str,
-    on_lost: Callable[[], None] | None = None,
+    on_lost: Callable[[], object] | None = None,
 ) -> None:
     """Call `on_wakeup` at each notification, and at each connection: one may have been missed.
 
@@ -65,10 +65,10 @@ async def listen_for_wakeups(
             await _listen(connection, on_wakeup, channel)
         except LISTEN_ERRORS as error:
             _log.warning("listen_lost", error=str(error) or type(error).__name__)
-            await asyncio.sleep(wait)
-        finally:
             if on_lost is not None:
                 on_lost()
+            await asyncio.sleep(wait)
+        finally:
             with suppress(*LISTEN_ERRORS):
                 await connection.close(timeout=1)
 

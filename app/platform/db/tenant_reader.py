@@ -97,13 +97,10 @@ class TenantReader:
             return cast("list[FlatRow]", await connection.fetch(query, *arguments))
 
 
-def _encode(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
 async def _prepare(connection: asyncpg.Connection) -> None:
     for name in ("json", "jsonb"):
-        await connection.set_type_codec(name, encoder=_encode, decoder=_decode, schema="pg_catalog")
+        # SQLAlchemy has encoded the values of a statement.
+        await connection.set_type_codec(name, encoder=str, decoder=_decode, schema="pg_catalog")
 
 
 _compiled: Final[OrderedDict[Any, Any]] = OrderedDict()

@@ -79,7 +79,9 @@ class RouteIndex(BaseRoute):
             return Match.FULL, {_FOUND: _MethodNotAllowed(allowed)}
         for route in self._routes.get(_prefix(path), ()):
             if method in route.methods and route.pattern.match(path):
-                return Match.FULL, {_FOUND: route}
+                # An included router matches its routes again, a route of the application itself does not.
+                child_scope = route.router.matches(scope)[1] if isinstance(route.router, APIRoute) else {}
+                return Match.FULL, {**child_scope, _FOUND: route}
         return Match.NONE, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:

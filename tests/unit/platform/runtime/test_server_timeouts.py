@@ -15,9 +15,11 @@ HEAD = b"POST /refused HTTP/1.1\r\nHost: vigie.test\r\n"
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer 401 without a look at the body, as what asks for a key does; `/read` reads it first."""
-    if scope["path"] == "/read":
+    if scope["path"] in {"/read", "/trailers"}:
         while (await receive()).get("more_body"):
             pass
+    if scope["path"] == "/trailers":
+        assert [name for name, _ in scope["headers"]] == [b"host", b"transfer-encoding"]
     await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"no"})
 
@@ -122,5 +124,89 @@ async def test_what_is_no_http_is_a_problem_too(port: int, sent: bytes, status: 
     assert head.startswith(b"HTTP/1.1 " + status)
     assert b"content-type: application/problem+json" in head.lower()
     assert b'"code":"' + code in body
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", b"505", b"invalid_http"),
+        (b"GET / HTTP/1.1\nHost: a\n\n", b"400", b"invalid_http"),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", b"400", b"invalid_http"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x01b\r\n\r\n", b"400", b"invalid_http"),
+        (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", b"400", b"invalid_http"),
+        (HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", b"400", b"invalid_http"),
+        (HEAD + b"Content-Length: -1\r\n\r\n", b"400", b"invalid_http"),
+        (HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400", b"invalid_http"),
+        (
+            HEAD.replace(b"/refused", b"/read") + b"Transfer-Encoding: chunked\r\n\r\nx\r\n",
+            b"400",
+            b"invalid_http",
+        ),
+        (
+            HEAD.replace(b"/refused", b"/read") + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"x" * 200_000,
+            b"431",
+            b"headers_too_large",
+        ),
+    ],
+    ids=[
+        *("version", "bare line feed", "space before the colon", "control character", "CONNECT"),
+        *("two lengths", "negative length", "length and chunked", "no chunk size", "chunk extension"),
+    ],
+)
+async def test_smuggling_and_endless_parts_are_refused(
+    port: int, sent: bytes, status: bytes, code: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    async with asyncio.timeout(20 * PATIENCE_S):
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert b'"code":"' + code in answer
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_requests_in_a_row_are_answered_in_their_order(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD + b"\r\n" + HEAD + b"Content-Length: 2\r\n\r\nok" + HEAD + b"\r\n")
+    for _ in range(3):
+        assert (await reader.readuntil(b"no")).startswith(b"HTTP/1.1 401 ")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_head_may_come_byte_by_byte(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for byte in HEAD + b"Content-Length: 2\r\n\r\nok":
+        writer.write(bytes((byte,)))
+        await asyncio.sleep(0)
+    assert (await reader.readuntil(b"no")).startswith(b"HTTP/1.1 401 ")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_empty_lines_are_not_waited_for(port: int) -> None:
+    assert await closed(port, HEAD + b"\r\n", b"\r\n") != b""
+
+
+async def test_an_upgrade_is_answered_and_ends_the_connection(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+    async with asyncio.timeout(20 * PATIENCE_S):
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"connection: close" in answer
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_trailers_are_no_headers(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD.replace(b"/refused", b"/trailers") + b"Transfer-Encoding: chunked\r\n\r\n")
+    await asyncio.sleep(0.05)
+    writer.write(b"1\r\nx\r\n0\r\nAuthorization: Bearer x\r\n\r\n")
+    assert b"401" in await reader.readuntil(b"no")
     writer.close()
     await writer.wait_closed()
