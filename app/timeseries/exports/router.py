@@ -38,7 +38,7 @@ from app.timeseries.exports.export_parameters import (
     resolve_start_position,
 )
 from app.timeseries.exports.export_selection import RowPosition, find_selected_organisations
-from app.timeseries.exports.row_slice_reader import ExportReader, RowExport
+from app.timeseries.exports.row_slice_reader import ExportReader, RowExport, read_ahead
 from app.timeseries.exports.sample_part_planner import ROWS_MOST, PartReference, SamplePartPlanner
 from app.timeseries.exports.text_formats import TEXT_FORMATS
 from app.timeseries.exports.time_bucket_export import BucketExport, BucketPartPlanner
@@ -66,6 +66,8 @@ _READ_SCOPE: Final = require_scope("telemetry:read")
 _Reader = Annotated[Principal, Depends(_READ_SCOPE)]
 _QueryDep = Annotated[ExportQuery, Depends(parse_export_query)]
 _PARTS_MOST: Final = 100
+# The slices that are read while the child process starts, or encodes a row group; each is about a megabyte.
+_SLICES_AHEAD: Final = 3
 # A revoked key can continue an export for this long at most.
 _REFRESH_S: Final = 60.0
 _EXAMPLES: Final = {
@@ -209,8 +211,9 @@ async def export_readings(
     if format_ == "parquet":
         encoder = await slot.resources.enter_async_context(slot.encoders.start_encoder())
         media_type = parquet_format.MEDIA_TYPE
-        slices = export.slices(reader, parquet_format.ParquetFormat())
-        chunks = parquet_format.stream_parquet(slices, export.columns, encoder)
+        slices = read_ahead(export.slices(reader, parquet_format.ParquetFormat()), _SLICES_AHEAD)
+        ahead = await slot.resources.enter_async_context(slices)
+        chunks = parquet_format.stream_parquet(ahead, export.columns, encoder)
     else:
         text = TEXT_FORMATS[format_]
         media_type = text.media_type
