@@ -70,7 +70,7 @@ class LastBox(NamedTuple):
 
     Attributes:
         number: of the box.
-        begin: where its rows begin in the copied bytes.
+        begin: where its rows begin in the encoded bytes.
         rows_before: the number of rows before them.
     """
 
@@ -102,20 +102,22 @@ class RowFormat(Protocol):
         """
         ...
 
-    def find_last_box(
-        self, copied: bytes, boxes: Sequence[ExportedBox], columns: Sequence[ExportColumn]
-    ) -> LastBox:
-        """Find the box of the last row that COPY wrote."""
+    def encode_copied(self, copied: bytes) -> bytes:
+        """Turn some complete rows, as COPY writes them, into bytes of the file."""
         ...
 
-    def encode_copied(
-        self, copied: bytes, boxes: Sequence[ExportedBox], columns: Sequence[ExportColumn]
-    ) -> bytes:
-        """Turn the output of COPY, which may lack its end, into bytes of the file."""
+    def find_last_box(
+        self, encoded: bytes, boxes: Sequence[ExportedBox], columns: Sequence[ExportColumn]
+    ) -> LastBox:
+        """Find the box of the last encoded row."""
+        ...
+
+    def complete(self, encoded: bytes, boxes: Sequence[ExportedBox]) -> bytes:
+        """Turn all encoded rows of these boxes, or the first of them, into a slice."""
         ...
 
     def encode_rows(self, rows: BoxRows, columns: Sequence[ExportColumn]) -> bytes:
-        """Turn rows in memory into bytes of the file, equal to those of copied rows."""
+        """Turn rows in memory into a slice, equal to that of copied rows."""
         ...
 
 

@@ -31,6 +31,7 @@ _WITHIN_S: Final = 30.0
 # The most child processes at a time, each of about 80 MB.
 _PROCESSES_MOST: Final = 4
 _RETRY_AFTER_S: Final = 10
+_NICE: Final = 10
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
 # The header of COPY's binary format: signature, flags, length of the extension.
 _HEADER_BYTES: Final = 19
@@ -57,18 +58,22 @@ class ParquetFormat:
         """Select the box's number and all values, NaN if missing: so all rows have the same length."""
         return boxes.c.number, [func.coalesce(value, literal_column("'NaN'")) for _, value in values]
 
+    def encode_copied(self, copied: bytes) -> bytes:
+        """Return the rows, which the child process decodes."""
+        return copied
+
     def find_last_box(
-        self, copied: bytes, boxes: Sequence[ExportedBox], columns: Sequence[ExportColumn]
+        self, encoded: bytes, boxes: Sequence[ExportedBox], columns: Sequence[ExportColumn]
     ) -> LastBox:
         """Find the box of the last row."""
-        rows = decode_rows(memoryview(copied)[_HEADER_BYTES:], [column.double for column in columns])
+        rows = decode_rows(memoryview(encoded)[_HEADER_BYTES:], [column.double for column in columns])
         number = int(rows["box"][-1])
         rows_before = int(np.searchsorted(rows["box"], number))
         return LastBox(number, _HEADER_BYTES + rows_before * rows.itemsize, rows_before)
 
-    def encode_copied(self, copied: bytes, boxes: Sequence[ExportedBox], _: Sequence[ExportColumn]) -> bytes:
-        """Prepend the boxes as a line of JSON."""
-        return _frame(boxes, memoryview(copied)[_HEADER_BYTES:])
+    def complete(self, encoded: bytes, boxes: Sequence[ExportedBox]) -> bytes:
+        """Put the boxes, as a line of JSON, before the rows."""
+        return _frame(boxes, memoryview(encoded)[_HEADER_BYTES:])
 
     def encode_rows(self, rows: BoxRows, columns: Sequence[ExportColumn]) -> bytes:
         """Write rows in memory as PostgreSQL does."""
@@ -152,6 +157,9 @@ class ParquetEncoderPool:
                 # The child gets no settings and no secrets.
                 env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             )
+            # From its start on: the imports take most of its time.
+            with suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
             try:
                 yield ParquetEncoder(process)
             finally:

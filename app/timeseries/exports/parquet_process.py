@@ -11,7 +11,6 @@ frame at the end. Each frame is answered with the bytes of the file written sinc
 """
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, Final
@@ -30,7 +29,6 @@ _LENGTH_BYTES: Final = 4
 _FIXED: Final = 3
 _DICTIONARY: Final = pa.dictionary(pa.int32(), pa.string())
 _COMPRESSION: Final = "zstd"
-_NICE: Final = 5
 
 
 class _OutputBuffer:
@@ -180,7 +178,6 @@ def write_parquet_stream(source: BinaryIO, sink: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    os.nice(_NICE)
     # Slices are encoded one by one, so that further threads would only take memory.
     pa.set_cpu_count(1)
     write_parquet_stream(sys.stdin.buffer, sys.stdout.buffer)

@@ -6,7 +6,7 @@ range of a slice, whose size does not depend on the length of the export.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
@@ -29,7 +29,7 @@ ROWS: Final = 10_000
 _VALUES: Final = 100_000
 # The pause after a slice, relative to its duration. Short, because PostgreSQL does the work, not this
 # process.
-_IDLE_RATIO: Final = 0.25
+_IDLE_RATIO: Final = 0.1
 
 
 class TimedResult(NamedTuple):
@@ -136,30 +136,31 @@ class SampleExport:
             async with reader.open_session() as session:
                 began = time.monotonic()
                 boxes = [ExportedBox(*row) for row in await session.execute(page)]
-                found, copied = 0, b""
+                found, encoded = 0, b""
                 if boxes:
-                    found, copied = await _copy(session, query.render(boxes), row_format.copy_options)
+                    found, encoded = await _copy(session, query.render(boxes), row_format)
                 seconds = time.monotonic() - began
             over = None
             if found > rows:
-                number, end, found = row_format.find_last_box(copied, boxes, self.columns)
-                over, copied = boxes[number].id, copied[:end]
+                number, end, found = row_format.find_last_box(encoded, boxes, self.columns)
+                over, encoded = boxes[number].id, encoded[:end]
             last = boxes[-1].id if boxes else None
             scan.advance(scan_range, ScanOutcome(found, len(boxes), last, over, seconds))
             if found:
-                yield row_format.encode_copied(copied, boxes, self.columns)
+                yield row_format.complete(encoded, boxes)
 
 
-async def _copy(session: AsyncSession, query: str, options: Mapping[str, str]) -> tuple[int, bytes]:
-    """Copy the rows of a query in a session that has begun. Return their number, and the bytes."""
-    copied: list[bytes] = []
+async def _copy(session: AsyncSession, query: str, row_format: RowFormat) -> tuple[int, bytes]:
+    """Copy the rows of a query in a session that has begun. Return their number, and the encoded rows."""
+    encoded: list[bytes] = []
 
-    async def keep(data: bytes) -> None:
-        copied.append(data)
+    async def encode(copied: bytes) -> None:
+        # A few kilobytes at a time: other requests do not wait.
+        encoded.append(row_format.encode_copied(copied))
 
     connection = await get_driver_connection(session)
-    status = await connection.copy_from_query(query, output=keep, **options)
-    return parse_row_count(status), b"".join(copied)
+    status = await connection.copy_from_query(query, output=encode, **row_format.copy_options)
+    return parse_row_count(status), b"".join(encoded)
 
 
 @asynccontextmanager

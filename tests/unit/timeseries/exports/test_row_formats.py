@@ -53,16 +53,15 @@ LINES = {
 
 @pytest.mark.parametrize("name", list(TEXT_FORMATS))
 def test_lines_are_completed(name: str) -> None:
-    form, rows = TEXT_FORMATS[name], copied(name)
-    assert form.encode_copied(rows, [A, B], COLUMNS).decode() == LINES[name].format(site=SITE)
-    number, begin, before = form.find_last_box(rows, [A, B], COLUMNS)
+    form = TEXT_FORMATS[name]
+    lines = form.encode_copied(copied(name))
+    assert form.complete(lines, [A, B]).decode() == LINES[name].format(site=SITE)
+    number, begin, before = form.find_last_box(lines, [A, B], COLUMNS)
     assert (number, before) == (1, 1)
-    assert form.encode_copied(rows[:begin], [A, B], COLUMNS) == form.encode_copied(rows, [A], COLUMNS).split(
-        b"\n"
-    )[0] + (b"\n")
+    assert lines[:begin] == lines.splitlines(keepends=True)[0]
     # There is but one box, or one line.
-    assert form.find_last_box(rows[begin:], [A, B], COLUMNS) == (1, 0, 0)
-    assert form.find_last_box(rows[:begin], [A, B], COLUMNS) == (0, 0, 0)
+    assert form.find_last_box(lines[begin:], [A, B], COLUMNS) == (1, 0, 0)
+    assert form.find_last_box(lines[:begin], [A, B], COLUMNS) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("name", list(TEXT_FORMATS))
@@ -91,7 +90,7 @@ def test_binary_rows_are_those_that_postgresql_copies() -> None:
     whole = bytes(19) + b"".join(row) + b"\xff\xff"
     number, begin, before = form.find_last_box(whole, [A, B], COLUMNS)
     assert (number, before) == (1, 2)
-    assert form.encode_copied(whole[:begin], [A, B], COLUMNS).endswith(b"\n" + row[0] + row[1])
+    assert form.complete(whole[:begin], [A, B]).endswith(b"\n" + row[0] + row[1])
 
 
 def test_the_literals_of_a_slice_are_in_its_query() -> None:
