@@ -1,14 +1,14 @@
 """Builds the query that COPY executes for a slice.
 
-PostgreSQL formats the rows and sends them nearly as they are in the file: no value becomes an object of Python.
+PostgreSQL formats the rows and sends them nearly as they are in the file: no value becomes a Python object.
 COPY accepts no parameters. So the query is compiled once per export, and the literals of a slice are inserted
 into its text.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypedDict
 from uuid import UUID
 
 from sqlalchemy import BigInteger, ColumnElement, Integer, TableClause, Text, column, select, table, true
@@ -79,12 +79,20 @@ class LastBox(NamedTuple):
     rows_before: int
 
 
+class CopyOptions(TypedDict, total=False):
+    """The options of COPY, as `asyncpg.Connection.copy_from_query` takes them."""
+
+    format: Literal["csv", "binary"]
+    delimiter: str
+    quote: str
+
+
 class RowFormat(Protocol):
     """Turns rows into the bytes of a file."""
 
     @property
-    def copy_options(self) -> Mapping[str, str]:
-        """The options of COPY, as asyncpg names them."""
+    def copy_options(self) -> CopyOptions:
+        """The options of COPY."""
         ...
 
     def label(self, box: ExportedBox) -> str:
@@ -136,7 +144,7 @@ class CopyQuery:
         label, cells = row_format.cells(_BOXES, [(each, rows.c[each.name]) for each in source.columns])
         query = select(label, rows.c.time, *cells).select_from(_BOXES.join(rows, true()))
         query = query.order_by(_BOXES.c.number, rows.c.time).limit(limit)
-        compiled = query.compile(dialect=asyncpg_dialect())
+        compiled = query.compile(dialect=asyncpg_dialect())  # type: ignore[no-untyped-call]
         self._text = str(compiled)
         self._names: Sequence[str] = compiled.positiontup or ()
         self._values = compiled.params

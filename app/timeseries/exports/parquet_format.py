@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, TableClause, func, literal_column
 
 from app.platform.kernel.errors import TooManyRequestsError
 from app.platform.kernel.instants import from_datetime
-from app.timeseries.exports.copy_query import BoxRows, ExportedBox, LastBox
+from app.timeseries.exports.copy_query import BoxRows, CopyOptions, ExportedBox, LastBox
 from app.timeseries.exports.parquet_rows import EPOCH_US, build_row_type, decode_rows
 from app.timeseries.exports.row_source import ExportColumn
 
@@ -35,7 +35,7 @@ _NICE: Final = 10
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
 # The header of COPY's binary format: signature, flags, length of the extension.
 _HEADER_BYTES: Final = 19
-_OPTIONS: Final = {"format": "binary"}
+_OPTIONS: Final[CopyOptions] = {"format": "binary"}
 
 
 class ParquetFormat:
@@ -44,7 +44,7 @@ class ParquetFormat:
     media_type = MEDIA_TYPE
 
     @property
-    def copy_options(self) -> Mapping[str, str]:
+    def copy_options(self) -> CopyOptions:
         """The options of COPY."""
         return _OPTIONS
 
@@ -63,7 +63,7 @@ class ParquetFormat:
         return copied
 
     def find_last_box(
-        self, encoded: bytes, boxes: Sequence[ExportedBox], columns: Sequence[ExportColumn]
+        self, encoded: bytes, _: Sequence[ExportedBox], columns: Sequence[ExportColumn]
     ) -> LastBox:
         """Find the box of the last row."""
         rows = decode_rows(memoryview(encoded)[_HEADER_BYTES:], [column.double for column in columns])

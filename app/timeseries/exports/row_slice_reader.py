@@ -126,12 +126,14 @@ class SampleExport:
 
     async def slices(self, reader: ExportReader, row_format: RowFormat) -> AsyncIterator[bytes]:
         """Yield all rows in order. No database session is open between two slices."""
-        rows = max(1, min(ROWS, _VALUES // max(1, len(self.columns))))
+        if not self.columns:
+            # No box has ever sent a sample.
+            return
+        rows = max(1, min(ROWS, _VALUES // len(self.columns)))
         scan = AdaptiveRowScan(self.span, rows)
         # One row more shows that there are more rows than fit.
         query = CopyQuery(self.source, row_format, rows + 1)
-        # Without columns, no box has ever sent a sample.
-        while self.columns and (scan_range := scan.next()) is not None:
+        while (scan_range := scan.next()) is not None:
             page = self.selection.page(self.span, *scan_range)
             async with reader.open_session() as session:
                 began = time.monotonic()
@@ -164,30 +166,29 @@ async def _copy(session: AsyncSession, query: str, row_format: RowFormat) -> tup
 
 
 @asynccontextmanager
-async def read_ahead[T](items: AsyncIterator[T], depth: int) -> AsyncIterator[AsyncIterator[T]]:
-    """Read items ahead of their reader, in a task that ends with the block.
+async def read_ahead(slices: AsyncIterator[bytes], depth: int) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Read slices ahead of their consumer, in a task that ends with the block.
 
     Args:
-        items: read one after the other.
-        depth: the number of items in memory that wait for the reader.
+        slices: read one after the other.
+        depth: the number of slices in memory that wait for the consumer.
     """
-    queue: asyncio.Queue[T] = asyncio.Queue(depth)
+    queue: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(depth)
 
     async def fill() -> None:
+        end = None
         try:
-            async for item in items:
-                await queue.put(item)
-        finally:
-            queue.shutdown()
+            async for each in slices:
+                await queue.put(each)
+        except Exception as error:  # noqa: BLE001 (the consumer raises it)
+            end = error
+        await queue.put(end)
 
-    async def drain() -> AsyncIterator[T]:
-        while True:
-            try:
-                yield await queue.get()
-            except asyncio.QueueShutDown:
-                break
-        # Raises the error that ended it, if any.
-        await task
+    async def drain() -> AsyncIterator[bytes]:
+        while (found := await queue.get()) is not None:
+            if isinstance(found, Exception):
+                raise found
+            yield found
 
     task = asyncio.create_task(fill())
     try:

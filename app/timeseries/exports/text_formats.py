@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, TableClause, Text, case, literal
 
-from app.timeseries.exports.copy_query import BoxRows, ExportedBox, LastBox
+from app.timeseries.exports.copy_query import BoxRows, CopyOptions, ExportedBox, LastBox
 from app.timeseries.exports.row_source import ExportColumn
 
 _BETWEEN: Final = b"\x02"
-_OPTIONS: Final = {"format": "csv", "delimiter": _BETWEEN.decode(), "quote": "\x01"}
+_OPTIONS: Final[CopyOptions] = {"format": "csv", "delimiter": _BETWEEN.decode(), "quote": "\x01"}
 # The end of a time, as PostgreSQL writes it: sessions are in UTC.
 _UTC: Final = b"+00" + _BETWEEN
 _DATE_AND_TIME: Final = bytes.maketrans(b" ", b"T")
@@ -76,7 +76,7 @@ class TextFormat:
     nested: bool = False
 
     @property
-    def copy_options(self) -> Mapping[str, str]:
+    def copy_options(self) -> CopyOptions:
         """The options of COPY."""
         return _OPTIONS
 
@@ -147,10 +147,10 @@ class TextFormat:
             resumed: the client has the head and the rows before these.
         """
         pending = b"" if resumed else self.head(columns).encode()
-        first = not resumed
+        is_first = not resumed
         async for lines in slices:
-            yield pending + lines[first and self.separated :] if first else lines
-            pending, first = b"", False
+            yield pending + lines[self.separated :] if is_first else lines
+            pending, is_first = b"", False
         yield pending + self.tail.encode()
 
 

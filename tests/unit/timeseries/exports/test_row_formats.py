@@ -26,16 +26,21 @@ def box(name: str, key: int = 1) -> ExportedBox:
 
 
 A, B = box("a"), box("a-", 2)
-COPIED = {
-    "csv": [(A, "12:00:00", "12.4", ""), (B, "12:00:00", "", "-0.5"), (B, "12:00:01.5", "1", "2")],
-    "ndjson": [(A, "12:00:00", ',"pm2_5":', "12.4", "", ""), (B, "12:00:01.5", "", "", ',"laeq":', "2")],
+COPIED: dict[str, list[tuple[ExportedBox, list[str]]]] = {
+    "csv": [(A, ["12:00:00", "12.4", ""]), (B, ["12:00:00", "", "-0.5"]), (B, ["12:00:01.5", "1", "2"])],
+    "ndjson": [
+        (A, ["12:00:00", ',"pm2_5":', "12.4", "", ""]),
+        (B, ["12:00:01.5", "", "", ',"laeq":', "2"]),
+    ],
 }
 COPIED["geojson"] = COPIED["ndjson"]
 
 
 def copied(name: str) -> bytes:
     form = TEXT_FORMATS[name]
-    lines = ["\x02".join((form.label(of), f"2026-03-28 {at}+00", *cells)) for of, at, *cells in COPIED[name]]
+    lines = [
+        "\x02".join((form.label(of), f"2026-03-28 {at}+00", *cells)) for of, (at, *cells) in COPIED[name]
+    ]
     return "".join(f"{line}\n" for line in lines).encode()
 
 
