@@ -153,7 +153,10 @@ class SampleExport:
 
 
 async def _copy(session: AsyncSession, query: str, row_format: RowFormat) -> tuple[int, bytes]:
-    """Copy the rows of a query in a session that has begun. Return their number, and the encoded rows."""
+    """Copy the rows of a query. Return their number, and the encoded rows.
+
+    The session must have executed a statement: its transaction begins with the first one, and sets the caller.
+    """
     encoded: list[bytes] = []
 
     async def encode(copied: bytes) -> None:
