@@ -155,7 +155,7 @@ class SampleExport:
 async def _copy(session: AsyncSession, query: str, row_format: RowFormat) -> tuple[int, bytes]:
     """Copy the rows of a query. Return their number, and the encoded rows.
 
-    The session must have executed a statement: its transaction begins with the first one, and sets the caller.
+    The session must have executed a statement: with the first one its transaction begins, in the caller's scope.
     """
     encoded: list[bytes] = []
 

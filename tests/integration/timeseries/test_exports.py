@@ -326,6 +326,8 @@ async def test_rows_are_copied_as_their_caller(
         scope = ScopedCaller(TenantScope.of([UUID(caller.id)]))
         with run_as_caller(scope):
             async with get_resource(application, Database).read() as session:
+                told = await session.scalar(sqlalchemy.text("SHOW transaction_read_only"))
+                assert told == "on"
                 # The filter of boxes is left out: row-level security alone decides.
                 found, encoded = await row_slice_reader._copy(session, query, text)
         assert (found, encoded.count(b"\n")) == (rows, rows)
