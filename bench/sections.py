@@ -169,7 +169,7 @@ def exports_section(found: ExportResults, measured: str | None = None) -> str:
 
         - *reference*: a process makes a file of the same samples just before the export: `psql` with
           `\\copy (SELECT …) TO '/dev/null' CSV`, as the owner and in no order; for Parquet a script that
-          reads a binary COPY and writes with pyarrow (bench/arrow_writer.py).
+          reads a binary COPY and writes with pyarrow (bench/arrow_writer.py). The other client reads on.
         - *API before*: memory of the API process before an export ({found.fresh / 2**20:.0f} MiB before its
           first).
         - *API grew*: its maximum growth during the export.

@@ -29,7 +29,7 @@ ROWS: Final = 10_000
 _VALUES: Final = 100_000
 # The pause after a slice, relative to its duration. Short, because PostgreSQL does the work, not this
 # process.
-_IDLE_RATIO: Final = 0.1
+_IDLE_RATIO: Final = 0.2
 
 
 class TimedResult(NamedTuple):
@@ -155,7 +155,7 @@ class SampleExport:
 async def _copy(session: AsyncSession, query: str, row_format: RowFormat) -> tuple[int, bytes]:
     """Copy the rows of a query. Return their number, and the encoded rows.
 
-    The session must have executed a statement: with the first one its transaction begins, in the caller's scope.
+    The session must have executed a statement: its transaction begins with the first one, as the caller's.
     """
     encoded: list[bytes] = []
 
