@@ -1,12 +1,16 @@
 """Measures exports of a million samples in each format: rate, CPU and memory of the API process.
 
+Before each export, a process makes a file of the same samples directly from the database: `psql` for the
+formats of text, a script with pyarrow for Parquet.
+
 Meanwhile somebody else reads on, whose answers tell whether the process is held up.
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
@@ -35,6 +39,8 @@ _STEP_S: Final = 10
 _LOOK_EVERY_S: Final = 0.02
 _QUIET_S: Final = 10.0
 _MIB: Final = 2**20
+_TURNS: Final = 3
+_FROM: Final = "FROM samples s JOIN boxes b ON b.key = s.box_key"
 _VALUES: Final = ", ".join(
     f"round((random() * {high - low} + {low})::numeric, 1)::real"
     for low, high in map(RANGES.__getitem__, METRICS)
@@ -47,11 +53,32 @@ FROM boxes b, generate_series(0, $2::int - 1) AS n
 
 
 @dataclass(frozen=True, slots=True)
+class ExportCase:
+    """What is exported.
+
+    Attributes:
+        format: of the file.
+        bucket: width of its buckets; None: samples.
+    """
+
+    format: str
+    bucket: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name in the report."""
+        return self.format if self.bucket is None else f"{self.format}, {self.bucket} buckets"
+
+
+CASES: Final = (*map(ExportCase, FORMATS), ExportCase("csv", "10m"))
+
+
+@dataclass(frozen=True, slots=True)
 class ExportRun:
     """An export in one format.
 
     Attributes:
-        format: what the file is.
+        case: what the file is.
         samples: how many.
         size: of the file (bytes).
         seconds: from the request to the last byte.
@@ -59,11 +86,12 @@ class ExportRun:
         before: memory of the API process before it (bytes).
         peak: the most of it meanwhile.
         child: the most that its child process had; 0 where there is none.
-        cpu: CPU seconds by process.
+        cpu: CPU seconds by process, that of others' reads included.
         others_ms: of each answer to somebody else meanwhile.
+        reference_s: how long the reference took just before it; None if there is none.
     """
 
-    format: str
+    case: ExportCase
     samples: int
     size: int
     seconds: float
@@ -73,29 +101,35 @@ class ExportRun:
     child: int
     cpu: Mapping[str, float]
     others_ms: Sequence[float]
+    reference_s: float | None
 
-    def row(self) -> list[str]:
+    def row(self, found: "ExportResults") -> list[str]:
         """Return the cells of the report's table."""
+        cpu = {name: self.cpu[name] - found.quiet_cpu[name] * self.seconds for name in found.quiet_cpu}
+        others = [each for run in found.made if run.case == self.case for each in run.others_ms]
         return [
-            self.format,
+            self.case.name,
             f"{self.size / _MIB:.0f} MiB",
-            f"{self.seconds:.1f} s",
+            f"{self.seconds:.2f} s",
             f"{self.samples / self.seconds:,.0f}",
+            "-" if self.reference_s is None else f"{self.reference_s:.2f} s",
+            "-" if self.reference_s is None else f"**{self.reference_s / self.seconds:.2f}**",
             f"{self.first_s * 1000:.0f} ms",
             f"{self.before / _MIB:.0f} MiB",
-            f"+{(self.peak - self.before) / _MIB:.1f} MiB",
+            f"+{max(run.peak - run.before for run in found.made if run.case == self.case) / _MIB:.1f} MiB",
             f"{self.child / _MIB:.0f} MiB" if self.child else "-",
-            f"{self.cpu['api'] / self.samples * 1e6:.1f}",
-            f"{self.cpu['postgres'] / self.samples * 1e6:.1f}",
-            f"{percentile(self.others_ms, 0.5):.1f}",
-            f"{percentile(self.others_ms, 0.99):.1f}",
+            f"{cpu['api'] / self.samples * 1e6:.1f}",
+            f"{cpu['postgres'] / self.samples * 1e6:.1f}",
+            f"{percentile(others, 0.5):.1f}",
+            f"{percentile(others, 0.99):.1f}",
         ]
 
     def line(self) -> str:
         """Format the export as a line of progress."""
-        return f"{self.format}: " + ", ".join(
-            f"{name} {cell}" for name, cell in zip(HEAD[1:], self.row()[1:], strict=True)
+        reference = (
+            "" if self.reference_s is None else f", {self.reference_s / self.seconds:.2f} of its reference"
         )
+        return f"{self.case.name}: {self.samples / self.seconds:,.0f} samples/s{reference}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +139,28 @@ class ExportResults:
     Attributes:
         fresh: memory of the API process before its first export (bytes).
         quiet_ms: of each answer to somebody else while nothing was exported.
-        made: the exports.
+        quiet_cpu: CPU of each process meanwhile (of one core).
+        made: the exports, each of them several times.
     """
 
     fresh: int
     quiet_ms: Sequence[float]
+    quiet_cpu: Mapping[str, float]
     made: Sequence[ExportRun]
+
+    def rows(self) -> list[list[str]]:
+        """Return the report's table: of each case the run with the median ratio to its reference."""
+        found = []
+        for case in dict.fromkeys(run.case for run in self.made):
+            runs = [run for run in self.made if run.case == case]
+            runs.sort(key=lambda run: run.seconds / (run.reference_s or 1.0))
+            found.append(runs[len(runs) // 2].row(self))
+        return found
 
 
 HEAD: Final = [
-    *("format", "file", "time", "samples/s", "first byte", "API before", "API grew"),
-    *("child", "CPU API", "CPU PostgreSQL", "others p50 (ms)", "others p99 (ms)"),
+    *("format", "file", "time", "samples/s", "reference", "rate ÷ reference's", "first byte", "API before"),
+    *("API grew", "child", "CPU API", "CPU PostgreSQL", "others p50 (ms)", "others p99 (ms)"),
 ]
 
 
@@ -156,7 +201,7 @@ class _Watch:
 
 
 async def measure(stack: BenchStack, *, samples: int = SAMPLES) -> ExportResults:
-    """Fill a database, and export all of it in each format.
+    """Fill a database, and export all of it in each format, several times and after its reference.
 
     Raises:
         FailedError: an export was refused, or is not whole.
@@ -175,24 +220,50 @@ async def measure(stack: BenchStack, *, samples: int = SAMPLES) -> ExportResults
         body = {"name": "exports", "scopes": ["telemetry:read", "sites:read"], "site_ids": [site]}
         key = (await client.call("POST", "/v1/api-keys", body))["key"]
         headers = {"Authorization": f"Bearer {key}"}
+        pids = {"api": running.pid, **stack.services}
         async with aiohttp.ClientSession(client.address, headers=headers) as session:
             await asyncio.sleep(1)
+            begun = CpuReading.now(pids)
             async with _Watch(running.pid, session, f"/v1/sites/{site}") as quiet:
                 await asyncio.sleep(_QUIET_S)
-            fresh = rss(running.pid)
-            for format_ in FORMATS:
-                pids = {"api": running.pid, **stack.services}
-                found.append(await _export(session, format_, pids, site=site, samples=samples))
+            ended, fresh = CpuReading.now(pids), rss(running.pid)
+            quiet_cpu = {name: cpu / (ended.at - begun.at) for name, cpu in ended.since(begun).items()}
+            for case in CASES * _TURNS:
+                # The others read on, so that the reference has no more of the cores than the export.
+                async with _Watch(running.pid, session, f"/v1/sites/{site}"):
+                    reference_s = await _time_reference(database, case)
+                run = await _export(session, case, pids, site=site, samples=samples)
+                found.append(replace(run, reference_s=reference_s))
     await stack.drop(_DATABASE)
-    return ExportResults(fresh, quiet.took_ms, found)
+    return ExportResults(fresh, quiet.took_ms, quiet_cpu, found)
+
+
+async def _time_reference(database: str, case: ExportCase) -> float | None:
+    """Run the usual way to such a file as a process; return its seconds.
+
+    Raises:
+        FailedError: it failed.
+    """
+    if case.bucket is not None:
+        return None
+    query = f"SELECT b.id, b.site_id, s.time, {', '.join(f's.{name}' for name in METRICS)} {_FROM}"
+    command = ["psql", "-qX", database, "-c", rf"\copy ({query}) TO '/dev/null' CSV"]
+    if case.format == "parquet":
+        command = [sys.executable, "-m", "bench.arrow_writer", database, *METRICS]
+    began = time.monotonic()
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+    if await process.wait():
+        raise FailedError(f"{command[0]} ends with {process.returncode}.")
+    return time.monotonic() - began
 
 
 async def _export(
-    session: aiohttp.ClientSession, format_: str, pids: Mapping[str, int], *, site: str, samples: int
+    session: aiohttp.ClientSession, case: ExportCase, pids: Mapping[str, int], *, site: str, samples: int
 ) -> ExportRun:
     end = _START + timedelta(seconds=_STEP_S * samples)
-    asked: dict[str, Any] = {"site": site, "format": format_, "metric": list(METRICS)}
+    asked: dict[str, Any] = {"site": site, "format": case.format, "metric": list(METRICS)}
     asked |= {"from": _START.isoformat(), "to": end.isoformat()}
+    asked |= {} if case.bucket is None else {"bucket": case.bucket}
     # What the process imports and keeps for its first requests is not the export's.
     soon = asked | {"to": (_START + timedelta(hours=1)).isoformat()}
     async with session.get(_PATH, params=soon) as answer:
@@ -212,11 +283,11 @@ async def _export(
             size += len(chunk)
             rows += chunk.count(b"\n")
     ended = CpuReading.now(pids)
-    overhead = {"csv": 1, "ndjson": 0, "geojson": 2}.get(format_)
-    if overhead is not None and rows - overhead != samples:
+    overhead = {"csv": 1, "ndjson": 0, "geojson": 2}.get(case.format)
+    if case.bucket is None and overhead is not None and rows - overhead != samples:
         raise FailedError(f"{rows - overhead} of {samples} samples are in the file.")
     return ExportRun(
-        format_,
+        case,
         samples,
         size,
         ended.at - begun.at,
@@ -226,4 +297,5 @@ async def _export(
         watch.child,
         ended.since(begun),
         watch.took_ms,
+        None,
     )

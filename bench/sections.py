@@ -164,13 +164,17 @@ def exports_section(found: ExportResults, measured: str | None = None) -> str:
     """
     text = f"""
         `GET /v1/readings/export` of {found.made[0].samples:,} samples of {exports.BOXES} boxes, ten values
-        each, with a key that is limited to their site. Slices and pauses have their default sizes.
+        each, with a key that is limited to their site. Slices and pauses have their default sizes. Of several
+        exports in turn, the table has the one with the median ratio to its reference.
 
+        - *reference*: a process makes a file of the same samples just before the export: `psql` with
+          `\\copy (SELECT …) TO '/dev/null' CSV`, as the owner and in no order; for Parquet a script that
+          reads a binary COPY and writes with pyarrow (bench/arrow_writer.py). The other client reads on.
         - *API before*: memory of the API process before an export ({found.fresh / 2**20:.0f} MiB before its
           first).
         - *API grew*: its maximum growth during the export.
         - *child*: memory of the process that writes Parquet.
-        - CPU is in µs a sample. The clients use the same cores.
+        - CPU is in µs a sample, without that of the others' reads. The clients use the same cores.
         - *others*: another client reads a site every {exports.ASK_EVERY_S * 1000:.0f} ms. Without an export
           this takes {percentile(found.quiet_ms, 0.5):.1f} ms (p50) and
           {percentile(found.quiet_ms, 0.99):.1f} ms (p99).
@@ -178,7 +182,7 @@ def exports_section(found: ExportResults, measured: str | None = None) -> str:
     parts = [
         f"## {EXPORTS}\n",
         wrap_prose(text),
-        render_table(exports.HEAD, [each.row() for each in found.made]),
+        render_table(exports.HEAD, found.rows()),
     ]
     return _join(parts, measured)
 

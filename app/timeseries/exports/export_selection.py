@@ -95,7 +95,7 @@ class ExportSelection:
             span: range of the export.
             start: the first row; None: the first one of the span.
             boxes: the highest number of boxes.
-            end: only rows of the box of `start`, before this time.
+            end: only rows of the first box, before this time.
         """
         since: ColumnElement[datetime] = literal(span.first, TIMESTAMP(timezone=True))
         before: ColumnElement[datetime] = literal(span.last, TIMESTAMP(timezone=True))
@@ -104,9 +104,10 @@ class ExportSelection:
             after_box = start.time is None
             conditions.append(_box_id > start.box if after_box else _box_id >= start.box)
             since = case((_box_id == start.box, literal(start.time, TIMESTAMP(timezone=True))), else_=since)
-        if end is not None and start is not None:
-            conditions.append(_box_id == start.box)
+        if end is not None:
             before = literal(end, TIMESTAMP(timezone=True))
+        if end is not None and start is not None and start.time is not None:
+            conditions.append(_box_id == start.box)
         if span.until is not None:
             conditions.append(_box_id <= span.until.box)
         if span.until is not None and span.until.time is not None:
@@ -129,7 +130,7 @@ class ExportSelection:
             .join(Site, Site.id == Box.site_id)
             .where(*conditions)
             .order_by(_box_id)
-            .limit(boxes)
+            .limit(boxes if end is None else 1)
         )
 
 

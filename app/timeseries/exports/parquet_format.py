@@ -1,4 +1,4 @@
-"""Exports Parquet: PostgreSQL returns each column as one byte string, and a child process encodes them.
+"""Exports Parquet: PostgreSQL sends rows in its binary format, and a child process encodes them.
 
 Owns the child process and its protocol (see `parquet_process`). Must not import pyarrow, which would stay in
 the memory of the API process.
@@ -12,11 +12,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
-from sqlalchemy import CTE, ColumnElement, Text, cast, func, literal, select
-from sqlalchemy.dialects.postgresql import BYTEA, aggregate_order_by
+import numpy as np
+from sqlalchemy import ColumnElement, TableClause, func, literal_column
 
 from app.platform.kernel.errors import TooManyRequestsError
-from app.timeseries.exports.row_slice_reader import PackedSlice
+from app.platform.kernel.instants import from_datetime
+from app.timeseries.exports.copy_query import BoxRows, CopyOptions, ExportedBox, LastBox
+from app.timeseries.exports.parquet_rows import EPOCH_US, build_row_type, decode_rows
 from app.timeseries.exports.row_source import ExportColumn
 
 MEDIA_TYPE: Final = "application/vnd.apache.parquet"
@@ -29,35 +31,63 @@ _WITHIN_S: Final = 30.0
 # The most child processes at a time, each of about 80 MB.
 _PROCESSES_MOST: Final = 4
 _RETRY_AFTER_S: Final = 10
+_NICE: Final = 10
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
-# NaN in PostgreSQL's binary format. No sample has it, so it encodes a missing value.
-_NONE: Final = {False: b"\x7f\xc0\x00\x00", True: b"\x7f\xf8\x00\x00\x00\x00\x00\x00"}
-
-
-def _bytes(page: CTE, value: ColumnElement[Any]) -> ColumnElement[Any]:
-    return func.string_agg(value, aggregate_order_by(literal(b"", BYTEA), page.c.id, page.c.time))
+# The header of COPY's binary format: signature, flags, length of the extension.
+_HEADER_BYTES: Final = 19
+_OPTIONS: Final[CopyOptions] = {"format": "binary"}
 
 
 class ParquetFormat:
-    """Parquet, compressed with zstd."""
+    """Rows in PostgreSQL's binary format, which the child process turns into Parquet."""
 
     media_type = MEDIA_TYPE
 
-    def pack(self, page: CTE, columns: Sequence[ExportColumn]) -> Sequence[ColumnElement[Any]]:
-        """Select the boxes as JSON, then the bytes of the times and of each column."""
-        runs = (
-            select(page.c.id, cast(page.c.site_id, Text).label("site"), func.count().label("rows"))
-            .group_by(page.c.id, page.c.site_id)
-            .subquery("runs")
-        )
-        each = func.json_build_array(runs.c.id, runs.c.site, runs.c.rows)
-        boxes = select(cast(func.json_agg(aggregate_order_by(each, runs.c.id)), Text)).scalar_subquery()
-        values = []
-        for column in columns:
-            send = func.float8send if column.double else func.float4send
-            value = func.coalesce(send(page.c[column.name]), literal(_NONE[column.double], BYTEA))
-            values.append(_bytes(page, value))
-        return [boxes, _bytes(page, func.timestamptz_send(page.c.time)), *values]
+    @property
+    def copy_options(self) -> CopyOptions:
+        """The options of COPY."""
+        return _OPTIONS
+
+    def label(self, _: ExportedBox) -> str:
+        """Return nothing: rows have the number of their box."""
+        return ""
+
+    def cells(
+        self, boxes: TableClause, values: Sequence[tuple[ExportColumn, ColumnElement[Any]]]
+    ) -> tuple[ColumnElement[Any], Sequence[ColumnElement[Any]]]:
+        """Select the box's number and all values, NaN if missing: so all rows have the same length."""
+        return boxes.c.number, [func.coalesce(value, literal_column("'NaN'")) for _, value in values]
+
+    def encode_copied(self, copied: bytes) -> bytes:
+        """Return the rows, which the child process decodes."""
+        return copied
+
+    def find_last_box(
+        self, encoded: bytes, _: Sequence[ExportedBox], columns: Sequence[ExportColumn]
+    ) -> LastBox:
+        """Find the box of the last row."""
+        rows = decode_rows(memoryview(encoded)[_HEADER_BYTES:], [column.double for column in columns])
+        number = int(rows["box"][-1])
+        rows_before = int(np.searchsorted(rows["box"], number))
+        return LastBox(number, _HEADER_BYTES + rows_before * rows.itemsize, rows_before)
+
+    def complete(self, encoded: bytes, boxes: Sequence[ExportedBox]) -> bytes:
+        """Put the boxes, as a line of JSON, before the rows."""
+        return _frame(boxes, memoryview(encoded)[_HEADER_BYTES:])
+
+    def encode_rows(self, rows: BoxRows, columns: Sequence[ExportColumn]) -> bytes:
+        """Write rows in memory as PostgreSQL does."""
+        found = np.zeros(len(rows.times), build_row_type([column.double for column in columns]))
+        found["time"] = [from_datetime(time) - EPOCH_US for time in rows.times]
+        for number, values in enumerate(rows.values):
+            # None becomes NaN.
+            found[str(number)] = np.array(values, np.float64)
+        return _frame([rows.box], memoryview(found.tobytes()))
+
+
+def _frame(boxes: Sequence[ExportedBox], rows: memoryview) -> bytes:
+    listed = json.dumps([[box.id, str(box.site_id)] for box in boxes])
+    return b"".join([listed.encode(), b"\n", rows])
 
 
 class ParquetEncoder:
@@ -70,18 +100,15 @@ class ParquetEncoder:
         """Send the columns; returns the first bytes of the file."""
         return await self._exchange(json.dumps([each._asdict() for each in columns]).encode())
 
-    async def add(self, found: PackedSlice) -> bytes:
+    async def add(self, rows: bytes) -> bytes:
         """Send a slice; returns the bytes written since, often none."""
-        boxes, *columns = found.packed
-        # PostgreSQL separates the elements of json_agg by line breaks.
-        line = boxes.replace("\n", "").encode() + b"\n"
-        return await self._exchange(line, *columns)
+        return await self._exchange(rows)
 
     async def end(self) -> bytes:
         """End the file; returns its remaining bytes."""
         return await self._exchange()
 
-    async def _exchange(self, *parts: bytes) -> bytes:
+    async def _exchange(self, frame: bytes = b"") -> bytes:
         """Send a frame and wait for its response.
 
         Raises:
@@ -92,8 +119,8 @@ class ParquetEncoder:
         if source is None or sink is None:
             raise BrokenPipeError
         async with asyncio.timeout(_WITHIN_S):
-            sink.write(sum(map(len, parts)).to_bytes(_LENGTH_BYTES))
-            sink.writelines(parts)
+            sink.write(len(frame).to_bytes(_LENGTH_BYTES))
+            sink.write(frame)
             await sink.drain()
             return await source.readexactly(int.from_bytes(await source.readexactly(_LENGTH_BYTES)))
 
@@ -130,6 +157,9 @@ class ParquetEncoderPool:
                 # The child gets no settings and no secrets.
                 env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             )
+            # From its start on: the imports take most of its time.
+            with suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
             try:
                 yield ParquetEncoder(process)
             finally:
@@ -141,7 +171,7 @@ class ParquetEncoderPool:
 
 
 async def stream_parquet(
-    slices: AsyncIterator[PackedSlice], columns: Sequence[ExportColumn], encoder: ParquetEncoder
+    slices: AsyncIterator[bytes], columns: Sequence[ExportColumn], encoder: ParquetEncoder
 ) -> AsyncIterator[bytes]:
     """Yield the file as it is written. Reads the first slice before the first byte."""
     begun = False

@@ -6,12 +6,11 @@ It is a separate process because pyarrow takes more memory than all other import
 because encoding would delay other requests. It has neither settings nor a database.
 
 The protocol uses frames on standard input and output: a length (four bytes, big-endian) and as many bytes.
-The parent sends the columns, then for each slice its boxes and its columns in PostgreSQL's binary format, and
-an empty frame at the end. Each frame is answered with the bytes of the file written since.
+The parent sends the columns, then for each slice its boxes and its rows (see `parquet_rows`), and an empty
+frame at the end. Each frame is answered with the bytes of the file written since.
 """
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, Final
@@ -20,15 +19,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from app.timeseries.exports.parquet_rows import EPOCH_US, decode_rows
+
 ROWS_PER_GROUP: Final = 100_000
 """The approximate number of rows in a row group, the unit in which readers load a file."""
 
 _LENGTH_BYTES: Final = 4
-# The epoch of PostgreSQL's timestamps, 2000-01-01 (µs). The process imports nothing of the program.
-_EPOCH_US: Final = 946_684_800_000_000
+# The columns before the values: box, site, time.
+_FIXED: Final = 3
 _DICTIONARY: Final = pa.dictionary(pa.int32(), pa.string())
 _COMPRESSION: Final = "zstd"
-_NICE: Final = 5
 
 
 class _OutputBuffer:
@@ -82,33 +82,24 @@ def build_schema(columns: Sequence[Mapping[str, Any]]) -> pa.Schema:
     return pa.schema([*fixed, *values])
 
 
-def _repeated(names: Sequence[str], counts: Sequence[int]) -> pa.DictionaryArray:
-    codes = np.repeat(np.arange(len(names), dtype=np.int32), counts)
-    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, pa.string()))
-
-
 def decode_record_batch(schema: pa.Schema, frame: memoryview) -> pa.RecordBatch:
     """Decode the rows of one slice.
 
     Args:
         schema: the file's.
-        frame: a line of JSON, `[[box's id, site's id, rows], …]`; the times, eight bytes each; the values of
-            each column, four or eight bytes each, NaN if missing.
+        frame: a line of JSON, `[[box's id, site's id], …]`, and the rows; NaN is a missing value.
     """
     end = bytes(frame).index(b"\n")
-    boxes = json.loads(bytes(frame[:end]))
-    ids, sites, counts = (list(each) for each in zip(*boxes, strict=True))
-    rows = sum(counts)
-    rest = frame[end + 1 :]
-    times = np.frombuffer(rest[: 8 * rows], ">i8").astype(np.int64) + _EPOCH_US
-    arrays = [_repeated(ids, counts), _repeated(sites, counts), pa.array(times, pa.int64())]
-    arrays[2] = arrays[2].cast(schema.field("time").type)
-    rest = rest[8 * rows :]
-    for field in list(schema)[3:]:
-        size = field.type.bit_width // 8
-        values = np.frombuffer(rest[: size * rows], f">f{size}").astype(f"f{size}")
-        arrays.append(pa.array(values, field.type, from_pandas=True))
-        rest = rest[size * rows :]
+    ids, sites = zip(*json.loads(bytes(frame[:end])), strict=True)
+    fields = list(schema)[_FIXED:]
+    rows = decode_rows(frame[end + 1 :], [field.type == pa.float64() for field in fields])
+    numbers = pa.array(rows["box"].astype(np.int32))
+    times = pa.array(rows["time"].astype(np.int64) + EPOCH_US).cast(schema.field("time").type)
+    arrays = [pa.DictionaryArray.from_arrays(numbers, pa.array(names, pa.string())) for names in (ids, sites)]
+    arrays.append(times)
+    for number, field in enumerate(fields):
+        values = rows[str(number)]
+        arrays.append(pa.array(values.astype(values.dtype.newbyteorder("=")), field.type, from_pandas=True))
     return pa.record_batch(arrays, schema=schema)
 
 
@@ -187,7 +178,6 @@ def write_parquet_stream(source: BinaryIO, sink: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    os.nice(_NICE)
     # Slices are encoded one by one, so that further threads would only take memory.
     pa.set_cpu_count(1)
     write_parquet_stream(sys.stdin.buffer, sys.stdout.buffer)

@@ -38,7 +38,7 @@ from app.timeseries.exports.export_parameters import (
     resolve_start_position,
 )
 from app.timeseries.exports.export_selection import RowPosition, find_selected_organisations
-from app.timeseries.exports.row_slice_reader import ExportReader, RowExport
+from app.timeseries.exports.row_slice_reader import ExportReader, RowExport, read_ahead
 from app.timeseries.exports.sample_part_planner import ROWS_MOST, PartReference, SamplePartPlanner
 from app.timeseries.exports.text_formats import TEXT_FORMATS
 from app.timeseries.exports.time_bucket_export import BucketExport, BucketPartPlanner
@@ -66,6 +66,9 @@ _READ_SCOPE: Final = require_scope("telemetry:read")
 _Reader = Annotated[Principal, Depends(_READ_SCOPE)]
 _QueryDep = Annotated[ExportQuery, Depends(parse_export_query)]
 _PARTS_MOST: Final = 100
+# The slices in memory that wait: of text, which is sent at once, and of Parquet, while its process starts or
+# encodes a row group. A slice has one to three megabytes.
+_SLICES_AHEAD: Final = (1, 3)
 # A revoked key can continue an export for this long at most.
 _REFRESH_S: Final = 60.0
 _EXAMPLES: Final = {
@@ -206,15 +209,18 @@ async def export_readings(
         start = resolve_start_position(resume_after, part_reference.start)
         export = await query.export(session, principal.visible(), start, part_reference.until)
     address = query.address(export, format=format_, **({} if part is None else {"part": part}))
-    if format_ == "parquet":
+    text = TEXT_FORMATS.get(format_)
+    if text is None:
         encoder = await slot.resources.enter_async_context(slot.encoders.start_encoder())
+    slices = export.slices(reader, text or parquet_format.ParquetFormat())
+    # PostgreSQL reads on while a slice is sent or encoded.
+    ahead = await slot.resources.enter_async_context(read_ahead(slices, _SLICES_AHEAD[text is None]))
+    if text is None:
         media_type = parquet_format.MEDIA_TYPE
-        slices = export.slices(reader, parquet_format.ParquetFormat())
-        chunks = parquet_format.stream_parquet(slices, export.columns, encoder)
+        chunks = parquet_format.stream_parquet(ahead, export.columns, encoder)
     else:
-        text = TEXT_FORMATS[format_]
         media_type = text.media_type
-        chunks = text.chunks(export.slices(reader, text), export.columns, resumed=after is not None)
+        chunks = text.chunks(ahead, export.columns, resumed=after is not None)
     # An error before the first chunk still gives an error response.
     head = await anext(chunks)
     details = {

@@ -1,9 +1,10 @@
-"""Reads the rows of an export in order, in slices that PostgreSQL returns already encoded as bytes.
+"""Reads the rows of an export in order, in slices that PostgreSQL formats and sends by COPY.
 
-Each slice is a separate transaction, so that a slow client holds no connection. `row_scan` chooses the range
-of a slice, whose size does not depend on the length of the export.
+Each slice is a separate transaction, so that a slow client holds no connection. `scan_ranges` chooses the
+range of a slice, whose size does not depend on the length of the export.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -11,46 +12,24 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
-from sqlalchemy import CTE, ColumnElement, Row, ScalarSelect, Select, func, select, true
+from sqlalchemy import Row, Select
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.platform.db.database import Database, ReadSession
+from app.platform.db.database import Database, ReadSession, get_driver_connection, parse_row_count
 from app.platform.http.fairness.fair_semaphore import ExportLimits
 from app.platform.kernel.tenant_scope import ScopedCaller, run_as_caller
+from app.timeseries.exports.copy_query import CopyQuery, ExportedBox, RowFormat
 from app.timeseries.exports.export_selection import ExportSelection, ExportSpan
 from app.timeseries.exports.row_source import ExportColumn, RowSource
-from app.timeseries.exports.scan_ranges import AdaptiveRowScan, ScanOutcome, ScanRange
+from app.timeseries.exports.scan_ranges import AdaptiveRowScan, ScanOutcome
 
-ROWS: Final = 5_000
-"""The most rows of a slice."""
+ROWS: Final = 10_000
+"""The most rows of a slice; fewer if a row has many columns."""
 
-# Sorts after all characters of a box id.
-_AFTER_ALL_IDS: Final = "~"
+_VALUES: Final = 100_000
 # The pause after a slice, relative to its duration. Short, because PostgreSQL does the work, not this
 # process.
-_IDLE_RATIO: Final = 1.0
-
-
-class RowPacker(Protocol):
-    """Turns rows into bytes within the query."""
-
-    def pack(self, page: CTE, columns: Sequence[ExportColumn]) -> Sequence[ColumnElement[Any]]:
-        """Return aggregates over `page`, ordered by (id, time).
-
-        `page` has `id`, `site_id`, `longitude` and `latitude` of the box, `time`, and each column.
-        """
-        ...
-
-
-class PackedSlice(NamedTuple):
-    """Some packed rows.
-
-    Attributes:
-        rows: number of rows; never 0.
-        packed: the aggregates of the packer.
-    """
-
-    rows: int
-    packed: tuple[Any, ...]
+_IDLE_RATIO: Final = 0.2
 
 
 class TimedResult(NamedTuple):
@@ -116,8 +95,8 @@ class RowExport(Protocol):
         """The value columns, in the file's order."""
         ...
 
-    def slices(self, reader: ExportReader, packer: RowPacker) -> AsyncIterator[PackedSlice]:
-        """Yield all rows in order."""
+    def slices(self, reader: ExportReader, row_format: RowFormat) -> AsyncIterator[bytes]:
+        """Yield all rows in order, encoded; none of the slices is empty."""
         ...
 
 
@@ -145,58 +124,78 @@ class SampleExport:
         """The metrics."""
         return tuple(column.name for column in self.source.columns)
 
-    def build_ctes(self, scan_range: ScanRange, rows: int) -> tuple[CTE, CTE, ScalarSelect[Any]]:
-        """Build the parts of a query on a range.
-
-        Args:
-            scan_range: the boxes and times to read.
-            rows: the most rows of the range.
-
-        Returns:
-            The boxes; up to `rows` + 1 rows of each, in no order; and the first box with which there are more
-                rows than fit, counted from the first box on.
-        """
-        scanned = self.selection.page(self.span, scan_range.start, scan_range.boxes, scan_range.end).cte(
-            "looked"
-        )
-        box_rows = (
-            self.source.rows(scanned.c.key, scanned.c.since, scanned.c.before).limit(rows + 1).lateral("mine")
-        )
-        where = (scanned.c.id, scanned.c.site_id, scanned.c.longitude, scanned.c.latitude)
-        values = [box_rows.c[column.name] for column in self.columns]
-        found = select(*where, box_rows.c.time, *values).join_from(scanned, box_rows, true()).cte("found")
-        counts = select(found.c.id, func.count().label("rows")).group_by(found.c.id).subquery("counts")
-        totals = select(
-            counts.c.id, func.sum(counts.c.rows).over(order_by=counts.c.id).label("total")
-        ).subquery("totals")
-        over = select(func.min(totals.c.id)).where(totals.c.total > rows).scalar_subquery()
-        return scanned, found, over
-
-    def statement(self, scan_range: ScanRange, packer: RowPacker, *, rows: int) -> Select[*tuple[Any, ...]]:
-        """Build the query of a slice: the outcome of the range (without the duration), and its packed rows.
-
-        Args:
-            scan_range: the boxes and times to read.
-            packer: packs the rows.
-            rows: the most rows of the range.
-        """
-        scanned, found, over = self.build_ctes(scan_range, rows)
-        page = select(found).where(found.c.id < func.coalesce(over, _AFTER_ALL_IDS)).cte("page")
-        return select(
-            func.count(),
-            select(func.count()).select_from(scanned).scalar_subquery(),
-            select(func.max(scanned.c.id)).scalar_subquery(),
-            over,
-            *packer.pack(page, self.columns),
-        ).select_from(page)
-
-    async def slices(self, reader: ExportReader, packer: RowPacker) -> AsyncIterator[PackedSlice]:
+    async def slices(self, reader: ExportReader, row_format: RowFormat) -> AsyncIterator[bytes]:
         """Yield all rows in order. No database session is open between two slices."""
-        scan, rows = AdaptiveRowScan(self.span, ROWS), ROWS
-        # Without columns, no box has ever sent a sample.
-        while self.columns and (scan_range := scan.next()) is not None:
-            result = await reader.read(self.statement(scan_range, packer, rows=rows))
-            ((found, scanned, last, over, *packed),) = result.rows
-            scan.advance(scan_range, ScanOutcome(found, scanned, last, over, result.seconds))
+        if not self.columns:
+            # No box has ever sent a sample.
+            return
+        rows = max(1, min(ROWS, _VALUES // len(self.columns)))
+        scan = AdaptiveRowScan(self.span, rows)
+        # One row more shows that there are more rows than fit.
+        query = CopyQuery(self.source, row_format, rows + 1)
+        while (scan_range := scan.next()) is not None:
+            page = self.selection.page(self.span, *scan_range)
+            async with reader.open_session() as session:
+                began = time.monotonic()
+                boxes = [ExportedBox(*row) for row in await session.execute(page)]
+                found, encoded = 0, b""
+                if boxes:
+                    found, encoded = await _copy(session, query.render(boxes), row_format)
+                seconds = time.monotonic() - began
+            over = None
+            if found > rows:
+                number, end, found = row_format.find_last_box(encoded, boxes, self.columns)
+                over, encoded = boxes[number].id, encoded[:end]
+            last = boxes[-1].id if boxes else None
+            scan.advance(scan_range, ScanOutcome(found, len(boxes), last, over, seconds))
             if found:
-                yield PackedSlice(found, tuple(packed))
+                yield row_format.complete(encoded, boxes)
+
+
+async def _copy(session: AsyncSession, query: str, row_format: RowFormat) -> tuple[int, bytes]:
+    """Copy the rows of a query. Return their number, and the encoded rows.
+
+    The session must have executed a statement: its transaction begins with the first one, as the caller's.
+    """
+    encoded: list[bytes] = []
+
+    async def encode(copied: bytes) -> None:
+        # A few kilobytes at a time: other requests do not wait.
+        encoded.append(row_format.encode_copied(copied))
+
+    connection = await get_driver_connection(session)
+    status = await connection.copy_from_query(query, output=encode, **row_format.copy_options)
+    return parse_row_count(status), b"".join(encoded)
+
+
+@asynccontextmanager
+async def read_ahead(slices: AsyncIterator[bytes], depth: int) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Read slices ahead of their consumer, in a task that ends with the block.
+
+    Args:
+        slices: read one after the other.
+        depth: the number of slices in memory that wait for the consumer.
+    """
+    queue: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(depth)
+
+    async def fill() -> None:
+        end = None
+        try:
+            async for each in slices:
+                await queue.put(each)
+        except Exception as error:  # noqa: BLE001 (the consumer raises it)
+            end = error
+        await queue.put(end)
+
+    async def drain() -> AsyncIterator[bytes]:
+        while (found := await queue.get()) is not None:
+            if isinstance(found, Exception):
+                raise found
+            yield found
+
+    task = asyncio.create_task(fill())
+    try:
+        yield drain()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -7,12 +7,18 @@ does not know file formats.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
-from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy import ColumnElement, Select, bindparam, or_, select
+from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 from app.catalogue.metrics import CATALOGUE
 from app.timeseries.storage.models import TENANT_SAMPLES
+
+FIRST: Final = "first"
+"""The parameter of a source's query with the start of all rows that it can return."""
+LAST: Final = "last"
+"""The parameter with the end (exclusive) of all rows that it can return."""
 
 
 class ExportColumn(NamedTuple):
@@ -43,6 +49,9 @@ class RowSource(Protocol):
         self, box_key: ColumnElement[int], since: ColumnElement[datetime], before: ColumnElement[datetime]
     ) -> Select[*tuple[Any, ...]]:
         """Build the query of one box's rows: `time`, and each column under its name; in no order.
+
+        It may have the parameters FIRST and LAST, with the whole span as their values. A reader of fewer rows
+        may set them to narrower times, so that the planner excludes more chunks.
 
         Args:
             box_key: the box.
@@ -88,7 +97,7 @@ class RawSamples:
             samples.time >= since,
             samples.time < before,
             # Constants, so that the planner excludes the chunks outside of the span.
-            samples.time >= self.first,
-            samples.time < self.last,
+            samples.time >= bindparam(FIRST, self.first, TIMESTAMP(timezone=True)),
+            samples.time < bindparam(LAST, self.last, TIMESTAMP(timezone=True)),
             or_(*(value.is_not(None) for value in values)),
         )

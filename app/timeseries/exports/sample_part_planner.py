@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, Self
 
-from sqlalchemy import Select, Text, cast, func, select
+from sqlalchemy import CTE, ScalarSelect, Select, Text, cast, func, select, true
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from app.platform.http.contract.fields import check_box_id
@@ -176,7 +176,7 @@ class SamplePartPlanner:
 
     def _counts(self, scan_range: ScanRange) -> Select[*tuple[Any, ...]]:
         """Build the query of a range's outcome, and its rows per box: `[[id, rows], …]`."""
-        scanned, found, over = self._export.build_ctes(scan_range, _ROWS_PER_COUNT)
+        scanned, found, over = _build_ctes(self._export, scan_range)
         counts = select(found.c.id, func.count().label("rows")).group_by(found.c.id).subquery("mine")
         pair = func.json_build_array(counts.c.id, counts.c.rows)
         list_parts = select(
@@ -192,5 +192,23 @@ class SamplePartPlanner:
     def _time(self, scan_range: ScanRange, box: str, number: int) -> Select[*tuple[Any, ...]]:
         """Build the query of the time of a box's row in a range, by its number from 1 on."""
         only = replace(self._export, selection=replace(self._export.selection, boxes=(box,)))
-        _, found, _ = only.build_ctes(scan_range, _ROWS_PER_COUNT)
+        _, found, _ = _build_ctes(only, scan_range)
         return select(found.c.time).order_by(found.c.time).offset(number - 1).limit(1)
+
+
+def _build_ctes(export: SampleExport, scan_range: ScanRange) -> tuple[CTE, CTE, ScalarSelect[Any]]:
+    """Build the parts of a query on a range.
+
+    Returns:
+        The boxes; up to `_ROWS_PER_COUNT` + 1 rows of each, in no order; and the first box with which there
+            are more rows than that, counted from the first box on.
+    """
+    scanned = export.selection.page(export.span, *scan_range).cte("looked")
+    rows = export.source.rows(scanned.c.key, scanned.c.since, scanned.c.before)
+    box_rows = rows.limit(_ROWS_PER_COUNT + 1).lateral("mine")
+    found = select(scanned.c.id, box_rows.c.time).join_from(scanned, box_rows, true()).cte("found")
+    counts = select(found.c.id, func.count().label("rows")).group_by(found.c.id).subquery("counts")
+    totals = select(counts.c.id, func.sum(counts.c.rows).over(order_by=counts.c.id).label("total"))
+    totals_by_box = totals.subquery("totals")
+    over = select(func.min(totals_by_box.c.id)).where(totals_by_box.c.total > _ROWS_PER_COUNT)
+    return scanned, found, over.scalar_subquery()

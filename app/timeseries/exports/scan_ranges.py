@@ -26,7 +26,7 @@ class ScanRange(NamedTuple):
     Attributes:
         start: position of the first row; None: the beginning.
         boxes: the most boxes, each to the end of the span.
-        end: only one box, and only rows before this; None: several boxes.
+        end: only the first box, and only rows before this; None: several boxes.
     """
 
     start: RowPosition | None
@@ -65,20 +65,24 @@ class AdaptiveRowScan:
         self._rows = rows
         self._start = span.start
         self._boxes = 1
-        # The width of the time range, while a single box has more rows than fit.
+        # The width of the time range, while single boxes have more rows than fit.
         self._width: timedelta | None = None
         self._hint = (span.last - span.first) / _GROWTH
+        # Whether the current box took more than one range.
+        self._is_long = False
         self._more = True
 
     def next(self) -> ScanRange | None:
         """Return the next range; None at the end."""
         if not self._more:
             return None
-        if self._width is None or self._start is None or self._start.time is None:
+        if self._width is None:
             return ScanRange(self._start, self._boxes, None)
+        begin = self._span.first
+        if self._start is not None and self._start.time is not None:
+            begin = self._start.time
         # Clipped to the span, because a time after the year 9999 would overflow.
-        width = min(self._width, self._span.last - self._start.time)
-        return ScanRange(self._start, 1, self._start.time + width)
+        return ScanRange(self._start, 1, begin + min(self._width, self._span.last - begin))
 
     def advance(self, scan_range: ScanRange, outcome: ScanOutcome) -> None:
         """Choose the next range from the outcome of this one."""
@@ -96,21 +100,30 @@ class AdaptiveRowScan:
                 self._width = self._hint
 
     def _advance_in_box(self, scan_range: ScanRange, end: datetime, outcome: ScanOutcome) -> None:
-        width = self._width or _SHORTEST
-        if scan_range.start is None or not outcome.scanned:
-            # The box was deleted concurrently.
+        start, width = scan_range.start, self._width or _SHORTEST
+        if outcome.last is None:
+            # There are no more boxes, or the box was deleted concurrently.
+            self._more = start is not None and start.time is not None
+            self._start = None if start is None else RowPosition(start.box, None)
             self._width = None
-            self._start = None if scan_range.start is None else RowPosition(scan_range.start.box, None)
         elif outcome.over is not None:
+            self._is_long = True
             self._width = self._hint = max(width / _GROWTH, _SHORTEST)
         elif end >= self._span.last:
-            self._start, self._width, self._boxes = RowPosition(scan_range.start.box, None), None, 1
+            # The next box probably has as many rows, and reading too many of them would be in vain.
+            self._start, self._boxes = RowPosition(outcome.last, None), 1
+            self._width = self._hint if self._is_long else None
+            self._is_long = False
         else:
+            self._is_long = True
             fitting = self._rows * _FILLED / outcome.rows if outcome.rows else _GROWTH
             times = 1 / _GROWTH if outcome.seconds >= _LONG_S else min(_GROWTH, fitting)
             longest = self._span.last - self._span.first
-            self._width = self._hint = max(min(width * times, longest), _SHORTEST)
-            self._start = RowPosition(scan_range.start.box, end)
+            self._width = max(min(width * times, longest), _SHORTEST)
+            if outcome.rows * _GROWTH >= self._rows:
+                # Wider ranges in a gap tell nothing about the next box.
+                self._hint = self._width
+            self._start = RowPosition(outcome.last, end)
 
     def _begin(self, box: str) -> RowPosition:
         start = self._start

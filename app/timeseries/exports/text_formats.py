@@ -1,86 +1,50 @@
-"""Writes the text formats CSV, NDJSON and GeoJSON. PostgreSQL formats each row as a line.
+"""Writes the text formats CSV, NDJSON and GeoJSON. PostgreSQL formats times and numbers.
 
 An interrupted file can be resumed after its last complete line: the concatenated files equal the whole.
 Values need no escaping: ids of boxes and sites and names of metrics have no special characters.
+
+COPY writes the cells of a row with a control character between them, which no cell contains. Then some bytes
+are replaced, which takes three milliseconds for a megabyte.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import batched
-from typing import Any, Final, cast
+from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import CTE, ColumnElement, Text, func, literal
-from sqlalchemy import cast as as_type
-from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy import ColumnElement, TableClause, Text, case, literal
 
-from app.timeseries.exports.row_slice_reader import PackedSlice
+from app.timeseries.exports.copy_query import BoxRows, CopyOptions, ExportedBox, LastBox
 from app.timeseries.exports.row_source import ExportColumn
 
-# A function of PostgreSQL takes 100 arguments at most.
-_ARGUMENTS: Final = 90
-type _Part = ColumnElement[Any] | str
+_BETWEEN: Final = b"\x02"
+_OPTIONS: Final[CopyOptions] = {"format": "csv", "delimiter": _BETWEEN.decode(), "quote": "\x01"}
+# The end of a time, as PostgreSQL writes it: sessions are in UTC.
+_UTC: Final = b"+00" + _BETWEEN
+_DATE_AND_TIME: Final = bytes.maketrans(b" ", b"T")
 
 
-def _joined(*parts: _Part) -> ColumnElement[str]:
-    """Concatenate texts and values, skipping NULL.
+def format_number(value: float) -> str:
+    """Format a number as PostgreSQL does: in as few digits as give the same float again.
 
-    PostgreSQL writes numbers in as few digits as give the same float again.
+    From 1e15 on PostgreSQL uses an exponent, earlier than Python. No metric is that large.
     """
-    texts: list[ColumnElement[Any]] = [
-        literal(part, Text) if isinstance(part, str) else part for part in parts
-    ]
-    while len(texts) > 1:
-        texts = [func.concat(*some) for some in batched(texts, _ARGUMENTS)]
-    return cast("ColumnElement[str]", texts[0])
+    return repr(float(value)).removesuffix(".0")
 
 
-def _time(page: CTE) -> ColumnElement[str]:
-    """Format a row's time as RFC 3339 in UTC, with a leading quotation mark and without the zone.
-
-    `to_json` writes ISO 8601. Sessions are in UTC, so that it ends with `+00:00"`.
-    """
-    return func.left(as_type(func.to_json(page.c.time), Text), -len('+00:00"'))
-
-
-def _csv(page: CTE, columns: Sequence[ExportColumn]) -> ColumnElement[str]:
-    parts: list[_Part] = [page.c.id, ",", page.c.site_id, ",", func.substr(_time(page), 2), "Z"]
-    for column in columns:
-        parts += [",", page.c[column.name]]
-    return _joined(*parts, "\r\n")
-
-
-def _members(page: CTE, columns: Sequence[ExportColumn]) -> list[ColumnElement[str]]:
-    """Format a comma, the name and the value of each column; NULL if there is no value."""
-    return [
-        literal(f',"{column.name}":', Text).concat(as_type(page.c[column.name], Text)) for column in columns
-    ]
-
-
-def _named(page: CTE) -> list[_Part]:
-    """Format the members that identify a row."""
-    return ['"box":"', page.c.id, '","site":"', page.c.site_id, '","time":', _time(page), 'Z"']
-
-
-def _ndjson(page: CTE, columns: Sequence[ExportColumn]) -> ColumnElement[str]:
-    values = func.substr(_joined(*_members(page, columns)), 2)
-    return _joined("{", *_named(page), ',"values":{', values, "}}\n")
-
-
-def _geojson(page: CTE, columns: Sequence[ExportColumn]) -> ColumnElement[str]:
-    place: list[_Part] = [page.c.longitude, ",", page.c.latitude]
-    return _joined(
-        ',{"type":"Feature","geometry":{"type":"Point","coordinates":[',
-        *place,
-        ']},"properties":{',
-        *_named(page),
-        *_members(page, columns),
-        "}}\n",
-    )
+def _format_time(moment: datetime) -> str:
+    """Format an instant in UTC as RFC 3339 without the zone, with as many digits as it needs."""
+    text = moment.isoformat().removesuffix("+00:00")
+    return text.rstrip("0") if moment.microsecond else text
 
 
 def format_csv_header(columns: Sequence[ExportColumn]) -> str:
     """Format the header line."""
     return ",".join(("box", "site", "time", *(column.name for column in columns))) + "\r\n"
+
+
+def _point(box: ExportedBox) -> str:
+    return f"{format_number(box.longitude)},{format_number(box.latitude)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +53,91 @@ class TextFormat:
 
     Attributes:
         media_type: of the response.
-        line: SQL of a row's line.
+        begin: a line's text before the time, by its box.
+        after_time: the text after the time, in UTC.
+        member: the text before a value, by the name of its column. A missing value has no such text.
+        separator: the text between the parts of a line.
+        end: the end of a line.
         head: text before the first line.
         tail: text after the last line.
         separated: each line begins with a comma, which is removed from the first line of a file.
+        nested: the values are an object of their own, and the first one has no comma before it.
     """
 
     media_type: str
-    line: Callable[[CTE, Sequence[ExportColumn]], ColumnElement[str]]
+    begin: Callable[[ExportedBox], str]
+    after_time: str
+    member: Callable[[str], str] | None
+    separator: str
+    end: str
     head: Callable[[Sequence[ExportColumn]], str] = lambda _: ""
     tail: str = ""
     separated: bool = False
+    nested: bool = False
 
-    def pack(self, page: CTE, columns: Sequence[ExportColumn]) -> Sequence[ColumnElement[Any]]:
-        """Select the lines of a slice as one text."""
-        line = self.line(page, columns)
-        return [func.string_agg(line, aggregate_order_by(literal("", Text), page.c.id, page.c.time))]
+    @property
+    def copy_options(self) -> CopyOptions:
+        """The options of COPY."""
+        return _OPTIONS
+
+    def label(self, box: ExportedBox) -> str:
+        """Return the begin of the lines of a box."""
+        return self.begin(box)
+
+    def cells(
+        self, boxes: TableClause, values: Sequence[tuple[ExportColumn, ColumnElement[Any]]]
+    ) -> tuple[ColumnElement[Any], Sequence[ColumnElement[Any]]]:
+        """Select the label, and each value after its text."""
+        found: list[ColumnElement[Any]] = []
+        for column, value in values:
+            if self.member is not None:
+                found.append(case((value.is_not(None), literal(self.member(column.name), Text))))
+            found.append(value)
+        return boxes.c.label, found
+
+    def encode_copied(self, copied: bytes) -> bytes:
+        """Complete some lines."""
+        # RFC 3339 has a T between date and time, and nothing else in a line has a space.
+        lines = copied.replace(_UTC, self.after_time.encode() + _BETWEEN).replace(b"\n", self.end.encode())
+        if self.separator:
+            lines = lines.translate(bytes.maketrans(b" " + _BETWEEN, b"T" + self.separator.encode()))
+        else:
+            lines = lines.translate(_DATE_AND_TIME, _BETWEEN)
+        return self._correct(lines)
+
+    def find_last_box(
+        self, encoded: bytes, boxes: Sequence[ExportedBox], _: Sequence[ExportColumn]
+    ) -> LastBox:
+        """Find the box of the last line."""
+        last = encoded[encoded.rfind(b"\n", 0, -1) + 1 :]
+        begins = [(self.begin(box) + self.separator).encode() for box in boxes]
+        number = next(number for number, begin in enumerate(begins) if last.startswith(begin))
+        begin = 0
+        if not encoded.startswith(begins[number]):
+            begin = encoded.index(b"\n" + begins[number]) + 1
+        return LastBox(number, begin, encoded.count(b"\n", 0, begin))
+
+    def complete(self, encoded: bytes, _: Sequence[ExportedBox]) -> bytes:
+        """Return the lines, which need nothing else."""
+        return encoded
+
+    def encode_rows(self, rows: BoxRows, columns: Sequence[ExportColumn]) -> bytes:
+        """Write the lines of rows in memory."""
+        begin, cells = self.begin(rows.box), []
+        for column, values in zip(columns, rows.values, strict=True):
+            member = "" if self.member is None else self.member(column.name)
+            cells.append(["" if value is None else member + format_number(value) for value in values])
+        lines = [
+            self.separator.join((begin, _format_time(time) + self.after_time, *row)) + self.end
+            for time, row in zip(rows.times, zip(*cells, strict=True), strict=True)
+        ]
+        return self._correct("".join(lines).encode())
+
+    def _correct(self, lines: bytes) -> bytes:
+        return lines.replace(b"{,", b"{") if self.nested else lines
 
     async def chunks(
-        self, slices: AsyncIterator[PackedSlice], columns: Sequence[ExportColumn], *, resumed: bool
+        self, slices: AsyncIterator[bytes], columns: Sequence[ExportColumn], *, resumed: bool
     ) -> AsyncIterator[bytes]:
         """Yield the file a slice at a time. Reads the first slice before it yields the head.
 
@@ -116,23 +146,45 @@ class TextFormat:
             columns: of them.
             resumed: the client has the head and the rows before these.
         """
-        pending = "" if resumed else self.head(columns)
-        first = not resumed
-        async for each in slices:
-            (lines,) = each.packed
-            yield (pending + lines[first and self.separated :]).encode()
-            pending, first = "", False
-        yield (pending + self.tail).encode()
+        pending = b"" if resumed else self.head(columns).encode()
+        is_first = not resumed
+        async for lines in slices:
+            yield pending + lines[self.separated :] if is_first else lines
+            pending, is_first = b"", False
+        yield pending + self.tail.encode()
 
 
 TEXT_FORMATS: Final[Mapping[str, TextFormat]] = {
-    "csv": TextFormat("text/csv; charset=utf-8; header=present", _csv, format_csv_header),
-    "ndjson": TextFormat("application/x-ndjson", _ndjson),
+    "csv": TextFormat(
+        "text/csv; charset=utf-8; header=present",
+        begin=lambda box: f"{box.id},{box.site_id}",
+        after_time="Z",
+        member=None,
+        separator=",",
+        end="\r\n",
+        head=format_csv_header,
+    ),
+    "ndjson": TextFormat(
+        "application/x-ndjson",
+        begin=lambda box: f'{{"box":"{box.id}","site":"{box.site_id}","time":"',
+        after_time='Z","values":{',
+        member=lambda name: f',"{name}":',
+        separator="",
+        end="}}\n",
+        nested=True,
+    ),
     "geojson": TextFormat(
         "application/geo+json",
-        _geojson,
-        lambda _: '{"type":"FeatureCollection","features":[\n',
-        "]}\n",
+        begin=lambda box: (
+            f',{{"type":"Feature","geometry":{{"type":"Point","coordinates":[{_point(box)}]}},'
+            f'"properties":{{"box":"{box.id}","site":"{box.site_id}","time":"'
+        ),
+        after_time='Z"',
+        member=lambda name: f',"{name}":',
+        separator="",
+        end="}}\n",
+        head=lambda _: '{"type":"FeatureCollection","features":[\n',
+        tail="]}\n",
         separated=True,
     ),
 }

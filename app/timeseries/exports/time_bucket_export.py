@@ -1,36 +1,34 @@
 """Reads and counts the rows of an export in time buckets, box by box and window by window.
 
-A bucket has the same values as in the series of its box and metric. PostgreSQL packs the rows, as for
-samples, so that all formats write the same bytes for the same numbers.
+A bucket has the same values as in the series of its box and metric. They are computed in this process, which
+encodes them too, a few at a time.
 
 To divide such an export into parts, its buckets are computed and counted: only then is it known whether a
 bucket has a value.
 """
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
-from uuid import UUID
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from sqlalchemy import ARRAY, CTE, ColumnElement, Double, Text, Uuid, collate, func, literal, select
-from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.types import TypeEngine
 
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.platform.kernel.instants import to_datetime
 from app.registry.models import Box, Site
+from app.timeseries.exports.copy_query import BoxRows, ExportedBox, RowFormat
 from app.timeseries.exports.export_selection import (
     ExportSelection,
     ExportSpan,
     RowPosition,
     advance_position,
 )
-from app.timeseries.exports.row_slice_reader import ExportReader, PackedSlice, RowPacker
+from app.timeseries.exports.row_slice_reader import ExportReader
 from app.timeseries.exports.row_source import ExportColumn
 from app.timeseries.exports.sample_part_planner import CountedPart, PartReference
 from app.timeseries.exports.time_bucket_layout import BucketLayout
@@ -45,32 +43,16 @@ _VALUES: Final = 50_000
 # A slice continues with the next window or box until it has taken this long.
 _LONG_S: Final = 0.5
 _BOXES: Final = 100
+# The values that are encoded without a pause: about two milliseconds.
+_VALUES_ENCODED: Final = 5_000
 
 
-class ExportedBox(NamedTuple):
-    """The attributes of a box that its rows need."""
+class _BucketedBox(NamedTuple):
+    """A box, with the attributes that its buckets need."""
 
-    key: int
-    id: str
-    site_id: UUID
-    longitude: float
-    latitude: float
+    exported: ExportedBox
     interval_s: int
     timezone: str
-
-
-class BucketRows(NamedTuple):
-    """Rows of one box, ascending.
-
-    Attributes:
-        box: the box.
-        times: start of each bucket.
-        values: a list as long as `times` for each column, None if there is no value.
-    """
-
-    box: ExportedBox
-    times: list[datetime]
-    values: list[list[float | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +73,22 @@ class BucketExport:
     bucketing: BucketLayout
     columns: tuple[ExportColumn, ...]
 
-    async def slices(self, reader: ExportReader, packer: RowPacker) -> AsyncIterator[PackedSlice]:
+    async def slices(self, reader: ExportReader, row_format: RowFormat) -> AsyncIterator[bytes]:
         """Yield all rows in order. No database session is open between two slices."""
         start = self.span.start
         more = bool(self.columns)
         while more:
             async with reader.open_session() as session:
                 tables, start, more = await self.read_rows(session, start)
-                rows = sum(len(table.times) for table in tables)
-                values_packed = await self._pack(session, tables, packer) if rows else ()
-            if rows:
-                yield PackedSlice(rows, values_packed)
+            for table in tables:
+                for some in _divide(table, _VALUES_ENCODED // len(self.columns) + 1):
+                    yield row_format.encode_rows(some, self.columns)
+                    # Other requests go first: encoding takes time of this process.
+                    await asyncio.sleep(0)
 
     async def read_rows(
         self, session: AsyncSession, start: RowPosition | None
-    ) -> tuple[list[BucketRows], RowPosition | None, bool]:
+    ) -> tuple[list[BoxRows], RowPosition | None, bool]:
         """Read the next rows from a position on.
 
         Returns:
@@ -113,7 +96,7 @@ class BucketExport:
         """
         began = time.monotonic()
         most = max(1, min(ROWS, _VALUES // len(self.columns)))
-        found: list[BucketRows] = []
+        found: list[BoxRows] = []
         rows = 0
         boxes = await self._boxes(session, start)
         for box in boxes:
@@ -122,40 +105,35 @@ class BucketExport:
                 rows += len(table.times)
                 found.append(table)
                 if rows >= most or time.monotonic() - began >= _LONG_S:
-                    return found, RowPosition(box.id, window[1]), True
-            start = RowPosition(box.id, None)
+                    return found, RowPosition(box.exported.id, window[1]), True
+            start = RowPosition(box.exported.id, None)
         return found, start, len(boxes) == _BOXES
 
-    async def _boxes(self, session: AsyncSession, start: RowPosition | None) -> list[ExportedBox]:
+    async def _boxes(self, session: AsyncSession, start: RowPosition | None) -> list[_BucketedBox]:
         page = self.selection.page(self.span, start, _BOXES).add_columns(Box.interval_s, Site.timezone)
         rows = (await session.execute(page)).all()
-        return [
-            ExportedBox(
-                row.key, row.id, row.site_id, row.longitude, row.latitude, row.interval_s, row.timezone
-            )
-            for row in rows
-        ]
+        return [_BucketedBox(ExportedBox(*row[:-2]), row.interval_s, row.timezone) for row in rows]
 
     def _windows(
-        self, box: ExportedBox, start: RowPosition | None, rows: int
+        self, box: _BucketedBox, start: RowPosition | None, rows: int
     ) -> Iterator[tuple[datetime, datetime]]:
         """Yield the remaining windows of a box: whole buckets, unless the span cuts one."""
         zone = ZoneInfo(box.timezone)
         first, last = clamp_span(self.span.first, self.span.last)
-        if start is not None and start.box == box.id and start.time is not None:
+        if start is not None and start.box == box.exported.id and start.time is not None:
             first = max(first, self.bucketing.from_row(start.time, zone))
         until = self.span.until
-        if until is not None and until.box == box.id and until.time is not None:
+        if until is not None and until.box == box.exported.id and until.time is not None:
             last = min(last, self.bucketing.after_row(until.time, zone))
         return self.bucketing.windows(first, last, zone, box.interval_s, rows)
 
     async def _table(
-        self, session: AsyncSession, box: ExportedBox, window: tuple[datetime, datetime]
-    ) -> BucketRows:
+        self, session: AsyncSession, box: _BucketedBox, window: tuple[datetime, datetime]
+    ) -> BoxRows:
         """Read the rows of a window: the buckets in which any metric has a value."""
         of = []
         for name in self.metrics:
-            series = self.bucketing.series(box.key, METRICS_BY_NAME[name], box.timezone, window)
+            series = self.bucketing.series(box.exported.key, METRICS_BY_NAME[name], box.timezone, window)
             of.append((METRICS_BY_NAME[name], await read_bucket_summaries(session, series)))
         times = np.unique(np.concatenate([found.times for _, found in of]))
         values: list[list[float | None]] = []
@@ -169,31 +147,14 @@ class BucketExport:
                 for place, value in zip(places, shown[name], strict=True):
                     column[place] = value
                 values.append(column)
-        return BucketRows(box, [to_datetime(moment) for moment in times.tolist()], values)
-
-    async def _pack(
-        self, session: AsyncSession, tables: Sequence[BucketRows], packer: RowPacker
-    ) -> tuple[Any, ...]:
-        page = _page(tables, self.columns)
-        (row,) = (await session.execute(select(*packer.pack(page, self.columns)).select_from(page))).all()
-        return tuple(row)
+        return BoxRows(box.exported, [to_datetime(moment) for moment in times.tolist()], values)
 
 
-def _page(tables: Sequence[BucketRows], columns: Sequence[ExportColumn]) -> CTE:
-    """Build a CTE of the rows, sent to PostgreSQL as one array per column."""
-    given: dict[str, tuple[TypeEngine[Any], list[Any]]] = {
-        "id": (Text(), [table.box.id for table in tables for _ in table.times]),
-        "site_id": (Uuid(), [table.box.site_id for table in tables for _ in table.times]),
-        "longitude": (Double(), [table.box.longitude for table in tables for _ in table.times]),
-        "latitude": (Double(), [table.box.latitude for table in tables for _ in table.times]),
-        "time": (TIMESTAMP(timezone=True), [moment for table in tables for moment in table.times]),
-    }
-    for number, column in enumerate(columns):
-        given[column.name] = (Double(), [value for table in tables for value in table.values[number]])
-    arrays: list[ColumnElement[Any]] = [literal(values, ARRAY(kind)) for kind, values in given.values()]
-    sent = func.unnest(*arrays).table_valued(*given).render_derived(name="sent")
-    rest = [sent.c[name] for name in list(given)[1:]]
-    return select(collate(sent.c.id, "C").label("id"), *rest).cte("page")
+def _divide(rows: BoxRows, most: int) -> Iterator[BoxRows]:
+    """Divide rows into smaller groups."""
+    for first in range(0, len(rows.times), most):
+        part = slice(first, first + most)
+        yield BoxRows(rows.box, rows.times[part], [values[part] for values in rows.values])
 
 
 _WITHIN_S: Final = 20.0

@@ -3,7 +3,7 @@
 import pytest
 
 from bench import exports
-from bench.exports import FORMATS, measure
+from bench.exports import CASES, measure
 from bench.sections import EXPORTS, exports_section
 from bench.stack import stack
 
@@ -12,14 +12,15 @@ async def test_all_samples_leave_as_each_format(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(exports, "_QUIET_S", 0.2)
     async with stack() as running:
         found = await measure(running, samples=20_000)
-    assert [each.format for each in found.made] == list(FORMATS)
+    assert [each.case for each in found.made] == [*CASES] * 3
     assert found.quiet_ms
     for each in found.made:
         assert each.size > 20_000
+        assert (each.reference_s is None) == (each.case.bucket is not None)
         assert each.seconds > each.first_s > 0
         assert each.peak >= each.before > 0
-        assert (each.child > 0) == (each.format == "parquet")
+        assert (each.child > 0) == (each.case.format == "parquet")
         assert each.others_ms
     section = exports_section(found, "a day: a machine")
     assert section.startswith(f"## {EXPORTS}\n")
-    assert all(f"| {format_} |" in section for format_ in FORMATS)
+    assert all(section.count(f"| {case.name} |") == 1 for case in CASES)

@@ -3,9 +3,10 @@
 import csv
 import io
 import json
+import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,12 +15,18 @@ import httpx
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy
 from fastapi import FastAPI
 
 from app.catalogue.metrics import METRICS_BY_NAME
+from app.platform.db.database import Database
 from app.platform.http.fairness.fair_semaphore import ExportLimits
 from app.platform.kernel.application_resources import get_resource
+from app.platform.kernel.tenant_scope import ScopedCaller, TenantScope, run_as_caller
 from app.timeseries.exports import parquet_format, row_slice_reader, sample_part_planner
+from app.timeseries.exports.copy_query import CopyQuery, ExportedBox
+from app.timeseries.exports.row_source import RawSamples
+from app.timeseries.exports.text_formats import TEXT_FORMATS, format_number
 from tests.conftest import Tenant, client_of
 from tests.integration.timeseries.exported import PATH, SPAN, START, ExportedFile, Row, export, fill, write
 from tests.integration.timeseries.geojson import points_of
@@ -301,6 +308,37 @@ async def test_far_ends_of_time_are_exported_too(tenant: Tenant, written: Export
     for more in ({}, {"metric": METRICS, "after": "-minus,2000-01-01T00:00:00Z"}):
         text = (await export(tenant.client, **ends, **more)).text
         assert text.count("\r\n") - (not more) == len(written.rows) + 6
+
+
+async def test_rows_are_copied_as_their_caller(
+    application: FastAPI,
+    tenant: Tenant,
+    other_tenant: Tenant,
+    written: ExportedFile,
+    owner: asyncpg.Connection,
+) -> None:
+    key = await owner.fetchval("SELECT key FROM boxes WHERE id = 'box-1'")
+    end = START + timedelta(days=1)
+    box = ExportedBox(key, "box-1", uuid4(), 0.0, 0.0, START, end)
+    text = TEXT_FORMATS["csv"]
+    query = CopyQuery(RawSamples.of(METRICS, START, end), text, 100).render([box])
+    for caller, rows in ((tenant, len(written.of("box-1"))), (other_tenant, 0)):
+        scope = ScopedCaller(TenantScope.of([UUID(caller.id)]))
+        with run_as_caller(scope):
+            async with get_resource(application, Database).read() as session:
+                told = await session.scalar(sqlalchemy.text("SHOW transaction_read_only"))
+                assert told == "on"
+                # The filter of boxes is left out: row-level security alone decides.
+                found, encoded = await row_slice_reader._copy(session, query, text)
+        assert (found, encoded.count(b"\n")) == (rows, rows)
+
+
+async def test_numbers_are_as_postgresql_writes_them(owner: asyncpg.Connection) -> None:
+    chance = random.Random(5)  # noqa: S311 (chance that can be played again)
+    numbers = [chance.uniform(-1, 1) * 10.0 ** chance.randrange(-12, 14) for _ in range(2_000)]
+    numbers += [0.0, -0.0, 1.0, 1e-4, 9.999e-5, 123456789012345.0, 0.1 + 0.2]
+    told = await owner.fetchval("SELECT array_agg(n::text) FROM unnest($1::float8[]) AS n", numbers)
+    assert [format_number(number) for number in numbers] == told
 
 
 @pytest.mark.usefixtures("written")

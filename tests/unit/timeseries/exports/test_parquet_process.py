@@ -22,14 +22,15 @@ type Runs = list[tuple[str, list[tuple[float, float]]]]
 
 
 def frame(first: int, runs: Runs) -> bytes:
-    """A slice as PostgreSQL sends it: rows of boxes, a microsecond apart; NaN stands for none."""
-    boxes = json.dumps([[box, f"site of {box}", len(rows)] for box, rows in runs]).encode()
-    rows = [row for _, some in runs for row in some]
+    """A slice as PostgreSQL copies it: rows of boxes, a microsecond apart; NaN stands for none."""
+    boxes = json.dumps([[box, f"site of {box}"] for box, _ in runs]).encode()
+    rows = [(number, row) for number, (_, some) in enumerate(runs) for row in some]
     since_2000 = (START - datetime(2000, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    times = b"".join(struct.pack(">q", since_2000 + first + number) for number in range(len(rows)))
-    fours = b"".join(struct.pack(">f", four) for four, _ in rows)
-    eights = b"".join(struct.pack(">d", eight) for _, eight in rows)
-    return boxes + b"\n" + times + fours + eights
+    copied = [
+        struct.pack(">hiiiqifid", 4, 4, number, 8, since_2000 + first + place, 4, four, 8, eight)
+        for place, (number, (four, eight)) in enumerate(rows)
+    ]
+    return boxes + b"\n" + b"".join(copied) + b"\xff\xff"
 
 
 def read(data: bytes) -> tuple[pq.ParquetFile, list[dict[str, Any]]]:

@@ -27,9 +27,9 @@ def look(boxes: Boxes, span: ExportSpan, piece: ScanRange, fit: int) -> tuple[li
     names = sorted(boxes)
     if start is not None:
         names = [name for name in names if name > start.box or (name == start.box and start.time is not None)]
-    if piece.end is not None:
-        assert start is not None
+    if piece.end is not None and start is not None and start.time is not None:
         names = [name for name in names if name == start.box]
+    assert piece.end is None or piece.boxes == 1
     looked = names[: piece.boxes]
     taken: list[Row] = []
     over = None
@@ -84,6 +84,17 @@ def test_a_long_series_comes_in_pieces_that_are_nearly_full() -> None:
     assert len(rows) == 100_010
     # Those that are of no use cost as much as one that fits, and there are few of them.
     assert len(pieces) < 45
+
+
+def test_a_box_after_a_long_one_is_read_in_ranges_of_the_same_width() -> None:
+    minutes = [START + timedelta(minutes=number) for number in range(100_000)]
+    boxes = {f"b-{number}": minutes for number in range(9)} | {"b-5": [], "b-6": minutes[:3]}
+    rows, pieces = walked(boxes, SPAN, 5_000)
+    assert len(rows) == 700_003
+    # Only for the first one is the width found by ranges that do not fit.
+    useless = [piece for piece in pieces if look(boxes, SPAN, piece, 5_000)[1].over is not None]
+    assert len(useless) < 12
+    assert len(pieces) < 7 * 30 + 2 * 10
 
 
 def test_many_boxes_with_few_rows_are_looked_at_together() -> None:
