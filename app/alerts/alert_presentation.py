@@ -3,6 +3,7 @@
 Reads names and rules, and the newest measurements of the boxes of firing alerts. Must not change anything.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, NamedTuple, Self
@@ -18,6 +19,7 @@ from app.alerts.repository import AlertWithRuleName
 from app.alerts.schemas import AlertOut
 from app.notifications.events.event_enrichment import build_alert_link, get_cause_unit
 from app.notifications.sentences import condition_node, event_sentence
+from app.platform.db.tenant_reader import FlatRow
 from app.platform.identity.caller_authentication import Principal, current_principal
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
 from app.platform.runtime.stored_settings import InstallationDependency
@@ -29,6 +31,10 @@ MEASUREMENTS_SCOPE: Final = "telemetry:read"
 """The scope that is required to read measurements, including the current values of alerts."""
 
 _NO_DATA: Final = "no_data"
+
+
+type AlertRow = Alert | FlatRow
+"""An alert: its object, or its row of a list."""
 
 
 class AlertNames(NamedTuple):
@@ -68,20 +74,43 @@ class AlertPresenter:
         """Make the presenter of a request."""
         return cls(installation.base_url, measures=principal.may(MEASUREMENTS_SCOPE))
 
-    async def show(self, session: AsyncSession, rows: Sequence[AlertWithRuleName]) -> list[AlertOut]:
-        """Return the JSON of alerts, in their order."""
-        if not rows:
-            return []
-        names = await read_alert_names(session, rows)
-        latest = await self._latest(session, [alert for alert, _ in rows])
-        return [self._shown(alert, names[alert.id], latest) for alert, _ in rows]
-
     async def show_one(self, session: AsyncSession, row: AlertWithRuleName) -> AlertOut:
         """Return the JSON of one alert."""
-        (shown,) = await self.show(session, [row])
-        return shown
+        alert, _ = row
+        names = await read_alert_names(session, [row])
+        return self._shown(alert, names[alert.id], await self._latest(session, [alert]))
 
-    async def _latest(self, session: AsyncSession, alerts: Sequence[Alert]) -> Mapping[str, LatestByMetric]:
+    async def format_rows(self, session: AsyncSession, rows: Sequence[FlatRow]) -> list[dict[str, Any]]:
+        """Return the JSON of a page of `app.alerts.repository.select_alerts`, in its order."""
+        latest = await self._latest(session, rows)
+        return [self._format_row(row, latest) for row in rows]
+
+    def _format_row(self, row: FlatRow, latest: Mapping[str, LatestByMetric]) -> dict[str, Any]:
+        value, at = find_current_value(row, latest.get(row.box or "", {}), datetime.now(UTC))
+        names = AlertNames(
+            row.rule_name, row.site_name, row.box_name, row.rule_definition, one_box=row.site_boxes == 1
+        )
+        columns = dict(row.items())
+        cause = row.cause or {}
+        derived = {
+            "rule_name": row.rule_name,
+            "site_name": row.site_name,
+            "box_name": row.box_name,
+            "function": cause.get("function"),
+            "unit": get_cause_unit(row.metric, cause),
+            "current_value": value,
+            "current_time": at,
+            "acknowledged_by": describe_acknowledger(columns),
+            "sentence": _describe_row(row, names, "en"),
+            "sentence_fr": _describe_row(row, names, "fr"),
+            "link": build_alert_link(self._base_url, row.id),
+        }
+        shown = columns | derived
+        return {name: shown[name] for name in AlertOut.model_fields}
+
+    async def _latest(
+        self, session: AsyncSession, alerts: Sequence[AlertRow]
+    ) -> Mapping[str, LatestByMetric]:
         if not self._measures:
             return {}
         keys = {alert.box_key for alert in alerts if alert.box_key is not None and _has_current(alert)}
@@ -114,7 +143,23 @@ class AlertPresenter:
 Presenter = Annotated[AlertPresenter, Depends(AlertPresenter.of)]
 
 
-def describe_alert(alert: Alert, names: AlertNames, language: str) -> str:
+# Lists are polled, and sentences change with their alert only.
+_SENTENCES: Final[OrderedDict[tuple[object, ...], str]] = OrderedDict()
+_SENTENCES_MAX: Final = 10_000
+
+
+def _describe_row(row: FlatRow, names: AlertNames, language: str) -> str:
+    versions = (row.id, row.alert_version, row.rule_row_version)
+    key = (*versions, names.rule, names.site, names.box, names.one_box, language)
+    sentence = _SENTENCES.get(key)
+    if sentence is None:
+        sentence = _SENTENCES[key] = describe_alert(row, names, language)
+        if len(_SENTENCES) > _SENTENCES_MAX:
+            _SENTENCES.popitem(last=False)
+    return sentence
+
+
+def describe_alert(alert: AlertRow, names: AlertNames, language: str) -> str:
     """Describe the current state of an alert in one sentence."""
     data: dict[str, Any] = {name: getattr(alert, name) for name in (*EVENT_COLUMNS, *ACKNOWLEDGEMENT_COLUMNS)}
     data |= {"alert_id": alert.id, "rule_name": names.rule, "site_name": names.site, "box_name": names.box}
@@ -154,13 +199,13 @@ async def read_alert_names(
     return names
 
 
-def _has_current(alert: Alert) -> bool:
+def _has_current(alert: AlertRow) -> bool:
     silent = (alert.cause or {}).get("function") == _NO_DATA
     return alert.state == "firing" and (silent or alert.metric is not None)
 
 
 def find_current_value(
-    alert: Alert, latest: LatestByMetric, now: datetime
+    alert: AlertRow, latest: LatestByMetric, now: datetime
 ) -> tuple[float | None, datetime | None]:
     """Return the newest measurement of a firing alert's metric with its time, or the duration of a silence.
 

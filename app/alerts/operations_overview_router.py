@@ -17,11 +17,12 @@ from app.alerts.overview_schemas import (
     OverviewOut,
 )
 from app.alerts.repository import AlertFilter
+from app.alerts.schemas import AlertOut
 from app.notifications.api.failing_endpoint_queries import (
     count_failing_endpoints,
     list_failing_endpoints,
 )
-from app.platform.http.contract.session_dependencies import ReadSessionDep
+from app.platform.http.contract.session_dependencies import ReaderDependency, ReadSessionDep
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.caller_authentication import Principal, require_scope
@@ -39,6 +40,7 @@ async def get_overview(
     *,
     principal: _Reader,
     session: ReadSessionDep,
+    reader: ReaderDependency,
     presenter: Presenter,
     silence: CurrentSilenceCriterion,
     organisation: OrganisationFilter = None,
@@ -57,7 +59,8 @@ async def get_overview(
         silent, refused = await overview_queries.describe_inactive(session, boxes, rows)
     sites, sites_total = await overview_queries.list_situations(session, at_sites, boxes)
     filter_ = AlertFilter(visible=visible, state="firing", organisation_id=organisation)
-    newest = await repository.list_alerts(session, filter_, PageRequest("-id", LISTED_ALERTS))
+    newest = await reader.fetch(repository.select_alerts(filter_, PageRequest("-id", LISTED_ALERTS)))
+    listed = await presenter.format_rows(session, newest[:LISTED_ALERTS])
     return OverviewOut(
         at=silence.now,
         firing=firing,
@@ -66,7 +69,7 @@ async def get_overview(
         silent_boxes=silent,
         refused_boxes=refused,
         endpoints=await _endpoints(session, principal, organisation),
-        newest=await presenter.show(session, newest[:LISTED_ALERTS]),
+        newest=[AlertOut.model_validate(each) for each in listed],
     )
 
 

@@ -4,7 +4,7 @@ Several alerts are locked in the order of their ids, to avoid deadlocks. The tra
 changes that samples cause.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
@@ -42,7 +42,7 @@ from app.platform.http.contract.sorting import (
 )
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.tenant_scope import EMPTY_SCOPE, TenantScope
-from app.registry.models import Box
+from app.registry.models import Box, Site
 from app.rules.definitions.models import IndexState, Rule
 from app.rules.definitions.severity import SEVERITIES, rank_severity
 from app.timeseries.storage.models import BoxState, SiteState
@@ -97,19 +97,15 @@ AlertWithRuleName = tuple[Alert, str]
 """An alert and the name of its rule."""
 
 
-def _of_alert(attribute: str) -> Callable[[AlertWithRuleName], Any]:
-    return lambda row: getattr(row[0], attribute)
-
-
 # The same expression as in the index of migration 0018.
 _RANK = literal_column("CASE alerts.severity WHEN 'info' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END", Integer)
 ALERTS: Final = SortOrders(
     "alerts",
-    (uuid_sort_key(Alert.id, _of_alert("id")),),
+    (uuid_sort_key(Alert.id),),
     {
         "id": (),
-        "started_at": (instant_sort_key(Alert.started_at, _of_alert("started_at")),),
-        "severity": (number_sort_key(_RANK, lambda row: rank_severity(row[0].severity)),),
+        "started_at": (instant_sort_key(Alert.started_at),),
+        "severity": (number_sort_key(_RANK, lambda row: rank_severity(row.severity)),),
     },
     "-id",
 )
@@ -168,22 +164,47 @@ def _range(filter_: AlertFilter) -> Iterator[ColumnElement[bool]]:
         yield Alert.started_at < filter_.end
 
 
-async def list_alerts(
-    session: ReadSession, filter_: AlertFilter, page: PageRequest, orders: SortOrders = ALERTS
-) -> Sequence[AlertWithRuleName]:
-    """Read a page of alerts, and one more if there is a next page.
+def _select_listed() -> Select[*tuple[Any, ...]]:
+    some = select(Box.key).where(Box.site_id == Alert.site_id, Box.deleted_at.is_(None)).limit(2)
+    statement = select(
+        *Alert.__table__.columns,
+        Rule.name.label("rule_name"),
+        Rule.definition.label("rule_definition"),
+        Site.name.label("site_name"),
+        Box.name.label("box_name"),
+        select(func.count())
+        .select_from(some.correlate(Alert).subquery())
+        .scalar_subquery()
+        .label("site_boxes"),
+        # Identify the versions of the two rows.
+        literal_column("alerts.xmin").label("alert_version"),
+        literal_column("rules.xmin").label("rule_row_version"),
+    )
+    statement = statement.join(Rule, Rule.id == Alert.rule_id).outerjoin(Site, Site.id == Alert.site_id)
+    return statement.outerjoin(Box, Box.key == Alert.box_key)
+
+
+_LISTED: Final = _select_listed()
+
+
+def select_alerts(
+    filter_: AlertFilter, page: PageRequest, orders: SortOrders = ALERTS
+) -> Select[*tuple[Any, ...]]:
+    """Select a page of alerts with the current names of their rules, sites and boxes.
+
+    The columns are those of `Alert`, with `rule_name`, `rule_definition`, `site_name`, `box_name`,
+    `site_boxes` (2 if there are more), `alert_version` and `rule_row_version`.
 
     Args:
-        session: a session of the API.
         filter_: which alerts.
         page: limit, order and cursor.
         orders: the sort orders of the list.
     """
-    query = _select_visible(filter_.visible).where(*_conditions(filter_), *_range(filter_))
+    visible = filter_.visible.within(Alert.organisation_id, Alert.site_id)
+    statement = _LISTED.where(*visible, *_conditions(filter_), *_range(filter_))
     if filter_.silence_id is not None:
-        query = query.where(text(SILENCED_CONDITION).bindparams(silence=filter_.silence_id))
-    rows = await session.execute(orders.page(query, page))
-    return [(alert, name) for alert, name in rows]
+        statement = statement.where(text(SILENCED_CONDITION).bindparams(silence=filter_.silence_id))
+    return orders.page(statement, page)
 
 
 async def find_alert(

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Query
+from fastapi import APIRouter, Body, Depends, Query, Response
 
 from app.alerts import repository, service
 from app.alerts.alert_presentation import MEASUREMENTS_SCOPE, AlertPresenter, Presenter
@@ -32,7 +32,12 @@ from app.platform.db.database import WriteSession
 from app.platform.http.contract.fields import BoxId, InstantParameter, Name
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
-from app.platform.http.contract.session_dependencies import DatabaseDependency, ReadSessionDep
+from app.platform.http.contract.session_dependencies import (
+    DatabaseDependency,
+    ReaderDependency,
+    ReadSessionDep,
+    make_page_response,
+)
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.caller_authentication import Principal, require_scope
@@ -103,19 +108,21 @@ async def _filter(
     )
 
 
-@router.get("", summary="List alerts", responses=document_problems(404))
+@router.get("", summary="List alerts", response_model=Page[AlertOut], responses=document_problems(404))
 async def list_alerts(
     session: ReadSessionDep,
+    reader: ReaderDependency,
     presenter: Presenter,
     filter_: Annotated[AlertFilter, Depends(_filter)],
     query: Annotated[PageRequest, Depends(repository.ALERTS.page_request)],
-) -> Page[AlertOut]:
+) -> Response:
     """List alerts, by default the newest first.
 
     `?state=firing&sort=-severity` lists the current alerts, the most severe first.
     """
-    rows, following = repository.ALERTS.cut(await repository.list_alerts(session, filter_, query), query)
-    return Page(data=await presenter.show(session, rows), next=following)
+    found = await reader.fetch(repository.select_alerts(filter_, query))
+    rows, following = repository.ALERTS.cut(found, query)
+    return make_page_response(await presenter.format_rows(session, rows), following)
 
 
 @router.get("/{alert_id}", summary="Read an alert")

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 
 from app.alerts import muting_api_queries, muting_service, repository
 from app.alerts.alert_presentation import Presenter
@@ -21,7 +21,12 @@ from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import Identifier, collect_sent_fields
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
-from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.session_dependencies import (
+    ReaderDependency,
+    ReadSessionDep,
+    WriteSessionDep,
+    make_page_response,
+)
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.caller_authentication import Principal, require_scope
@@ -78,22 +83,23 @@ async def get_silence(principal: _Reader, session: ReadSessionDep, silence_id: s
     return SilenceOut.of(*await muting_api_queries.find_silence(session, identifier, principal.visible()))
 
 
-@router.get("/{silence_id}/alerts", summary="List the alerts of a silence")
+@router.get("/{silence_id}/alerts", summary="List the alerts of a silence", response_model=Page[AlertOut])
 async def list_silenced_alerts(
     *,
     principal: _Reader,
     session: ReadSessionDep,
+    reader: ReaderDependency,
     presenter: Presenter,
     silence_id: str,
     query: Annotated[PageRequest, Depends(repository.SILENCED.page_request)],
-) -> Page[AlertOut]:
+) -> Response:
     """List the firing alerts that a silence mutes now. The list is empty while the silence is not active."""
     identifier = parse_id(silence_id, "silence")
     silence = (await muting_api_queries.find_silence(session, identifier, principal.visible())).silence
     filter_ = AlertFilter(visible=TenantScope.of([silence.organisation_id]), silence_id=silence.id)
-    found = await repository.list_alerts(session, filter_, query, repository.SILENCED)
+    found = await reader.fetch(repository.select_alerts(filter_, query, repository.SILENCED))
     rows, following = repository.SILENCED.cut(found, query)
-    return Page(data=await presenter.show(session, rows), next=following)
+    return make_page_response(await presenter.format_rows(session, rows), following)
 
 
 @router.patch("/{silence_id}", summary="Change a silence", responses=document_problems(409))

@@ -118,8 +118,13 @@ def compile_statement(statement: Any, values: Mapping[str, Any]) -> tuple[str, l
     while len(_compiled) > _STATEMENTS:
         _compiled.popitem(last=False)
     found = compiled.construct_params({**(given or {}), **values}, extracted_parameters=extracted)
-    processors = compiled._bind_processors  # noqa: SLF001
-    return compiled.string, [
-        processors[name](found[name]) if name in processors else found[name]
-        for name in compiled.positiontup or ()
+    text, names, processors = compiled.string, compiled.positiontup, compiled._bind_processors  # noqa: SLF001
+    if compiled.post_compile_params:
+        # The text has a parameter for each value of an IN.
+        expanded = compiled._process_parameters_for_postcompile(found)  # noqa: SLF001
+        text, names = expanded.statement, expanded.positiontup
+        found = {**found, **expanded.parameters}
+        processors = {**processors, **expanded.processors}
+    return text, [
+        processors[name](found[name]) if name in processors else found[name] for name in names or ()
     ]

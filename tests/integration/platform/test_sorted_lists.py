@@ -7,10 +7,11 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import Connection, event, text
+from sqlalchemy import text
 
-from app.alerts.repository import ALERTS, AlertFilter, list_alerts
-from app.platform.db.database import Database
+from app.alerts.repository import ALERTS, AlertFilter, select_alerts
+from app.platform.db.database import Database, get_driver_connection
+from app.platform.db.tenant_reader import compile_statement
 from app.platform.http.contract.pagination import encode_cursor
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.kernel.tenant_scope import TenantScope
@@ -214,18 +215,11 @@ INDEXES = {
 
 async def plan_of(database: Database, organisation: str, asked: PageRequest) -> str:
     """How the server finds a page, of the very statement that the list asks with."""
-    statements: list[tuple[str, Any]] = []
-
-    def keep(_: Connection, __: object, statement: str, parameters: Any, *___: object) -> None:  # noqa: ANN401 (a driver's)
-        statements.append((statement, parameters))
-
     wanted = AlertFilter(TenantScope.of([UUID(organisation)]))
-    event.listen(database.engine.sync_engine, "before_cursor_execute", keep)
+    statement, parameters = compile_statement(select_alerts(wanted, asked), {})
     async with database.read() as session:
-        await list_alerts(session, wanted, asked)
-        event.remove(database.engine.sync_engine, "before_cursor_execute", keep)
-        statement, parameters = statements[-1]
-        plan = await (await session.connection()).exec_driver_sql(f"EXPLAIN {statement}", parameters)
+        connection = await get_driver_connection(session)
+        plan = await connection.fetch(f"EXPLAIN {statement}", *parameters)
         return "\n".join(row[0] for row in plan)
 
 

@@ -131,5 +131,7 @@ async def test_statements_of_one_form_keep_their_own_values(reader: TenantReader
         wanted = [number, 99]
         statement = select(literal(number) == any_(literal(wanted, ARRAY(Integer))))
         assert (await reader.fetch(statement))[0][0] is True
+        among = select(literal(number).in_([number, *range(50, 50 + number)]).label("found"))
+        assert (await reader.fetch(among))[0].found is True
     with pytest.raises(AttributeError):
         _ = row.nothing
