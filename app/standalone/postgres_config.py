@@ -55,7 +55,7 @@ def render_postgres_config(*, port: int, total_bytes: int, durable: bool) -> str
         "port": str(port),
         # No socket file: the path of a data directory may exceed the limit of 107 bytes.
         "unix_socket_directories": "''",
-        "max_connections": "100",
+        "max_connections": "200",
         # The search for duplicates of late samples locks each chunk of the history, some with two locks.
         "max_locks_per_transaction": "256",
         "password_encryption": "'scram-sha-256'",

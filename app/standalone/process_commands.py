@@ -13,6 +13,7 @@ from app.standalone.unprivileged_accounts import build_run_as_command
 ROLES = ("api", "ingest", "deliver", "maintain")
 # A process can be killed at any time without data loss, and must not outlive its supervisor.
 _DEATH_SIGNAL = "KILL"
+_WORKERS_MAX = 8
 # Secrets, and the processes that use them: an attacker of another process must not find them there.
 _SECRETS = {
     "VIGIE_BOOTSTRAP_ADMIN_KEY": ("api",),
@@ -66,6 +67,11 @@ def build_command(*words: str) -> list[str]:
     return build_run_as_command(None, [sys.executable, "-P", "-m", "app", *words], death_signal=_DEATH_SIGNAL)
 
 
+def count_api_workers(cores: int) -> int:
+    """Return how many workers serve the API: one for two cores, as the database and ingest need the others."""
+    return max(1, min(cores // 2, _WORKERS_MAX))
+
+
 def build_stack_environment(
     *,
     marker: str,
@@ -97,6 +103,7 @@ def build_stack_environment(
         # Operators can override these.
         "VIGIE_WEBHOOKS__ALLOW_PRIVATE": "true",
         "VIGIE_API__READY_REQUIRES": json.dumps(needed),
+        "VIGIE_API__WORKERS": str(count_api_workers(os.cpu_count() or 1)),
         "PYTHONUNBUFFERED": "1",
     }
     overrides = {

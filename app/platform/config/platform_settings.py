@@ -28,7 +28,9 @@ class DatabaseSettings(BaseModel):
 
     url: str = Field("postgresql://vigie@127.0.0.1:5432/vigie", description="Where the database is")
     pool_size: int = Field(
-        10, ge=1, description="Connections of a process for REST; two more authenticate callers"
+        10,
+        ge=1,
+        description="Connections of a process for REST, and as many for lists; two more authenticate callers",
     )
     command_timeout_s: Seconds = Field(30.0, description="Timeout of a statement (seconds)")
     lock_timeout_s: Seconds = Field(5.0, description="How long a migration waits for a lock (seconds)")

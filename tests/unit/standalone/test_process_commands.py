@@ -2,12 +2,15 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from app.standalone.process_commands import (
     ROLES,
     ServiceConnections,
     build_command,
     build_process_environment,
     build_stack_environment,
+    count_api_workers,
 )
 
 SERVICES = ServiceConnections(
@@ -117,3 +120,13 @@ def test_secrets_are_given_to_those_alone_that_use_them() -> None:
         "demo": key | sealing | mail,
     }
     assert build_process_environment("demo", every)["HOME"] == "/home/x"
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 2), (7, 3), (64, 8)])
+def test_the_database_keeps_half_of_the_cores(cores: int, workers: int) -> None:
+    assert count_api_workers(cores) == workers
+
+
+def test_the_environment_may_say_how_many_workers_serve() -> None:
+    assert make(None, {"VIGIE_API__WORKERS": "5"})["VIGIE_API__WORKERS"] == "5"
+    assert int(make(None, {})["VIGIE_API__WORKERS"]) >= 1
