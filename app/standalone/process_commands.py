@@ -68,7 +68,7 @@ def build_command(*words: str) -> list[str]:
 
 
 def count_api_workers(cores: int) -> int:
-    """Return how many workers serve the API: one for two cores, as the database and ingest need the others."""
+    """Return how many workers serve the API: one for two cores, as the database needs the others."""
     return max(1, min(cores // 2, _WORKERS_MAX))
 
 
