@@ -3,8 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Request, Response
 
 from app.catalogue.device_event_types import EVENT_TYPES
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
@@ -126,7 +125,7 @@ async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) ->
 )
 async def post_events(
     request: Request, principal: Annotated[Principal, Depends(require_scope("telemetry:write"))]
-) -> JSONResponse:
+) -> Response:
     """Store up to 100 events of one box. The response is sent after the commit.
 
     Valid events are stored even if others of the same request are refused: `reasons` lists the refused ones.
@@ -143,4 +142,5 @@ async def post_events(
         organisation_id=principal.organisation_id,
         tenant_scope=principal.visible(),
     )
-    return await ingest_request(request, intake, _decode_body(request, intake, now), now)
+    decoding = _decode_body(request, intake, now)
+    return await ingest_request(request, intake, decoding, now, tree=principal.tree)

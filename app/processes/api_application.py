@@ -138,6 +138,8 @@ async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None
         pool = await database.pool(size=SAMPLES_CONNECTIONS, eager=False, role="vigie_ingest")
         opened.push_async_callback(pool.close)
         pipeline = IngestPipeline(RegistryCache(), quota_cache=QuotaCache(settings.quotas.samples_per_day))
+        ingest = HttpIngestContext(pipeline, pool)
+        opened.push_async_callback(ingest.committer.close)
         register = await RegisterContext.of(database, settings.public_register)
         opened.push_async_callback(register.close)
         stream_hub = await StreamHub.of(settings.api, database, installation)
@@ -150,7 +152,7 @@ async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None
             people,
             CallerAuthenticator(database, key, {SESSION_PREFIX: people.sessions.authenticate}),
             AlertClosing(close_alerts),
-            HttpIngestContext(pipeline, pool),
+            ingest,
             register,
             stream_hub,
             ExportLimits(),
