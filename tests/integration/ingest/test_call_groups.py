@@ -66,8 +66,10 @@ class World:
         headers = {"Content-Type": call.content_type, "X-Request-Id": f"request-{number:08}"}
         body = call.body.replace(b"{world}", self.name.encode())
         answer = await client.post(call.path, content=body, headers=headers)
-        return answer.status_code, answer.headers["Content-Type"], answer.content.replace(
-            self.name.encode(), b""
+        return (
+            answer.status_code,
+            answer.headers["Content-Type"],
+            answer.content.replace(self.name.encode(), b""),
         )
 
     async def left(self, owner: asyncpg.Connection) -> list[list[tuple[Any, ...]]]:
