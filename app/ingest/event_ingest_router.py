@@ -16,6 +16,7 @@ from app.ingest.codec.event_and_status_decoder import (
 )
 from app.ingest.http_ingest_service import (
     MEASUREMENT_FIELDS,
+    IngestRoute,
     TelemetryOutcome,
     ingest_request,
     make_decode_context,
@@ -28,7 +29,7 @@ from app.platform.http.contract.strict_body import check_media_type
 from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.rejection_codes import InputRejection, RejectedError
 
-router: Final = APIRouter()
+router: Final = APIRouter(route_class=IngestRoute)
 
 _EXAMPLE: Final = {
     "box": "box-0001",

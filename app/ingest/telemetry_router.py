@@ -18,6 +18,7 @@ from app.ingest.codec.telemetry_codec import decode_http_telemetry
 from app.ingest.event_ingest_router import router as events
 from app.ingest.http_ingest_service import (
     MEASUREMENT_FIELDS,
+    IngestRoute,
     TelemetryOutcome,
     ingest_request,
     make_decode_context,
@@ -29,7 +30,7 @@ from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import check_media_type
 from app.platform.identity.caller_authentication import Principal, require_scope
 
-router = APIRouter(tags=["Telemetry"])
+router = APIRouter(tags=["Telemetry"], route_class=IngestRoute)
 
 _UNITS: Final = {
     "type": "object",
