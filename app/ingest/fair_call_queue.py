@@ -19,7 +19,7 @@ MOST_COST_US: Final = 30_000
 """Estimated time of a group at most, unless its first call alone takes longer."""
 
 _CALL_US: Final = 60
-_SAMPLE_US: Final = 12
+_SAMPLE_US: Final = 8
 _CONDITION_US: Final = 5
 
 
