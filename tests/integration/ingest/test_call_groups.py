@@ -239,6 +239,7 @@ async def held(
     committer: group_committer.GroupCommitter, owner: asyncpg.Connection, first: Callable[[], Awaitable[Any]]
 ) -> AsyncIterator[None]:
     """Have a call wait for the barrier, for the length of a block: what is sent then is the next group."""
+    await queued(committer, 0, workers=0)
     async with owner.transaction():
         await owner.execute(f"SELECT pg_advisory_xact_lock({INGEST_BARRIER})")
         holding = asyncio.ensure_future(first())
@@ -349,6 +350,7 @@ async def test_who_goes_away_stops_nobody_else(
     assert [json.loads(body)["stored"] for _, _, body in await asyncio.gather(*rest)] == [1, 1]
     again = [json.loads((await world.send(call, 0))[2]) for call in calls]
     assert [answer["duplicate"] for answer in again] == [1, 0, 1, 1]
+    await queued(committer, 0, workers=0)
     async with owner.transaction():
         await owner.execute("SELECT FROM box_states FOR UPDATE")
         late = asyncio.ensure_future(world.send(telemetry("0", [sample(10)]), 0))
@@ -390,6 +392,7 @@ async def test_backends_that_are_ended_amid_a_commit_cost_nobody_an_answer(
 ) -> None:
     world, _ = worlds
     await world.send(telemetry("0", [sample(0)]), 0)
+    await queued(committer, 0, workers=0)
     async with owner.transaction():
         await owner.execute("SELECT FROM box_states FOR UPDATE")
         sending = [asyncio.ensure_future(world.send(telemetry("0", [sample(1)]), 0))]
