@@ -36,7 +36,6 @@ from bench.suite import BenchPlan, compare_consumers, format_drain, measure_flee
 from simulators.rest_client import ApiError, UnreachableError
 
 _DOCS: Final = Path(__file__).parent.parent / "docs"
-_CALLS: Final = ((1, 2_000), (100, 500))
 _LONG: Final = 1_000_000
 _PART_WITHIN_S: Final = 240.0
 _PACKAGES: Final = ("mqtt5", "aiomqtt", "asyncpg", "msgspec", "mq-bridge")
@@ -81,10 +80,6 @@ async def _further(running: BenchStack, plan: BenchPlan, *, long: bool) -> list[
         _say(delays.line())
         return sections.delay_section(delays)
 
-    async def by_http() -> str:
-        rates = [await http_door.measure(running, per_call=size, calls=calls) for size, calls in _CALLS]
-        return sections.http_section(rates)
-
     async def recovered() -> str:
         found = await recovery.measure(running, plan, messages=_LONG)
         _say(format_drain(found.drain))
@@ -97,7 +92,7 @@ async def _further(running: BenchStack, plan: BenchPlan, *, long: bool) -> list[
         "Boxes and rules": scaled,
         "Kinds of rules": by_kind,
         "From publish to webhook": delayed,
-        "HTTP ingest": by_http,
+        sections.HTTP: partial(_http, running),
         sections.BACKTESTS: partial(_backtests, running),
         sections.DELIVERIES: partial(_deliveries, running),
         sections.NEIGHBOUR: partial(_neighbour, running),
@@ -144,6 +139,13 @@ async def _deliveries(running: BenchStack, measured: str | None = None) -> str:
     for other in beside:
         _say(f"beside {other.others}: p50 {other.at(0.5):.1f} ms, p99 {other.at(0.99):.1f} ms")
     return sections.deliveries_section(sent, beside, measured)
+
+
+async def _http(running: BenchStack, measured: str | None = None) -> str:
+    rates = await http_door.measure(running)
+    for each in rates:
+        _say(each.line())
+    return sections.http_section(rates, measured)
 
 
 async def _neighbour(running: BenchStack, measured: str | None = None) -> str:
@@ -193,6 +195,7 @@ def main(
         bool, typer.Option("--only-backtests", help="Only back-test rules on a year of samples")
     ] = False,
     only_deliveries: Annotated[bool, typer.Option("--only-deliveries", help="Only deliver webhooks")] = False,
+    only_http: Annotated[bool, typer.Option("--only-http", help="Only send samples by HTTP")] = False,
     only_neighbour: Annotated[
         bool, typer.Option("--only-neighbour", help="Only measure a tenant beside another one at its limit")
     ] = False,
@@ -212,6 +215,8 @@ def main(
         alone = _backtests
     elif only_deliveries:
         alone = _deliveries
+    elif only_http:
+        alone = _http
     elif only_neighbour:
         alone = _neighbour
     elif only_exports:

@@ -1,83 +1,103 @@
 """Measures ingest by HTTP: each call is answered after its commit."""
 
 import asyncio
+import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import batched, zip_longest
-from typing import Final
+from typing import Final, NamedTuple
 
-import aiohttp
+import asyncpg
 
-from bench.load import LoadSample, MessageLoad, http_body
+from bench.http_callers import build_requests
+from bench.load import MessageLoad
 from bench.measure import CpuReading
-from bench.process import FailedError
+from bench.neighbour_client import ClientConnection
+from bench.process import FailedError, python
 from bench.stack import BenchStack, free_port
 
+HEAD: Final = [
+    "samples a call",
+    "callers",
+    "calls/s",
+    "samples/s",
+    "p50 (ms)",
+    "p99 (ms)",
+    "CPU API",
+    "CPU PostgreSQL",
+    "CPU callers",
+]
+
 _BOXES: Final = 1_000
-_CALLERS: Final = 8
-_DAY_MS: Final = 86_400_000
+_HOUR_MS: Final = 3_600_000
+_DAY_MS: Final = 24 * _HOUR_MS
+_UP_WITHIN_S: Final = 20.0
+
+
+class HttpCase(NamedTuple):
+    """A number of calls of a number of samples each, from a number of callers at once."""
+
+    per_call: int
+    callers: int
+    calls: int
+
+
+CASES: Final = (
+    HttpCase(1, 1, 500),
+    HttpCase(1, 32, 6_000),
+    HttpCase(1, 256, 6_000),
+    HttpCase(10, 1, 500),
+    HttpCase(10, 32, 4_000),
+    HttpCase(10, 256, 4_000),
+    HttpCase(100, 1, 200),
+    HttpCase(100, 32, 1_000),
+    HttpCase(100, 256, 1_000),
+)
+"""A few seconds each."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRate:
-    """A series of calls.
+    """What became of a case.
 
     Attributes:
-        per_call: samples in each call.
-        samples: all of them.
-        seconds: for all of them.
+        case: the case.
+        seconds: from its first call to its last answer.
+        p50_ms, p99_ms: the time of a call.
         cpu: CPU seconds by process.
     """
 
-    per_call: int
-    samples: int
+    case: HttpCase
     seconds: float
+    p50_ms: float
+    p99_ms: float
     cpu: dict[str, float]
+
+    @property
+    def calls_per_s(self) -> float:
+        """Calls a second."""
+        return self.case.calls / self.seconds
 
     def row(self) -> list[str]:
         """Return the cells of the report's table."""
+        samples = self.case.calls * self.case.per_call
         return [
-            f"{self.per_call}",
-            f"{self.samples / self.per_call / self.seconds:,.0f}",
-            f"{self.samples / self.seconds:,.0f}",
-            f"{self.cpu['api'] / self.samples * 1e6:.1f}",
-            f"{self.cpu['postgres'] / self.samples * 1e6:.1f}",
+            f"{self.case.per_call}",
+            f"{self.case.callers}",
+            f"{self.calls_per_s:,.0f}",
+            f"{samples / self.seconds:,.0f}",
+            f"{self.p50_ms:.1f}",
+            f"{self.p99_ms:.1f}",
+            *(f"{self.cpu[name] / samples * 1e6:.1f}" for name in ("api", "postgres", "callers")),
         ]
 
-
-HEAD: Final = ["samples a call", "calls/s", "samples/s", "CPU API", "CPU PostgreSQL"]
-
-
-def _bodies(load: MessageLoad, per_call: int) -> list[bytes]:
-    by_box: dict[int, list[LoadSample]] = {}
-    for sample in load.samples():
-        by_box.setdefault(sample.box, []).append(sample)
-    calls = [
-        [http_body(box, list(part)) for part in batched(samples, per_call)] for box, samples in by_box.items()
-    ]
-    # In turns, as boxes send: those of one box all at once would wait for each other.
-    return [body for turn in zip_longest(*calls) for body in turn if body is not None]
+    def line(self) -> str:
+        """Return the row as one line."""
+        return ", ".join(f"{name} {cell}" for name, cell in zip(HEAD, self.row(), strict=True))
 
 
-async def _call(session: aiohttp.ClientSession, address: str, bodies: Iterator[bytes]) -> int:
-    stored = 0
-    for body in bodies:
-        async with session.post(address, data=body) as answer:
-            if answer.status >= 300:  # noqa: PLR2004 (anything but success)
-                raise FailedError(f"The API answers {answer.status}: {await answer.text()}")
-            stored += (await answer.json())["stored"]
-    return stored
-
-
-async def _calls(session: aiohttp.ClientSession, address: str, bodies: Sequence[bytes]) -> int:
-    """Send all of them from all callers; gives how many samples were stored."""
-    todo = iter(bodies)
-    return sum(await asyncio.gather(*(_call(session, address, todo) for _ in range(_CALLERS))))
-
-
-async def measure(stack: BenchStack, *, per_call: int, calls: int) -> HttpRate:
-    """Send so many calls of so many samples each, from eight callers at once.
+async def measure(stack: BenchStack, cases: Sequence[HttpCase] = CASES) -> list[HttpRate]:
+    """Send the calls of each case to one API process, one case after the other.
 
     Raises:
         FailedError: a call was refused, or not all was stored.
@@ -85,34 +105,64 @@ async def measure(stack: BenchStack, *, per_call: int, calls: int) -> HttpRate:
     database = await stack.database("http")
     await stack.fleet(database, boxes=_BOXES, rules_per_site=20)
     start_ms = int(time.time()) * 1000 - _DAY_MS
-    boxes = min(_BOXES, calls)
-    bodies = _bodies(MessageLoad(per_call * calls, boxes, start_ms), per_call)
-    # The first call of a box on a day tells the ingest role of it.
-    first = _bodies(MessageLoad(boxes, boxes, start_ms - _DAY_MS), 1)
     port = free_port()
-    headers = {"Authorization": f"Bearer {stack.admin_key}", "Content-Type": "application/json"}
-    async with (
-        stack.role("api", database, VIGIE_API__PORT=str(port)) as api,
-        aiohttp.ClientSession(headers=headers) as session,
-    ):
-        await _up(session, f"http://127.0.0.1:{port}/healthz")
-        address = f"http://127.0.0.1:{port}/v1/telemetry"
-        await _calls(session, address, first)
-        pids = {"api": api.pid, **stack.services}
-        before = CpuReading.now(pids)
-        stored = await _calls(session, address, bodies)
-        after = CpuReading.now(pids)
+    found = []
+    async with stack.role("api", database, VIGIE_API__PORT=str(port)) as api:
+        await _warm(stack, port, start_ms - _HOUR_MS)
+        for number, case in enumerate(cases):
+            task = {
+                **case._asdict(),
+                "port": port,
+                "key": stack.admin_key,
+                "boxes": min(_BOXES, case.calls),
+                "start_ms": start_ms + number * _HOUR_MS,
+            }
+            found.append(await _measure_case(stack, case, task, {"api": api.pid, **stack.services}))
+        stored = await _count(database)
     await stack.drop("http")
-    if stored != per_call * calls:
-        raise FailedError(f"{stored} of {per_call * calls} samples were stored.")
-    return HttpRate(per_call, stored, after.at - before.at, after.since(before))
+    sent = _BOXES + sum(case.calls * case.per_call for case in cases)
+    if stored != sent:
+        raise FailedError(f"{stored} of {sent} samples were stored.")
+    return found
 
 
-async def _up(session: aiohttp.ClientSession, address: str) -> None:
-    async with asyncio.timeout(20):
+async def _measure_case(
+    stack: BenchStack, case: HttpCase, task: dict[str, object], pids: dict[str, int]
+) -> HttpRate:
+    file = stack.folder / "http.json"
+    file.write_text(json.dumps(task), encoding="utf-8")
+    log = stack.folder / "http.log"
+    async with python(
+        "bench.http_callers", str(file), environment=stack.environment(""), log=log, piped=True
+    ) as callers:
+        await callers.told("ready")
+        before = CpuReading.now(pids)
+        await callers.go()
+        seconds = await callers.told("seconds")
+        cpu = CpuReading.now(pids).since(before)
+        cpu["callers"] = await callers.told("cpu_s")
+        if refused := await callers.told("refused"):
+            raise FailedError(f"The API refused {refused:.0f} calls.")
+        return HttpRate(case, seconds, await callers.told("p50_ms"), await callers.told("p99_ms"), cpu)
+
+
+async def _warm(stack: BenchStack, port: int, start_ms: int) -> None:
+    """Send a sample of each box: the first one on a day tells the ingest role of it."""
+    async with asyncio.timeout(_UP_WITHIN_S):
         while True:
             try:
-                async with session.get(address):
-                    return
-            except aiohttp.ClientError:
+                connection = await ClientConnection.to(port)
+            except OSError:
                 await asyncio.sleep(0.05)
+            else:
+                break
+    for request in build_requests(MessageLoad(_BOXES, _BOXES, start_ms), 1, stack.admin_key):
+        await connection.ask(request)
+
+
+async def _count(database: str) -> int:
+    connection = await asyncpg.connect(database)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM samples"))
+    finally:
+        await connection.close()

@@ -63,16 +63,24 @@ def delay_section(delays: AlertDelays) -> str:
     return f"## From publish to webhook\n\n{wrap_prose(text)}"
 
 
-def http_section(rates: Sequence[HttpRate]) -> str:
-    """Render the rates of ingest by HTTP."""
-    text = """
-        `POST /v1/telemetry`, eight concurrent callers, ten values a sample, 20 rules on each site. The API
-        answers each call after its commit; each box has sent before. CPU is in µs a sample; the callers use
-        the same cores.
+HTTP: Final = "HTTP ingest"
+"""The heading of the section on ingest by HTTP."""
+
+
+def http_section(rates: Sequence[HttpRate], measured: str | None = None) -> str:
+    """Render the rates of ingest by HTTP.
+
+    Args:
+        rates: what was measured.
+        measured: date and machine, if the section was measured separately.
     """
-    return f"## HTTP ingest\n\n{wrap_prose(text)}\n" + render_table(
-        http_door.HEAD, [rate.row() for rate in rates]
-    )
+    text = """
+        `POST /v1/telemetry` to one API process, ten values a sample, 20 rules on each site, without limits of
+        rates and concurrency. The API answers each call after its commit; calls that arrive together share a
+        transaction. Each box has sent before. CPU is in µs a sample; the callers use the same cores.
+    """
+    table = render_table(http_door.HEAD, [rate.row() for rate in rates])
+    return _join([f"## {HTTP}\n", wrap_prose(text), table], measured)
 
 
 DELIVERIES: Final = "Webhooks out"

@@ -12,9 +12,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.openapi.models import HTTPBase as HTTPBaseModel
-from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasicCredentials
 from fastapi.security.base import SecurityBase
 from sqlalchemy import select
@@ -60,11 +59,13 @@ class PushSender:
     Attributes:
         box: the box that signed in; None for a key.
         organisation_id: the sender's organisation.
+        tree: its integrator, or the organisation itself; a box counts for its organisation.
         tenant_scope: the boxes that it may write to.
     """
 
     box: str | None
     organisation_id: UUID
+    tree: UUID
     tenant_scope: TenantScope
 
 
@@ -106,7 +107,8 @@ async def _as_box(database: Database, user: str, password: str) -> PushSender:
     right = verify_mosquitto_password(password, _UNKNOWN_BOX_HASH if found is None else found.password_hash)
     if found is None or not right:
         raise UnauthorisedError(_WRONG)
-    return PushSender(user, found.organisation_id, TenantScope.of([found.organisation_id]))
+    owner = found.organisation_id
+    return PushSender(user, owner, owner, TenantScope.of([owner]))
 
 
 async def current_sender(
@@ -121,7 +123,7 @@ async def current_sender(
         raise UnauthorisedError(_WRONG)
     principal = await current_principal(request, credentials)
     await _require_write(principal)
-    return PushSender(None, principal.organisation_id, principal.visible())
+    return PushSender(None, principal.organisation_id, principal.tree, principal.visible())
 
 
 async def _decode_body(
@@ -133,8 +135,8 @@ async def _decode_body(
     rewrite_payload_as_json(intake)
 
 
-def _endpoint(adapter: FormatAdapter) -> Callable[..., Awaitable[JSONResponse]]:
-    async def push(request: Request, sender: Annotated[PushSender, Depends(current_sender)]) -> JSONResponse:
+def _endpoint(adapter: FormatAdapter) -> Callable[..., Awaitable[Response]]:
+    async def push(request: Request, sender: Annotated[PushSender, Depends(current_sender)]) -> Response:
         now = datetime.now(UTC)
         intake = DecodedBatch(
             "http",
@@ -142,9 +144,8 @@ def _endpoint(adapter: FormatAdapter) -> Callable[..., Awaitable[JSONResponse]]:
             organisation_id=sender.organisation_id,
             tenant_scope=sender.tenant_scope,
         )
-        return await ingest_request(
-            request, intake, _decode_body(request, intake, adapter, sender, now), now, box=sender.box
-        )
+        decoding = _decode_body(request, intake, adapter, sender, now)
+        return await ingest_request(request, intake, decoding, now, tree=sender.tree, box=sender.box)
 
     push.__doc__ = f"""{adapter.title}.
 

@@ -3,8 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Request, Response
 
 from app.catalogue.device_event_types import EVENT_TYPES
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
@@ -17,6 +16,7 @@ from app.ingest.codec.event_and_status_decoder import (
 )
 from app.ingest.http_ingest_service import (
     MEASUREMENT_FIELDS,
+    IngestRoute,
     TelemetryOutcome,
     ingest_request,
     make_decode_context,
@@ -29,7 +29,7 @@ from app.platform.http.contract.strict_body import check_media_type
 from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.rejection_codes import InputRejection, RejectedError
 
-router: Final = APIRouter()
+router: Final = APIRouter(route_class=IngestRoute)
 
 _EXAMPLE: Final = {
     "box": "box-0001",
@@ -126,7 +126,7 @@ async def _decode_body(request: Request, intake: DecodedBatch, now: datetime) ->
 )
 async def post_events(
     request: Request, principal: Annotated[Principal, Depends(require_scope("telemetry:write"))]
-) -> JSONResponse:
+) -> Response:
     """Store up to 100 events of one box. The response is sent after the commit.
 
     Valid events are stored even if others of the same request are refused: `reasons` lists the refused ones.
@@ -143,4 +143,5 @@ async def post_events(
         organisation_id=principal.organisation_id,
         tenant_scope=principal.visible(),
     )
-    return await ingest_request(request, intake, _decode_body(request, intake, now), now)
+    decoding = _decode_body(request, intake, now)
+    return await ingest_request(request, intake, decoding, now, tree=principal.tree)

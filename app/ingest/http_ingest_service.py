@@ -1,41 +1,37 @@
-"""Stores the samples and events of an HTTP ingest request, with retries, and builds its response."""
+"""Reads the body of an HTTP ingest request, has it stored, and builds the response."""
 
-import asyncio
 import math
-import time
-from collections.abc import Awaitable, Iterable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
-from fastapi import Request
-from fastapi.responses import JSONResponse
+import msgspec
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
 from app.ingest.adapters.adapter_types import DecodeContext
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.telemetry_codec import encode_sample
+from app.ingest.fair_call_queue import CallSender
+from app.ingest.group_committer import GroupCommitter
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.quota_step import find_day_end
-from app.ingest.pipeline.transaction_sizing import CommitProgress
-from app.ingest.prometheus_metrics import INGEST_RETRIES
 from app.ingest.settings import IngestSettings
-from app.notifications.events.outbox import wake_dispatcher
 from app.platform.config.api_settings import ApiSettings
-from app.platform.db.database import DATABASE_ERRORS, RawConnection, is_transient
 from app.platform.http.contract.problems import make_problem_response
 from app.platform.http.contract.strict_body import read_body, read_content_encoding
+from app.platform.identity.caller_authentication import ScopeRequirement, authenticate_request
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.bounded_gzip import decompress_gzip
-from app.platform.kernel.errors import TooManyRequestsError, UnavailableError, VigieError
+from app.platform.kernel.errors import TooManyRequestsError, VigieError
 from app.platform.kernel.instants import US_PER_S, from_datetime
 from app.platform.kernel.rejection_codes import InputRejection, RejectedError, get_rejection_status
-from app.platform.observability.metrics_and_logs import find_root_cause, get_logger, redact_error
 
-_log = get_logger(__name__)
 MEASUREMENT_FIELDS: Final[dict[str, Any]] = {
     "seq": {"type": "integer", "minimum": 0, "maximum": 2**53},
     "time": {
@@ -45,16 +41,51 @@ MEASUREMENT_FIELDS: Final[dict[str, Any]] = {
 }
 """The OpenAPI schemas of the fields that samples and events have in common."""
 
-_TRIES: Final = 3
+_JSON: Final = "application/json"
+_encode: Final = msgspec.json.Encoder().encode
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HttpIngestContext:
-    """The pipeline of the API process, and the connections of the role that stores samples."""
+    """The pipeline of the API process, and the connections of the role that stores samples.
+
+    Attributes:
+        pipeline: the pipeline.
+        pool: the connections.
+        committer: commits calls with both.
+    """
 
     pipeline: IngestPipeline
     pool: asyncpg.Pool
+    committer: GroupCommitter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.committer = GroupCommitter(self.pipeline, self.pool)
+
+
+class IngestRoute(APIRoute):
+    """A route of callers with one scope, whose endpoint gets the request and the caller.
+
+    It calls the application's own dependencies, which take a request, and authenticates as the route's say.
+    FastAPI's resolution of dependencies would cost a call more than its decoding.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler of a request."""
+        endpoint = self.endpoint
+        calls = (each.call for each in self.dependant.dependencies)
+        (requirement,) = (call for call in calls if isinstance(call, ScopeRequirement))
+
+        async def handle(request: Request) -> Response:
+            for each in request.app.router.dependencies:
+                await each.dependency(request)
+            principal = await authenticate_request(request)
+            requirement.check(principal)
+            response: Response = await endpoint(request, principal)
+            return response
+
+        return handle
 
 
 class Reason(BaseModel):
@@ -105,7 +136,7 @@ def describe_rejections(
     ]
 
 
-def _answer(receipt: BatchReceipt, now: datetime) -> JSONResponse:
+def _answer(receipt: BatchReceipt, now: datetime) -> Response:
     """Respond with 200 if anything was accepted, else with the status of the first reason."""
     refusals = [entry.rejection for entry in receipt.rejections]
     stored = receipt.stored + len(receipt.new_events)
@@ -126,7 +157,7 @@ def _answer(receipt: BatchReceipt, now: datetime) -> JSONResponse:
             outcome,
             build_retry_header(first.code, now),
         )
-    return JSONResponse(outcome)
+    return Response(_encode(outcome), media_type=_JSON)
 
 
 async def read_ingest_body(request: Request, intake: DecodedBatch) -> bytes:
@@ -154,12 +185,6 @@ def make_decode_context(request: Request, now: datetime, box: str | None = None)
     )
 
 
-async def wake_dispatcher_if_possible(connection: RawConnection) -> None:
-    """Wake the dispatcher after a commit. A failed wake-up only costs the dispatcher's poll interval."""
-    with suppress(*DATABASE_ERRORS):
-        await wake_dispatcher(connection)
-
-
 def rewrite_payload_as_json(intake: DecodedBatch) -> None:
     """Replace the payload of a single sample in another format by Vigie's JSON, in case it is quarantined.
 
@@ -178,8 +203,9 @@ async def ingest_request(
     decoding: Awaitable[None],
     now: datetime,
     *,
+    tree: UUID,
     box: str | None = None,
-) -> JSONResponse:
+) -> Response:
     """Decode a request, commit its content with the rejections, and build the response.
 
     Args:
@@ -187,6 +213,7 @@ async def ingest_request(
         intake: The batch that `decoding` fills.
         decoding: Reads and decodes the body. RejectedError and VigieError refuse the whole body.
         now: The time of arrival.
+        tree: The integrator of the sender, or its organisation.
         box: The box, if the account identifies it.
 
     Raises:
@@ -202,42 +229,8 @@ async def ingest_request(
         refused, rejection = error, InputRejection(error.code, error.detail)
     if rejection is not None:
         intake.refuse(0, box, rejection)
-    receipt = await _commit(request, intake, now)
+    committer = get_resource(request.app, HttpIngestContext).committer
+    receipt = await committer.commit(intake, CallSender(tree, intake.organisation_id), now)
     if refused is not None:
         raise refused
     return _answer(receipt, now)
-
-
-async def _commit(request: Request, intake: DecodedBatch, now: datetime) -> BatchReceipt:
-    """Commit a batch, with retries.
-
-    Raises:
-        UnavailableError: the database cannot store all of it now.
-    """
-    context = get_resource(request.app, HttpIngestContext)
-    progress = CommitProgress()
-    for left in reversed(range(_TRIES)):
-        began = time.monotonic()
-        try:
-            async with context.pool.acquire(timeout=10) as connection:
-                receipt = await context.pipeline.commit(connection, intake, now=now, progress=progress)
-                receipt.count()
-                if receipt.transitions:
-                    await wake_dispatcher_if_possible(connection)
-                return receipt
-        except DATABASE_ERRORS as error:
-            if not is_transient(error):
-                raise
-            INGEST_RETRIES.labels(type(error).__name__).inc()
-            _log.warning(
-                "telemetry_tried_again",
-                error=redact_error(error),
-                because=redact_error(find_root_cause(error)),
-                batch_ran_s=round(time.monotonic() - began, 2),
-                left=left,
-            )
-            await asyncio.sleep(0.05)
-    raise UnavailableError(
-        "The database cannot store all samples now. Send the same request again: samples that are already "
-        "stored are counted as duplicates."
-    )

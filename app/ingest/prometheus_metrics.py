@@ -6,6 +6,11 @@ INGEST_MESSAGES = Counter("vigie_ingest_messages_total", "MQTT messages taken in
 INGEST_BYTES = Counter("vigie_ingest_bytes_total", "Bytes of MQTT payload taken in")
 INGEST_IGNORED = Counter("vigie_ingest_ignored_total", "Values in other formats without a metric", ["format"])
 INGEST_BATCHES = Counter("vigie_ingest_batches_total", "Batches committed", ["door"])
+HTTP_GROUP_CALLS = Histogram(
+    "vigie_ingest_http_group_calls",
+    "HTTP calls committed together",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
 INGEST_RETRIES = Counter(
     "vigie_ingest_retries_total", "Retries of batches after a database error", ["reason"]
 )

@@ -11,13 +11,13 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.ingest.group_committer import wake_dispatcher_if_possible
 from app.ingest.http_ingest_service import (
     HttpIngestContext,
     TelemetryOutcome,
     build_retry_header,
     describe_rejections,
     make_decode_context,
-    wake_dispatcher_if_possible,
 )
 from app.ingest.quarantine_replay import ReplayResult, replay_entry
 from app.platform.db.database import DATABASE_ERRORS, is_transient

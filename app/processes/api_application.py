@@ -140,6 +140,8 @@ async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None
         reader = await TenantReader.of(database, size=settings.database.pool_size)
         opened.push_async_callback(reader.close)
         pipeline = IngestPipeline(RegistryCache(), quota_cache=QuotaCache(settings.quotas.samples_per_day))
+        ingest = HttpIngestContext(pipeline, pool)
+        opened.push_async_callback(ingest.committer.close)
         register = await RegisterContext.of(database, settings.public_register)
         opened.push_async_callback(register.close)
         stream_hub = await StreamHub.of(settings.api, database, installation)
@@ -155,7 +157,7 @@ async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None
             people,
             authenticator,
             AlertClosing(close_alerts),
-            HttpIngestContext(pipeline, pool),
+            ingest,
             register,
             stream_hub,
             ExportLimits(),

@@ -7,7 +7,7 @@ examined. Refused payloads after that are not stored.
 
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, pairwise
 from operator import le
 from typing import Any, Final, NamedTuple, overload
 from uuid import UUID
@@ -22,7 +22,7 @@ from app.platform.content_policy.refused_payload_assessment import (
     assess_payload,
 )
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection
-from app.platform.kernel.tenant_scope import TenantScope
+from app.platform.kernel.tenant_scope import EMPTY_SCOPE, TenantScope
 
 EXAMINED_BYTES: Final = 2**20
 """Bytes of a batch that are examined: at most two seconds of work (0.1 s for 64 KiB of quotation marks)."""
@@ -153,10 +153,14 @@ class DecodedBatch:
         organisation_id: the organisation of the HTTP caller, which sees rejections without a known box.
         tenant_scope: the boxes that the sender may write to; None for MQTT, where the broker checks topics.
         message_count: number of decoded messages; the others must be decoded after these are stored.
-        positions: the index of each sample in the request, if known; parallel to the samples.
+        positions: the index of each sample in its request, if known; parallel to the samples.
         has_event_per_message: whether message n is the n-th event of an HTTP request.
         correlations: MQTT 5 correlation data by message.
         guard: decides which refused payloads may be stored.
+        calls: the batches of the HTTP calls that `join_calls` joined into this one; else empty. The caller,
+            `has_event_per_message` and the guard are those of the call.
+        call_numbers: the index of each message's call in `calls`; parallel to the messages.
+        call_starts: the index of each call's first message.
     """
 
     door: str
@@ -170,11 +174,14 @@ class DecodedBatch:
     rejections: list[BatchRejection] = field(default_factory=list)
     organisation_id: UUID | None = None
     tenant_scope: TenantScope | None = None
-    positions: list[int] = field(default_factory=list)
+    positions: list[int | None] = field(default_factory=list)
     has_event_per_message: bool = False
     correlations: Mapping[int, bytes] = field(default_factory=dict)
     message_count: int = field(init=False)
     guard: PayloadGuard = field(default_factory=PayloadGuard)
+    calls: Sequence["DecodedBatch"] = ()
+    call_numbers: list[int] = field(default_factory=list)
+    call_starts: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.message_count = len(self.messages)
@@ -207,6 +214,35 @@ class DecodedBatch:
 
     def _parts(self) -> tuple[Sized, ...]:
         return (self.rows, self.events, self.statuses, self.configs, self.rejections)
+
+    def find_call(self, origin: int) -> "DecodedBatch":
+        """Return the batch of the call that sent a message; the batch itself if it has no calls."""
+        return self.calls[self.call_numbers[origin]] if self.calls else self
+
+    def find_event_position(self, origin: int) -> int | None:
+        """Return the index in its request of the event that is a message; None if it is unknown."""
+        if not self.find_call(origin).has_event_per_message:
+            return None
+        return origin - self.call_starts[self.call_numbers[origin]] if self.calls else origin
+
+    def split_calls(self) -> list[tuple[int, "DecodedBatch"]]:
+        """Split a batch into its calls, with their indexes. A call without any thing is left out."""
+        if not len(self):
+            return []
+        ends = [0, *self.list_call_ends(), len(self)]
+        parts = [self.select(range(*edges)) for edges in pairwise(ends)]
+        return [(self.call_numbers[part.arrivals()[0][0]], part) for part in parts]
+
+    def list_call_ends(self) -> list[int]:
+        """List how many things arrived, in order, up to the end of each call but the last one."""
+        if not self.calls:
+            return []
+        numbers = [self.call_numbers[origin] for origin, _, _ in self.arrivals()]
+        return [
+            count
+            for count, (number, following) in enumerate(pairwise(numbers), start=1)
+            if number != following
+        ]
 
     def put_in_order(self) -> None:
         """Sort the samples by arrival. Other formats are decoded before plain telemetry."""
@@ -287,3 +323,29 @@ class DecodedBatch:
             configs=[],
             rejections=rejections,
         )
+
+
+def join_calls(calls: Sequence[DecodedBatch]) -> DecodedBatch:
+    """Join the batches of HTTP calls into one, in their order. Each thing stays attributed to its call.
+
+    The joined batch itself may write to no box: only the scopes of its calls count.
+    """
+    if len(calls) == 1:
+        return calls[0]
+    messages: list[ReceivedMessage] = []
+    joined = DecodedBatch(calls[0].door, messages, tenant_scope=EMPTY_SCOPE, calls=tuple(calls))
+    for number, call in enumerate(calls):
+        first = len(messages)
+        messages += call.messages
+        joined.call_starts.append(first)
+        joined.call_numbers += [number] * len(call.messages)
+        joined.boxes += call.boxes
+        joined.rows += call.rows
+        joined.positions += call.positions or [None] * len(call.rows)
+        joined.origins += [first + origin for origin in call.origins]
+        joined.events += [(box, event, first + origin) for box, event, origin in call.events]
+        joined.statuses += [(box, status, first + origin) for box, status, origin in call.statuses]
+        joined.configs += [(box, config, first + origin) for box, config, origin in call.configs]
+        joined.rejections += [each._replace(origin=first + each.origin) for each in call.rejections]
+    joined.message_count = len(messages)
+    return joined

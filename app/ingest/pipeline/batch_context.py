@@ -1,7 +1,7 @@
 """Carries the state of one batch from step to step of the ingest pipeline."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -98,6 +98,7 @@ class BatchContext:
         new_events: the events that were not stored before.
         policy_time_us: the time at which declared purposes must hold (µs since the epoch).
         withheld: values removed from samples whose other values are stored.
+        withheld_origins: the indexes of the messages with such samples.
         other_refusal_counts: further purposes for which an already refused sample is refused.
     """
 
@@ -112,7 +113,6 @@ class BatchContext:
     effort: int = 0
     history_cache: HistoryCache | None = None
     quotas: DailyQuotas = UNLIMITED
-    organisation_id: UUID | None = None
     now_us: int = 0
     rejections: list[BatchRejection] = field(default_factory=list)
     rows: Sequence[Row] = ()
@@ -132,18 +132,18 @@ class BatchContext:
     new_events: list[StoredEvent] = field(default_factory=list)
     policy_time_us: int = 0
     withheld: list[BatchRejection] = field(default_factory=list)
+    withheld_origins: set[int] = field(default_factory=set)
     other_refusal_counts: Counter[RefusalCountKey] = field(default_factory=Counter)
     _batches: set[int] | None = None
 
     def __post_init__(self) -> None:
-        self.organisation_id = self.intake.organisation_id
         self.now_us = self.policy_time_us = from_datetime(self.now)
         self.rejections = list(self.intake.rejections)
 
-    def find(self, box_id: str) -> RegisteredBox | None:
-        """Return the registered box with this id if the sender may write to it."""
+    def find(self, box_id: str, origin: int) -> RegisteredBox | None:
+        """Return the registered box with this id if the sender of a message may write to it."""
         box = self.registry.boxes.get(box_id)
-        tenant_scope = self.intake.tenant_scope
+        tenant_scope = self.intake.find_call(origin).tenant_scope
         if box is None or tenant_scope is None or tenant_scope.includes(box.organisation_id, box.site_id):
             return box
         return None
@@ -170,7 +170,9 @@ class BatchContext:
         if self._batches is None:
             self._batches = {found for found, count in Counter(self.intake.origins).items() if count > 1}
         forget = rejection.code == "erased_range" or rejection.code in NEVER_STORED_CODES
-        apart = is_cut or self.withheld or origin in self._batches or self._is_foreign(origin)
+        apart = (
+            is_cut or origin in self.withheld_origins or origin in self._batches or self._is_foreign(origin)
+        )
         if apart and not forget:
             self.rejections.append(BatchRejection(origin, box, rejection, encode_sample(row)))
         else:
@@ -180,6 +182,11 @@ class BatchContext:
         """Whether the message is in another format than Vigie's. Then only its sample is retained."""
         topic = self.intake.messages[origin].topic
         return topic is not None and not topic.endswith("/telemetry")
+
+    def withhold(self, refusals: Sequence[BatchRejection]) -> None:
+        """Record values that were removed from a sample whose other values are stored."""
+        self.withheld.extend(refusals)
+        self.withheld_origins.update(refusal.origin for refusal in refusals)
 
     def receipt(self) -> BatchReceipt:
         """Summarise the batch after the commit."""
@@ -200,7 +207,36 @@ class BatchContext:
                 if found.rule is None or not found.rule.dry_run
             ],
             acks=self._acks(),
+            of_calls=self._summarise_calls(new),
         )
+
+    def _summarise_calls(self, new_events: Collection[int]) -> dict[int, BatchReceipt]:
+        """Summarise the outcome of each HTTP call: what its response contains."""
+        intake = self.intake
+        if not intake.calls:
+            return {}
+        found = {number: BatchReceipt(intake.door) for number in range(len(intake.calls))}
+        receipts = [found[number] for number in intake.call_numbers]
+        for origin in self.origins:
+            receipts[origin].stored += 1
+        for index in self.outcome.duplicates:
+            receipt = receipts[self.origins[index]]
+            receipt.stored -= 1
+            receipt.duplicate += 1
+        for index in self.outcome.conflicts:
+            receipt = receipts[self.origins[index]]
+            receipt.stored -= 1
+            receipt.conflict += 1
+        for index, (_, event, origin) in enumerate(self.events):
+            if index in new_events:
+                receipts[origin].new_events.append(event.type)
+            else:
+                receipts[origin].repeated_events += 1
+        for refusal in self.rejections:
+            receipts[refusal.origin].rejections.append(refusal)
+        for refusal in self.withheld:
+            receipts[refusal.origin].withheld.append(refusal)
+        return found
 
     def _acks(self) -> dict[str, BoxAck]:
         """Build the acknowledgement of each box that asks for one. Duplicates count as committed."""
@@ -229,7 +265,7 @@ class BatchContext:
                 acks[refusal.box].partly.append(left_out)
         refused: dict[tuple[int, str], dict[str, Any]] = {}
         for refusal in self.rejections:
-            known = None if refusal.box is None else self.find(refusal.box)
+            known = None if refusal.box is None else self.find(refusal.box, refusal.origin)
             topic, payload = self.intake.messages[refusal.origin]
             if known is None or not known.ack or topic is None:
                 continue

@@ -24,9 +24,10 @@
       └▶ commit
       └▶ the caller acknowledges to the broker, sends `ack` messages and wakes the dispatcher
 
-MQTT and HTTP ingest both call `IngestPipeline.commit`, which returns a receipt and acknowledges nothing. A
-batch that the database refuses is halved until the sample at fault is in quarantine and all others are
-stored. A schema mismatch is raised instead, since no values could succeed.
+MQTT and HTTP ingest both call `IngestPipeline.commit`, which returns a receipt and acknowledges nothing. HTTP
+calls that arrive together are one batch; the receipt has the outcome of each. A batch that the database
+refuses is halved until the sample at fault is in quarantine and all others are stored. A schema mismatch is
+raised instead, since no values could succeed.
 
 Lock order, to avoid deadlocks: the ingest barrier, then rows of `boxes` and `box_configs`, then rows of
 `box_states`. All other code that locks several of them must use the same order.
@@ -265,6 +266,8 @@ class IngestPipeline:
                 quotas = await self._quota_cache.refresh(connection, now, force=nested)
                 enough, effort = choose_transaction_size(intake, snapshot, states)
                 if enough < len(intake) and not nested:
+                    # Between calls if possible: each is then split as if it had come alone.
+                    enough = max((end for end in intake.list_call_ends() if end <= enough), default=enough)
                     rest = intake.select(range(enough, len(intake)))
                     intake = intake.select(range(enough))
                 context = BatchContext(
@@ -360,7 +363,8 @@ class IngestPipeline:
                 else intake
             )
             return (await self._attempt(connection, refused, now, nested=nested))[0]
-        middle = total // 2
+        # Between calls as long as there are several: a call is then split as if it had come alone.
+        middle = min(intake.list_call_ends(), key=lambda end: abs(end - total // 2), default=total // 2)
         receipt = await self._commit_half(connection, intake.select(range(middle)), now, nested=nested)
         receipt.add(
             await self._commit_half(connection, intake.select(range(middle, total)), now, nested=nested)

@@ -84,6 +84,8 @@ class BatchReceipt:
         withheld: values removed from stored samples, one entry per purpose.
         transitions: (state, severity) of the alerts that fired or resolved.
         acks: the acknowledgement of each box registered with `ack`.
+        of_calls: the part of each HTTP call in a batch that joins several, by its index; without `late`,
+            `transitions` and `acks`.
     """
 
     door: str
@@ -97,6 +99,7 @@ class BatchReceipt:
     withheld: list[BatchRejection] = field(default_factory=list)
     transitions: list[tuple[str, str]] = field(default_factory=list)
     acks: dict[str, BoxAck] = field(default_factory=dict)
+    of_calls: dict[int, "BatchReceipt"] = field(default_factory=dict)
 
     def add(self, other: "BatchReceipt") -> None:
         """Add the outcome of another part of the same batch."""
@@ -116,6 +119,12 @@ class BatchReceipt:
             mine.rejected += ack.rejected
             mine.partly += ack.partly
             mine.refused += ack.refused
+        for number, part in other.of_calls.items():
+            self.of_calls.setdefault(number, BatchReceipt(self.door)).add(part)
+
+    def find_call(self, number: int) -> "BatchReceipt":
+        """Return the outcome of one call; the receipt itself if the batch is one call."""
+        return self.of_calls.get(number, self)
 
     def count(self) -> None:
         """Add the outcome to the Prometheus counters. Call it once per batch, after the commit."""

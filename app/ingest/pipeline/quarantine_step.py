@@ -43,7 +43,7 @@ async def quarantine_refused(context: BatchContext) -> None:
         rejection = refusal.rejection
         if rejection.code in NEVER_STORED_CODES:
             continue
-        box = None if refusal.box is None else context.find(refusal.box)
+        box = None if refusal.box is None else context.find(refusal.box, refusal.origin)
         topic = context.intake.messages[refusal.origin].topic
         has_basis = _may_be_retained(refusal) and (
             rejection.code in _PURPOSE_CHECKED
@@ -51,7 +51,9 @@ async def quarantine_refused(context: BatchContext) -> None:
         )
         refused.append(
             RejectedInput(
-                context.organisation_id if box is None else box.organisation_id,
+                context.intake.find_call(refusal.origin).organisation_id
+                if box is None
+                else box.organisation_id,
                 refusal.box,
                 rejection.code,
                 rejection.detail if has_basis else get_rejection_title(rejection.code),
@@ -113,9 +115,11 @@ async def record_last_refusals(context: BatchContext) -> None:
         return
     codes: dict[int, str] = {}
     for refusal in context.rejections:
-        box = None if refusal.box is None else context.find(refusal.box)
+        box = None if refusal.box is None else context.find(refusal.box, refusal.origin)
         code, topic = refusal.rejection.code, context.intake.messages[refusal.origin].topic
-        is_event = context.intake.has_event_per_message or (topic is not None and topic.endswith("/event"))
+        is_event = context.intake.find_call(refusal.origin).has_event_per_message or (
+            topic is not None and topic.endswith("/event")
+        )
         if box is not None and not (is_event and code in NEVER_STORED_CODES):
             codes[box.key] = code
     await record_box_refusals(context.connection, codes, now=context.now)
@@ -135,7 +139,8 @@ async def count_refused(context: BatchContext) -> None:
 
 def _counted(context: BatchContext, refusal: BatchRejection) -> RefusalCountKey:
     rejection = refusal.rejection
-    box = None if refusal.box is None else context.find(refusal.box)
+    box = None if refusal.box is None else context.find(refusal.box, refusal.origin)
     if box is None:
-        return RefusalCountKey(context.organisation_id, None, rejection.code, rejection.purpose)
+        sender = context.intake.find_call(refusal.origin).organisation_id
+        return RefusalCountKey(sender, None, rejection.code, rejection.purpose)
     return RefusalCountKey(box.organisation_id, box.site_id, rejection.code, rejection.purpose)

@@ -45,7 +45,7 @@ def _resolve_samples(context: BatchContext) -> None:
         zip(intake.boxes, intake.rows, intake.origins, strict=True)
     ):
         position = positions[index] if positions else None
-        box = context.find(box_id)
+        box = context.find(box_id, origin)
         if box is None:
             rejection = InputRejection("unknown_box", _UNKNOWN_BOX, given[1], position)
             context.refuse_sample(origin, box_id, rejection, given)
@@ -61,7 +61,7 @@ def _resolve_samples(context: BatchContext) -> None:
             context.refuse_sample(origin, box_id, time_rejection, row, is_cut=bool(withheld))
             _count_other_purposes(context, box, withheld)
             continue
-        context.withheld.extend(withheld)
+        context.withhold(withheld)
         rows.append(row)
         found.append(box)
         origins.append(origin)
@@ -145,7 +145,7 @@ def _check_undecodable(context: BatchContext) -> None:
     """
     for index, refusal in enumerate(context.rejections):
         rejection = refusal.rejection
-        box = None if refusal.box is None else context.find(refusal.box)
+        box = None if refusal.box is None else context.find(refusal.box, refusal.origin)
         if rejection.purpose is None or box is None or rejection.code in NEVER_STORED_CODES:
             continue
         purpose = next(name for name in PURPOSES_BY_NAME if name == rejection.purpose)
@@ -171,7 +171,7 @@ def _status_row(context: BatchContext, box: RegisteredBox, status: BoxStatus, or
     )
     if code is not None and not (battery is None and rssi is None):
         rejection = InputRejection(code, describe_purpose_refusal(code, "equipment"), purpose="equipment")
-        context.withheld.append(BatchRejection(origin, box.id, rejection, b""))
+        context.withhold([BatchRejection(origin, box.id, rejection, b"")])
         battery = rssi = None
     return StatusRow(status.state, status.firmware, battery, rssi)
 
@@ -184,8 +184,8 @@ async def resolve_boxes(context: BatchContext) -> None:
         _check_undecodable(context)
     _resolve_samples(context)
     for box_id, event, origin in intake.events:
-        position = origin if intake.has_event_per_message else None
-        box = find(box_id)
+        position = intake.find_event_position(origin)
+        box = find(box_id, origin)
         if box is None:
             purpose = PURPOSE_BY_EVENT_TYPE.get(event.type)
             context.refuse(
@@ -196,14 +196,14 @@ async def resolve_boxes(context: BatchContext) -> None:
         else:
             context.events.append((box, event, origin))
     for box_id, status, origin in intake.statuses:
-        box = find(box_id)
+        box = find(box_id, origin)
         if box is None:
             context.refuse(origin, box_id, InputRejection("unknown_box", _UNKNOWN_BOX))
         else:
             newest = _status_row(context, box, status, origin)
             context.statuses[box.key] = newest.over(context.statuses.get(box.key))
     for box_id, config, origin in intake.configs:
-        box = find(box_id)
+        box = find(box_id, origin)
         if box is None:
             context.refuse(origin, box_id, InputRejection("unknown_box", _UNKNOWN_BOX))
         else:

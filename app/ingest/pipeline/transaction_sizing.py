@@ -5,6 +5,7 @@ well, because it reads the history of all windows. A transaction that is too lon
 the database ends it after half a minute, at each retry again.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -57,6 +58,17 @@ def choose_transaction_size(
             return count, spent
         spent += more
     return len(intake), spent
+
+
+def estimate_conditions(intake: DecodedBatch, snapshot: RegistrySnapshot) -> int:
+    """Estimate the number of condition parts that a batch evaluates, without its history."""
+    if not snapshot.has_stateful_rules:
+        return 0
+    things = Counter(intake.boxes)
+    things.update(box_id for box_id, _, _ in intake.events)
+    boxes = [box for box_id in things if (box := snapshot.boxes.get(box_id)) is not None]
+    rules = snapshot.find_rules_of_each(boxes)
+    return sum(its.effort * things[box.id] for box, its in zip(boxes, rules, strict=True))
 
 
 def estimate_history_cost(box: RegisteredBox, rules: BoxRuleSet, states: BoxStates) -> int:

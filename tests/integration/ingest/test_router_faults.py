@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from app.ingest import http_ingest_service
+from app.ingest import group_committer
 from app.platform.db.database import Database, RawConnection
 from tests.conftest import Tenant
 
@@ -16,7 +16,7 @@ async def test_a_wake_up_that_fails_makes_no_second_commit(
     async def fail(_: RawConnection) -> None:
         raise asyncpg.ConnectionDoesNotExistError("gone")
 
-    monkeypatch.setattr(http_ingest_service, "wake_dispatcher", fail)
+    monkeypatch.setattr(group_committer, "wake_dispatcher", fail)
     (await tenant.client.post("/v1/boxes", json={"id": "box-1", "site_id": site_id})).raise_for_status()
     condition = {"metric": "pm2_5", "operator": ">", "threshold": 25}
     rule = {"site_id": site_id, "name": "r", "severity": "warning", "condition": condition}

@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import random
+from uuid import UUID
 
 import cbor2
 import pytest
@@ -11,8 +12,10 @@ import pytest
 from app.ingest.codec import batch_decoder as sorting
 from app.ingest.codec import decoded_batch
 from app.ingest.codec.batch_decoder import decode_batch
-from app.ingest.codec.decoded_batch import BatchRejection, DecodedBatch
-from app.ingest.codec.event_and_status_decoder import decode_reported_config, decode_status
+from app.ingest.codec.decoded_batch import BatchRejection, DecodedBatch, ReceivedMessage, join_calls
+from app.ingest.codec.event_and_status_decoder import DeviceEvent, decode_reported_config, decode_status
+from app.platform.kernel.rejection_codes import InputRejection
+from app.platform.kernel.tenant_scope import EMPTY_SCOPE, TenantScope
 from app.platform.observability.metrics_and_logs import list_error_frames, redact_error
 
 NOW = 1_795_514_400_000_000
@@ -161,3 +164,57 @@ def test_errors_are_told_without_their_words() -> None:
     assert redact_error(failed.value) == "ValueError"
     assert "canary" not in str(list_error_frames(failed.value))
     assert list_error_frames(failed.value)[-1].endswith("test_errors_are_told_without_their_words")
+
+
+def call(box: str, *seqs: int, organisation: int = 1, events: int = 0, bad: int = 0) -> DecodedBatch:
+    """A call of HTTP ingest: a message of samples, or one for each event, with refusals of the last one."""
+    messages = [ReceivedMessage(None, box.encode())] * max(1, events)
+    made = DecodedBatch(
+        "http",
+        messages,
+        boxes=[box] * len(seqs),
+        rows=[(seq, seq, ()) for seq in seqs],
+        origins=[0] * len(seqs),
+        positions=list(range(len(seqs))),
+        organisation_id=UUID(int=organisation),
+        tenant_scope=TenantScope.of([UUID(int=organisation)]),
+        has_event_per_message=bool(events),
+    )
+    made.events = [(box, DeviceEvent(origin, None, "tamper"), origin) for origin in range(events)]
+    for _ in range(bad):
+        made.refuse(len(messages) - 1, box, InputRejection("wrong_type", "No."), b"1")
+    return made
+
+
+def test_joined_calls_keep_what_is_theirs() -> None:
+    calls = [call("a", 1, 2, bad=1), call("b", organisation=2, events=3), call("c", 3, organisation=3)]
+    joined = join_calls(calls)
+    assert [joined.find_call(origin) for origin in range(5)] == [calls[0], *[calls[1]] * 3, calls[2]]
+    assert (joined.boxes, joined.origins, joined.positions) == (["a", "a", "c"], [0, 0, 4], [0, 1, 0])
+    assert [(box, origin) for box, _, origin in joined.events] == [("b", 1), ("b", 2), ("b", 3)]
+    assert [joined.find_event_position(origin) for origin in range(5)] == [None, 0, 1, 2, None]
+    assert [each.origin for each in joined.rejections] == [0]
+    assert len(joined) == sum(map(len, calls))
+
+
+def test_joined_calls_write_to_no_box_but_those_of_their_own_caller() -> None:
+    joined = join_calls([call("a", 1), call("b", 2, organisation=2)])
+    assert joined.tenant_scope == EMPTY_SCOPE
+    assert joined.organisation_id is None
+
+
+def test_one_call_stays_what_it_is() -> None:
+    alone = call("a", 1, 2)
+    assert join_calls([alone]) is alone
+    assert alone.find_call(0) is alone
+    assert alone.list_call_ends() == []
+
+
+def test_joined_calls_are_split_between_calls() -> None:
+    joined = join_calls([call("a", 1, 2, bad=1), call("none"), call("b", events=2), call("c", 3)])
+    assert joined.list_call_ends() == [3, 5]
+    parts = joined.split_calls()
+    assert [(number, len(part)) for number, part in parts] == [(0, 3), (2, 2), (3, 1)]
+    rest = joined.select(range(1, len(joined)))
+    assert [(number, len(part)) for number, part in rest.split_calls()] == [(0, 2), (2, 2), (3, 1)]
+    assert join_calls([call("none"), call("none")]).split_calls() == []

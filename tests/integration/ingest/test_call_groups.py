@@ -1,0 +1,419 @@
+"""Calls that arrive together: each is answered as if it had come alone, whatever the others are."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import asyncpg
+import httpx
+import hypothesis
+import pytest
+from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.ingest import group_committer
+from app.ingest.http_ingest_service import HttpIngestContext
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.quota_cache import QuotaCache
+from app.ingest.pipeline.registry_snapshot import RegistryCache
+from app.ingest.prometheus_metrics import HTTP_GROUP_CALLS
+from app.platform.db.advisory_lock_keys import INGEST_BARRIER
+from app.platform.db.database import Database
+from app.platform.kernel.application_resources import get_resource, provide_resources
+from app.settings import VigieSettings
+from app.standalone.private_postgres import PrivatePostgres
+from tests.conftest import STREET, Tenant, new_tenant
+
+START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=20)
+POISON = 666
+SENML = "application/senml+json"
+
+
+class Call(NamedTuple):
+    """A call; `{world}` stands for the prefix of the world's boxes."""
+
+    path: str
+    body: bytes
+    content_type: str = "application/json"
+    is_limited: bool = False
+
+
+class World:
+    """Two organisations with the same boxes as those of the other world, but for a prefix of their ids."""
+
+    def __init__(self, name: str, main: Tenant, limited: Tenant) -> None:
+        self.name = name
+        self.main = main
+        self.limited = limited
+
+    async def register(self) -> None:
+        """Register a site without the purpose `noise` for each organisation, and the boxes."""
+        for tenant, boxes in ((self.main, ("0", "1", "2")), (self.limited, ("l",))):
+            site = (await tenant.client.post("/v1/sites", json=STREET)).raise_for_status().json()["id"]
+            for box in boxes:
+                body = {"id": f"{self.name}{box}", "site_id": site}
+                (await tenant.client.post("/v1/boxes", json=body)).raise_for_status()
+            path = f"/v1/sites/{site}/purposes/noise/end"
+            (await tenant.client.post(path, json={})).raise_for_status()
+
+    async def send(self, call: Call, number: int) -> tuple[int, str, bytes]:
+        """Send a call; gives all of the answer but `Retry-After`, and with the world's name left out."""
+        client = (self.limited if call.is_limited else self.main).client
+        headers = {"Content-Type": call.content_type, "X-Request-Id": f"request-{number:08}"}
+        body = call.body.replace(b"{world}", self.name.encode())
+        answer = await client.post(call.path, content=body, headers=headers)
+        return (
+            answer.status_code,
+            answer.headers["Content-Type"],
+            answer.content.replace(self.name.encode(), b""),
+        )
+
+    async def left(self, owner: asyncpg.Connection) -> list[list[tuple[Any, ...]]]:
+        """All that is stored of the world's organisations."""
+        return [
+            [tuple(row) for row in await owner.fetch(query, [self.main.id, self.limited.id], self.name)]
+            for query in _STORED
+        ]
+
+
+# Of the last refusal of a box the code is not compared: it is noted every ten seconds at most.
+_STORED = (
+    """
+    SELECT replace(b.id, $2, ''), s.time, s.seq, s.pm2_5, s.laeq, s.temperature, s.late
+    FROM samples s JOIN boxes b ON b.key = s.box_key
+    WHERE b.organisation_id = ANY ($1::text[]::uuid[]) ORDER BY 1, 2
+    """,
+    """
+    SELECT replace(b.id, $2, ''), e.time, e.type, e.seq, e.late
+    FROM events e JOIN boxes b ON b.key = e.box_key
+    WHERE b.organisation_id = ANY ($1::text[]::uuid[]) ORDER BY 1, 2, 3
+    """,
+    """
+    SELECT q.code, replace(q.detail, $2, ''), replace(q.box, $2, ''), replace(q.topic, $2, ''),
+        q.payload_bytes, replace(encode(q.payload, 'escape'), $2, '')
+    FROM quarantine q WHERE q.organisation_id = ANY ($1::text[]::uuid[]) ORDER BY 1, 2, 3, 4, 5, 6
+    """,
+    """
+    SELECT d.code, d.purpose, sum(d.refused)::int FROM door_refusals d
+    WHERE d.organisation_id = ANY ($1::text[]::uuid[]) AND $2 <> '' GROUP BY 1, 2 ORDER BY 1, 2
+    """,
+    """
+    SELECT u.quota, sum(u.used)::int, sum(u.refused)::int FROM organisation_usage u
+    WHERE u.organisation_id = ANY ($1::text[]::uuid[]) AND $2 <> '' GROUP BY 1 ORDER BY 1
+    """,
+    """
+    SELECT replace(b.id, $2, '') FROM box_refusals r JOIN boxes b ON b.key = r.box_key
+    WHERE b.organisation_id = ANY ($1::text[]::uuid[]) ORDER BY 1
+    """,
+)
+
+
+def at(minute: int, second: int = 0) -> str:
+    return (START + timedelta(minutes=minute, seconds=second)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def sample(minute: int, value: float = 1) -> dict[str, Any]:
+    return {"time": at(minute), "values": {"pm2_5": value}}
+
+
+def telemetry(box: str, samples: Sequence[Any], *, is_limited: bool = False) -> Call:
+    body = {"box": f"{{world}}{box}", "samples": samples}
+    return Call("/v1/telemetry", json.dumps(body).encode(), is_limited=is_limited)
+
+
+def samples_of(minute: int) -> st.SearchStrategy[list[Any]]:
+    """Samples of few moments and values, so that many are duplicates and conflicts, and some are bad."""
+    good = st.builds(
+        lambda second, seq, value: (
+            {"time": at(minute, second), "values": {"pm2_5": value}} | ({} if seq is None else {"seq": seq})
+        ),
+        st.integers(0, 4),
+        st.sampled_from([None, 1, 2]),
+        st.sampled_from([1, 2]),
+    )
+    bad = st.sampled_from(
+        [
+            {"time": at(minute), "values": {"pm2_5": -1}, "seq": 7},
+            {"time": at(minute), "values": {"pm2_5": "x"}},
+            {"time": "yesterday", "values": {"pm2_5": 1}},
+            {"time": at(minute), "values": {"unknown": 1}, "seq": 9},
+            {"time": at(minute, 50), "values": {"pm2_5": 1, "laeq": 50}, "seq": 10},
+            {"time": at(minute, 51), "values": {"laeq": 51}, "seq": 11},
+            {"time": at(minute, 52), "values": {"pm2_5": POISON}, "seq": 12},
+        ]
+    )
+    return st.lists(st.one_of(good, good, bad), min_size=1, max_size=5)
+
+
+def events_of(minute: int) -> st.SearchStrategy[list[Any]]:
+    return st.lists(
+        st.one_of(
+            st.builds(
+                lambda second, kind: {"time": at(minute, second), "type": kind},
+                st.integers(0, 2),
+                st.sampled_from(["tamper", "gunshot", "nothing"]),
+            ),
+            st.just({"time": at(minute), "type": "tamper", "loudness": 1}),
+        ),
+        min_size=1,
+        max_size=3,
+    )
+
+
+def calls_of(minute: int) -> st.SearchStrategy[Call]:
+    boxes = st.sampled_from(["0", "0", "1", "2", "none", "l"])
+    return st.one_of(
+        st.builds(telemetry, boxes, samples_of(minute)),
+        st.builds(telemetry, boxes, samples_of(minute)),
+        st.builds(telemetry, st.sampled_from(["l", "0"]), samples_of(minute), is_limited=st.just(True)),
+        st.builds(
+            lambda box, events: Call(
+                "/v1/events", json.dumps({"box": f"{{world}}{box}", "events": events}).encode()
+            ),
+            boxes,
+            events_of(minute),
+        ),
+        st.builds(
+            lambda box, value: Call(
+                "/v1/telemetry",
+                json.dumps(
+                    [
+                        {"bn": f"{{world}}{box}/", "bt": START.timestamp() + minute * 60},
+                        {"n": "temperature", "u": "Cel", "v": value},
+                    ]
+                ).encode(),
+                SENML,
+            ),
+            boxes,
+            st.sampled_from([20, 21, 999]),
+        ),
+        st.sampled_from(
+            [
+                Call("/v1/telemetry", b'{"box": "{world}0"'),
+                Call("/v1/telemetry", b""),
+                Call("/v1/telemetry", b'{"box": "{world}0", "samples": []}'),
+                Call("/v1/telemetry", b"<xml/>", "text/xml"),
+                Call("/v1/events", b"[1]"),
+            ]
+        ),
+    )
+
+
+@pytest.fixture
+def settings(settings: VigieSettings) -> VigieSettings:
+    """The settings without limits of concurrency, which would keep calls from waiting together."""
+    unlimited = {"running_per_key": 0, "running_per_organisation": 0}
+    return settings.model_copy(update={"api": settings.api.model_copy(update=unlimited)})
+
+
+@pytest.fixture
+async def owner(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    connection = await database.connect()
+    yield connection
+    connection.terminate()
+
+
+@pytest.fixture
+async def committer(application: FastAPI, monkeypatch: pytest.MonkeyPatch) -> group_committer.GroupCommitter:
+    """The committer, whose groups wait for each other, and whose quotas are read for each group."""
+    monkeypatch.setattr(group_committer, "_PATIENCE_S", 60.0)
+    pipeline = IngestPipeline(RegistryCache(), quota_cache=QuotaCache(every_s=0))
+    context = HttpIngestContext(pipeline, get_resource(application, HttpIngestContext).pool)
+    provide_resources(application, context)
+    return context.committer
+
+
+def _groups() -> tuple[float, float]:
+    """How many groups there were, and how many calls in them."""
+    (metric,) = HTTP_GROUP_CALLS.collect()
+    found = {each.name.rpartition("_")[2]: each.value for each in metric.samples if "le" not in each.labels}
+    return found["count"], found["sum"]
+
+
+@asynccontextmanager
+async def held(
+    committer: group_committer.GroupCommitter, owner: asyncpg.Connection, first: Callable[[], Awaitable[Any]]
+) -> AsyncIterator[None]:
+    """Have a call wait for the barrier, for the length of a block: what is sent then is the next group."""
+    await queued(committer, 0, workers=0)
+    async with owner.transaction():
+        await owner.execute(f"SELECT pg_advisory_xact_lock({INGEST_BARRIER})")
+        holding = asyncio.ensure_future(first())
+        await queued(committer, 0, workers=1)
+        yield
+    await holding
+
+
+async def queued(committer: group_committer.GroupCommitter, calls: int, *, workers: int = 1) -> None:
+    """Wait until so many calls wait for a group."""
+    async with asyncio.timeout(10):
+        # The committer has no event for it: it needs none.
+        while len(committer._queue) != calls or len(committer._workers) != workers:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+async def worlds(
+    application: FastAPI, api: httpx.AsyncClient, owner: asyncpg.Connection
+) -> AsyncIterator[tuple[World, World]]:
+    await owner.execute("ALTER TABLE samples ADD CONSTRAINT poison CHECK (pm2_5 <> 666)")
+    async with (
+        new_tenant(application, api, "A") as a,
+        new_tenant(application, api, "B") as b,
+        new_tenant(application, api, "C") as c,
+        new_tenant(application, api, "D") as d,
+    ):
+        made = World("together-", a, b), World("singly---", c, d)
+        for world in made:
+            await world.register()
+        yield made
+
+
+@pytest.mark.timeout(300)
+async def test_each_call_of_a_group_is_answered_as_if_it_had_come_alone(
+    worlds: tuple[World, World],
+    api: httpx.AsyncClient,
+    committer: group_committer.GroupCommitter,
+    owner: asyncpg.Connection,
+) -> None:
+    grouped, single = worlds
+    minute = 0
+
+    async def compare(calls: Sequence[Call], quota: int) -> None:
+        used = await owner.fetchval(
+            "SELECT coalesce(sum(used), 0)::int FROM organisation_usage"
+            " WHERE organisation_id = $1::text::uuid",
+            grouped.limited.id,
+        )
+        for world in worlds:
+            path = f"/v1/organisations/{world.limited.id}/quotas"
+            (await api.put(path, json={"samples_per_day": used + quota})).raise_for_status()
+        before = _groups()
+        prime = telemetry("2", [{"time": at(minute, 59), "values": {"pm2_5": 1}}])
+        async with held(committer, owner, lambda: grouped.send(prime, 0)):
+            sending = []
+            for number, call in enumerate(calls):
+                sending.append(asyncio.ensure_future(grouped.send(call, number)))
+                await queued(committer, number + 1)
+        together = await asyncio.gather(*sending)
+        after = _groups()
+        assert (after[0] - before[0], after[1] - before[1]) == (2, 1 + len(calls))
+        await single.send(prime, 0)
+        alone = [await single.send(call, number) for number, call in enumerate(calls)]
+        assert together == alone
+        for mine, theirs in zip(await grouped.left(owner), await single.left(owner), strict=True):
+            assert [row for row in mine if row not in theirs] == [row for row in theirs if row not in mine]
+            assert mine == theirs
+
+    loop = asyncio.get_running_loop()
+
+    @hypothesis.settings(max_examples=40)
+    @given(st.data())
+    def play(data: st.DataObject) -> None:
+        nonlocal minute
+        minute += 1
+        calls = data.draw(st.lists(calls_of(minute), min_size=1, max_size=12))
+        quota = data.draw(st.integers(0, 6))
+        asyncio.run_coroutine_threadsafe(compare(calls, quota), loop).result(60)
+
+    await asyncio.to_thread(play)
+
+
+async def test_a_call_that_the_database_refuses_fails_alone(
+    worlds: tuple[World, World], committer: group_committer.GroupCommitter, owner: asyncpg.Connection
+) -> None:
+    world, _ = worlds
+    good = [telemetry("0", [sample(minute)]) for minute in range(6)]
+    bad = telemetry("1", [sample(0, POISON)])
+    async with held(committer, owner, lambda: world.send(telemetry("2", [sample(0)]), 0)):
+        sending = [asyncio.ensure_future(world.send(call, 0)) for call in (*good[:3], bad, *good[3:])]
+        await queued(committer, len(sending))
+    answers = await asyncio.gather(*sending)
+    assert [status for status, _, _ in answers] == [200] * 3 + [422] + [200] * 3
+    assert json.loads(answers[3][2])["code"] == "storage_refused"
+
+
+async def test_who_goes_away_stops_nobody_else(
+    worlds: tuple[World, World], committer: group_committer.GroupCommitter, owner: asyncpg.Connection
+) -> None:
+    """One leaves before its group begins, and is left out; one amid the commit, and is stored."""
+    world, _ = worlds
+    calls = [telemetry("0", [sample(minute)]) for minute in range(4)]
+    async with held(committer, owner, lambda: world.send(calls[0], 0)):
+        early, *rest = (asyncio.ensure_future(world.send(call, 0)) for call in calls[1:])
+        await queued(committer, 3)
+        early.cancel()
+    assert [json.loads(body)["stored"] for _, _, body in await asyncio.gather(*rest)] == [1, 1]
+    again = [json.loads((await world.send(call, 0))[2]) for call in calls]
+    assert [answer["duplicate"] for answer in again] == [1, 0, 1, 1]
+    await queued(committer, 0, workers=0)
+    async with owner.transaction():
+        await owner.execute("SELECT FROM box_states FOR UPDATE")
+        late = asyncio.ensure_future(world.send(telemetry("0", [sample(10)]), 0))
+        await queued(committer, 0, workers=1)
+        stays = asyncio.ensure_future(world.send(telemetry("0", [sample(11)]), 0))
+        await queued(committer, 1)
+        late.cancel()
+    assert json.loads((await stays)[2])["stored"] == 1
+    assert json.loads((await world.send(telemetry("0", [sample(10)]), 0))[2])["duplicate"] == 1
+
+
+async def test_calls_that_wait_when_the_database_goes_away_can_be_sent_again(
+    worlds: tuple[World, World],
+    committer: group_committer.GroupCommitter,
+    owner: asyncpg.Connection,
+    postgres: PrivatePostgres,
+) -> None:
+    world, _ = worlds
+    calls = [telemetry(str(number % 3), [sample(number)]) for number in range(6)]
+    name = await owner.fetchval("SELECT current_database()")
+    server = await asyncpg.connect(postgres.superuser_url)
+    async with held(committer, owner, lambda: world.send(telemetry("2", [sample(59)]), 0)):
+        sending = [asyncio.ensure_future(world.send(call, 0)) for call in calls]
+        await queued(committer, len(calls))
+        await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> $2"
+        await server.execute(query, name, owner.get_server_pid())
+        answers = await asyncio.gather(*sending)
+    assert {status for status, _, _ in answers} == {503}
+    assert {json.loads(body)["code"] for _, _, body in answers} == {"unavailable"}
+    await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    await server.close()
+    again = await asyncio.gather(*(world.send(call, 0) for call in calls))
+    assert [json.loads(body)["stored"] for _, _, body in again] == [1] * len(calls)
+
+
+async def test_backends_that_are_ended_amid_a_commit_cost_nobody_an_answer(
+    worlds: tuple[World, World], committer: group_committer.GroupCommitter, owner: asyncpg.Connection
+) -> None:
+    world, _ = worlds
+    await world.send(telemetry("0", [sample(0)]), 0)
+    await queued(committer, 0, workers=0)
+    async with owner.transaction():
+        await owner.execute("SELECT FROM box_states FOR UPDATE")
+        sending = [asyncio.ensure_future(world.send(telemetry("0", [sample(1)]), 0))]
+        await queued(committer, 0, workers=1)
+        sending += [asyncio.ensure_future(world.send(telemetry("0", [sample(n)]), 0)) for n in range(2, 6)]
+        await queued(committer, 4)
+        await owner.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+    answers = [json.loads(body) for _, _, body in await asyncio.gather(*sending)]
+    assert [answer["stored"] for answer in answers] == [1] * 5
+
+
+async def test_what_was_accepted_is_committed_when_the_process_ends(
+    worlds: tuple[World, World], committer: group_committer.GroupCommitter, owner: asyncpg.Connection
+) -> None:
+    world, _ = worlds
+    async with held(committer, owner, lambda: world.send(telemetry("2", [sample(59)]), 0)):
+        sending = [asyncio.ensure_future(world.send(telemetry("0", [sample(n)]), 0)) for n in range(3)]
+        await queued(committer, 3)
+        closing = asyncio.ensure_future(committer.close())
+    await closing
+    assert [json.loads(body)["stored"] for _, _, body in await asyncio.gather(*sending)] == [1] * 3
