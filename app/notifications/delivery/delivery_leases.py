@@ -167,10 +167,11 @@ WITH {_ROOM}, owned AS (
     WHERE nth <= $10 AND before < $14
 ), locked AS (
     SELECT delivery.id
-    FROM deliveries AS delivery JOIN chosen ON chosen.id = delivery.id
-    WHERE delivery.state = 'pending' AND delivery.due_at <= now()
-        AND (delivery.leased_until IS NULL OR delivery.leased_until < now())
-    FOR UPDATE OF delivery SKIP LOCKED
+    FROM chosen CROSS JOIN LATERAL (
+        SELECT id FROM deliveries WHERE id = chosen.id AND CASE WHEN state = 'pending' THEN due_at <= now()
+            AND (leased_until IS NULL OR leased_until < now()) ELSE false END
+        FOR UPDATE SKIP LOCKED
+    ) AS delivery
 ), leased AS (
     UPDATE deliveries AS delivery SET leased_until = now() + make_interval(secs => $11)
     FROM locked WHERE delivery.id = locked.id
