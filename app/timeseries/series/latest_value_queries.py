@@ -48,7 +48,9 @@ _CACHED_ROWS: Final = 8192
 _PLAN_WITHOUT_CHUNK_APPEND: Final = text("SELECT set_config('timescaledb.enable_chunk_append', 'off', true)")
 _RESTORE_PLANNER: Final = text("SELECT set_config('timescaledb.enable_chunk_append', 'on', true)")
 _VALUES: Final = ", ".join(map(shortest_decimal_sql, CATALOGUE))
-# OFFSET 0 keeps the index scan of each box: without it the planner may read all samples since the bound.
+# A row of box_states lags by fewer samples than this (app.timeseries.storage.box_state_cache). Without a limit
+# the planner may read all samples since the bound, instead of an index scan for each box.
+_NEWER_MOST: Final = 512
 _NEWER: Final = f"""
 SELECT k.box_key, {MICROS_SQL.format("s.time")} AS time_us, {_VALUES}
 FROM unnest($1::integer[], $2::bigint[]) AS k (box_key, newest_us),
@@ -56,9 +58,9 @@ LATERAL (
     SELECT * FROM tenant_samples s
     WHERE s.box_key = k.box_key AND s.time >= '{{bound}}'::timestamptz
         AND s.time > 'epoch'::timestamptz + k.newest_us * interval '1 microsecond'
-    OFFSET 0
+    LIMIT {_NEWER_MOST}
 ) s
-"""  # noqa: S608 (catalogue names and a date)
+"""  # noqa: S608 (catalogue names, a constant and a date)
 
 
 # A day as bound is another statement once a day only, so that its plan is cached. Chunks begin with a day.
@@ -91,7 +93,7 @@ class BoxLatestValues(NamedTuple):
 
     def to_json(self) -> msgspec.Raw:
         """Format it as JSON."""
-        return msgspec.Raw(b'{"box":' + _encode(self.box) + b"," + _encode_after_id(self.row, self.samples))
+        return _encode_latest(*self)
 
 
 def _update_latest(row: str, samples: tuple[Any, ...]) -> LatestByMetric:
@@ -105,9 +107,8 @@ def _update_latest(row: str, samples: tuple[Any, ...]) -> LatestByMetric:
 
 # The JSON depends on these only, and of most boxes they do not change between two polls of a site.
 @lru_cache(_CACHED_ROWS)
-def _encode_after_id(row: str, samples: tuple[Any, ...]) -> bytes:
-    """Encode the members after a box's id: the object without its opening brace."""
-    return _encode(_format_latest(_update_latest(row, samples)))[1:]
+def _encode_latest(box: str, row: str, samples: tuple[Any, ...]) -> msgspec.Raw:
+    return msgspec.Raw(_encode({"box": box, **_format_latest(_update_latest(row, samples))}))
 
 
 async def read_box_latest(session: AsyncSession, box: Box) -> msgspec.Raw:
