@@ -104,7 +104,9 @@ least(room.burst, CASE WHEN state.tokens_at <= now() + interval '10 seconds'
 """
 # Suspects are sorted by their last attempt, oldest first: endpoints that never answer have the oldest
 # deliveries, and would always be first by due time.
-# The conditions are repeated in `locked`, to check them again on the locked rows.
+# The conditions are repeated in `locked`, to check them again on the locked rows. They are in a CASE, so that
+# only the primary key finds these rows: planned while few deliveries were pending, the statement would
+# compare each due delivery of a later backlog with each chosen one.
 # An endpoint is skipped this time if its row of tokens is locked (by another claim or recorder) or missing. A
 # missing row is inserted.
 _CLAIM: Final = f"""

@@ -48,8 +48,8 @@ _CACHED_ROWS: Final = 8192
 _PLAN_WITHOUT_CHUNK_APPEND: Final = text("SELECT set_config('timescaledb.enable_chunk_append', 'off', true)")
 _RESTORE_PLANNER: Final = text("SELECT set_config('timescaledb.enable_chunk_append', 'on', true)")
 _VALUES: Final = ", ".join(map(shortest_decimal_sql, CATALOGUE))
-# A row of box_states lags by fewer samples than this (app.timeseries.storage.box_state_cache). Without a limit
-# the planner may read all samples since the bound, instead of an index scan for each box.
+# A row of box_states lags by fewer samples than this (app.timeseries.storage.box_state_cache). Without a
+# limit the planner may read all samples since the bound, instead of an index scan for each box.
 _NEWER_MOST: Final = 512
 _NEWER: Final = f"""
 SELECT k.box_key, {MICROS_SQL.format("s.time")} AS time_us, {_VALUES}
