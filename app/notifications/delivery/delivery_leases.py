@@ -104,7 +104,9 @@ least(room.burst, CASE WHEN state.tokens_at <= now() + interval '10 seconds'
 """
 # Suspects are sorted by their last attempt, oldest first: endpoints that never answer have the oldest
 # deliveries, and would always be first by due time.
-# The conditions are repeated in `locked`, to check them again on the locked rows.
+# The conditions are repeated in `locked`, to check them again on the locked rows. They are in a CASE, so that
+# only the primary key finds these rows: planned while few deliveries were pending, the statement would
+# compare each due delivery of a later backlog with each chosen one.
 # An endpoint is skipped this time if its row of tokens is locked (by another claim or recorder) or missing. A
 # missing row is inserted.
 _CLAIM: Final = f"""
@@ -167,10 +169,11 @@ WITH {_ROOM}, owned AS (
     WHERE nth <= $10 AND before < $14
 ), locked AS (
     SELECT delivery.id
-    FROM deliveries AS delivery JOIN chosen ON chosen.id = delivery.id
-    WHERE delivery.state = 'pending' AND delivery.due_at <= now()
-        AND (delivery.leased_until IS NULL OR delivery.leased_until < now())
-    FOR UPDATE OF delivery SKIP LOCKED
+    FROM chosen CROSS JOIN LATERAL (
+        SELECT id FROM deliveries WHERE id = chosen.id AND CASE WHEN state = 'pending' THEN due_at <= now()
+            AND (leased_until IS NULL OR leased_until < now()) ELSE false END
+        FOR UPDATE SKIP LOCKED
+    ) AS delivery
 ), leased AS (
     UPDATE deliveries AS delivery SET leased_until = now() + make_interval(secs => $11)
     FROM locked WHERE delivery.id = locked.id

@@ -5,15 +5,17 @@ that takes most of the time, hence the query returns plain rows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Integer, Row, Select, Text, bindparam, cast, func, select, text
+from sqlalchemy import Integer, Text, bindparam, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import CATALOGUE, COLUMNS, INDEX
+from app.platform.db.database import DriverQuery, get_driver_connection
 from app.platform.http.contract.fields import check_box_id
 from app.platform.http.contract.pagination import decode_cursor
 from app.platform.kernel.errors import NotFoundError
@@ -40,29 +42,31 @@ _decode = msgspec.json.Decoder(LatestByMetric.__value__).decode
 _encode = msgspec.json.Encoder().encode
 # Formatted rows of box_states in the cache. Each takes half a kilobyte, as a row and as JSON.
 _CACHED_ROWS: Final = 8192
-# The newer samples of live boxes lie in one or two chunks. The planner excludes all others if it knows the
-# bound. TimescaleDB's ChunkAppend excludes them too, but again for each box, at three times the cost.
-_PLAN_BY_BOUND: Final = text(
-    "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
-    "set_config('timescaledb.enable_chunk_append', 'off', true)"
-)
-_RESTORE_PLANNER: Final = text(
-    "SELECT set_config('plan_cache_mode', 'auto', true), "
-    "set_config('timescaledb.enable_chunk_append', 'on', true)"
-)
-# A row of box_states lags by fewer samples than this (app.timeseries.storage.box_state_cache).
-_NEWER_MOST: Final = 512
+# The newer samples of live boxes lie in one or two chunks. The planner excludes all others, because the query
+# has its bound as a constant. TimescaleDB's ChunkAppend excludes them too, but again for each box, at three
+# times the cost.
+_PLAN_WITHOUT_CHUNK_APPEND: Final = text("SELECT set_config('timescaledb.enable_chunk_append', 'off', true)")
+_RESTORE_PLANNER: Final = text("SELECT set_config('timescaledb.enable_chunk_append', 'on', true)")
 _VALUES: Final = ", ".join(map(shortest_decimal_sql, CATALOGUE))
-_NEWER: Final = text(f"""
+# A row of box_states lags by fewer samples than this (app.timeseries.storage.box_state_cache). Without a
+# limit the planner may read all samples since the bound, instead of an index scan for each box.
+_NEWER_MOST: Final = 512
+_NEWER: Final = f"""
 SELECT k.box_key, {MICROS_SQL.format("s.time")} AS time_us, {_VALUES}
-FROM unnest(CAST(:keys AS integer[]), CAST(:newest AS bigint[])) AS k (box_key, newest_us),
+FROM unnest($1::integer[], $2::bigint[]) AS k (box_key, newest_us),
 LATERAL (
     SELECT * FROM tenant_samples s
-    WHERE s.box_key = k.box_key AND s.time >= CAST(:bound AS timestamptz)
+    WHERE s.box_key = k.box_key AND s.time >= '{{bound}}'::timestamptz
         AND s.time > 'epoch'::timestamptz + k.newest_us * interval '1 microsecond'
-    ORDER BY s.time LIMIT {_NEWER_MOST}
+    LIMIT {_NEWER_MOST}
 ) s
-""")  # noqa: S608 (catalogue names and a constant)
+"""  # noqa: S608 (catalogue names, a constant and a date)
+
+
+# A day as bound is another statement once a day only, so that its plan is cached. Chunks begin with a day.
+@lru_cache(64)
+def _newer_since(day: date) -> str:
+    return _NEWER.format(bound=f"{day.isoformat()}T00:00:00Z")
 
 
 _ROWS: Final = select(
@@ -76,38 +80,41 @@ class BoxLatestValues(NamedTuple):
     Attributes:
         box: its id.
         row: those in its row of `box_states`, as JSON.
-        latest: these, updated with newer samples; None if there are none.
+        samples: newer ones than these, as `read_newer_samples` returns them.
     """
 
     box: str
     row: str
-    latest: LatestByMetric | None
+    samples: tuple[Any, ...] = ()
 
     def values(self) -> LatestByMetric:
         """Return metric → (value, µs) of the newest sample that has it."""
-        return _decode(self.row) if self.latest is None else self.latest
+        return _update_latest(self.row, self.samples)
 
     def to_json(self) -> msgspec.Raw:
         """Format it as JSON."""
-        rest = _encode_row_after_id(self.row) if self.latest is None else _encode_after_id(self.latest)
-        return msgspec.Raw(b'{"box":' + _encode(self.box) + b"," + rest)
+        return _encode_latest(*self)
 
 
-# The JSON depends on the row only, and most rows do not change between two polls of a site.
+def _update_latest(row: str, samples: tuple[Any, ...]) -> LatestByMetric:
+    latest: LatestByMetric = _decode(row)
+    for _, time_us, *values in samples:
+        for name, value in zip(COLUMNS, values, strict=True):
+            if value is not None and (name not in latest or latest[name][1] < time_us):
+                latest[name] = (value, time_us)
+    return latest
+
+
+# The JSON depends on these only, and of most boxes they do not change between two polls of a site.
 @lru_cache(_CACHED_ROWS)
-def _encode_row_after_id(row: str) -> bytes:
-    return _encode_after_id(_decode(row))
-
-
-def _encode_after_id(latest: LatestByMetric) -> bytes:
-    """Encode the members after a box's id: the object without its opening brace."""
-    return _encode(_format_latest(latest))[1:]
+def _encode_latest(box: str, row: str, samples: tuple[Any, ...]) -> msgspec.Raw:
+    return msgspec.Raw(_encode({"box": box, **_format_latest(_update_latest(row, samples))}))
 
 
 async def read_box_latest(session: AsyncSession, box: Box) -> msgspec.Raw:
     """Read the latest values of one box as JSON."""
     found = await _latest_of_boxes(session, [box.key])
-    return next(found, BoxLatestValues(box.id, "{}", None)).to_json()
+    return next(found, BoxLatestValues(box.id, "{}")).to_json()
 
 
 async def find_metrics_of_boxes(session: AsyncSession, keys: Sequence[int]) -> dict[str, frozenset[str]]:
@@ -127,6 +134,7 @@ async def read_latest_values(session: AsyncSession, keys: Sequence[int]) -> dict
 async def _latest_of_boxes(session: AsyncSession, keys: Sequence[int]) -> Iterator[BoxLatestValues]:
     """Read the latest values of boxes that have a state, in no order."""
     rows = await session.execute(_ROWS.where(Box.key.in_(keys)))
+    await session.execute(_PLAN_WITHOUT_CHUNK_APPEND)
     return await _merge_newer_samples(session, rows.all())
 
 
@@ -146,8 +154,8 @@ async def read_site_latest(
         NotFoundError: The site does not exist in the tenant scope.
     """
     last = "" if cursor is None else decode_cursor(SITE_LATEST, cursor, check_box_id)[0]
-    values = {"site": site_id, "last": last, "limit": limit + 1}
-    rows = (await session.execute(_of_site(visible), values)).all()
+    await session.execute(_PLAN_WITHOUT_CHUNK_APPEND)
+    rows = await _of_site(visible).fetch(session, site=site_id, last=last, limit=limit + 1)
     if not rows:
         # A caller with access to boxes of a site has access to the site.
         site = select(Site.id).where(Site.id == site_id, *visible.within(Site.organisation_id, Site.id))
@@ -158,8 +166,8 @@ async def read_site_latest(
 
 # Built once per tenant scope.
 @lru_cache(64)
-def _of_site(visible: TenantScope) -> Select[int, str, str, int]:
-    return (
+def _of_site(visible: TenantScope) -> DriverQuery:
+    return DriverQuery(
         _ROWS.where(Box.site_id == bindparam("site"), Box.deleted_at.is_(None), Box.id > bindparam("last"))
         .where(*visible.within(Box.organisation_id, Box.site_id))
         .order_by(Box.id)
@@ -168,22 +176,13 @@ def _of_site(visible: TenantScope) -> Select[int, str, str, int]:
 
 
 async def _merge_newer_samples(
-    session: AsyncSession, rows: Sequence[Row[int, str, str, int]]
+    session: AsyncSession, rows: Sequence[tuple[int, str, str, int]]
 ) -> Iterator[BoxLatestValues]:
-    """Update latest values with the samples stored since their rows were written: (key, id, latest, µs)."""
+    """Add the samples stored since the rows of `box_states` were written: (key, id, latest, µs)."""
     newer: dict[int, list[Any]] = {}
-    for sample in await read_newer_samples(session, {key: newest for key, _, _, newest in rows}):
+    for sample in await _fetch_newer_samples(session, {key: newest for key, _, _, newest in rows}):
         newer.setdefault(sample[0], []).append(sample)
-    return (BoxLatestValues(box, row, _apply_samples(row, newer.get(key, ()))) for key, box, row, _ in rows)
-
-
-def _apply_samples(row: str, samples: Sequence[Any]) -> LatestByMetric | None:
-    if not samples:
-        return None
-    latest: LatestByMetric = _decode(row)
-    for _, time_us, *values in samples:
-        apply_sample(latest, time_us, values)
-    return latest
+    return (BoxLatestValues(box, row, tuple(newer.get(key, ()))) for key, box, row, _ in rows)
 
 
 async def read_newer_samples(session: AsyncSession, newest: Mapping[int, int]) -> list[Any]:
@@ -194,20 +193,18 @@ async def read_newer_samples(session: AsyncSession, newest: Mapping[int, int]) -
         newest: by box, `newest_us` of its row (µs since the epoch).
 
     Returns:
-        (box, µs since the epoch, a value or None for each of COLUMNS) of each.
+        (box, µs since the epoch, a value or None for each of COLUMNS) of each, in no order.
     """
+    await session.execute(_PLAN_WITHOUT_CHUNK_APPEND)
+    return await _fetch_newer_samples(session, newest)
+
+
+async def _fetch_newer_samples(session: AsyncSession, newest: Mapping[int, int]) -> list[Any]:
+    connection = await get_driver_connection(session)
     found: list[Any] = []
-    await session.execute(_PLAN_BY_BOUND)
     for keys, times, bound in split_by_recency(newest):
-        found += (await session.execute(_NEWER, {"keys": keys, "newest": times, "bound": bound})).all()
+        found += await connection.fetch(_newer_since(bound.date()), keys, times)
     return found
-
-
-def apply_sample(latest: LatestByMetric, time_us: int, values: Sequence[float | None]) -> None:
-    """Update latest values with a sample: a value or None for each of COLUMNS."""
-    for name, value in zip(COLUMNS, values, strict=True):
-        if value is not None and (name not in latest or latest[name][1] < time_us):
-            latest[name] = (value, time_us)
 
 
 @lru_cache(4096)

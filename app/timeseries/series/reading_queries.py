@@ -11,10 +11,11 @@ from operator import eq, ge, lt
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Double, Integer, Row, Select, Text, bindparam, cast, select
+from sqlalchemy import ColumnElement, Double, Integer, Row, Text, bindparam, cast, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import METRICS_BY_NAME, Metric
+from app.platform.db.database import DriverQuery
 from app.platform.http.contract.pagination import decode_cursor
 from app.platform.http.contract.sorting import PageRequest, SortOrders, uuid_sort_key
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US, to_datetime
@@ -79,7 +80,7 @@ class SamplingBox(Protocol):
 
 async def read_metric_values(
     session: AsyncSession, box: SamplingBox, metric: Metric, *, first: datetime, last: datetime, limit: int
-) -> Sequence[Row[datetime, float]]:
+) -> Sequence[tuple[datetime, float]]:
     """Read (time, value) pairs in ascending order, one more than `limit`.
 
     Through the tenant view the index gives no order, hence PostgreSQL sorts all rows of the range before it
@@ -87,19 +88,20 @@ async def read_metric_values(
     enough.
 
     Args:
-        session: reads them.
+        session: reads them, in a transaction that has begun.
         box: the box.
         metric: of the catalogue.
         first: start, inclusive.
         last: end, exclusive.
         limit: values of a page.
     """
-    rows: list[Row[datetime, float]] = []
+    query = _readings(metric.name)
+    rows: list[tuple[datetime, float]] = []
     first, last = clamp_span(first, last)
     width = timedelta(seconds=2 * (limit + 1) * box.interval_s)
     while first < last:
         end = last if last - first <= width else first + width
-        rows += await _read_span(session, box.key, metric, first=first, last=end, limit=limit + 1 - len(rows))
+        rows += await query.fetch(session, key=box.key, first=first, last=end, limit=limit + 1 - len(rows))
         if len(rows) > limit:
             break
         first = end
@@ -107,16 +109,9 @@ async def read_metric_values(
     return rows
 
 
-async def _read_span(
-    session: AsyncSession, key: int, metric: Metric, *, first: datetime, last: datetime, limit: int
-) -> Sequence[Row[datetime, float]]:
-    values = {"key": key, "first": first, "last": last, "limit": limit}
-    return (await session.execute(_readings(metric.name), values)).all()
-
-
 # Built once per metric: building it takes as long as executing it.
 @cache
-def _readings(name: str) -> Select[datetime, float]:
+def _readings(name: str) -> DriverQuery:
     column, time = TENANT_SAMPLES.c[name], TENANT_SAMPLES.c.time
     statement = select(time, _as_shortest_decimal(column, METRICS_BY_NAME[name])).where(
         TENANT_SAMPLES.c.box_key == bindparam("key"),
@@ -124,7 +119,7 @@ def _readings(name: str) -> Select[datetime, float]:
         time < bindparam("last"),
         column.is_not(None),
     )
-    return statement.order_by(time).limit(bindparam("limit", type_=Integer))
+    return DriverQuery(statement.order_by(time).limit(bindparam("limit", type_=Integer)))
 
 
 OptionalCondition = tuple[Any, Callable[[Any, Any], Any], Any]

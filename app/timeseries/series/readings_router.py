@@ -157,9 +157,7 @@ async def _read_raw(
     points: Sequence[Mapping[str, Any]]
     metadata: Mapping[str, Any] = {}
     if options:
-        annotated = await annotate_readings(
-            session, box, metric, [(time, value) for time, value in page], options
-        )
+        annotated = await annotate_readings(session, box, metric, page, options)
         points, metadata = annotated.points, annotated.metadata
     else:
         points = [{"time": time, "value": value} for time, value in page]

@@ -74,6 +74,40 @@ async def test_latest_of_a_site_comes_in_pages(tenant: Tenant, site_id: str) -> 
     assert (await tenant.client.get("/v1/sites/nope/latest")).status_code == 404
 
 
+async def test_latest_includes_samples_that_the_rows_of_states_lack(
+    tenant: Tenant, site_id: str, database_url: str
+) -> None:
+    """Rows lag, and boxes fell silent at different times: weeks ago, or before they sent anything."""
+    silent_days = {"b-0": 0, "b-1": 3, "b-2": 9, "b-3": 40}
+    boxes = [{"id": box, "site_id": site_id} for box in (*silent_days, "b-4")]
+    (await tenant.client.post("/v1/boxes/bulk", json={"boxes": boxes})).raise_for_status()
+    for box, days in silent_days.items():
+        time = START - timedelta(days=days)
+        samples = [(time + timedelta(minutes=n), {"laeq": 50 + n, "pm2_5": n + 0.1}) for n in range(3)]
+        await send(tenant, box, *samples, (samples[-1][0] + timedelta(seconds=0.5), {"pm2_5": 7.25}))
+    before = (await tenant.client.get(f"/v1/sites/{site_id}/latest")).json()
+    first = {row["box"]: row for row in before["data"]}
+    assert first["b-0"]["values"] == {"laeq": 52, "pm2_5": 7.25}
+    assert first["b-0"]["times"] == {"laeq": "2026-03-28T12:02:00Z", "pm2_5": "2026-03-28T12:02:00.500Z"}
+    connection = await asyncpg.connect(database_url)
+    try:
+        # As if the consumer had written only the first one of each box.
+        for box, days in silent_days.items():
+            await connection.execute(
+                "UPDATE box_states SET newest_us = (extract(epoch FROM $2::timestamptz) * 1000000)::bigint,"
+                " latest = jsonb_build_object('laeq', jsonb_build_array(50, 0)) FROM boxes"
+                " WHERE key = box_key AND id = $1",
+                box,
+                START - timedelta(days=days),
+            )
+    finally:
+        await connection.close()
+    for _ in range(2):  # the second from the cache
+        after = (await tenant.client.get(f"/v1/sites/{site_id}/latest")).json()
+        assert after == before
+    assert (await tenant.client.get("/v1/boxes/b-2/latest")).json() == first["b-2"]
+
+
 @pytest.mark.parametrize(
     "value", [12.4, 0.0, 1e-40, 3e-45, 1.0, 99.99, 0.1, 1234.567, 1e-7, 19999.99, 16_777.217, 2.0**-126]
 )

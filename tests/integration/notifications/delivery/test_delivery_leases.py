@@ -377,3 +377,26 @@ async def test_what_is_recorded_again_counts_once(
     assert len(await attempts(connection)) == 2
     assert await states(connection) == {"pending": 1, "delivered": 1}
     assert await connection.fetchval("SELECT max(attempt_count) FROM deliveries") == 1
+
+
+async def test_a_claim_planned_without_a_backlog_does_not_read_one(
+    connection: asyncpg.Connection, settings: VigieSettings
+) -> None:
+    """The planner knows of no pending delivery, as after months without an outage."""
+    endpoint = await _prepare(connection, settings, 40)
+    await connection.execute("UPDATE deliveries SET state = 'delivered', due_at = NULL")
+    await connection.execute("VACUUM (ANALYZE) deliveries")
+    for _ in range(10):  # the connection caches plans after a few
+        assert await _claim(connection) == []
+    await connection.execute(
+        "INSERT INTO deliveries (id, organisation_id, endpoint_id, event_id, type, format, body, state,"
+        " attempt_count, due_at, created_at) SELECT gen_random_uuid(), organisation_id, $1,"
+        " gen_random_uuid(), type, format, body, 'pending', 0, now(), now()"
+        " FROM deliveries CROSS JOIN generate_series(1, 100)",
+        endpoint,
+    )
+    read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'deliveries'"
+    async with connection.transaction():
+        before = await connection.fetchval(read)
+        assert len(await _claim(connection)) == 10
+        assert await connection.fetchval(read) - before < 200

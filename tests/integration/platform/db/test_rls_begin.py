@@ -6,11 +6,11 @@ import asyncpg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import bindparam, literal, select, text
 from sqlalchemy.exc import DBAPIError
 
 from app.platform.db import database as idle_connections
-from app.platform.db.database import LOOKUP_CONNECTIONS, Database, quote_literal
+from app.platform.db.database import LOOKUP_CONNECTIONS, Database, DriverQuery, quote_literal
 from app.platform.kernel.tenant_scope import (
     EMPTY_SCOPE,
     FULL_SCOPE,
@@ -158,3 +158,13 @@ async def test_an_idle_connection_is_asked_whether_it_is_there(
     await end_all(database_url)
     monkeypatch.setattr(idle_connections, "PING_AFTER_S", 0.0)
     await answer(tenants)
+
+
+async def test_a_query_of_the_driver_needs_the_transaction_of_its_caller(tenants: Database) -> None:
+    query = DriverQuery(select(bindparam("name", "unnamed"), literal(7).label("seven")))
+    async with tenants.read() as session:
+        with pytest.raises(RuntimeError, match="first"):
+            await query.fetch(session, name="a")
+        await session.execute(SETTING, {"name": "vigie.actor"})
+        assert [tuple(row) for row in await query.fetch(session, name="a")] == [("a", 7)]
+        assert [tuple(row) for row in await query.fetch(session)] == [("unnamed", 7)]
