@@ -15,7 +15,8 @@ from sqlalchemy import Integer, Text, bindparam, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import CATALOGUE, COLUMNS, INDEX
-from app.platform.db.database import DriverQuery, get_driver_connection
+from app.platform.db.database import get_driver_connection
+from app.platform.db.driver_query import DriverQuery
 from app.platform.http.contract.fields import check_box_id
 from app.platform.http.contract.pagination import decode_cursor
 from app.platform.kernel.errors import NotFoundError

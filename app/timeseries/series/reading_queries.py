@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Double, Integer, Row, Text, bindparam, cas
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import METRICS_BY_NAME, Metric
-from app.platform.db.database import DriverQuery
+from app.platform.db.driver_query import DriverQuery
 from app.platform.http.contract.pagination import decode_cursor
 from app.platform.http.contract.sorting import PageRequest, SortOrders, uuid_sort_key
 from app.platform.kernel.instants import EARLIEST_US, LATEST_US, to_datetime

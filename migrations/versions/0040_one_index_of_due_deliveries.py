@@ -7,8 +7,8 @@ read it whole until the next ANALYZE: 400 ms each with 20,000 pending deliveries
 
 from alembic import op
 
-revision = "0039"
-down_revision = "0038"
+revision = "0040"
+down_revision = "0039"
 branch_labels = None
 depends_on = None
 
