@@ -167,12 +167,11 @@ async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None
             TestMailLimiter(),
         )
         stopping = asyncio.Event()
-        tasks = [
-            asyncio.create_task(installation.follow(database, stopping)),
-            asyncio.create_task(authenticator.cache.follow(database), name="follow-access"),
-        ]
+        following = asyncio.create_task(authenticator.cache.follow(database), name="follow-access")
+        tasks = [asyncio.create_task(installation.follow(database, stopping)), following]
         opened.push_async_callback(stop_tasks, tasks)
         opened.callback(stopping.set)
+        opened.callback(following.cancel)
         # Start without a database too: `/readyz` reports that it is unavailable or not migrated.
         if not await _bootstrap(database, key):
             tasks.append(asyncio.create_task(_bootstrap_later(database, key, stopping)))

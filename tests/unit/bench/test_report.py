@@ -2,6 +2,7 @@
 
 from bench.deliveries import DeliveryRun, EndpointDelays
 from bench.fleet import FleetArrival, FleetResult
+from bench.http_door import HttpCase, HttpRate
 from bench.neighbour import MeasuredTenant, NeighbourCase, list_default_limits
 from bench.report import (
     BenchReport,
@@ -12,7 +13,14 @@ from bench.report import (
     steps_section,
 )
 from bench.results import DrainResult
-from bench.sections import FLEET, NEIGHBOUR, deliveries_section, fleet_section, neighbour_section
+from bench.sections import (
+    FLEET,
+    NEIGHBOUR,
+    deliveries_section,
+    fleet_section,
+    http_section,
+    neighbour_section,
+)
 from bench.suite import BenchPlan
 
 _PLAN = BenchPlan(messages=200_000, boxes=1_000, repeat=3, letters="acef", seed=1)
@@ -147,3 +155,11 @@ def test_neighbours_are_held_by_the_default_limits() -> None:
     limits = list_default_limits()
     assert limits["VIGIE_API__RATE_PER_S"] == "25.0"
     assert float(min(limits.values(), key=float)) > 0
+
+
+def test_rates_of_http_are_per_call_and_per_sample() -> None:
+    cpu = {"api": 1.0, "postgres": 0.5, "callers": 0.25}
+    rate = HttpRate(HttpCase(10, 32, 1_000), 2.0, 12.34, 56.78, cpu)
+    text = http_section([rate], "2026-11-29: 2 cores")
+    assert "| 10 | 32 | 500 | 5,000 | 12.3 | 56.8 | 100.0 | 50.0 | 25.0 |" in text
+    assert "Measured separately on 2026-11-29: 2 cores." in text
