@@ -18,6 +18,7 @@ MOST_CALLS: Final = 256
 MOST_COST_US: Final = 30_000
 """Estimated time of a group at most, unless its first call alone takes longer."""
 
+# CPU time of the API for what a group adds to its own, measured on two cores: an estimate is enough.
 _CALL_US: Final = 60
 _SAMPLE_US: Final = 8
 _CONDITION_US: Final = 5

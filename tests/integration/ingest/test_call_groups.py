@@ -4,8 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import asyncpg
 import httpx
@@ -26,181 +25,15 @@ from app.platform.db.database import Database
 from app.platform.kernel.application_resources import get_resource, provide_resources
 from app.settings import VigieSettings
 from app.standalone.private_postgres import PrivatePostgres
-from tests.conftest import STREET, Tenant, new_tenant
+from tests.conftest import new_tenant
+from tests.integration.ingest.call_worlds import POISON, Call, World, at, calls_of, sample, telemetry
 
-START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=20)
-POISON = 666
-SENML = "application/senml+json"
-
-
-class Call(NamedTuple):
-    """A call; `{world}` stands for the prefix of the world's boxes."""
-
-    path: str
-    body: bytes
-    content_type: str = "application/json"
-    is_limited: bool = False
-
-
-class World:
-    """Two organisations with the same boxes as those of the other world, but for a prefix of their ids."""
-
-    def __init__(self, name: str, main: Tenant, limited: Tenant) -> None:
-        self.name = name
-        self.main = main
-        self.limited = limited
-
-    async def register(self) -> None:
-        """Register a site without the purpose `noise` for each organisation, and the boxes."""
-        for tenant, boxes in ((self.main, ("0", "1", "2")), (self.limited, ("l",))):
-            site = (await tenant.client.post("/v1/sites", json=STREET)).raise_for_status().json()["id"]
-            for box in boxes:
-                body = {"id": f"{self.name}{box}", "site_id": site}
-                (await tenant.client.post("/v1/boxes", json=body)).raise_for_status()
-            path = f"/v1/sites/{site}/purposes/noise/end"
-            (await tenant.client.post(path, json={})).raise_for_status()
-
-    async def send(self, call: Call, number: int) -> tuple[int, str, bytes]:
-        """Send a call; gives all of the answer but `Retry-After`, and with the world's name left out."""
-        client = (self.limited if call.is_limited else self.main).client
-        headers = {"Content-Type": call.content_type, "X-Request-Id": f"request-{number:08}"}
-        body = call.body.replace(b"{world}", self.name.encode())
-        answer = await client.post(call.path, content=body, headers=headers)
-        return (
-            answer.status_code,
-            answer.headers["Content-Type"],
-            answer.content.replace(self.name.encode(), b""),
-        )
-
-    async def left(self, owner: asyncpg.Connection) -> list[list[tuple[Any, ...]]]:
-        """All that is stored of the world's organisations."""
-        return [
-            [tuple(row) for row in await owner.fetch(query, [self.main.id, self.limited.id], self.name)]
-            for query in _STORED
-        ]
-
-
-# Of the last refusal of a box the code is not compared: it is noted every ten seconds at most.
-_STORED = (
-    """
-    SELECT replace(b.id, $2, ''), s.time, s.seq, s.pm2_5, s.laeq, s.temperature, s.late
-    FROM samples s JOIN boxes b ON b.key = s.box_key
-    WHERE b.organisation_id = ANY ($1::text[]::uuid[]) ORDER BY 1, 2
-    """,
-    """
-    SELECT replace(b.id, $2, ''), e.time, e.type, e.seq, e.late
-    FROM events e JOIN boxes b ON b.key = e.box_key
-    WHERE b.organisation_id = ANY ($1::text[]::uuid[]) ORDER BY 1, 2, 3
-    """,
-    """
-    SELECT q.code, replace(q.detail, $2, ''), replace(q.box, $2, ''), replace(q.topic, $2, ''),
-        q.payload_bytes, replace(encode(q.payload, 'escape'), $2, '')
-    FROM quarantine q WHERE q.organisation_id = ANY ($1::text[]::uuid[]) ORDER BY 1, 2, 3, 4, 5, 6
-    """,
-    """
-    SELECT d.code, d.purpose, sum(d.refused)::int FROM door_refusals d
-    WHERE d.organisation_id = ANY ($1::text[]::uuid[]) AND $2 <> '' GROUP BY 1, 2 ORDER BY 1, 2
-    """,
-    """
-    SELECT u.quota, sum(u.used)::int, sum(u.refused)::int FROM organisation_usage u
-    WHERE u.organisation_id = ANY ($1::text[]::uuid[]) AND $2 <> '' GROUP BY 1 ORDER BY 1
-    """,
-    """
-    SELECT replace(b.id, $2, '') FROM box_refusals r JOIN boxes b ON b.key = r.box_key
-    WHERE b.organisation_id = ANY ($1::text[]::uuid[]) ORDER BY 1
-    """,
-)
-
-
-def at(minute: int, second: int = 0) -> str:
-    return (START + timedelta(minutes=minute, seconds=second)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def sample(minute: int, value: float = 1) -> dict[str, Any]:
-    return {"time": at(minute), "values": {"pm2_5": value}}
-
-
-def telemetry(box: str, samples: Sequence[Any], *, is_limited: bool = False) -> Call:
-    body = {"box": f"{{world}}{box}", "samples": samples}
-    return Call("/v1/telemetry", json.dumps(body).encode(), is_limited=is_limited)
-
-
-def samples_of(minute: int) -> st.SearchStrategy[list[Any]]:
-    """Samples of few moments and values, so that many are duplicates and conflicts, and some are bad."""
-    good = st.builds(
-        lambda second, seq, value: (
-            {"time": at(minute, second), "values": {"pm2_5": value}} | ({} if seq is None else {"seq": seq})
-        ),
-        st.integers(0, 4),
-        st.sampled_from([None, 1, 2]),
-        st.sampled_from([1, 2]),
-    )
-    bad = st.sampled_from(
-        [
-            {"time": at(minute), "values": {"pm2_5": -1}, "seq": 7},
-            {"time": at(minute), "values": {"pm2_5": "x"}},
-            {"time": "yesterday", "values": {"pm2_5": 1}},
-            {"time": at(minute), "values": {"unknown": 1}, "seq": 9},
-            {"time": at(minute, 50), "values": {"pm2_5": 1, "laeq": 50}, "seq": 10},
-            {"time": at(minute, 51), "values": {"laeq": 51}, "seq": 11},
-            {"time": at(minute, 52), "values": {"pm2_5": POISON}, "seq": 12},
-        ]
-    )
-    return st.lists(st.one_of(good, good, bad), min_size=1, max_size=5)
-
-
-def events_of(minute: int) -> st.SearchStrategy[list[Any]]:
-    return st.lists(
-        st.one_of(
-            st.builds(
-                lambda second, kind: {"time": at(minute, second), "type": kind},
-                st.integers(0, 2),
-                st.sampled_from(["tamper", "gunshot", "nothing"]),
-            ),
-            st.just({"time": at(minute), "type": "tamper", "loudness": 1}),
-        ),
-        min_size=1,
-        max_size=3,
-    )
-
-
-def calls_of(minute: int) -> st.SearchStrategy[Call]:
-    boxes = st.sampled_from(["0", "0", "1", "2", "none", "l"])
-    return st.one_of(
-        st.builds(telemetry, boxes, samples_of(minute)),
-        st.builds(telemetry, boxes, samples_of(minute)),
-        st.builds(telemetry, st.sampled_from(["l", "0"]), samples_of(minute), is_limited=st.just(True)),
-        st.builds(
-            lambda box, events: Call(
-                "/v1/events", json.dumps({"box": f"{{world}}{box}", "events": events}).encode()
-            ),
-            boxes,
-            events_of(minute),
-        ),
-        st.builds(
-            lambda box, value: Call(
-                "/v1/telemetry",
-                json.dumps(
-                    [
-                        {"bn": f"{{world}}{box}/", "bt": START.timestamp() + minute * 60},
-                        {"n": "temperature", "u": "Cel", "v": value},
-                    ]
-                ).encode(),
-                SENML,
-            ),
-            boxes,
-            st.sampled_from([20, 21, 999]),
-        ),
-        st.sampled_from(
-            [
-                Call("/v1/telemetry", b'{"box": "{world}0"'),
-                Call("/v1/telemetry", b""),
-                Call("/v1/telemetry", b'{"box": "{world}0", "samples": []}'),
-                Call("/v1/telemetry", b"<xml/>", "text/xml"),
-                Call("/v1/events", b"[1]"),
-            ]
-        ),
-    )
+_NEVER = """
+CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.pm2_5 = 667 THEN RAISE 'locked' USING ERRCODE = '55P03'; END IF; RETURN NEW;
+END $$;
+CREATE TRIGGER never BEFORE INSERT ON samples FOR EACH ROW EXECUTE FUNCTION never();
+"""
 
 
 @pytest.fixture
@@ -274,12 +107,18 @@ async def worlds(
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("enough", [200_000, 5], ids=["whole", "in parts"])
 async def test_each_call_of_a_group_is_answered_as_if_it_had_come_alone(
+    *,
     worlds: tuple[World, World],
     api: httpx.AsyncClient,
     committer: group_committer.GroupCommitter,
     owner: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    enough: int,
 ) -> None:
+    """A group with many rules needs several transactions, which end between calls or within a large one."""
+    monkeypatch.setattr("app.ingest.pipeline.transaction_sizing._ENOUGH", enough)
     grouped, single = worlds
     minute = 0
 
@@ -335,6 +174,22 @@ async def test_a_call_that_the_database_refuses_fails_alone(
     answers = await asyncio.gather(*sending)
     assert [status for status, _, _ in answers] == [200] * 3 + [422] + [200] * 3
     assert json.loads(answers[3][2])["code"] == "storage_refused"
+
+
+async def test_a_call_that_never_gets_through_is_told_so_alone(
+    worlds: tuple[World, World], committer: group_committer.GroupCommitter, owner: asyncpg.Connection
+) -> None:
+    """Its transaction always fails, as that of a box whose row another process never lets go."""
+    world, _ = worlds
+    await owner.execute(_NEVER)
+    calls = [telemetry(str(number), [sample(1, 667 if number == 1 else 1)]) for number in range(3)]
+    async with held(committer, owner, lambda: world.send(telemetry("2", [sample(0)]), 0)):
+        sending = [asyncio.ensure_future(world.send(call, 0)) for call in calls]
+        await queued(committer, len(sending))
+    assert [status for status, _, _ in await asyncio.gather(*sending)] == [200, 503, 200]
+    await owner.execute("DROP TRIGGER never ON samples")
+    again = [json.loads((await world.send(call, 0))[2]) for call in calls]
+    assert [(answer["stored"], answer["duplicate"]) for answer in again] == [(0, 1), (1, 0), (0, 1)]
 
 
 async def test_who_goes_away_stops_nobody_else(
