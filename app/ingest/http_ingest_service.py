@@ -67,7 +67,7 @@ class HttpIngestContext:
 class IngestRoute(APIRoute):
     """A route of callers with one scope, whose endpoint gets the request and the caller.
 
-    It calls the application's own dependencies, which take a request, and authenticates as the route's say.
+    It authenticates as the route's dependencies say.
     FastAPI's resolution of dependencies would cost a call more than its decoding.
     """
 
@@ -78,8 +78,6 @@ class IngestRoute(APIRoute):
         (requirement,) = (call for call in calls if isinstance(call, ScopeRequirement))
 
         async def handle(request: Request) -> Response:
-            for each in request.app.router.dependencies:
-                await each.dependency(request)
             principal = await authenticate_request(request)
             requirement.check(principal)
             response: Response = await endpoint(request, principal)

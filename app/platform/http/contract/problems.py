@@ -219,7 +219,8 @@ def _methods(request: Request) -> list[str]:
     app: FastAPI = request.app
     # A mount of static files accepts every method and rejects it itself.
     routes = [route for route in app.router.routes if not isinstance(route, Mount)]
-    scope = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
+    names = ("type", "path", "root_path", "query_string", "headers", "app")
+    scope = {name: request.scope[name] for name in names}
     found = [
         method
         for method in _METHODS

@@ -2,7 +2,8 @@
 
 Neither an organisation nor an integrator with its clients gets as many permits as there are database
 connections; when all are in use, the next permit goes to another tenant. Requests that send samples have
-separate limits and connections, so that neither kind waits for the other.
+separate limits, so that neither kind waits for the other. They hold no connection while they wait, as they
+are committed in groups (`app.ingest.group_committer`): there are as many permits as calls in a group.
 """
 
 import asyncio
@@ -22,6 +23,9 @@ from app.platform.kernel.errors import TooManyRequestsError
 
 SAMPLES_CONNECTIONS: Final = 4
 """Database connections of a process for storing samples."""
+
+SAMPLE_CALLS: Final = 256
+"""Most calls of a process that send samples at the same time: those of one group."""
 
 # A body that arrives with the head, or soon after, is not worth a second wait.
 _BODY_PATIENCE_S: Final = 0.1
@@ -55,7 +59,7 @@ class ConcurrencyLimits:
                 )
             if not settings.running_per_organisation:
                 continue
-            available = SAMPLES_CONNECTIONS if samples else connections
+            available = SAMPLE_CALLS if samples else connections
             waiting = settings.waiting_per_organisation
             organisation = _leave_one_connection(settings.running_per_organisation, available)
             integrator = _leave_one_connection(max(settings.running_per_integrator, organisation), available)

@@ -21,7 +21,7 @@ from app.platform.http.contract.strict_body import StrictRoute
 _FOUND: Final = "vigie.route"
 
 type RequestGuard = Callable[[Scope], None]
-"""Checks every request that has a route; raises a VigieError to refuse it."""
+"""Checks every request; raises a VigieError to refuse it."""
 
 
 class _IndexedRoute(NamedTuple):
@@ -67,8 +67,12 @@ class RouteIndex(BaseRoute):
         self._literal: Mapping[str, frozenset[str]] = {}
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return whether the index has the route of a request."""
-        if scope["type"] != "http" or scope.get("root_path"):
+        """Return whether the index has the route of a request (VigieError of a guard)."""
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        for guard in self._guards:
+            guard(scope)
+        if scope.get("root_path"):
             return Match.NONE, {}
         if self._routes is None:
             self._routes, self._literal = _index_routes(scope["app"])
@@ -94,8 +98,6 @@ class RouteIndex(BaseRoute):
                 scope, receive, send
             )
             return
-        for guard in self._guards:
-            guard(scope)
         reject_unknown_parameters(scope, found.parameters)
         await found.router.handle(scope, receive, send)
 

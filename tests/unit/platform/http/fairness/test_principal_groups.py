@@ -12,7 +12,6 @@ from fastapi import FastAPI
 
 from app.platform.config.platform_settings import DatabaseSettings
 from app.platform.http.fairness import principal_groups, rate_limits
-from app.platform.http.fairness.concurrency_limits import SAMPLES_CONNECTIONS
 from app.platform.http.fairness.principal_groups import PrincipalGroup, VerifiedKeyCache
 from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.secret_tokens import SESSION_PREFIX, generate_key
@@ -227,19 +226,30 @@ async def test_an_integrators_clients_do_not_multiply_what_runs_at_once() -> Non
         assert app.state.most == 3
 
 
-@pytest.mark.parametrize(("method", "connections"), [("GET", 10), ("POST", SAMPLES_CONNECTIONS)])
-async def test_no_organisation_has_all_connections_and_all_together_not_more(
-    method: str, connections: int
-) -> None:
+async def test_no_organisation_has_all_connections_and_all_together_not_more() -> None:
+    connections = 10
     gate = asyncio.Event()
     app = behind_the_edge(gate, running_per_organisation=100, running_per_integrator=100, running_per_key=100)
-    assert DatabaseSettings().pool_size == 10
+    assert DatabaseSettings().pool_size == connections
     keys = [keys_of(app, uuid4(), 1)[0] for _ in range(3)]
     async with AsyncExitStack() as stack:
-        asked = await all_asking(app, keys[:1], 30, stack, method)
+        asked = await all_asking(app, keys[:1], 30, stack)
         await until(lambda: app.state.running.total() == connections - 1)
-        asked += await all_asking(app, keys[1:], 1, stack, method)
+        asked += await all_asking(app, keys[1:], 1, stack)
         await until(lambda: app.state.running.total() == connections)
         gate.set()
         assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}
         assert app.state.most == connections
+
+
+async def test_calls_with_samples_wait_for_no_connection() -> None:
+    """They are committed in groups: what limits them is the organisation's own number."""
+    gate = asyncio.Event()
+    app = behind_the_edge(gate, running_per_organisation=12, running_per_integrator=12, running_per_key=100)
+    keys = [keys_of(app, uuid4(), 1)[0] for _ in range(3)]
+    async with AsyncExitStack() as stack:
+        asked = await all_asking(app, keys, 20, stack, "POST")
+        await until(lambda: app.state.running.total() == 3 * 12)
+        gate.set()
+        assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}
+        assert app.state.most == 3 * 12
