@@ -19,7 +19,8 @@ from app.alerts.repository import AlertWithRuleName
 from app.alerts.schemas import AlertOut
 from app.notifications.events.event_enrichment import build_alert_link, get_cause_unit
 from app.notifications.sentences import condition_node, event_sentence
-from app.platform.db.tenant_reader import FlatRow
+from app.platform.db.tenant_reader import FlatRow, TenantReader
+from app.platform.http.contract.session_dependencies import ReaderDependency
 from app.platform.identity.caller_authentication import Principal, current_principal
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
 from app.platform.runtime.stored_settings import InstallationDependency
@@ -59,30 +60,35 @@ class AlertPresenter:
     """Presents alerts to one caller.
 
     Args:
+        reader: Reads the newest measurements.
         base_url: The base of links.
         measures: Whether the caller may read measurements.
     """
 
-    def __init__(self, base_url: str, *, measures: bool) -> None:
+    def __init__(self, reader: TenantReader, base_url: str, *, measures: bool) -> None:
+        self._reader = reader
         self._base_url = base_url
         self._measures = measures
 
     @classmethod
     async def of(
-        cls, installation: InstallationDependency, principal: Annotated[Principal, Depends(current_principal)]
+        cls,
+        reader: ReaderDependency,
+        installation: InstallationDependency,
+        principal: Annotated[Principal, Depends(current_principal)],
     ) -> Self:
         """Make the presenter of a request."""
-        return cls(installation.base_url, measures=principal.may(MEASUREMENTS_SCOPE))
+        return cls(reader, installation.base_url, measures=principal.may(MEASUREMENTS_SCOPE))
 
     async def show_one(self, session: AsyncSession, row: AlertWithRuleName) -> AlertOut:
         """Return the JSON of one alert."""
         alert, _ = row
         names = await read_alert_names(session, [row])
-        return self._shown(alert, names[alert.id], await self._latest(session, [alert]))
+        return self._shown(alert, names[alert.id], await self._latest([alert]))
 
-    async def format_rows(self, session: AsyncSession, rows: Sequence[FlatRow]) -> list[dict[str, Any]]:
-        """Return the JSON of a page of `app.alerts.repository.select_alerts`, in its order."""
-        latest = await self._latest(session, rows)
+    async def format_rows(self, rows: Sequence[FlatRow]) -> list[dict[str, Any]]:
+        """Return the JSON of a page of `app.alerts.repository.compile_alert_page`, in its order."""
+        latest = await self._latest(rows)
         return [self._format_row(row, latest) for row in rows]
 
     def _format_row(self, row: FlatRow, latest: Mapping[str, LatestByMetric]) -> dict[str, Any]:
@@ -108,13 +114,11 @@ class AlertPresenter:
         shown = columns | derived
         return {name: shown[name] for name in AlertOut.model_fields}
 
-    async def _latest(
-        self, session: AsyncSession, alerts: Sequence[AlertRow]
-    ) -> Mapping[str, LatestByMetric]:
+    async def _latest(self, alerts: Sequence[AlertRow]) -> Mapping[str, LatestByMetric]:
         if not self._measures:
             return {}
         keys = {alert.box_key for alert in alerts if alert.box_key is not None and _has_current(alert)}
-        return await read_latest_values(session, sorted(keys)) if keys else {}
+        return await read_latest_values(self._reader, sorted(keys)) if keys else {}
 
     def _shown(self, alert: Alert, names: AlertNames, latest: Mapping[str, LatestByMetric]) -> AlertOut:
         value, at = find_current_value(alert, latest.get(alert.box or "", {}), datetime.now(UTC))

@@ -59,8 +59,8 @@ async def get_overview(
         silent, refused = await overview_queries.describe_inactive(session, boxes, rows)
     sites, sites_total = await overview_queries.list_situations(session, at_sites, boxes)
     filter_ = AlertFilter(visible=visible, state="firing", organisation_id=organisation)
-    newest = await reader.fetch(repository.select_alerts(filter_, PageRequest("-id", LISTED_ALERTS)))
-    listed = await presenter.format_rows(session, newest[:LISTED_ALERTS])
+    newest = await reader.fetch(repository.compile_alert_page(filter_, PageRequest("-id", LISTED_ALERTS)))
+    listed = await presenter.format_rows(newest[:LISTED_ALERTS])
     return OverviewOut(
         at=silence.now,
         firing=firing,

@@ -7,6 +7,7 @@ changes that samples cause.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -33,6 +34,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from app.alerts.models import Alert, TimelineEntry
 from app.alerts.muting_queries import SILENCED_CONDITION
 from app.platform.db.database import ReadSession, WriteSession
+from app.platform.db.tenant_reader import CompiledStatement, compile_statement
 from app.platform.http.contract.sorting import (
     PageRequest,
     SortOrders,
@@ -187,10 +189,12 @@ def _select_listed() -> Select[*tuple[Any, ...]]:
 _LISTED: Final = _select_listed()
 
 
-def select_alerts(
+# Lists are polled: a statement that was built before is not built again.
+@lru_cache(512)
+def compile_alert_page(
     filter_: AlertFilter, page: PageRequest, orders: SortOrders = ALERTS
-) -> Select[*tuple[Any, ...]]:
-    """Select a page of alerts with the current names of their rules, sites and boxes.
+) -> CompiledStatement:
+    """Compile the query of a page of alerts with the current names of their rules, sites and boxes.
 
     The columns are those of `Alert`, with `rule_name`, `rule_definition`, `site_name`, `box_name`,
     `site_boxes` (2 if there are more), `alert_version` and `rule_row_version`.
@@ -204,7 +208,7 @@ def select_alerts(
     statement = _LISTED.where(*visible, *_conditions(filter_), *_range(filter_))
     if filter_.silence_id is not None:
         statement = statement.where(text(SILENCED_CONDITION).bindparams(silence=filter_.silence_id))
-    return orders.page(statement, page)
+    return compile_statement(orders.page(statement, page))
 
 
 async def find_alert(

@@ -110,7 +110,6 @@ async def _filter(
 
 @router.get("", summary="List alerts", response_model=Page[AlertOut], responses=document_problems(404))
 async def list_alerts(
-    session: ReadSessionDep,
     reader: ReaderDependency,
     presenter: Presenter,
     filter_: Annotated[AlertFilter, Depends(_filter)],
@@ -120,9 +119,9 @@ async def list_alerts(
 
     `?state=firing&sort=-severity` lists the current alerts, the most severe first.
     """
-    found = await reader.fetch(repository.select_alerts(filter_, query))
+    found = await reader.fetch(repository.compile_alert_page(filter_, query))
     rows, following = repository.ALERTS.cut(found, query)
-    return make_page_response(await presenter.format_rows(session, rows), following)
+    return make_page_response(await presenter.format_rows(rows), following)
 
 
 @router.get("/{alert_id}", summary="Read an alert")

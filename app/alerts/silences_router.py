@@ -97,9 +97,9 @@ async def list_silenced_alerts(
     identifier = parse_id(silence_id, "silence")
     silence = (await muting_api_queries.find_silence(session, identifier, principal.visible())).silence
     filter_ = AlertFilter(visible=TenantScope.of([silence.organisation_id]), silence_id=silence.id)
-    found = await reader.fetch(repository.select_alerts(filter_, query, repository.SILENCED))
+    found = await reader.fetch(repository.compile_alert_page(filter_, query, repository.SILENCED))
     rows, following = repository.SILENCED.cut(found, query)
-    return make_page_response(await presenter.format_rows(session, rows), following)
+    return make_page_response(await presenter.format_rows(rows), following)
 
 
 @router.patch("/{silence_id}", summary="Change a silence", responses=document_problems(409))

@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.platform.db.database import WriteSession
-from app.platform.db.tenant_reader import FlatRow, TenantReader
+from app.platform.db.tenant_reader import CompiledStatement, FlatRow, TenantReader, compile_statement
 from app.platform.http.contract.fields import check_box_id
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.http.contract.sorting import PageRequest, SortOrders, instant_sort_key, number_sort_key
@@ -188,8 +188,16 @@ async def list_boxes(
         silence: The criterion of a silent box.
         box_filter: The conditions.
     """
+    return await reader.fetch(_compile_page(visible, page_request, box_filter), silence.values())
+
+
+# Lists are polled: a statement that was built before is not built again.
+@lru_cache(512)
+def _compile_page(
+    visible: TenantScope, page_request: PageRequest, box_filter: BoxFilter
+) -> CompiledStatement:
     statement = _not_deleted(_LISTED, visible).where(*make_box_conditions(box_filter))
-    return await reader.fetch(BOXES.page(statement, page_request), silence.values())
+    return compile_statement(BOXES.page(statement, page_request))
 
 
 class BoxCounts(NamedTuple):

@@ -91,7 +91,7 @@ async def _filter(
         activity=activity,
         firmware=firmware,
         kind=kind,
-        tags=tag,
+        tags=None if tag is None else tuple(tag),
         battery_below=battery_below,
         rssi_below=rssi_below,
         late_share_above=late_share_above,

@@ -7,6 +7,7 @@ organisation.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -26,7 +27,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.platform.db.database import WriteSession
-from app.platform.db.tenant_reader import FlatRow, TenantReader
+from app.platform.db.tenant_reader import CompiledStatement, FlatRow, TenantReader, compile_statement
 from app.platform.http.contract.sorting import (
     PageRequest,
     SortOrders,
@@ -265,6 +266,18 @@ async def list_sites(
         kind: Only sites of this kind.
         search: A part of the name, case-insensitive.
     """
+    return await reader.fetch(_compile_page(visible, page_request, organisation, kind, search))
+
+
+# Lists are polled: a statement that was built before is not built again.
+@lru_cache(512)
+def _compile_page(
+    visible: TenantScope,
+    page_request: PageRequest,
+    organisation: UUID | None,
+    kind: str | None,
+    search: str | None,
+) -> CompiledStatement:
     statement = _sites(visible)
     if organisation is not None:
         statement = statement.where(Site.organisation_id == organisation)
@@ -272,7 +285,7 @@ async def list_sites(
         statement = statement.where(Site.kind == kind)
     if search is not None:
         statement = statement.where(contains_ignoring_case(Site.name, search))
-    return await reader.fetch(SITES.page(statement, page_request))
+    return compile_statement(SITES.page(statement, page_request))
 
 
 async def has_boxes(session: AsyncSession, site_id: UUID) -> bool:

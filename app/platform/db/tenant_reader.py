@@ -9,9 +9,9 @@ connection (`app.platform.kernel.tenant_scope`).
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import asyncpg
 import msgspec
@@ -23,6 +23,7 @@ from app.platform.kernel.tenant_scope import current_caller
 
 _DIALECT: Final = make_dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's own lacks types
 _STATEMENTS: Final = 500
+_NO_VALUES: Final[Mapping[str, Any]] = MappingProxyType({})
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -79,18 +80,27 @@ class TenantReader:
         await self._pool.close()
 
     async def fetch(
-        self, statement: Executable, values: Mapping[str, Any] = MappingProxyType({})
+        self, statement: "Executable | CompiledStatement", values: Mapping[str, Any] = _NO_VALUES
     ) -> list[FlatRow]:
         """Run a SELECT as the current caller; returns its rows.
 
         Args:
-            statement: the statement.
+            statement: the statement. Compiled, it saves its construction at each call.
             values: of its named parameters without a value.
 
         Raises:
             asyncpg.PostgresError, OSError, TimeoutError: as for each query.
         """
-        query, arguments = compile_statement(statement, values)
+        if not isinstance(statement, CompiledStatement):
+            statement = compile_statement(statement)
+        return await self.fetch_text(*statement.bind(values))
+
+    async def fetch_text(self, query: str, arguments: Sequence[Any]) -> list[FlatRow]:
+        """Run the text of a SELECT, with `$1`, `$2` …, as the current caller.
+
+        Raises:
+            asyncpg.PostgresError, OSError, TimeoutError: as for each query.
+        """
         async with self._pool.acquire(timeout=10) as pooled:
             connection = cast("ReaderConnection", pooled)
             await connection.set_scope(current_caller().scope_settings)
@@ -106,18 +116,39 @@ async def _prepare(connection: asyncpg.Connection) -> None:
 _compiled: Final[OrderedDict[Any, Any]] = OrderedDict()
 
 
-def compile_statement(statement: Any, values: Mapping[str, Any]) -> tuple[str, list[Any]]:  # noqa: ANN401 (an Executable)
-    """Return the text of a statement with `$1`, `$2` …, and the values of these.
+class CompiledStatement(NamedTuple):
+    """A statement in the form that the driver executes.
 
-    Statements of the same form are compiled once, as SQLAlchemy's engine does.
+    Attributes:
+        text: with `$1`, `$2` …
+        names: the names of these parameters, in order.
+        found: values of parameters; others are given at each execution.
+        processors: by name, what turns a value into one of the driver.
     """
+
+    text: str
+    names: Sequence[str]
+    found: Mapping[str, Any]
+    processors: Mapping[str, Callable[[Any], Any]]
+
+    def bind(self, values: Mapping[str, Any] = _NO_VALUES) -> tuple[str, list[Any]]:
+        """Return the text and the values of its parameters."""
+        found = {**self.found, **values} if values else self.found
+        processors = self.processors
+        return self.text, [
+            processors[name](found[name]) if name in processors else found[name] for name in self.names
+        ]
+
+
+def compile_statement(statement: Any) -> CompiledStatement:  # noqa: ANN401 (an Executable)
+    """Compile a statement. Statements of the same form are compiled once, as SQLAlchemy's engine does."""
     # SQLAlchemy has no public method for this; a test compares it with the engine's own execution.
     compiled, extracted, given, *_ = statement._compile_w_cache(  # noqa: SLF001
         _DIALECT, compiled_cache=_compiled, column_keys=[], for_executemany=False, schema_translate_map=None
     )
     while len(_compiled) > _STATEMENTS:
         _compiled.popitem(last=False)
-    found = compiled.construct_params({**(given or {}), **values}, extracted_parameters=extracted)
+    found = compiled.construct_params(given, extracted_parameters=extracted, _check=False)
     text, names, processors = compiled.string, compiled.positiontup, compiled._bind_processors  # noqa: SLF001
     if compiled.post_compile_params:
         # The text has a parameter for each value of an IN.
@@ -125,6 +156,4 @@ def compile_statement(statement: Any, values: Mapping[str, Any]) -> tuple[str, l
         text, names = expanded.statement, expanded.positiontup
         found = {**found, **expanded.parameters}
         processors = {**processors, **expanded.processors}
-    return text, [
-        processors[name](found[name]) if name in processors else found[name] for name in names or ()
-    ]
+    return CompiledStatement(text, tuple(names or ()), found, processors)

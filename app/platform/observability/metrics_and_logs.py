@@ -26,7 +26,7 @@ from prometheus_client import REGISTRY as PROCESS_REGISTRY
 from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
 from app.platform.config.platform_settings import LogSettings
-from app.platform.kernel.ids import new_id
+from app.platform.kernel.ids import new_id_text
 from app.platform.observability.metric_file_preallocation import METRICS_SHARED, MULTIPROCESS_VARIABLE
 from app.platform.observability.metric_types import DURATION_BUCKETS, Counter, Gauge, Histogram
 
@@ -198,7 +198,7 @@ def current_request_id() -> str | None:
 def begin_request_id(given: bytes | None) -> Token[str | None]:
     """Set this task's request id: the client's if it is well formed, else a new one."""
     fit = given is not None and _FORM.fullmatch(given)
-    return _current.set(given.decode("ascii") if given is not None and fit else str(new_id()))
+    return _current.set(given.decode("ascii") if given is not None and fit else new_id_text())
 
 
 def end_request_id(token: Token[str | None]) -> None:

@@ -4,24 +4,25 @@ Samples newer than the rows of `box_states` are read by one index scan per box. 
 that takes most of the time, hence the query returns plain rows.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Integer, Text, bindparam, cast, func, select, text
+from sqlalchemy import ARRAY, Integer, Text, any_, bindparam, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import CATALOGUE, COLUMNS, INDEX
 from app.platform.db.database import get_driver_connection
-from app.platform.db.driver_query import DriverQuery
+from app.platform.db.tenant_reader import CompiledStatement, FlatRow, TenantReader, compile_statement
 from app.platform.http.contract.fields import check_box_id
 from app.platform.http.contract.pagination import decode_cursor
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.instants import format_us
 from app.platform.kernel.tenant_scope import TenantScope
+from app.registry.box_repository import parse_box_id
 from app.registry.models import Box, Site
 from app.timeseries.storage.box_state_cache import NEVER
 from app.timeseries.storage.latest_value_merge import split_by_recency
@@ -112,10 +113,32 @@ def _encode_latest(box: str, row: str, samples: tuple[Any, ...]) -> msgspec.Raw:
     return msgspec.Raw(_encode({"box": box, **_format_latest(_update_latest(row, samples))}))
 
 
-async def read_box_latest(session: AsyncSession, box: Box) -> msgspec.Raw:
-    """Read the latest values of one box as JSON."""
-    found = await _latest_of_boxes(session, [box.key])
-    return next(found, BoxLatestValues(box.id, "{}")).to_json()
+async def read_box_latest(reader: TenantReader, box: str, visible: TenantScope) -> msgspec.Raw:
+    """Read the latest values of one box as JSON.
+
+    Raises:
+        NotFoundError: The box does not exist, or is outside the tenant scope.
+    """
+    rows = await reader.fetch(_of_box(visible), {"box": parse_box_id(box)})
+    if not rows:
+        raise NotFoundError("box", box)
+    return next(await _add_newer_samples(reader, rows)).to_json()
+
+
+# Built once per tenant scope.
+@lru_cache(64)
+def _of_box(visible: TenantScope) -> CompiledStatement:
+    statement = select(
+        Box.key,
+        Box.id,
+        func.coalesce(cast(BoxState.latest, Text), "{}"),
+        func.coalesce(BoxState.newest_us, NEVER),
+    )
+    return compile_statement(
+        statement.outerjoin(BoxState, BoxState.box_key == Box.key)
+        .where(Box.id == bindparam("box"), Box.deleted_at.is_(None))
+        .where(*visible.within(Box.organisation_id, Box.site_id))
+    )
 
 
 async def find_metrics_of_boxes(session: AsyncSession, keys: Sequence[int]) -> dict[str, frozenset[str]]:
@@ -125,27 +148,29 @@ async def find_metrics_of_boxes(session: AsyncSession, keys: Sequence[int]) -> d
     return {box: frozenset(metrics) for box, metrics in found.items()}
 
 
-async def read_latest_values(session: AsyncSession, keys: Sequence[int]) -> dict[str, LatestByMetric]:
+async def read_latest_values(reader: TenantReader, keys: Sequence[int]) -> dict[str, LatestByMetric]:
     """Read the latest values of boxes, by box id; boxes that never measured anything are left out."""
-    found = {each.box: each.values() for each in await _latest_of_boxes(session, keys)}
-    await session.execute(_RESTORE_PLANNER)
-    return found
+    rows = await reader.fetch(_OF_KEYS, {"keys": list(keys)})
+    return {each.box: each.values() for each in await _add_newer_samples(reader, rows)}
+
+
+_OF_KEYS: Final = compile_statement(_ROWS.where(Box.key == any_(bindparam("keys", type_=ARRAY(Integer)))))
 
 
 async def _latest_of_boxes(session: AsyncSession, keys: Sequence[int]) -> Iterator[BoxLatestValues]:
     """Read the latest values of boxes that have a state, in no order."""
-    rows = await session.execute(_ROWS.where(Box.key.in_(keys)))
-    await session.execute(_PLAN_WITHOUT_CHUNK_APPEND)
-    return await _merge_newer_samples(session, rows.all())
+    rows = (await session.execute(_ROWS.where(Box.key.in_(keys)))).all()
+    newest = {key: newest_us for key, _, _, newest_us in rows}
+    return _merge_samples(rows, await read_newer_samples(session, newest))
 
 
 async def read_site_latest(
-    session: AsyncSession, site_id: UUID, visible: TenantScope, cursor: str | None, limit: int
+    reader: TenantReader, site_id: UUID, visible: TenantScope, cursor: str | None, limit: int
 ) -> list[BoxLatestValues]:
     """Read the latest values of a site's boxes, ordered by box id; one more than `limit`.
 
     Args:
-        session: reads them.
+        reader: reads them.
         site_id: the site.
         visible: the tenant scope.
         cursor: of the page before; None for the first page.
@@ -155,20 +180,19 @@ async def read_site_latest(
         NotFoundError: The site does not exist in the tenant scope.
     """
     last = "" if cursor is None else decode_cursor(SITE_LATEST, cursor, check_box_id)[0]
-    await session.execute(_PLAN_WITHOUT_CHUNK_APPEND)
-    rows = await _of_site(visible).fetch(session, site=site_id, last=last, limit=limit + 1)
+    rows = await reader.fetch(_of_site(visible), {"site": site_id, "last": last, "limit": limit + 1})
     if not rows:
         # A caller with access to boxes of a site has access to the site.
         site = select(Site.id).where(Site.id == site_id, *visible.within(Site.organisation_id, Site.id))
-        if await session.scalar(site) is None:
+        if not await reader.fetch(site):
             raise NotFoundError("site", site_id)
-    return list(await _merge_newer_samples(session, rows))
+    return list(await _add_newer_samples(reader, rows))
 
 
 # Built once per tenant scope.
 @lru_cache(64)
-def _of_site(visible: TenantScope) -> DriverQuery:
-    return DriverQuery(
+def _of_site(visible: TenantScope) -> CompiledStatement:
+    return compile_statement(
         _ROWS.where(Box.site_id == bindparam("site"), Box.deleted_at.is_(None), Box.id > bindparam("last"))
         .where(*visible.within(Box.organisation_id, Box.site_id))
         .order_by(Box.id)
@@ -176,12 +200,17 @@ def _of_site(visible: TenantScope) -> DriverQuery:
     )
 
 
-async def _merge_newer_samples(
-    session: AsyncSession, rows: Sequence[tuple[int, str, str, int]]
-) -> Iterator[BoxLatestValues]:
+async def _add_newer_samples(reader: TenantReader, rows: Sequence[FlatRow]) -> Iterator[BoxLatestValues]:
     """Add the samples stored since the rows of `box_states` were written: (key, id, latest, µs)."""
+    samples: list[Any] = []
+    for keys, times, bound in split_by_recency({key: newest for key, _, _, newest in rows}):
+        samples += await reader.fetch_text(_newer_since(bound.date()), (keys, times))
+    return _merge_samples(rows, samples)
+
+
+def _merge_samples(rows: Iterable[Any], samples: Sequence[Any]) -> Iterator[BoxLatestValues]:
     newer: dict[int, list[Any]] = {}
-    for sample in await _fetch_newer_samples(session, {key: newest for key, _, _, newest in rows}):
+    for sample in samples:
         newer.setdefault(sample[0], []).append(sample)
     return (BoxLatestValues(box, row, tuple(newer.get(key, ()))) for key, box, row, _ in rows)
 
@@ -197,10 +226,6 @@ async def read_newer_samples(session: AsyncSession, newest: Mapping[int, int]) -
         (box, µs since the epoch, a value or None for each of COLUMNS) of each, in no order.
     """
     await session.execute(_PLAN_WITHOUT_CHUNK_APPEND)
-    return await _fetch_newer_samples(session, newest)
-
-
-async def _fetch_newer_samples(session: AsyncSession, newest: Mapping[int, int]) -> list[Any]:
     connection = await get_driver_connection(session)
     found: list[Any] = []
     for keys, times, bound in split_by_recency(newest):

@@ -9,11 +9,14 @@ from fastapi import APIRouter, Depends, Query, Response
 from app.catalogue.metrics import METRICS_BY_NAME, Metric
 from app.platform.http.contract.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut_page, encode_cursor
 from app.platform.http.contract.problems import document_problems
-from app.platform.http.contract.session_dependencies import ReadSessionDep, make_json_response
+from app.platform.http.contract.session_dependencies import (
+    ReaderDependency,
+    ReadSessionDep,
+    make_json_response,
+)
 from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.instants import from_datetime
-from app.registry import box_repository
 from app.timeseries.quality.annotated_readings import annotate_readings, summarise_unflagged_samples
 from app.timeseries.quality.quality_parameters import (
     CorrectedParameter,
@@ -51,10 +54,9 @@ _BUCKETS: Final = "buckets"
     response_model=Latest,
     responses=document_problems(403),
 )
-async def get_box_latest(box: str, principal: Reader, session: ReadSessionDep) -> Response:
+async def get_box_latest(box: str, principal: Reader, reader: ReaderDependency) -> Response:
     """Read the latest value of each metric that the box has ever sent, by measurement time."""
-    found = await box_repository.get_box(session, box, principal.visible())
-    return make_json_response(await latest_value_queries.read_box_latest(session, found))
+    return make_json_response(await latest_value_queries.read_box_latest(reader, box, principal.visible()))
 
 
 @router.get(
@@ -66,15 +68,13 @@ async def get_box_latest(box: str, principal: Reader, session: ReadSessionDep) -
 async def list_site_latest(
     site_id: str,
     principal: Reader,
-    session: ReadSessionDep,
+    reader: ReaderDependency,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
     """List the latest values of each box of a site, ordered by box id."""
     identifier = parse_id(site_id, "site")
-    rows = await latest_value_queries.read_site_latest(
-        session, identifier, principal.visible(), cursor, limit
-    )
+    rows = await latest_value_queries.read_site_latest(reader, identifier, principal.visible(), cursor, limit)
     page, following = cut_page(
         rows, limit, lambda row: encode_cursor(latest_value_queries.SITE_LATEST, row.box)
     )

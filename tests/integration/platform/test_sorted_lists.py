@@ -9,9 +9,8 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from app.alerts.repository import ALERTS, AlertFilter, select_alerts
+from app.alerts.repository import ALERTS, AlertFilter, compile_alert_page
 from app.platform.db.database import Database, get_driver_connection
-from app.platform.db.tenant_reader import compile_statement
 from app.platform.http.contract.pagination import encode_cursor
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.kernel.tenant_scope import TenantScope
@@ -216,7 +215,7 @@ INDEXES = {
 async def plan_of(database: Database, organisation: str, asked: PageRequest) -> str:
     """How the server finds a page, of the very statement that the list asks with."""
     wanted = AlertFilter(TenantScope.of([UUID(organisation)]))
-    statement, parameters = compile_statement(select_alerts(wanted, asked), {})
+    statement, parameters = compile_alert_page(wanted, asked).bind()
     async with database.read() as session:
         connection = await get_driver_connection(session)
         plan = await connection.fetch(f"EXPLAIN {statement}", *parameters)

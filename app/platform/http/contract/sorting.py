@@ -178,7 +178,8 @@ class PageRequest:
         return self.sort.startswith(_DESCENDING)
 
 
-@dataclass(frozen=True, slots=True)
+# Compared by identity, as a key of caches.
+@dataclass(frozen=True, slots=True, eq=False)
 class SortOrders:
     """The orders of one list.
 

@@ -81,7 +81,11 @@ class AdmissionMiddleware:
     async def _answer(self, scope: Scope, receive: Receive, send: Send, admitted: AdmittedRequest) -> None:
         mark_admitted(scope)
         subject = admitted.subject
-        permits = None if subject is None else RequestPermits(self._limits, samples=subject.samples)
+        if subject is None:
+            # Health, metrics and static files, which do not wait for long.
+            await self._app(scope, receive, send)
+            return
+        permits = RequestPermits(self._limits, samples=subject.samples)
         limit = asyncio.timeout(self._deadline_s)
         begun = False
 
@@ -94,24 +98,20 @@ class AdmissionMiddleware:
                 begun = True
                 limit.reschedule(None)
                 message = self._begin_response(message, scope, admitted.headers, permits)
-            elif permits is not None:
+            else:
                 # A slow reader must not hold permits that others wait for.
                 permits.release_shared()
             await send(message)
 
         try:
             async with limit:
-                if subject is None or permits is None:
-                    await self._app(scope, receive, sending)
-                else:
-                    await self._run_with_permits(scope, receive, sending, subject, permits)
+                await self._run_with_permits(scope, receive, sending, subject, permits)
         except TimeoutError:
             if begun or not limit.expired():
                 raise
             await self._refuse_late()(scope, receive, send)
         finally:
-            if permits is not None:
-                permits.release()
+            permits.release()
 
     def _refuse_late(self) -> Response:
         return make_error_response(
@@ -126,11 +126,11 @@ class AdmissionMiddleware:
         message: Message,
         scope: Scope,
         headers: Sequence[tuple[bytes, bytes]],
-        permits: RequestPermits | None,
+        permits: RequestPermits,
     ) -> Message:
         """Return the head of a response with the headers of its rate limits."""
         self._rates.forget_if_refused(scope, message["status"])
-        if permits is not None and _is_stream(message):
+        if _is_stream(message):
             permits.release()
         return {**message, "headers": [*message.get("headers", ()), *headers]} if headers else message
 

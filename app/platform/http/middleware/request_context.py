@@ -42,6 +42,7 @@ _DEFAULTS: Final[_Headers] = (
     # Caches between the API and its client must not store what only the client's key may read.
     (b"cache-control", b"no-store"),
 )
+_DEFAULT_NAMES: Final = frozenset(name for name, _ in _DEFAULTS)
 # HTTP allows any word as a method, and each would make a Prometheus series.
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ADMITTED: Final = "vigie.admitted"
@@ -102,8 +103,11 @@ class RequestContextMiddleware:
     def _complete(self, message: Message, scope: Scope, request_id: bytes) -> Message:
         """Return the head of a response with the headers that every response has."""
         headers = list(message.get("headers", ()))
-        given = {name.lower() for name, _ in headers}
-        headers += [each for each in _DEFAULTS if each[0] not in given]
+        given = {name for name, _ in headers}
+        if given.isdisjoint(_DEFAULT_NAMES):
+            headers += _DEFAULTS
+        else:
+            headers += [each for each in _DEFAULTS if each[0] not in given]
         headers.append((b"x-request-id", request_id))
         headers += self._always
         headers += list_deprecation_headers(scope.get("route"))
