@@ -16,6 +16,7 @@ import uvloop
 
 from app.standalone import private_mosquitto
 from bench import (
+    api_calls,
     backtests,
     delay,
     deliveries,
@@ -95,6 +96,7 @@ async def _further(running: BenchStack, plan: BenchPlan, *, long: bool) -> list[
         sections.HTTP: partial(_http, running),
         sections.BACKTESTS: partial(_backtests, running),
         sections.DELIVERIES: partial(_deliveries, running),
+        sections.API_CALLS: partial(_api_calls, running),
         sections.NEIGHBOUR: partial(_neighbour, running),
         sections.EXPORTS: partial(_exports, running),
     }
@@ -156,6 +158,17 @@ async def _neighbour(running: BenchStack, measured: str | None = None) -> str:
     return sections.neighbour_section(found, measured)
 
 
+async def _api_calls(running: BenchStack, measured: str | None = None) -> str:
+    # Short in a full run, and with one process only.
+    if measured is None:
+        found = await api_calls.measure(running, seconds=2.0, rounds=1)
+    else:
+        found = await api_calls.measure(running, workers=(1, 4))
+    for row in api_calls.tabulate(found):
+        _say(", ".join(f"{name} {cell}" for name, cell in zip(api_calls.HEAD, row, strict=True)))
+    return sections.api_calls_section(found, measured)
+
+
 async def _series(running: BenchStack, measured: str | None = None) -> str:
     found = await series.measure(running)
     for each in found.reads:
@@ -196,6 +209,10 @@ def main(
     ] = False,
     only_deliveries: Annotated[bool, typer.Option("--only-deliveries", help="Only deliver webhooks")] = False,
     only_http: Annotated[bool, typer.Option("--only-http", help="Only send samples by HTTP")] = False,
+    only_api: Annotated[
+        bool,
+        typer.Option("--only-api", help="Only measure calls beside a bare FastAPI application"),
+    ] = False,
     only_neighbour: Annotated[
         bool, typer.Option("--only-neighbour", help="Only measure a tenant beside another one at its limit")
     ] = False,
@@ -217,6 +234,8 @@ def main(
         alone = _deliveries
     elif only_http:
         alone = _http
+    elif only_api:
+        alone = _api_calls
     elif only_neighbour:
         alone = _neighbour
     elif only_exports:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from bench import backtests, deliveries, exports, http_door, neighbour, recovery, series
+from bench import api_calls, backtests, deliveries, exports, http_door, neighbour, recovery, series
+from bench.api_calls import CallRate
 from bench.backtests import BacktestRun
 from bench.delay import AlertDelays
 from bench.deliveries import DeliveryRun, EndpointDelays
@@ -221,6 +222,31 @@ def neighbour_section(found: Found, measured: str | None = None) -> str:
     order = sorted(found, key=lambda case: (case.keys, case.manner != neighbour.QUIET, case.manner))
     rows = [found[case].row(case, found[NeighbourCase(case.keys, neighbour.QUIET)]) for case in order]
     parts = [f"## {NEIGHBOUR}\n", wrap_prose(text), render_table(neighbour.HEAD, rows)]
+    return _join(parts, measured)
+
+
+API_CALLS: Final = "Calls of the API"
+"""The heading of the section on calls of the API."""
+
+
+def api_calls_section(found: Sequence[CallRate], measured: str | None = None) -> str:
+    """Render the rate and cost of calls beside a bare FastAPI application.
+
+    Args:
+        found: the calls, by server.
+        measured: date and machine, if the section was measured separately.
+    """
+    text = f"""
+        {api_calls.SITES} sites, {api_calls.BOXES} boxes, {api_calls.ALERTS} firing alerts. Four connections
+        send as fast as they are answered; CPU is in µs a call, of all API processes together. Then requests
+        arrive at random, {api_calls.RATE_PER_S} a second: their latency. Limits are off; the client uses the
+        same cores.
+
+        *FastAPI* is a bare application on the same database (`bench/competitors/fastapi_app.py`): uvicorn
+        with httptools and uvloop, an asyncpg pool, and for a list the two statements that check the key and
+        read the rows, with the same fields in the answer.
+    """
+    parts = [f"## {API_CALLS}\n", wrap_prose(text), render_table(api_calls.HEAD, api_calls.tabulate(found))]
     return _join(parts, measured)
 
 
