@@ -270,24 +270,31 @@ async def current_principal(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Principal:
     """FastAPI dependency: the caller, or 401. The key is looked up once per request."""
+    return await _authenticate(request, None if credentials is None else credentials.credentials)
+
+
+async def authenticate_request(request: Request) -> Principal:
+    """Authenticate before the dependencies run: 401 comes before anything else is read."""
+    # As HTTPBearer does, without a model of the header.
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    token = token.strip()
+    return await _authenticate(request, token if token and scheme.lower() == "bearer" else None)
+
+
+async def _authenticate(request: Request, token: str | None) -> Principal:
     if (known := get_known_principal(request.scope)) is not None:
         set_current_caller(known.caller())
         return known
-    if credentials is None:
+    if token is None:
         raise UnauthorisedError(NO_KEY)
     authenticator = get_resource(request.app, CallerAuthenticator)
-    found = await authenticator.authenticate(credentials.credentials, datetime.now(UTC))
+    found = await authenticator.authenticate(token, datetime.now(UTC))
     for step in request.scope.get(_AUTHENTICATION_STEPS, ()):
         await step(found)
     # Only now: no other dependency may find a caller that a step refused.
     request.scope[_PRINCIPAL] = found
     set_current_caller(found.caller())
     return found
-
-
-async def authenticate_request(request: Request) -> Principal:
-    """Authenticate before the dependencies run: 401 comes before anything else is read."""
-    return await current_principal(request, await bearer(request))
 
 
 @dataclass(frozen=True, slots=True)
