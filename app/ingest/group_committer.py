@@ -183,11 +183,12 @@ class GroupCommitter:
         HTTP_GROUP_CALLS.observe(len(group))
         batch = join_calls([call.intake for call in group])
         now = max(call.now for call in group)
+        alone = False
         for left in reversed(range(_TRIES)):
             began = time.monotonic()
             try:
                 async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
-                    if left or not batch.calls:
+                    if (left and not alone) or not batch.calls:
                         await self._pipeline.commit(connection, batch, now=now, progress=progress)
                     else:
                         await self._commit_each(connection, batch, now, progress)
@@ -201,6 +202,11 @@ class GroupCommitter:
                     raise
                 _record_retry(error, began, len(group), left)
                 await asyncio.sleep(_PAUSE_S)
+            except Exception:
+                if alone or not left or not batch.calls:
+                    raise
+                # An unexpected error that one call causes must not fail the calls of others.
+                alone = True
 
     async def _commit_each(
         self, connection: RawConnection, batch: DecodedBatch, now: datetime, progress: _GroupProgress
@@ -216,6 +222,8 @@ class GroupCommitter:
                     raise
                 _record_retry(error, began, 1, 0)
                 progress.fail(_unavailable(), number)
+            except Exception as error:  # noqa: BLE001 (its caller raises it)
+                progress.fail(error, number)
 
 
 def _record_retry(error: Exception, began: float, calls: int, left: int) -> None:

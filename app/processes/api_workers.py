@@ -17,6 +17,7 @@ from typing import Final
 import uvloop
 from prometheus_client.multiprocess import mark_process_dead
 
+from app.platform.http.fairness.shared_buckets import SharedBuckets
 from app.platform.observability.metric_file_preallocation import MULTIPROCESS_VARIABLE, trim_metric_files
 from app.platform.observability.metrics_and_logs import configure_logging, get_logger
 from app.settings import VigieSettings
@@ -48,6 +49,8 @@ async def _keep_workers(settings: VigieSettings) -> AsyncIterator[None]:
     with tempfile.TemporaryDirectory(prefix="vigie-metrics-") as folder:
         metrics = Path(os.environ.get(MULTIPROCESS_VARIABLE, folder))
         buckets = os.memfd_create("vigie-buckets")
+        # Makes the table, before several workers would at the same time.
+        SharedBuckets(buckets)
         with _listen(settings.api.host, settings.api.port) as listener:
             keepers = [
                 _make_keeper(number, listener.fileno(), buckets, metrics)

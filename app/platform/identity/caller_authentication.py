@@ -205,7 +205,7 @@ class CallerAuthenticator:
         if principal is None:
             version = self.cache.version
             principal = await self._look_up(token, now)
-            self.cache.add(digest, principal, now, version=version)
+            self.cache.add(digest, principal, version=version)
         return principal
 
     async def _look_up(self, token: str, now: datetime) -> Principal:

@@ -5,8 +5,10 @@ cached callers: in this process after each commit of a write, in others by a not
 a revoked key is refused from the next request on. While the process cannot listen, nothing is cached.
 """
 
+import time
 from collections import OrderedDict
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from app.platform.db.database import Database
@@ -19,13 +21,13 @@ CHANNEL: Final = "vigie_access"
 """The channel on which the database's triggers announce a change of access (migration 0039)."""
 
 # Bounds the delay of a revocation if notifications are lost, such as on a half-open connection.
-_TTL: Final = timedelta(seconds=5)
+_TTL_S: Final = 5.0
 _CACHE_SIZE: Final = 10_000
 
 
 class _CachedPrincipal(NamedTuple):
     principal: "Principal"
-    until: datetime
+    until: float
 
 
 class PrincipalCache:
@@ -33,9 +35,11 @@ class PrincipalCache:
 
     Args:
         most: maximum callers; the least recently added one is evicted.
+        clock: seconds that no step of the system's clock changes.
     """
 
-    def __init__(self, most: int = _CACHE_SIZE) -> None:
+    def __init__(self, most: int = _CACHE_SIZE, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._found: OrderedDict[bytes, _CachedPrincipal] = OrderedDict()
         self._most = most
         self._listening = False
@@ -48,23 +52,22 @@ class PrincipalCache:
     def get(self, digest: bytes, now: datetime) -> "Principal | None":
         """Return the caller of a token; None if it has to be looked up."""
         cached = self._found.get(digest)
-        return None if cached is None or cached.until <= now else cached.principal
+        if cached is None or cached.until <= self._clock():
+            return None
+        ends = cached.principal.valid_until
+        return None if ends is not None and ends <= now else cached.principal
 
-    def add(self, digest: bytes, principal: "Principal", now: datetime, *, version: int) -> None:
+    def add(self, digest: bytes, principal: "Principal", *, version: int) -> None:
         """Cache a caller.
 
         Args:
             digest: the hash of its token.
             principal: the caller.
-            now: the time of the lookup.
             version: the cache's version before the lookup.
         """
         if not self._listening or version != self.version:
             return
-        until = now + _TTL
-        if principal.valid_until is not None:
-            until = min(until, principal.valid_until)
-        self._found[digest] = _CachedPrincipal(principal, until)
+        self._found[digest] = _CachedPrincipal(principal, self._clock() + _TTL_S)
         self._found.move_to_end(digest)
         if len(self._found) > self._most:
             self._found.popitem(last=False)

@@ -19,6 +19,8 @@ _HEADERS: Final = (
 )
 # Of a head, and of what a chunked body has between its data. `request_head_checks` has narrower limits.
 _UNPARSED_MAX: Final = 65_536
+# Requests behind a running one; a buffer can hold thousands.
+_PIPELINED_MAX: Final = 16
 _NOT_IMPLEMENTED: Final = 501
 _VERSION_NOT_SUPPORTED: Final = 505
 _LINE_END: Final = b"\n"
@@ -124,6 +126,14 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
                 code=code,
             )
             self.send_400_response("")
+        self._await_next_head()
+
+    def _await_next_head(self) -> None:
+        """Start the timeout of a head where no request runs: uvicorn's own ends with any byte."""
+        cycle: RequestResponseCycle | None = self.cycle
+        idle = cycle is None or cycle.response_complete
+        if idle and self._part != "body" and not self.transport.is_closing():
+            self._await_head()
 
     def on_message_begin(self) -> None:
         """Begin a head."""
@@ -148,6 +158,8 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _check_head(self) -> None:
+        if len(self.pipeline) >= _PIPELINED_MAX:
+            self._refuse("Too many requests in a row. Wait for the responses.")
         version = self.parser.get_http_version()
         if version not in {_HTTP_1_0, _HTTP_1_1}:
             self._refuse("Only HTTP/1.1 and HTTP/1.0 are supported.", status=_VERSION_NOT_SUPPORTED)
@@ -187,8 +199,10 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         """Answer input that is not HTTP with a problem, and close; after a response has begun, only close."""
         problem = self._refusal or MalformedRequestError(msg)
         cycle: RequestResponseCycle | None = self.cycle
-        # In a body the input belongs to the running request, else to one that did not begin.
-        if cycle is None or cycle.response_complete or (self._part == "body" and not cycle.response_started):
+        # In a body the input belongs to the last request. The client takes the answer for that of the one that
+        # runs.
+        is_last = self._part == "body" and not self.pipeline
+        if cycle is None or cycle.response_complete or (is_last and not cycle.response_started):
             if cycle is not None:
                 cycle.disconnected = True
                 cycle.message_event.set()

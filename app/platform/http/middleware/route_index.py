@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
@@ -77,6 +78,9 @@ class RouteIndex(BaseRoute):
         if self._routes is None:
             self._routes, self._literal = _index_routes(scope["app"])
         path, method = scope["path"], scope["method"]
+        if path.endswith("\n"):
+            # To a regular expression of FastAPI this is the path without the line feed.
+            raise HTTPException(404)
         literal = self._literal.get(path)
         if literal is not None and method not in literal:
             allowed = ", ".join(sorted({*literal, *({"HEAD"} if "GET" in literal else ())}))

@@ -1,6 +1,7 @@
 """Clients that take their time, at uvicorn with our protocol: a real server, no services."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -18,6 +19,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"] in {"/read", "/trailers"}:
         while (await receive()).get("more_body"):
             pass
+    if scope["path"] == "/slow":
+        await asyncio.sleep(PATIENCE_S / 3)
     if scope["path"] == "/trailers":
         assert [name for name, _ in scope["headers"]] == [b"host", b"transfer-encoding"]
     await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"2")]})
@@ -210,3 +213,43 @@ async def test_trailers_are_no_headers(port: int) -> None:
     assert b"401" in await reader.readuntil(b"no")
     writer.close()
     await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        # The body comes after its answer, and nothing after it.
+        (HEAD + b"Content-Length: 5\r\n\r\n", b"12345"),
+        # A head begins in the same segment, and goes on after the answer.
+        (HEAD + b"\r\nG", b"E"),
+    ],
+    ids=["late body", "begun head"],
+)
+async def test_a_connection_without_a_request_is_not_kept(port: int, first: bytes, then: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(first)
+    assert (await reader.readuntil(b"no")).startswith(b"HTTP/1.1 401 ")
+    writer.write(then)
+    async with asyncio.timeout(20 * PATIENCE_S):
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_bad_request_behind_a_running_one_is_no_answer_to_it(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    running = HEAD.replace(b"/refused", b"/slow") + b"\r\n"
+    writer.write(running + HEAD + b"Transfer-Encoding: chunked\r\n\r\nx\r\n")
+    async with asyncio.timeout(20 * PATIENCE_S):
+        with contextlib.suppress(ConnectionError):
+            assert b"400" not in await reader.read()
+    writer.close()
+
+
+async def test_a_thousand_requests_in_a_row_are_too_many(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write((HEAD + b"\r\n") * 1_000)
+    async with asyncio.timeout(20 * PATIENCE_S):
+        with contextlib.suppress(ConnectionError):
+            assert (await reader.read()).count(b"HTTP/1.1 401 ") <= 17
+    writer.close()
