@@ -199,8 +199,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         """Answer input that is not HTTP with a problem, and close; after a response has begun, only close."""
         problem = self._refusal or MalformedRequestError(msg)
         cycle: RequestResponseCycle | None = self.cycle
-        # In a body the input belongs to the last request. The client takes the answer for that of the one that
-        # runs.
+        # In a body the input belongs to the last request, but an answer would be taken for the first one's.
         is_last = self._part == "body" and not self.pipeline
         if cycle is None or cycle.response_complete or (is_last and not cycle.response_started):
             if cycle is not None:
