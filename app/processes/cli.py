@@ -89,8 +89,10 @@ def api_worker(
     from app.processes.api_server import SharedDescriptors, run_api  # noqa: PLC0415
     from app.standalone.startup_settings_check import load_admitted_settings  # noqa: PLC0415
 
-    shared = SharedDescriptors(listener, buckets)
-    run_process("api", load_admitted_settings("api"), partial(run_api, shared=shared))
+    settings = load_admitted_settings("api")
+    # Only one worker could open it. `/metrics` of the API has the figures of all.
+    settings.metrics_port = 0
+    run_process("api", settings, partial(run_api, shared=SharedDescriptors(listener, buckets)))
 
 
 @app.command()
