@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.platform.db.database import WriteSession
-from app.platform.db.tenant_reader import CompiledStatement, FlatRow, TenantReader, compile_statement
+from app.platform.db.tenant_reader import CompiledStatement, compile_statement
 from app.platform.http.contract.sorting import (
     PageRequest,
     SortOrders,
@@ -247,37 +247,25 @@ async def lock_sites(
     return {site.id: site for site in found}
 
 
-async def list_sites(
-    reader: TenantReader,
+# Lists are polled: a statement that was built before is not built again.
+@lru_cache(512)
+def compile_site_page(
     visible: TenantScope,
     page_request: PageRequest,
     *,
     organisation: UUID | None,
     kind: str | None,
     search: str | None,
-) -> Sequence[FlatRow]:
-    """List sites: a page and one more row, with the columns of `Site`.
+) -> CompiledStatement:
+    """Compile the query of a page of sites and one more row, with the columns of `Site`.
 
     Args:
-        reader: Runs the statement.
         visible: The caller's tenant scope.
         page_request: The page and its order.
         organisation: Only sites of this organisation.
         kind: Only sites of this kind.
         search: A part of the name, case-insensitive.
     """
-    return await reader.fetch(_compile_page(visible, page_request, organisation, kind, search))
-
-
-# Lists are polled: a statement that was built before is not built again.
-@lru_cache(512)
-def _compile_page(
-    visible: TenantScope,
-    page_request: PageRequest,
-    organisation: UUID | None,
-    kind: str | None,
-    search: str | None,
-) -> CompiledStatement:
     statement = _sites(visible)
     if organisation is not None:
         statement = statement.where(Site.organisation_id == organisation)

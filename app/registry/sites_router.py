@@ -85,9 +85,10 @@ async def list_sites(
     q: NameFilter = None,
 ) -> Response:
     """List sites, by default the oldest first."""
-    rows = await organisation_site_repository.list_sites(
-        reader, principal.visible(), page_request, organisation=organisation, kind=kind, search=q
+    statement = organisation_site_repository.compile_site_page(
+        principal.visible(), page_request, organisation=organisation, kind=kind, search=q
     )
+    rows = await reader.fetch(statement)
     page, following = organisation_site_repository.SITES.cut(rows, page_request)
     return make_page_response(map(format_site_row, page), following)
 

@@ -144,9 +144,8 @@ class DeliveryDispatcher:
 
     async def run(self, database: Database, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set; then drain."""
-        listening = asyncio.create_task(
-            listen_for_wakeups(database, self._on_wakeup, channel=CHANNEL), name="listen"
-        )
+        wakeups = listen_for_wakeups(database, self._on_wakeup, channel=CHANNEL)
+        listening = asyncio.create_task(wakeups, name="listen")
         rounds = asyncio.create_task(self._rounds(stop), name="rounds")
         recording = asyncio.create_task(self._recorder.run(), name="record")
         stopped = asyncio.create_task(stop.wait(), name="stop")

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.platform.config.api_settings import ApiSettings
+from app.platform.http.contract.buffered_response import append_headers
 from app.platform.http.contract.problems import make_error_response
 from app.platform.http.contract.request_head import make_refusal_response
 from app.platform.http.fairness.concurrency_limits import ConcurrencyLimits, RequestPermits
@@ -132,7 +133,7 @@ class AdmissionMiddleware:
         self._rates.forget_if_refused(scope, message["status"])
         if _is_stream(message):
             permits.release()
-        return {**message, "headers": [*message.get("headers", ()), *headers]} if headers else message
+        return append_headers(message, headers) if headers else message
 
     async def _run_with_permits(
         self, scope: Scope, receive: Receive, send: Send, subject: RateLimitSubject, permits: RequestPermits
