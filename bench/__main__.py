@@ -151,8 +151,11 @@ async def _http(running: BenchStack, measured: str | None = None) -> str:
 
 
 async def _neighbour(running: BenchStack, measured: str | None = None) -> str:
-    # Few rounds in a full run, to keep it short.
-    found = await neighbour.measure(running, rounds=2 if measured is None else 6)
+    # Few rounds and one process in a full run, to keep it short.
+    if measured is None:
+        found = await neighbour.measure(running, rounds=3)
+    else:
+        found = await neighbour.measure(running, rounds=5, workers=(1, 2))
     for case, watched in found.items():
         _say(f"{case.name}: p50 {watched.at(0.5):.1f} ms, p99 {watched.at(0.99):.1f} ms")
     return sections.neighbour_section(found, measured)

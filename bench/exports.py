@@ -1,7 +1,7 @@
 """Measures exports of a million samples in each format: rate, CPU and memory of the API process.
 
 Before each export, a process makes a file of the same samples directly from the database: `psql` for the
-formats of text, a script with pyarrow for Parquet.
+formats of text, a script with pyarrow for Parquet and Arrow.
 
 Meanwhile somebody else reads on, whose answers tell whether the process is held up.
 """
@@ -30,7 +30,9 @@ BOXES: Final = 20
 """Boxes that sent them."""
 ASK_EVERY_S: Final = 0.05
 """The interval between requests of another client."""
-FORMATS: Final = ("csv", "ndjson", "geojson", "parquet")
+COLUMNAR: Final = ("parquet", "arrow")
+"""The formats that a child process writes."""
+FORMATS: Final = ("csv", "ndjson", "geojson", *COLUMNAR)
 
 _DATABASE: Final = "exports"
 _PATH: Final = "/v1/readings/export"
@@ -248,8 +250,8 @@ async def _time_reference(database: str, case: ExportCase) -> float | None:
         return None
     query = f"SELECT b.id, b.site_id, s.time, {', '.join(f's.{name}' for name in METRICS)} {_FROM}"
     command = ["psql", "-qX", database, "-c", rf"\copy ({query}) TO '/dev/null' CSV"]
-    if case.format == "parquet":
-        command = [sys.executable, "-m", "bench.arrow_writer", database, *METRICS]
+    if case.format in COLUMNAR:
+        command = [sys.executable, "-m", "bench.arrow_writer", case.format, database, *METRICS]
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
     if await process.wait():

@@ -1,6 +1,7 @@
 """Renders the further sections of the report, each Markdown with its heading. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from bench import api_calls, backtests, deliveries, exports, http_door, neighbour, recovery, series
@@ -12,7 +13,7 @@ from bench.exports import ExportResults
 from bench.fleet import FleetArrival, FleetResult
 from bench.fleet_box import LONGEST_WAIT_S
 from bench.http_door import HttpRate
-from bench.neighbour import Found, NeighbourCase
+from bench.neighbour import Found
 from bench.recovery import RecoveryRun
 from bench.report import render_table, wrap_prose
 from bench.results import DrainResult, percentile
@@ -177,12 +178,12 @@ def exports_section(found: ExportResults, measured: str | None = None) -> str:
         exports in turn, the table has the one with the median ratio to its reference.
 
         - *reference*: a process makes a file of the same samples just before the export: `psql` with
-          `\\copy (SELECT …) TO '/dev/null' CSV`, as the owner and in no order; for Parquet a script that
-          reads a binary COPY and writes with pyarrow (bench/arrow_writer.py). The other client reads on.
+          `\\copy (SELECT …) TO '/dev/null' CSV`, as the owner and in no order; for Parquet and Arrow a script
+          that reads a binary COPY and writes with pyarrow (bench/arrow_writer.py). The other client reads on.
         - *API before*: memory of the API process before an export ({found.fresh / 2**20:.0f} MiB before its
           first).
         - *API grew*: its maximum growth during the export.
-        - *child*: memory of the process that writes Parquet.
+        - *child*: memory of the process that writes Parquet or Arrow.
         - CPU is in µs a sample, without that of the others' reads. The clients use the same cores.
         - *others*: another client reads a site every {exports.ASK_EVERY_S * 1000:.0f} ms. Without an export
           this takes {percentile(found.quiet_ms, 0.5):.1f} ms (p50) and
@@ -208,7 +209,7 @@ def neighbour_section(found: Found, measured: str | None = None) -> str:
         measured: date and machine, if the section was measured separately.
     """
     text = f"""
-        Two tenants use one API process with the default limits. The measured tenant reads
+        Two tenants use one API process or several with the default limits. The measured tenant reads
         {neighbour.READS_PER_S} times and sends {neighbour.SAMPLES_PER_S} samples a second, at random times.
         Each of its requests is timed from its due time. The other tenant is quiet, or has used up its burst
         and continues:
@@ -216,11 +217,14 @@ def neighbour_section(found: Found, measured: str | None = None) -> str:
         - *polite*: one connection for each key, which waits as `Retry-After` says;
         - *rude*: eight connections, which never wait.
 
-        Quiet and busy parts alternated in one run. CPU is of one core, *left* of the whole machine;
-        clients, API and database share its cores.
+        Quiet and busy parts alternated in one run. A percentile is the median of those of the parts, as
+        the disk stalls now and then. CPU is of one core, *left* of the whole machine; clients, API and
+        database share its cores.
     """
-    order = sorted(found, key=lambda case: (case.keys, case.manner != neighbour.QUIET, case.manner))
-    rows = [found[case].row(case, found[NeighbourCase(case.keys, neighbour.QUIET)]) for case in order]
+    order = sorted(
+        found, key=lambda case: (case.workers, case.keys, case.manner != neighbour.QUIET, case.manner)
+    )
+    rows = [found[case].row(case, found[replace(case, manner=neighbour.QUIET)]) for case in order]
     parts = [f"## {NEIGHBOUR}\n", wrap_prose(text), render_table(neighbour.HEAD, rows)]
     return _join(parts, measured)
 

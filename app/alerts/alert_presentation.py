@@ -23,7 +23,7 @@ from app.platform.db.tenant_reader import FlatRow, TenantReader
 from app.platform.http.contract.session_dependencies import ReaderDependency
 from app.platform.identity.caller_authentication import Principal, current_principal
 from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
-from app.platform.runtime.stored_settings import InstallationDependency
+from app.platform.runtime.stored_settings import InstallationDependency, InstallationSettings
 from app.registry.models import Box, Site
 from app.rules.definitions.models import Rule
 from app.timeseries.series.latest_value_queries import LatestByMetric, read_latest_values
@@ -61,13 +61,13 @@ class AlertPresenter:
 
     Args:
         reader: Reads the newest measurements.
-        base_url: The base of links.
+        installation: Has the base of links.
         measures: Whether the caller may read measurements.
     """
 
-    def __init__(self, reader: TenantReader, base_url: str, *, measures: bool) -> None:
+    def __init__(self, reader: TenantReader, installation: InstallationSettings, *, measures: bool) -> None:
         self._reader = reader
-        self._base_url = base_url
+        self._installation = installation
         self._measures = measures
 
     @classmethod
@@ -77,8 +77,8 @@ class AlertPresenter:
         installation: InstallationDependency,
         principal: Annotated[Principal, Depends(current_principal)],
     ) -> Self:
-        """Make the presenter of a request."""
-        return cls(reader, installation.base_url, measures=principal.may(MEASUREMENTS_SCOPE))
+        """Make the presenter of a caller, which serves all its requests."""
+        return cls(reader, installation, measures=principal.may(MEASUREMENTS_SCOPE))
 
     async def show_one(self, session: AsyncSession, row: AlertWithRuleName) -> AlertOut:
         """Return the JSON of one alert."""
@@ -93,26 +93,11 @@ class AlertPresenter:
 
     def _format_row(self, row: FlatRow, latest: Mapping[str, LatestByMetric]) -> dict[str, Any]:
         value, at = find_current_value(row, latest.get(row.box or "", {}), datetime.now(UTC))
-        names = AlertNames(
-            row.rule_name, row.site_name, row.box_name, row.rule_definition, one_box=row.site_boxes == 1
-        )
-        columns = dict(row.items())
-        cause = row.cause or {}
-        derived = {
-            "rule_name": row.rule_name,
-            "site_name": row.site_name,
-            "box_name": row.box_name,
-            "function": cause.get("function"),
-            "unit": get_cause_unit(row.metric, cause),
+        return {
+            **_format_lasting(row, self._installation.base_url),
             "current_value": value,
             "current_time": at,
-            "acknowledged_by": describe_acknowledger(columns),
-            "sentence": _describe_row(row, names, "en"),
-            "sentence_fr": _describe_row(row, names, "fr"),
-            "link": build_alert_link(self._base_url, row.id),
         }
-        shown = columns | derived
-        return {name: shown[name] for name in AlertOut.model_fields}
 
     async def _latest(self, alerts: Sequence[AlertRow]) -> Mapping[str, LatestByMetric]:
         if not self._measures:
@@ -139,7 +124,7 @@ class AlertPresenter:
                 ),
                 "sentence": english,
                 "sentence_fr": french,
-                "link": build_alert_link(self._base_url, alert.id),
+                "link": build_alert_link(self._installation.base_url, alert.id),
             },
         )
 
@@ -147,20 +132,44 @@ class AlertPresenter:
 Presenter = Annotated[AlertPresenter, Depends(AlertPresenter.of)]
 
 
-# Lists are polled, and sentences change with their alert only.
-_SENTENCES: Final[OrderedDict[tuple[object, ...], str]] = OrderedDict()
-_SENTENCES_MAX: Final = 10_000
+# Lists are polled, and most of a row changes only with its alert, its rule, and the names in its sentences.
+_FORMATTED: Final[OrderedDict[tuple[object, ...], Mapping[str, Any]]] = OrderedDict()
+_FORMATTED_MAX: Final = 2_000
 
 
-def _describe_row(row: FlatRow, names: AlertNames, language: str) -> str:
-    versions = (row.id, row.alert_version, row.rule_row_version)
-    key = (*versions, names.rule, names.site, names.box, names.one_box, language)
-    sentence = _SENTENCES.get(key)
-    if sentence is None:
-        sentence = _SENTENCES[key] = describe_alert(row, names, language)
-        if len(_SENTENCES) > _SENTENCES_MAX:
-            _SENTENCES.popitem(last=False)
-    return sentence
+def _format_lasting(row: FlatRow, base_url: str) -> Mapping[str, Any]:
+    """Return the JSON of a row, without the current value."""
+    names = AlertNames(
+        row.rule_name, row.site_name, row.box_name, row.rule_definition, one_box=row.site_boxes == 1
+    )
+    versions = row.id, row.alert_version, row.rule_row_version
+    key = (*versions, names.rule, names.site, names.box, names.one_box, base_url)
+    found = _FORMATTED.get(key)
+    if found is None:
+        found = _FORMATTED[key] = _format_named(row, names, base_url)
+        if len(_FORMATTED) > _FORMATTED_MAX:
+            _FORMATTED.popitem(last=False)
+    return found
+
+
+def _format_named(row: FlatRow, names: AlertNames, base_url: str) -> Mapping[str, Any]:
+    columns = dict(row.items())
+    cause = row.cause or {}
+    derived = {
+        "rule_name": names.rule,
+        "site_name": names.site,
+        "box_name": names.box,
+        "function": cause.get("function"),
+        "unit": get_cause_unit(row.metric, cause),
+        "current_value": None,
+        "current_time": None,
+        "acknowledged_by": describe_acknowledger(columns),
+        "sentence": describe_alert(row, names, "en"),
+        "sentence_fr": describe_alert(row, names, "fr"),
+        "link": build_alert_link(base_url, row.id),
+    }
+    shown = columns | derived
+    return {name: shown[name] for name in AlertOut.model_fields}
 
 
 def describe_alert(alert: AlertRow, names: AlertNames, language: str) -> str:

@@ -23,7 +23,7 @@ from app.platform.kernel.instants import parse_iso_duration
 from app.platform.kernel.tenant_scope import FULL_SCOPE, TenantScope
 from app.registry.box_service import resolve_organisation
 from app.registry.models import Site
-from app.registry.organisation_site_repository import lock_sites
+from app.registry.site_repository import lock_sites
 
 MAX_SILENCES: Final = 500
 """The most pending and active silences of an organisation: each is compared with each firing alert."""

@@ -20,7 +20,7 @@ from app.alerts.overview_schemas import (
 )
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.box_repository import BoxCounts, InactiveRow
-from app.registry.organisation_site_repository import read_site_names
+from app.registry.site_repository import read_site_names
 from app.rules.definitions.severity import SEVERITIES, Severity
 
 

@@ -32,6 +32,7 @@ from app.platform.db.database import WriteSession
 from app.platform.http.contract.fields import BoxId, InstantParameter, Name
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.remembered_arguments import remember_arguments
 from app.platform.http.contract.session_dependencies import (
     DatabaseDependency,
     ReaderDependency,
@@ -109,6 +110,7 @@ async def _filter(
 
 
 @router.get("", summary="List alerts", response_model=Page[AlertOut], responses=document_problems(404))
+@remember_arguments
 async def list_alerts(
     reader: ReaderDependency,
     presenter: Presenter,

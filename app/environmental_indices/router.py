@@ -51,7 +51,7 @@ from app.platform.kernel.ids import parse_id
 from app.platform.kernel.instants import from_datetime
 from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 from app.registry.models import Site
-from app.registry.organisation_site_repository import find_site
+from app.registry.site_repository import find_site
 from app.timeseries.series.series_parameters import complete_range
 
 router: Final = APIRouter(prefix="/v1", tags=["Indices"])

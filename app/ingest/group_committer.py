@@ -1,6 +1,7 @@
 """Commits HTTP ingest calls that arrive together in one transaction (group commit).
 
-The first call is committed at once. Calls that arrive meanwhile form the next groups. A group that takes long
+The first call is committed at once. Calls that arrive meanwhile form the next groups. After a group of
+several calls, the next one waits for a moment for the next calls of the same clients. A group that takes long
 does not delay them: after `_PATIENCE_S`, the next group is committed over another connection.
 
 Each call gets its own outcome as soon as it is committed. A caller that goes away, or whose deadline is over,
@@ -17,6 +18,7 @@ from datetime import datetime
 from typing import Final
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from app.ingest.codec.decoded_batch import DecodedBatch, join_calls
 from app.ingest.fair_call_queue import CallSender, FairCallQueue, estimate_cost_us
@@ -34,6 +36,9 @@ _TRIES: Final = 3
 _PAUSE_S: Final = 0.05
 _ACQUIRE_TIMEOUT_S: Final = 10
 _PATIENCE_S: Final = 0.02
+# A group waits while calls arrive at such intervals, and for so long at most.
+_GATHER_STEP_S: Final = 0.001
+_GATHER_MOST_S: Final = 0.01
 
 
 @dataclass(slots=True, eq=False)
@@ -85,6 +90,31 @@ class _GroupProgress(CommitProgress):
             call.outcome.set_result(self.receipt.find_call(number))
 
 
+class _WorkerConnection:
+    """The connection of a worker. It is kept from group to group, as a pool resets what it gets back.
+
+    Args:
+        pool: where it comes from.
+    """
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._connection: PoolConnectionProxy | None = None
+
+    async def get(self) -> PoolConnectionProxy:
+        """Return the connection; takes one from the pool first if there is none."""
+        if self._connection is None:
+            self._connection = await self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S)
+        return self._connection
+
+    async def release(self) -> None:
+        """Return the connection to the pool, which closes it if it cannot be used any more."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(*DATABASE_ERRORS):
+                await self._pool.release(connection)
+
+
 async def wake_dispatcher_if_possible(connection: RawConnection) -> None:
     """Wake the dispatcher after a commit. A failed wake-up only costs the dispatcher's poll interval."""
     with suppress(*DATABASE_ERRORS):
@@ -105,6 +135,7 @@ class GroupCommitter:
         self._queue: FairCallQueue[_PendingCall] = FairCallQueue()
         self._workers: set[asyncio.Task[None]] = set()
         self._overdue: asyncio.TimerHandle | None = None
+        self._arrived = 0
 
     async def commit(self, intake: DecodedBatch, sender: CallSender, now: datetime) -> BatchReceipt:
         """Commit a call with others, and return its own outcome.
@@ -121,6 +152,7 @@ class GroupCommitter:
         conditions = estimate_conditions(intake, self._pipeline.registry.snapshot)
         cost = estimate_cost_us(len(intake), conditions)
         self._queue.add(sender, _PendingCall(intake, now, outcome), cost)
+        self._arrived += 1
         if not self._workers:
             self._start_worker()
         elif self._overdue is None:
@@ -149,15 +181,17 @@ class GroupCommitter:
         self._watch()
 
     async def _run_worker(self) -> None:
+        connection = _WorkerConnection(self._pool)
         try:
-            await self._commit_groups()
+            await self._commit_groups(connection)
         finally:
             # At once, not by a callback: a call that comes next has to start another worker.
             worker = asyncio.current_task()
             if worker is not None:
                 self._workers.discard(worker)
+            await connection.release()
 
-    async def _commit_groups(self) -> None:
+    async def _commit_groups(self, connection: _WorkerConnection) -> None:
         """Commit groups until no call waits."""
         while len(self._queue):
             if self._overdue is not None:
@@ -170,15 +204,31 @@ class GroupCommitter:
                 self._watch()
             progress = _GroupProgress(group)
             try:
-                await self._commit_group(group, progress)
+                await self._commit_group(group, progress, connection)
             except Exception as error:  # noqa: BLE001 (each caller raises it)
                 progress.fail(error)
             finally:
                 progress.fail(_unavailable())
                 if progress.receipt is not None:
                     progress.receipt.count()
+            if len(group) > 1:
+                await self._gather()
 
-    async def _commit_group(self, group: Sequence[_PendingCall], progress: _GroupProgress) -> None:
+    async def _gather(self) -> None:
+        """Wait for the next calls of the clients that were just answered, so that they are one group.
+
+        What a group costs depends little on its calls. Otherwise the clients would be in two groups by turns,
+        each waiting for the other one.
+        """
+        most = time.monotonic() + _GATHER_MOST_S
+        before = None
+        while before != self._arrived and time.monotonic() < most:
+            before = self._arrived
+            await asyncio.sleep(_GATHER_STEP_S)
+
+    async def _commit_group(
+        self, group: Sequence[_PendingCall], progress: _GroupProgress, held: _WorkerConnection
+    ) -> None:
         """Commit a group, with retries. Calls that cannot be committed now have no outcome afterwards."""
         HTTP_GROUP_CALLS.observe(len(group))
         batch = join_calls([call.intake for call in group])
@@ -187,15 +237,15 @@ class GroupCommitter:
         for left in reversed(range(_TRIES)):
             began = time.monotonic()
             try:
-                async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
-                    if (left and not alone) or not batch.calls:
-                        await self._pipeline.commit(connection, batch, now=now, progress=progress)
-                    else:
-                        await self._commit_each(connection, batch, now, progress)
-                    if progress.receipt is not None and progress.receipt.transitions:
-                        await wake_dispatcher_if_possible(connection)
-                    return
+                connection = await held.get()
+                if (left and not alone) or not batch.calls:
+                    await self._pipeline.commit(connection, batch, now=now, progress=progress)
+                else:
+                    await self._commit_each(connection, batch, now, progress)
+                if progress.receipt is not None and progress.receipt.transitions:
+                    await wake_dispatcher_if_possible(connection)
             except DATABASE_ERRORS as error:
+                await held.release()
                 if progress.is_over:
                     return  # the connection was lost after the commit
                 if not is_transient(error):
@@ -203,10 +253,13 @@ class GroupCommitter:
                 _record_retry(error, began, len(group), left)
                 await asyncio.sleep(_PAUSE_S)
             except Exception:
+                await held.release()
                 if alone or not left or not batch.calls:
                     raise
                 # An unexpected error that one call causes must not fail the calls of others.
                 alone = True
+            else:
+                return
 
     async def _commit_each(
         self, connection: RawConnection, batch: DecodedBatch, now: datetime, progress: _GroupProgress

@@ -32,7 +32,7 @@ from app.platform.kernel.tenant_scope import TenantScope, run_with_full_scope
 from app.registry import box_service
 from app.registry.box_service import check_key_has_no_expiry
 from app.registry.models import Organisation
-from app.registry.organisation_site_repository import find_organisation
+from app.registry.organisation_repository import find_organisation
 
 _WHAT: Final = "member"
 

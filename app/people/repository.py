@@ -29,7 +29,7 @@ from app.platform.http.contract.sorting import (
 from app.platform.kernel.tenant_scope import TenantScope
 from app.platform.observability.metrics_and_logs import get_logger
 from app.registry.models import Organisation, Site
-from app.registry.organisation_site_repository import contains_ignoring_case
+from app.registry.organisation_repository import contains_ignoring_case
 
 InvitationState = Literal["open", "accepted", "expired", "revoked"]
 

@@ -52,12 +52,12 @@ from app.platform.runtime.stored_settings import InstallationSettings, stop_task
 from app.platform.secrets.sealing import SecretSealer
 from app.processes.routers import ROUTERS
 from app.public_register.register_context import RegisterContext
-from app.registry.organisation_site_repository import bootstrap_platform
+from app.registry.organisation_repository import bootstrap_platform
 from app.registry.privacy_refusal_counts import count_rest_refusal
 from app.registry.quota_service import OrganisationQuotaExceededError, count_quota_refusal
 from app.reports.process_pool import ReportProcessPool
 from app.settings import VigieSettings
-from app.timeseries.exports.parquet_format import ParquetEncoderPool
+from app.timeseries.exports.columnar_format import ColumnarEncoderPool
 
 _DESCRIPTION = """
 Smart- and safe-city measurements. Boxes send samples and events by MQTT or HTTP, and rules evaluate them.
@@ -161,7 +161,7 @@ async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None
             register,
             stream_hub,
             ExportLimits(),
-            ParquetEncoderPool(),
+            ColumnarEncoderPool(),
             ReportProcessPool(),
             ReadinessProbe(settings, database),
             TestMailLimiter(),

@@ -21,7 +21,7 @@ from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
 from app.platform.kernel.secret_tokens import generate_key, hash_key, make_key_hint
 from app.platform.kernel.tenant_scope import TenantScope
-from app.registry import box_service, organisation_site_repository
+from app.registry import box_service, organisation_repository
 from app.registry.dependencies import (
     DefaultQuotas,
     NameFilter,
@@ -34,11 +34,11 @@ from app.registry.organisation_and_site_schemas import KeyChange, KeyCreate, Key
 from app.registry.quota_service import check_quota
 
 router: Final = APIRouter(prefix="/v1/api-keys", tags=["Organisations"], route_class=StrictRoute)
-_PageQuery = Annotated[PageRequest, Depends(organisation_site_repository.API_KEYS.page_request)]
+_PageQuery = Annotated[PageRequest, Depends(organisation_repository.API_KEYS.page_request)]
 
 
 async def _get(session: AsyncSession, identifier: str, visible: TenantScope, *, lock: bool = False) -> ApiKey:
-    row = await organisation_site_repository.find_api_key(
+    row = await organisation_repository.find_api_key(
         session, parse_id(identifier, "API key"), visible, lock=lock
     )
     if row is None:
@@ -91,10 +91,10 @@ async def list_api_keys(
     q: NameFilter = None,
 ) -> Page[KeyOut]:
     """List API keys, by default the oldest first. `hint` shows how a key begins; the key is never shown."""
-    rows = await organisation_site_repository.list_api_keys(
+    rows = await organisation_repository.list_api_keys(
         session, principal.visible(), page_request, organisation=organisation, revoked=revoked, search=q
     )
-    page, following = organisation_site_repository.API_KEYS.cut(rows, page_request)
+    page, following = organisation_repository.API_KEYS.cut(rows, page_request)
     return Page(data=[KeyOut.of(row) for row in page], next=following)
 
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 from app.registry.models import Box
-from app.registry.organisation_site_repository import contains_ignoring_case
+from app.registry.organisation_repository import contains_ignoring_case
 from app.registry.privacy_refusal_counts import NOTED_EVERY_S
 
 # `app.timeseries` writes this table. Only the columns of a box's activity are read here.

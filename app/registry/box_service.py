@@ -22,7 +22,13 @@ from app.platform.http.contract.etags import skip_precondition
 from app.platform.identity.caller_authentication import ALL_SCOPES, Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.platform.kernel.tenant_scope import TenantScope
-from app.registry import box_configurations, box_repository, organisation_site_repository, quota_service
+from app.registry import (
+    box_configurations,
+    box_repository,
+    organisation_repository,
+    quota_service,
+    site_repository,
+)
 from app.registry.box_schemas import BULK_FAULTS, BoxChange, BoxCreate
 from app.registry.models import Box, Organisation
 from app.registry.settings import QuotaSettings
@@ -47,9 +53,7 @@ async def resolve_organisation(
 ) -> Organisation:
     """Find the organisation of a new resource (NotFoundError; InvalidError for another organisation)."""
     identifier = principal.owner(named)
-    organisation = await organisation_site_repository.find_organisation(
-        session, identifier, principal.visible()
-    )
+    organisation = await organisation_repository.find_organisation(session, identifier, principal.visible())
     if organisation is None:
         raise NotFoundError("organisation", identifier)
     return organisation
@@ -88,9 +92,9 @@ async def check_key_sites(
     """
     if site_ids is None:
         return
-    allowed = [owner.id, *await organisation_site_repository.list_client_ids(session, owner.id)]
+    allowed = [owner.id, *await organisation_repository.list_client_ids(session, owner.id)]
     scope = TenantScope.of(filter(principal.visible().includes, allowed))
-    found = await organisation_site_repository.lock_sites(session, site_ids, scope)
+    found = await site_repository.lock_sites(session, site_ids, scope)
     for site_id in site_ids:
         if site_id not in found:
             raise NotFoundError("site", site_id)
@@ -153,9 +157,7 @@ async def add_boxes(
         ConflictError: `box_exists`, `quota_exceeded`.
         NotFoundError: A site does not exist.
     """
-    sites = await organisation_site_repository.lock_sites(
-        session, [box.site_id for box in new_boxes], visible
-    )
+    sites = await site_repository.lock_sites(session, [box.site_id for box in new_boxes], visible)
     seen: set[str] = set()
     faults: dict[int, ConflictError | NotFoundError] = {}
     rows: list[dict[str, Any]] = []
@@ -253,7 +255,7 @@ async def change_box(
     box = await box_repository.get_box(session, identifier, principal.visible(), lock=True)
     check(box)
     moves = "site_id" in fields and change.site_id != box.site_id
-    if moves and change.site_id not in await organisation_site_repository.lock_sites(
+    if moves and change.site_id not in await site_repository.lock_sites(
         session, [change.site_id], TenantScope.of([box.organisation_id], principal.visible().sites)
     ):
         raise NotFoundError("site", change.site_id)

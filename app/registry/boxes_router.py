@@ -14,6 +14,7 @@ from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import BoxId, Identifier, Name
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.remembered_arguments import remember_arguments
 from app.platform.http.contract.session_dependencies import (
     DatabaseDependency,
     ReaderDependency,
@@ -24,7 +25,7 @@ from app.platform.http.contract.session_dependencies import (
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.registry import box_repository, box_service
-from app.registry.box_filters import BoxFilter
+from app.registry.box_filters import BoxFilter, SilenceCriterion
 from app.registry.box_schemas import (
     BoxChange,
     BoxCreate,
@@ -39,6 +40,7 @@ from app.registry.dependencies import (
     CurrentSilenceCriterion,
     NewBoxLimitsDependency,
     OrganisationFilter,
+    SitesDependency,
     SitesReader,
     get_silence_criterion,
     sync_broker_accounts,
@@ -117,14 +119,16 @@ async def create_box(
 
 
 @router.get("", summary="List boxes", response_model=Page[BoxOut])
+@remember_arguments
 async def list_boxes(
     principal: SitesReader,
     reader: ReaderDependency,
-    silence: CurrentSilenceCriterion,
+    sites: SitesDependency,
     box_filter: Annotated[BoxFilter, Depends(_filter)],
     page_request: Annotated[PageRequest, Depends(box_repository.BOXES.page_request)],
 ) -> Response:
     """List boxes with the state that they report and the activity of their samples, by default by id."""
+    silence = SilenceCriterion(datetime.now(UTC), sites.silent_intervals)
     rows = await box_repository.list_boxes(
         reader, principal.visible(), page_request, silence=silence, box_filter=box_filter
     )

@@ -19,7 +19,7 @@ from app.platform.db.ingest_barrier import close_ingest_barrier
 from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError
 from app.platform.observability.metrics_and_logs import get_logger, redact_error
-from app.registry import box_configurations, box_repository, organisation_site_repository
+from app.registry import box_configurations, box_repository, site_repository
 from app.registry.box_filters import SilenceCriterion
 from app.registry.box_service import generate_box_password
 from app.registry.bulk_box_operation_plan import (
@@ -83,7 +83,7 @@ async def plan_operation(
     """
     visible = context.principal.visible()
     target = get_target_site_id(request.operation)
-    site = None if target is None else await organisation_site_repository.find_site(session, target, visible)
+    site = None if target is None else await site_repository.find_site(session, target, visible)
     if target is not None and site is None:
         raise NotFoundError("site", target)
     found = await box_repository.select_boxes(
@@ -173,11 +173,7 @@ async def _execute_slice(
             await close_ingest_barrier(session)
         visible = context.principal.visible()
         target = get_target_site_id(operation)
-        sites = (
-            {}
-            if target is None
-            else await organisation_site_repository.lock_sites(session, [target], visible)
-        )
+        sites = {} if target is None else await site_repository.lock_sites(session, [target], visible)
         locked = await box_repository.lock_boxes(session, [step.key for step in steps], visible)
         boxes = {box.id: box for box in locked}
         owners = [site.organisation_id for site in sites.values()]

@@ -32,6 +32,7 @@ NameFilter = Annotated[Name | None, Query(description="Part of the name, case-in
 DefaultQuotas = Annotated[QuotaSettings, Depends(make_resource_dependency(QuotaSettings))]
 """The default quotas of organisations without quotas of their own."""
 BrokerDependency = Annotated[BrokerSettings, Depends(make_resource_dependency(BrokerSettings))]
+SitesDependency = Annotated[SitesSettings, Depends(make_resource_dependency(SitesSettings))]
 EnrolmentDependency = Annotated[EnrolmentSettings, Depends(make_resource_dependency(EnrolmentSettings))]
 
 

@@ -21,7 +21,7 @@ from app.platform.http.contract.sorting import (
 )
 from app.platform.kernel.tenant_scope import FULL_SCOPE, TenantScope
 from app.registry.models import Claim, ProvisioningKey
-from app.registry.organisation_site_repository import contains_ignoring_case
+from app.registry.organisation_repository import contains_ignoring_case
 
 CLAIMS: Final = SortOrders(
     "claims",

@@ -31,7 +31,7 @@ from app.platform.kernel.tenant_scope import (
     format_actor,
     run_as_caller,
 )
-from app.registry import box_service, enrolment_repository, organisation_site_repository
+from app.registry import box_service, enrolment_repository, site_repository
 from app.registry.box_service import NewBoxLimits, check_expiry_within_key
 from app.registry.claim_codes import generate_code, get_code_hint, hash_code, parse_code
 from app.registry.enrolment_schemas import (
@@ -74,7 +74,7 @@ class UnknownClaimError(VigieError):
 
 
 async def _lock_site(session: WriteSession, principal: Principal, identifier: UUID) -> Site:
-    found = await organisation_site_repository.lock_sites(session, [identifier], principal.visible())
+    found = await site_repository.lock_sites(session, [identifier], principal.visible())
     if not found:
         raise NotFoundError("site", identifier)
     return next(iter(found.values()))

@@ -17,7 +17,7 @@ from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id
-from app.registry import organisation_site_repository
+from app.registry import organisation_repository
 from app.registry.dependencies import (
     DefaultQuotas,
     NameFilter,
@@ -30,13 +30,13 @@ from app.registry.organisation_and_site_schemas import (
     OrganisationCreate,
     OrganisationOut,
 )
-from app.registry.organisation_site_repository import count_deletion_blockers, make_not_empty_error
+from app.registry.organisation_repository import count_deletion_blockers, make_not_empty_error
 from app.registry.quota_service import check_quota
 
 OrganisationKind = Literal["platform", "integrator", "client"]
 
 router: Final = APIRouter(prefix="/v1/organisations", tags=["Organisations"], route_class=StrictRoute)
-_PageQuery = Annotated[PageRequest, Depends(organisation_site_repository.ORGANISATIONS.page_request)]
+_PageQuery = Annotated[PageRequest, Depends(organisation_repository.ORGANISATIONS.page_request)]
 
 
 async def _parent(session: WriteSession, principal: Principal, body: OrganisationCreate) -> Organisation:
@@ -49,7 +49,7 @@ async def _parent(session: WriteSession, principal: Principal, body: Organisatio
             the platform or an integrator.
     """
     identifier = body.parent_id or principal.organisation_id
-    parent = await organisation_site_repository.find_organisation(session, identifier, principal.visible())
+    parent = await organisation_repository.find_organisation(session, identifier, principal.visible())
     if parent is None:
         raise NotFoundError("organisation", identifier)
     if parent.kind == "client":
@@ -106,10 +106,10 @@ async def list_organisations(
 
     Platform administrators see all of them, integrators their own organisation and their clients.
     """
-    rows = await organisation_site_repository.list_organisations(
+    rows = await organisation_repository.list_organisations(
         session, principal.visible(), page_request, kind=kind, parent=parent, search=q
     )
-    page, following = organisation_site_repository.ORGANISATIONS.cut(rows, page_request)
+    page, following = organisation_repository.ORGANISATIONS.cut(rows, page_request)
     return Page(data=[OrganisationOut.of(row) for row in page], next=following)
 
 
@@ -118,7 +118,7 @@ async def get_organisation(
     organisation_id: str, principal: OrganisationsReader, session: ReadSessionDep
 ) -> OrganisationOut:
     """Read an organisation."""
-    row = await organisation_site_repository.get_organisation(session, organisation_id, principal.visible())
+    row = await organisation_repository.get_organisation(session, organisation_id, principal.visible())
     return OrganisationOut.of(row)
 
 
@@ -131,7 +131,7 @@ async def update_organisation(
     matching: PreconditionDep,
 ) -> OrganisationOut:
     """Change the given fields."""
-    row = await organisation_site_repository.get_organisation(
+    row = await organisation_repository.get_organisation(
         session, organisation_id, principal.visible(), lock=True
     )
     matching.check(OrganisationOut.of(row))
@@ -156,7 +156,7 @@ async def delete_organisation(
     Otherwise the error `organisation_not_empty` counts in `remaining` what must be deleted first. Platform
     administrators and the organisation's integrator can delete it; a key of the organisation itself cannot.
     """
-    row = await organisation_site_repository.get_organisation(
+    row = await organisation_repository.get_organisation(
         session, organisation_id, principal.visible(), lock=True
     )
     matching.check(OrganisationOut.of(row))

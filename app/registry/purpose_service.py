@@ -21,7 +21,7 @@ from app.platform.db.ingest_barrier import close_ingest_barrier
 from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.platform.kernel.tenant_scope import current_caller
-from app.registry import organisation_site_repository
+from app.registry import site_repository
 from app.registry.models import Site, SitePurpose
 from app.registry.purpose_states import (
     SENSITIVE_PURPOSE_MAX_DAYS,
@@ -99,9 +99,9 @@ async def lock_site_purpose(
         NotFoundError: The site or the purpose does not exist.
     """
     purpose = get_purpose(name)
-    await organisation_site_repository.get_site(session, identifier, principal.visible())
+    await site_repository.get_site(session, identifier, principal.visible())
     await close_ingest_barrier(session)
-    site = await organisation_site_repository.get_site(session, identifier, principal.visible(), lock=True)
+    site = await site_repository.get_site(session, identifier, principal.visible(), lock=True)
     return site, purpose, await find_site_purpose(session, site, purpose, lock=True)
 
 

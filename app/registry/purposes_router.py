@@ -14,7 +14,7 @@ from app.platform.http.contract.session_dependencies import ReadSessionDep, Writ
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.caller_authentication import current_principal
 from app.platform.kernel.errors import NotFoundError
-from app.registry import organisation_site_repository, purpose_service
+from app.registry import purpose_service, site_repository
 from app.registry.dependencies import SitesReader, SitesWriter
 from app.registry.purpose_schemas import (
     CatalogueEventOut,
@@ -49,7 +49,7 @@ async def list_site_purposes(
     site_id: str, principal: SitesReader, session: ReadSessionDep
 ) -> Page[SitePurposeOut]:
     """List all purposes of the catalogue with the site's declarations; others are `not_declared`."""
-    site = await organisation_site_repository.get_site(session, site_id, principal.visible())
+    site = await site_repository.get_site(session, site_id, principal.visible())
     rows = await purpose_service.read_site_purposes(session, site)
     now = await purpose_service.read_database_clock(session)
     shown = [SitePurposeOut.of(site, each, rows.get(each.name), now) for each in PURPOSES]
@@ -62,7 +62,7 @@ async def get_site_purpose(
 ) -> SitePurposeOut:
     """Read the site's declaration of a purpose, its state, and its missing fields."""
     found = purpose_service.get_purpose(purpose)
-    site = await organisation_site_repository.get_site(session, site_id, principal.visible())
+    site = await site_repository.get_site(session, site_id, principal.visible())
     row = await purpose_service.find_site_purpose(session, site, found)
     return SitePurposeOut.of(site, found, row, await purpose_service.read_database_clock(session))
 

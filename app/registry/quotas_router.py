@@ -17,7 +17,7 @@ from app.platform.http.contract.session_dependencies import ReadSessionDep, Writ
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ForbiddenError, InvalidError
-from app.registry import organisation_site_repository
+from app.registry import organisation_repository
 from app.registry.dependencies import DefaultQuotas, OrganisationsReader, OrganisationsWriter
 from app.registry.models import Organisation
 from app.registry.quota_service import QuotaUsage, get_assigned_quotas, read_quota_usage
@@ -97,7 +97,7 @@ async def _check_may_set(
     """
     if principal.platform:
         return
-    integrator = await organisation_site_repository.find_organisation(
+    integrator = await organisation_repository.find_organisation(
         session, principal.organisation_id, principal.visible()
     )
     if integrator is None or row.parent_id != integrator.id:
@@ -117,7 +117,7 @@ async def get_organisation_quotas(
     organisation_id: str, principal: OrganisationsReader, session: ReadSessionDep
 ) -> QuotasOut:
     """Read the quotas set for an organisation. `GET …/usage` shows those in force and their usage."""
-    row = await organisation_site_repository.get_organisation(session, organisation_id, principal.visible())
+    row = await organisation_repository.get_organisation(session, organisation_id, principal.visible())
     return QuotasOut(**get_assigned_quotas(row))
 
 
@@ -136,7 +136,7 @@ async def set_organisation_quotas(
     Administrators of the platform can set any quota; an integrator can set its clients' quotas up to its own.
     An integrator's quota applies to it and its clients together. Items above a new quota are not deleted.
     """
-    row = await organisation_site_repository.get_organisation(
+    row = await organisation_repository.get_organisation(
         session, organisation_id, principal.visible(), lock=True
     )
     matching.check(QuotasOut(**get_assigned_quotas(row)))
@@ -158,7 +158,7 @@ async def get_organisation_usage(
     organisation_id: str, principal: OrganisationsReader, session: ReadSessionDep, defaults: DefaultQuotas
 ) -> UsageOut:
     """Read the quotas in force for an organisation, their usage, and the refusals of today."""
-    row = await organisation_site_repository.get_organisation(session, organisation_id, principal.visible())
+    row = await organisation_repository.get_organisation(session, organisation_id, principal.visible())
     today = datetime.now(UTC).date()
     uses = await read_quota_usage(session, row.id, defaults, today)
     return UsageOut(

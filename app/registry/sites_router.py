@@ -11,6 +11,7 @@ from app.platform.http.contract.etags import PreconditionDep
 from app.platform.http.contract.fields import SiteKind, collect_sent_fields
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
+from app.platform.http.contract.remembered_arguments import remember_arguments
 from app.platform.http.contract.session_dependencies import (
     ReaderDependency,
     ReadSessionDep,
@@ -21,7 +22,7 @@ from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.ids import new_id
-from app.registry import box_service, organisation_site_repository, purpose_service
+from app.registry import box_service, purpose_service, site_repository
 from app.registry.dependencies import (
     DefaultQuotas,
     NameFilter,
@@ -41,7 +42,7 @@ from app.registry.quota_service import check_quota
 from app.registry.site_retention import RetentionSettings
 
 router: Final = APIRouter(prefix="/v1/sites", tags=["Sites"], route_class=StrictRoute)
-_PageQuery = Annotated[PageRequest, Depends(organisation_site_repository.SITES.page_request)]
+_PageQuery = Annotated[PageRequest, Depends(site_repository.SITES.page_request)]
 
 
 @router.post("", summary="Create a site", status_code=201, responses=document_problems(404))
@@ -75,6 +76,7 @@ async def create_site(
 
 
 @router.get("", summary="List sites", response_model=Page[SiteOut])
+@remember_arguments
 async def list_sites(
     principal: SitesReader,
     reader: ReaderDependency,
@@ -85,18 +87,18 @@ async def list_sites(
     q: NameFilter = None,
 ) -> Response:
     """List sites, by default the oldest first."""
-    statement = organisation_site_repository.compile_site_page(
+    statement = site_repository.compile_site_page(
         principal.visible(), page_request, organisation=organisation, kind=kind, search=q
     )
     rows = await reader.fetch(statement)
-    page, following = organisation_site_repository.SITES.cut(rows, page_request)
+    page, following = site_repository.SITES.cut(rows, page_request)
     return make_page_response(map(format_site_row, page), following)
 
 
 @router.get("/{site_id}", summary="Read a site")
 async def get_site(site_id: str, principal: SitesReader, session: ReadSessionDep) -> SiteOut:
     """Read a site."""
-    return SiteOut.of(await organisation_site_repository.get_site(session, site_id, principal.visible()))
+    return SiteOut.of(await site_repository.get_site(session, site_id, principal.visible()))
 
 
 @router.patch("/{site_id}", summary="Change a site")
@@ -110,9 +112,9 @@ async def update_site(
     """Change the given fields."""
     if "retention_days" in body.model_fields_set:
         # The change may revoke an approval, on which no running batch may rely.
-        await organisation_site_repository.get_site(session, site_id, principal.visible())
+        await site_repository.get_site(session, site_id, principal.visible())
         await close_ingest_barrier(session)
-    row = await organisation_site_repository.get_site(session, site_id, principal.visible(), lock=True)
+    row = await site_repository.get_site(session, site_id, principal.visible(), lock=True)
     matching.check(SiteOut.of(row))
     changes = collect_sent_fields(body)
     before = get_retention_settings(row)
@@ -138,14 +140,14 @@ async def delete_site(
 
     Delete its rules first: that closes their alerts and notifies the recipients.
     """
-    row = await organisation_site_repository.get_site(session, site_id, principal.visible(), closed=True)
+    row = await site_repository.get_site(session, site_id, principal.visible(), closed=True)
     matching.check(SiteOut.of(row))
-    if await organisation_site_repository.has_boxes(session, row.id):
+    if await site_repository.has_boxes(session, row.id):
         raise ConflictError(
             "The site has boxes. Move them (PATCH `site_id`) or delete them first.",
             code="site_not_empty",
         )
-    if await organisation_site_repository.has_rules(session, row.id):
+    if await site_repository.has_rules(session, row.id):
         raise ConflictError(
             "The site has rules. Delete them first: that closes their alerts.", code="site_has_rules"
         )

@@ -33,7 +33,7 @@ from app.environmental_indices.site_surroundings import (
 from app.platform.kernel.instants import from_datetime
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Site
-from app.registry.organisation_site_repository import find_organisation
+from app.registry.organisation_repository import find_organisation
 from app.reports import queries
 from app.reports.alert_statistics import read_alert_statistics
 from app.reports.report_input import (

@@ -21,7 +21,7 @@ from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.instants import from_datetime
 from app.registry.models import Site
-from app.registry.organisation_site_repository import find_site
+from app.registry.site_repository import find_site
 from app.reports.process_pool import ReportProcessPool
 from app.reports.render.content_security_policy import build_report_csp
 from app.reports.report_gathering import ReportRequest, gather_report_input

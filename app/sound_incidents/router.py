@@ -24,7 +24,7 @@ from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.registry.dependencies import OrganisationFilter
-from app.registry.organisation_site_repository import find_site
+from app.registry.site_repository import find_site
 from app.sound_incidents import incident_queries
 from app.sound_incidents.incident_queries import GeoCircle, IncidentFilter
 from app.sound_incidents.incident_statistics import CONFIDENCE_LEVEL, read_incident_statistics

@@ -20,7 +20,12 @@ from tests.scenarios.processes import role, serving, until
 SENT_AS_IT_IS = dict.fromkeys(
     [
         *("text/csv", "application/cbor", "application/senml+json", "application/x-ndjson"),
-        *("application/geo+json", "application/vnd.apache.parquet", "application/atom+xml"),
+        *(
+            "application/geo+json",
+            "application/vnd.apache.parquet",
+            "application/vnd.apache.arrow.stream",
+            "application/atom+xml",
+        ),
     ],
     "application/octet-stream",
 )

@@ -43,7 +43,7 @@ from app.platform.kernel.tenant_scope import TenantScope
 from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.secrets.sealing import SealingError, SecretSealer, require_encryption_key
 from app.registry.box_service import resolve_organisation
-from app.registry.organisation_site_repository import lock_sites
+from app.registry.site_repository import lock_sites
 
 MOST_TESTS: Final = 10
 """The most test events of an endpoint within `TESTS_WITHIN`."""

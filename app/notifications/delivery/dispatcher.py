@@ -394,8 +394,5 @@ class DeliveryDispatcher:
 
 
 def _log_fields(claimed: LeasedDelivery) -> dict[str, str]:
-    return {
-        "delivery_id": str(claimed.id),
-        "endpoint_id": str(claimed.endpoint_id),
-        "event_id": str(claimed.event_id),
-    }
+    ids = {"delivery_id": claimed.id, "endpoint_id": claimed.endpoint_id, "event_id": claimed.event_id}
+    return {name: str(value) for name, value in ids.items()}

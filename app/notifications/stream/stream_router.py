@@ -36,7 +36,8 @@ from app.platform.kernel.errors import ForbiddenError, InvalidError, NotFoundErr
 from app.platform.kernel.rejection_codes import format_rejected_value
 from app.platform.kernel.tenant_scope import TenantScope
 from app.platform.observability.metrics_and_logs import get_logger
-from app.registry.organisation_site_repository import find_organisation, find_site
+from app.registry.organisation_repository import find_organisation
+from app.registry.site_repository import find_site
 
 router = APIRouter(prefix="/v1", tags=["Event stream"], route_class=StrictRoute)
 

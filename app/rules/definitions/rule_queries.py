@@ -25,7 +25,7 @@ from app.platform.http.contract.sorting import (
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.tenant_scope import EMPTY_SCOPE, TenantScope
 from app.registry.models import Box, Site
-from app.registry.organisation_site_repository import contains_ignoring_case
+from app.registry.organisation_repository import contains_ignoring_case
 from app.rules.definitions.models import Rule
 from app.rules.definitions.severity import rank_severity
 

@@ -28,7 +28,7 @@ from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError, NotFoundError, TooManyRequestsError
 from app.platform.kernel.ids import new_id, parse_id
 from app.platform.kernel.tenant_scope import TenantScope
-from app.registry import box_repository, organisation_site_repository
+from app.registry import box_repository, site_repository
 from app.timeseries.erasure.models import Erasure, ErasureBox
 from app.timeseries.erasure.schemas import ErasureCreate
 
@@ -99,9 +99,7 @@ async def request_site_erasure(
     """
     _check_range(body, now)
     await close_ingest_barrier(session)
-    row = await organisation_site_repository.find_site(
-        session, parse_id(site, "site"), principal.visible(), lock=True
-    )
+    row = await site_repository.find_site(session, parse_id(site, "site"), principal.visible(), lock=True)
     if row is None:
         raise NotFoundError("site", site)
     keys = await box_repository.lock_site_box_keys(session, row.id)
@@ -179,7 +177,7 @@ async def _concerns_box(session: ReadSession, principal: Principal, box_id: str)
 
 
 async def _concerns_site(session: ReadSession, principal: Principal, site: str) -> ColumnElement[bool]:
-    row = await organisation_site_repository.find_site(session, parse_id(site, "site"), principal.visible())
+    row = await site_repository.find_site(session, parse_id(site, "site"), principal.visible())
     if row is None:
         raise NotFoundError("site", site)
     return Erasure.site_id == row.id

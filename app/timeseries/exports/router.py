@@ -30,7 +30,12 @@ from app.platform.identity.caller_authentication import (
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import InvalidError, MalformedRequestError
 from app.platform.kernel.tenant_scope import ScopedCaller
-from app.timeseries.exports import parquet_format
+from app.timeseries.exports.columnar_format import (
+    COLUMNAR_MEDIA_TYPES,
+    ColumnarEncoderPool,
+    ColumnarFormat,
+    stream_columnar_file,
+)
 from app.timeseries.exports.export_parameters import (
     ExportQuery,
     format_row_time,
@@ -60,14 +65,14 @@ class ExportPart(BaseModel):
 
 
 router: Final = APIRouter(prefix="/v1", tags=["Readings"])
-Format = Literal["csv", "ndjson", "geojson", "parquet"]
+Format = Literal["csv", "ndjson", "geojson", "parquet", "arrow"]
 
 _READ_SCOPE: Final = require_scope("telemetry:read")
 _Reader = Annotated[Principal, Depends(_READ_SCOPE)]
 _QueryDep = Annotated[ExportQuery, Depends(parse_export_query)]
 _PARTS_MOST: Final = 100
-# The slices in memory that wait: of text, which is sent at once, and of Parquet, while its process starts or
-# encodes a row group. A slice has one to three megabytes.
+# The slices in memory that wait: of text, which is sent at once, and of columns, while their process starts
+# or encodes a row group. A slice has one to three megabytes.
 _SLICES_AHEAD: Final = (1, 3)
 # A revoked key can continue an export for this long at most.
 _REFRESH_S: Final = 60.0
@@ -99,7 +104,10 @@ _CONTENT: Final[dict[str, Any]] = {
         },
     }
     for name, example in _EXAMPLES.items()
-} | {parquet_format.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+} | {
+    media_type: {"schema": {"type": "string", "format": "binary"}}
+    for media_type in COLUMNAR_MEDIA_TYPES.values()
+}
 
 
 class _CallerRefresher:
@@ -138,7 +146,7 @@ class _ExportSlot(NamedTuple):
     """The resources of an export, held until the last byte or until the client disconnects."""
 
     resources: AsyncExitStack
-    encoders: parquet_format.ParquetEncoderPool
+    encoders: ColumnarEncoderPool
 
 
 async def _acquire_slot(
@@ -152,7 +160,7 @@ async def _acquire_slot(
         )
     with reader.limits.reserve_export(principal.organisation_id, "readings"):
         async with AsyncExitStack() as resources:
-            yield _ExportSlot(resources, get_resource(request.app, parquet_format.ParquetEncoderPool))
+            yield _ExportSlot(resources, get_resource(request.app, ColumnarEncoderPool))
 
 
 @router.get(
@@ -176,7 +184,7 @@ async def export_readings(
         Query(
             max_length=128,
             description="Resume an interrupted file after this row: its box, a comma, and its time as in the "
-            "file. Needs `from`, `to` and `metric`; not for Parquet",
+            "file. Needs `from`, `to` and `metric`; not for Parquet and Arrow",
             examples=["box-0001,2026-11-24T10:00:00Z"],
         ),
     ] = None,
@@ -193,16 +201,17 @@ async def export_readings(
 
     `site` and `box` both filter. To resume an interrupted file, request the URL in `Content-Location` with
     `after`. A failed export closes the connection before the end of the body, so that a truncated file never
-    looks complete. Parquet cannot be resumed: download it in parts. An organisation can run one export at a
-    time; others are refused with 429 `too_many_exports`. The audit log records each export.
+    looks complete. Parquet and Arrow cannot be resumed: download them in parts. An organisation can run one
+    export at a time; others are refused with 429 `too_many_exports`. The audit log records each export.
     """
     resume_after = None if after is None else RowPosition.read(after)
     part_reference = PartReference(0, None, None) if part is None else PartReference.read(part)
     if after is not None or part is not None:
         query.check_explicit()
-    if after is not None and format_ == "parquet":
+    if after is not None and format_ in COLUMNAR_MEDIA_TYPES:
         raise InvalidError(
-            "A Parquet file cannot be resumed. Download it in parts (GET /v1/readings/export/parts).",
+            "A file of Parquet or Arrow cannot be resumed. Download it in parts (GET "
+            "/v1/readings/export/parts).",
             code="after_not_taken",
         )
     async with reader.database.read() as session:
@@ -211,13 +220,13 @@ async def export_readings(
     address = query.address(export, format=format_, **({} if part is None else {"part": part}))
     text = TEXT_FORMATS.get(format_)
     if text is None:
-        encoder = await slot.resources.enter_async_context(slot.encoders.start_encoder())
-    slices = export.slices(reader, text or parquet_format.ParquetFormat())
+        encoder = await slot.resources.enter_async_context(slot.encoders.start_encoder(format_))
+    slices = export.slices(reader, text or ColumnarFormat())
     # PostgreSQL reads on while a slice is sent or encoded.
     ahead = await slot.resources.enter_async_context(read_ahead(slices, _SLICES_AHEAD[text is None]))
     if text is None:
-        media_type = parquet_format.MEDIA_TYPE
-        chunks = parquet_format.stream_parquet(ahead, export.columns, encoder)
+        media_type = COLUMNAR_MEDIA_TYPES[format_]
+        chunks = stream_columnar_file(ahead, export.columns, encoder)
     else:
         media_type = text.media_type
         chunks = text.chunks(ahead, export.columns, resumed=after is not None)
@@ -266,7 +275,9 @@ def _file_name(query: ExportQuery, number: int, format_: str) -> str:
     span = "-".join(f"{moment:%Y%m%dT%H%M%SZ}" for moment in (query.first, query.last))
     part = f"-part-{number:04}" if number else ""
     bucket = f"-{query.bucketing.bucket.text}" if query.bucketing else ""
-    return f"vigie-readings-{span}{bucket}{part}.{format_}"
+    # The usual extension of Arrow's streaming format.
+    extension = "arrows" if format_ == "arrow" else format_
+    return f"vigie-readings-{span}{bucket}{part}.{extension}"
 
 
 @router.get(

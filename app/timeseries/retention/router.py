@@ -13,7 +13,7 @@ from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
-from app.registry import organisation_site_repository
+from app.registry import site_repository
 from app.registry.box_service import check_summary_retention
 from app.registry.dependencies import SitesReader, SitesWriter
 from app.registry.models import Site
@@ -27,7 +27,7 @@ router: Final = APIRouter(prefix="/v1/sites/{site_id}/retention", tags=["Sites"]
 
 
 async def _site(session: AsyncSession, identifier: str, principal: Principal, *, lock: bool = False) -> Site:
-    row = await organisation_site_repository.find_site(
+    row = await site_repository.find_site(
         session, parse_id(identifier, "site"), principal.visible(), lock=lock
     )
     if row is None:

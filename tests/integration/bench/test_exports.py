@@ -19,7 +19,7 @@ async def test_all_samples_leave_as_each_format(monkeypatch: pytest.MonkeyPatch)
         assert (each.reference_s is None) == (each.case.bucket is not None)
         assert each.seconds > each.first_s > 0
         assert each.peak >= each.before > 0
-        assert (each.child > 0) == (each.case.format == "parquet")
+        assert (each.child > 0) == (each.case.format in exports.COLUMNAR)
         assert each.others_ms
     section = exports_section(found, "a day: a machine")
     assert section.startswith(f"## {EXPORTS}\n")

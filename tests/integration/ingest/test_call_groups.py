@@ -262,6 +262,29 @@ async def test_backends_that_are_ended_amid_a_commit_cost_nobody_an_answer(
     assert [answer["stored"] for answer in answers] == [1] * 5
 
 
+async def test_clients_that_are_answered_together_are_together_in_the_next_group(
+    worlds: tuple[World, World],
+    committer: group_committer.GroupCommitter,
+    owner: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group_committer, "_GATHER_STEP_S", 0.5)
+    monkeypatch.setattr(group_committer, "_GATHER_MOST_S", 60.0)
+    world, _ = worlds
+    await world.send(telemetry("2", [sample(1)]), 0)  # its box is shared, so that nothing is tried again
+
+    async def call_twice(minute: int) -> None:
+        await world.send(telemetry("2", [sample(minute)]), 0)
+        await world.send(telemetry("2", [sample(minute + 10)]), 0)
+
+    async with held(committer, owner, lambda: world.send(telemetry("2", [sample(0)]), 0)):
+        groups, calls = _groups()
+        sending = [asyncio.ensure_future(call_twice(minute)) for minute in range(10, 13)]
+        await queued(committer, len(sending))
+    await asyncio.gather(*sending)
+    assert _groups() == (groups + 2, calls + 6)
+
+
 async def test_what_was_accepted_is_committed_when_the_process_ends(
     worlds: tuple[World, World], committer: group_committer.GroupCommitter, owner: asyncpg.Connection
 ) -> None:

@@ -54,7 +54,7 @@ BEYOND_SCHEMAS: Final = {
     "bucket_given": "no `bucket` beside `flags`",
     "invalid_aggregate": "`l10` and the like of levels alone",
     "range_required": "`from`, `to` and `metric` beside `after` and `part`",
-    "after_not_taken": "no `after` for Parquet",
+    "after_not_taken": "no `after` for Parquet and Arrow",
     "too_many_series": "boxes times metrics",
     "until_in_future": "a time that has passed",
     "ends_too_late": "an end that is not put off",

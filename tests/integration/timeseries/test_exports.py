@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy
@@ -23,7 +24,7 @@ from app.platform.db.database import Database
 from app.platform.http.fairness.fair_semaphore import ExportLimits
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.tenant_scope import ScopedCaller, TenantScope, run_as_caller
-from app.timeseries.exports import parquet_format, row_slice_reader, sample_part_planner
+from app.timeseries.exports import columnar_format, row_slice_reader, sample_part_planner
 from app.timeseries.exports.copy_query import CopyQuery, ExportedBox
 from app.timeseries.exports.row_source import RawSamples
 from app.timeseries.exports.text_formats import TEXT_FORMATS, format_number
@@ -101,7 +102,9 @@ async def test_geojson_is_that_of_rfc_7946(tenant: Tenant, written: ExportedFile
 
 
 @pytest.mark.usefixtures("_small_slices")
-async def test_parquet_has_types_units_and_the_stored_floats(tenant: Tenant, written: ExportedFile) -> None:
+async def test_parquet_and_arrow_have_types_units_and_the_stored_floats(
+    tenant: Tenant, written: ExportedFile
+) -> None:
     answer = await export(tenant.client, format="parquet")
     assert answer.headers["content-type"] == "application/vnd.apache.parquet"
     file = pq.ParquetFile(io.BytesIO(answer.content))
@@ -113,8 +116,19 @@ async def test_parquet_has_types_units_and_the_stored_floats(tenant: Tenant, wri
         assert file.schema_arrow.field(name).metadata[b"unit"].decode() == METRICS_BY_NAME[name].unit
     column = file.metadata.row_group(0).column(0)
     assert column.compression == "ZSTD"
+    check_stored_floats(file.read(), written)
+    answer = await export(tenant.client, format="arrow")
+    assert answer.headers["content-type"] == "application/vnd.apache.arrow.stream"
+    assert answer.headers["content-disposition"].endswith('.arrows"')
+    with pa.ipc.open_stream(answer.content) as stream:
+        assert stream.schema == file.schema_arrow
+        check_stored_floats(stream.read_all(), written)
+
+
+def check_stored_floats(table: pa.Table, written: ExportedFile) -> None:
+    """Compare a table with what was written."""
     kept: list[Row] = []
-    for row in file.read().to_pylist():
+    for row in table.to_pylist():
         assert row["site"] == written.sites[row["box"]]
         values = {name: row[name] for name in METRICS if row[name] is not None}
         kept.append((row["box"], row["time"].astimezone(UTC), values))
@@ -348,10 +362,10 @@ async def test_so_many_at_once(application: FastAPI, tenant: Tenant, other_tenan
         assert (answer.status_code, answer.json()["code"]) == (429, "too_many_exports")
         assert int(answer.headers["retry-after"]) > 0
         assert (await other_tenant.client.get(PATH)).status_code == 200
-    encoders = get_resource(application, parquet_format.ParquetEncoderPool)
+    encoders = get_resource(application, columnar_format.ColumnarEncoderPool)
     async with AsyncExitStack() as held:
-        for _ in range(parquet_format._PROCESSES_MOST):
-            await held.enter_async_context(encoders.start_encoder())
+        for _ in range(columnar_format._PROCESSES_MOST):
+            await held.enter_async_context(encoders.start_encoder("parquet"))
         answer = await tenant.client.get(PATH, params={"format": "parquet"})
         assert (answer.status_code, answer.json()["code"]) == (429, "too_many_exports")
         assert (await tenant.client.get(PATH)).status_code == 200

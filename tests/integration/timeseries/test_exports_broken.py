@@ -54,11 +54,11 @@ async def freed(application: FastAPI, patience_s: float = 5.0) -> None:
 
 
 def children() -> list[psutil.Process]:
-    """Those that write Parquet."""
+    """Those that write columns."""
     found = []
     for child in psutil.Process().children():
         try:
-            if any("parquet_process" in word for word in child.cmdline()):
+            if any("columnar_process" in word for word in child.cmdline()):
                 found.append(child)
         except psutil.NoSuchProcess:
             continue
@@ -68,12 +68,12 @@ def children() -> list[psutil.Process]:
 async def test_who_goes_away_leaves_nothing_behind(application: FastAPI, tenant: Tenant, url: str) -> None:
     headers = {"Authorization": f"Bearer {tenant.key}"}
     async with httpx.AsyncClient(base_url=url, headers=headers) as client:
-        for format_ in ("csv", "parquet"):
+        for format_ in ("csv", "parquet", "arrow"):
             async with client.stream("GET", PATH, params={**SPAN, "format": format_}) as answer:
                 assert answer.status_code == 200
                 await anext(answer.aiter_raw())
                 assert get_resource(application, ExportLimits)._exporting
-                assert len(children()) == (format_ == "parquet")
+                assert len(children()) == (format_ != "csv")
             await freed(application)
         # HEAD is answered, and reads no file for nobody.
         answer = await client.head(PATH, params=SPAN)

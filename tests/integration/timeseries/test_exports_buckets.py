@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -117,17 +118,20 @@ def rows_of(answer: httpx.Response, format_: str) -> Rows:
             for told in (feature["properties"] for feature in points_of(answer.content))
             if told.pop("site")
         }
-    table = pq.read_table(io.BytesIO(answer.content)).to_pylist()
+    if format_ == "arrow":
+        table = pa.ipc.open_stream(answer.content).read_all()
+    else:
+        table = pq.read_table(io.BytesIO(answer.content))
     return {
         (row.pop("box"), row.pop("time").strftime("%Y-%m-%dT%H:%M:%SZ")): {
             name: value for name, value in row.items() if name != "site" and value is not None
         }
-        for row in table
+        for row in table.to_pylist()
     }
 
 
 CASES = (
-    ("1h", EVERY, 60, ("csv", "ndjson", "geojson", "parquet")),
+    ("1h", EVERY, 60, ("csv", "ndjson", "geojson", "parquet", "arrow")),
     ("1d", EVERY, 2, ("ndjson",)),
     ("40m", "avg,l10,max,p95", 50, ("parquet",)),
     ("2d", "p95,count", 5_000, ("csv",)),
@@ -145,7 +149,8 @@ async def test_each_value_is_that_of_its_series(tenant: Tenant, monkeypatch: pyt
             found = rows_of(answer, format_)
             assert list(found) == list(expected), (bucket, format_)
             assert found == expected, (bucket, format_)
-            name = f"vigie-readings-20260327T052000Z-20260331T041030Z-{bucket}.{format_}"
+            extension = "arrows" if format_ == "arrow" else format_
+            name = f"vigie-readings-20260327T052000Z-20260331T041030Z-{bucket}.{extension}"
             assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
     query = {"action": "readings.read"}
     entries = (await tenant.client.get("/v1/audit", params=query)).raise_for_status().json()["data"]

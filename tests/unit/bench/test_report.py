@@ -134,7 +134,7 @@ def test_deliveries_are_held_against_each_other_and_neighbours_against_the_first
 def test_a_watched_tenants_p99_is_held_against_that_beside_a_quiet_one() -> None:
     def watched(longest_ms: float, refused: int) -> MeasuredTenant:
         took = [1.0] * 98 + [longest_ms] * 2
-        return MeasuredTenant(took, 10.0, 250, refused, {"api": 2.0, "clients": 0.5}, [0.5, 0.7])
+        return MeasuredTenant([took, took], 10.0, 250, refused, {"api": 2.0, "clients": 0.5}, [0.5, 0.7])
 
     found = {
         NeighbourCase(1, "rude"): watched(11.0, 40),
@@ -144,7 +144,7 @@ def test_a_watched_tenants_p99_is_held_against_that_beside_a_quiet_one() -> None
     text = neighbour_section(found, "2026-11-25: 2 cores")
     assert text.startswith(f"## {NEIGHBOUR}\n")
     rows = [line for line in text.splitlines() if line.startswith("| one key")]
-    assert rows[0] == "| one key, quiet | 25 | 0 | 100 | 1.0 | 10.0 |  | 20% | 5% | 60% |"
+    assert rows[0] == "| one key, quiet | 25 | 0 | 200 | 1.0 | 10.0 | 10 |  | 20% | 5% | 60% |"
     assert "| **1.05** |" in rows[1]
     assert rows[2].startswith("| one key, rude | 25 | 4 |")
     assert "| **1.10** |" in rows[2]

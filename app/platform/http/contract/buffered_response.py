@@ -1,10 +1,10 @@
 """Buffers a response whole, so that it can be stored, tagged or replaced, and adds headers to responses.
 
-Buffering is for responses of a few kilobytes: never buffer a streamed response. `map_response_start` and
-`append_headers` change the head only and pass the body through.
+Buffering is for responses of a few kilobytes: never buffer a streamed response. `append_headers` changes the
+head only.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -54,15 +54,6 @@ async def buffer_response(app: ASGIApp, scope: Scope, receive: Receive) -> Buffe
     await app(scope, receive, record)
     response.body = bytes(body)
     return response
-
-
-def map_response_start(send: Send, step: Callable[[Message], Message]) -> Send:
-    """Wrap `send` so that `step` may replace the head of the response."""
-
-    async def send_mapped(message: Message) -> None:
-        await send(step(message) if message["type"] == "http.response.start" else message)
-
-    return send_mapped
 
 
 def append_headers(message: Message, more: Iterable[tuple[bytes, bytes]]) -> Message:

@@ -150,26 +150,27 @@ class RequestPermits:
 
         The request keeps the permits of its key and organisation, which bounds their buffered bodies.
         """
-        clock = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
         whole = slow = False
         # One patience for the whole body: single bytes must not extend it.
         patience_s = _BODY_PATIENCE_S
 
+        def yield_to_others() -> None:
+            nonlocal slow
+            slow = True
+            self._release(self._shared)
+
         async def receiving() -> Message:
-            nonlocal whole, slow, patience_s
+            nonlocal whole, patience_s
             if whole:
                 return await receive()
-            coming = asyncio.ensure_future(receive())
+            began = loop.time()
+            timer = loop.call_later(patience_s, yield_to_others)
             try:
-                began = clock()
-                await asyncio.wait({coming}, timeout=patience_s)
-                patience_s = max(0.0, patience_s - (clock() - began))
-                if not coming.done():
-                    slow = True
-                    self._release(self._shared)
-                message = await coming
+                message = await receive()
             finally:
-                coming.cancel()
+                timer.cancel()
+            patience_s = max(0.0, patience_s - (loop.time() - began))
             whole = not message.get("more_body", False)
             if whole and slow and self._reacquire is not None:
                 await self._reacquire()

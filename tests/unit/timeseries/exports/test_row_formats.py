@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.catalogue.metrics import CATALOGUE
+from app.timeseries.exports.binary_rows import decode_rows
+from app.timeseries.exports.columnar_format import ColumnarFormat
 from app.timeseries.exports.copy_query import BoxRows, CopyQuery, ExportedBox
-from app.timeseries.exports.parquet_format import ParquetFormat
-from app.timeseries.exports.parquet_rows import decode_rows
 from app.timeseries.exports.row_source import ExportColumn, RawSamples
 from app.timeseries.exports.text_formats import TEXT_FORMATS, format_number
 
@@ -82,7 +82,7 @@ def test_rows_in_memory_give_the_same_lines(name: str) -> None:
 
 
 def test_binary_rows_are_those_that_postgresql_copies() -> None:
-    form = ParquetFormat()
+    form = ColumnarFormat()
     rows = BoxRows(A, [START, START + timedelta(microseconds=1)], [[1.5, None], [None, -2.0]])
     head, _, data = form.encode_rows(rows, COLUMNS).partition(b"\n")
     assert head == f'[["a", "{SITE}"]]'.encode()

@@ -1,17 +1,18 @@
-"""Encodes one Parquet file in a child process, from standard input to standard output. Pure.
+"""Encodes one Parquet file or Arrow stream in a child process, from standard input to standard output. Pure.
 
-The parent runs `python -m app.timeseries.exports.parquet_process`.
+The parent runs `python -m app.timeseries.exports.columnar_process`.
 
 It is a separate process because pyarrow takes more memory than all other imports of the API process, and
 because encoding would delay other requests. It has neither settings nor a database.
 
 The protocol uses frames on standard input and output: a length (four bytes, big-endian) and as many bytes.
-The parent sends the columns, then for each slice its boxes and its rows (see `parquet_rows`), and an empty
-frame at the end. Each frame is answered with the bytes of the file written since.
+The parent sends the format and the columns, then for each slice its boxes and its rows (see `binary_rows`),
+and an empty frame at the end. Each frame is answered with the bytes of the file written since.
 """
 
 import json
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, Final
 
@@ -19,10 +20,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from app.timeseries.exports.parquet_rows import EPOCH_US, decode_rows
+from app.timeseries.exports.binary_rows import EPOCH_US, decode_rows
 
 ROWS_PER_GROUP: Final = 100_000
-"""The approximate number of rows in a row group, the unit in which readers load a file."""
+"""The approximate number of rows in a row group of Parquet, the unit in which readers load a file."""
 
 _LENGTH_BYTES: Final = 4
 # The columns before the values: box, site, time.
@@ -103,7 +104,7 @@ def decode_record_batch(schema: pa.Schema, frame: memoryview) -> pa.RecordBatch:
     return pa.record_batch(arrays, schema=schema)
 
 
-class ParquetFileWriter:
+class ColumnarWriter(ABC):
     """Writes one file slice by slice.
 
     Args:
@@ -113,15 +114,35 @@ class ParquetFileWriter:
     def __init__(self, columns: Sequence[Mapping[str, Any]]) -> None:
         self._schema = build_schema(columns)
         self._sink = _OutputBuffer()
-        self._writer = pq.ParquetWriter(
-            pa.PythonFile(self._sink, "w"), self._schema, compression=_COMPRESSION
-        )
+        self._file = pa.PythonFile(self._sink, "w")
+
+    def add(self, frame: memoryview) -> None:
+        """Add a slice."""
+        self._add(decode_record_batch(self._schema, frame))
+
+    @abstractmethod
+    def _add(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of a slice."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Write what remains of the file."""
+
+    def drain(self) -> bytes:
+        """Return the bytes of the file written since the last call."""
+        return self._sink.drain()
+
+
+class ParquetFileWriter(ColumnarWriter):
+    """Writes a Parquet file; a row group when there are enough rows."""
+
+    def __init__(self, columns: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(columns)
+        self._writer = pq.ParquetWriter(self._file, self._schema, compression=_COMPRESSION)
         self._pending: list[pa.RecordBatch] = []
         self._rows = 0
 
-    def add(self, frame: memoryview) -> None:
-        """Add a slice; writes a row group when there are enough rows."""
-        batch = decode_record_batch(self._schema, frame)
+    def _add(self, batch: pa.RecordBatch) -> None:
         self._pending.append(batch)
         self._rows += batch.num_rows
         if self._rows >= ROWS_PER_GROUP:
@@ -132,16 +153,37 @@ class ParquetFileWriter:
         self._write()
         self._writer.close()
 
-    def drain(self) -> bytes:
-        """Return the bytes of the file written since the last call."""
-        return self._sink.drain()
-
     def _write(self) -> None:
         if self._pending:
             table = pa.Table.from_batches(self._pending, self._schema).unify_dictionaries()
             self._writer.write_table(table, row_group_size=self._rows)
         self._pending.clear()
         self._rows = 0
+
+
+class ArrowStreamWriter(ColumnarWriter):
+    """Writes the streaming format of Arrow IPC: a record batch for each slice, not compressed.
+
+    Each batch has its own dictionaries of boxes and sites, which replace those before.
+    """
+
+    def __init__(self, columns: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(columns)
+        self._writer = pa.ipc.new_stream(self._file, self._schema)
+
+    def _add(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch)
+
+    def end(self) -> None:
+        """Write the mark of the end."""
+        self._writer.close()
+
+
+WRITERS: Final[Mapping[str, type[ColumnarWriter]]] = {
+    "parquet": ParquetFileWriter,
+    "arrow": ArrowStreamWriter,
+}
+"""The writers by format."""
 
 
 def _frame(source: BinaryIO) -> bytes | None:
@@ -154,12 +196,13 @@ def _frame(source: BinaryIO) -> bytes | None:
     return data if len(data) == size else None
 
 
-def write_parquet_stream(source: BinaryIO, sink: BinaryIO) -> None:
+def write_columnar_stream(source: BinaryIO, sink: BinaryIO) -> None:
     """Write a file for the parent until it ends the file or closes the pipe."""
     head = _frame(source)
     if head is None:
         return
-    writer = ParquetFileWriter(json.loads(head))
+    task = json.loads(head)
+    writer = WRITERS[task["format"]](task["columns"])
     is_open = True
     while is_open:
         written = writer.drain()
@@ -180,4 +223,4 @@ def write_parquet_stream(source: BinaryIO, sink: BinaryIO) -> None:
 if __name__ == "__main__":
     # Slices are encoded one by one, so that further threads would only take memory.
     pa.set_cpu_count(1)
-    write_parquet_stream(sys.stdin.buffer, sys.stdout.buffer)
+    write_columnar_stream(sys.stdin.buffer, sys.stdout.buffer)

@@ -1,4 +1,4 @@
-"""What the child process makes of frames: one Parquet file, given on as it is written."""
+"""What the child process makes of frames: one Parquet file or Arrow stream, given on as it is written."""
 
 import io
 import json
@@ -6,11 +6,16 @@ import struct
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from app.timeseries.exports import parquet_process
-from app.timeseries.exports.parquet_process import ParquetFileWriter, write_parquet_stream
+from app.timeseries.exports import columnar_process
+from app.timeseries.exports.columnar_process import (
+    ArrowStreamWriter,
+    ParquetFileWriter,
+    write_columnar_stream,
+)
 
 COLUMNS = [
     {"name": "pm2_5", "unit": "µg/m³", "description": "Dust", "double": False},
@@ -39,7 +44,7 @@ def read(data: bytes) -> tuple[pq.ParquetFile, list[dict[str, Any]]]:
 
 
 def test_slices_become_one_table_with_boxes_in_any_number_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet_process, "ROWS_PER_GROUP", 4)
+    monkeypatch.setattr(columnar_process, "ROWS_PER_GROUP", 4)
     writer = ParquetFileWriter(COLUMNS)
     slices: list[Runs] = [
         [("a", [(1.5, NAN), (NAN, 1002.3732)])],
@@ -73,6 +78,10 @@ def framed(data: bytes) -> bytes:
     return len(data).to_bytes(4) + data
 
 
+def begin(format_: str) -> bytes:
+    return framed(json.dumps({"format": format_, "columns": COLUMNS}).encode())
+
+
 def answers(data: bytes) -> list[bytes]:
     found = []
     while data:
@@ -83,22 +92,49 @@ def answers(data: bytes) -> list[bytes]:
 
 
 def test_each_frame_has_an_answer_and_all_of_them_are_the_file() -> None:
-    head = framed(json.dumps(COLUMNS).encode())
+    head = begin("parquet")
     slices = framed(frame(0, [("a", [(1.0, 2.0)])])) + framed(frame(1, [("b", [(3.0, 4.0)])]))
     sink = io.BytesIO()
-    write_parquet_stream(io.BytesIO(head + slices + framed(b"")), sink)
+    write_columnar_stream(io.BytesIO(head + slices + framed(b"")), sink)
     found = answers(sink.getvalue())
     assert len(found) == 4
     assert [row["pm2_5"] for row in read(b"".join(found))[1]] == [1.0, 3.0]
     empty = io.BytesIO()
-    write_parquet_stream(io.BytesIO(head + framed(b"")), empty)
+    write_columnar_stream(io.BytesIO(head + framed(b"")), empty)
     assert read(b"".join(answers(empty.getvalue())))[1] == []
 
 
 @pytest.mark.parametrize("cut", [0, 3, 20, -5])
 def test_who_is_gone_gets_no_end_of_a_file(cut: int) -> None:
-    said = framed(json.dumps(COLUMNS).encode()) + framed(frame(0, [("a", [(1.0, 2.0)])]))
+    said = begin("parquet") + framed(frame(0, [("a", [(1.0, 2.0)])]))
     sink = io.BytesIO()
-    write_parquet_stream(io.BytesIO(said[:cut]), sink)
+    write_columnar_stream(io.BytesIO(said[:cut]), sink)
     assert not b"".join(answers(sink.getvalue())).endswith(b"PAR1") or cut == -5
     assert len(answers(sink.getvalue())) == (1 if cut == -5 else 0)
+
+
+def test_a_slice_is_given_on_at_once_as_a_record_batch_of_an_arrow_stream() -> None:
+    writer = ArrowStreamWriter(COLUMNS)
+    writer.add(memoryview(frame(0, [("a", [(1.5, NAN)])])))
+    first = writer.drain()
+    writer.add(memoryview(frame(1, [("a", [(NAN, NAN)]), ("b", [(12.4, 2.0)])])))
+    second = writer.drain()
+    writer.end()
+    assert pa.ipc.open_stream(first).read_next_batch().num_rows == 1
+    stream = pa.ipc.open_stream(first + second + writer.drain())
+    fields = {field.name: field for field in stream.schema}
+    assert fields["pm2_5"].metadata == {b"unit": "µg/m³".encode(), b"description": b"Dust"}
+    assert [
+        (row["box"], row["site"], row["pm2_5"], row["pressure"]) for row in stream.read_all().to_pylist()
+    ] == [
+        ("a", "site of a", 1.5, None),
+        ("a", "site of a", None, None),
+        ("b", "site of b", pytest.approx(12.4, rel=1e-7), 2.0),
+    ]
+
+
+def test_an_arrow_stream_without_rows_has_its_columns() -> None:
+    sink = io.BytesIO()
+    write_columnar_stream(io.BytesIO(begin("arrow") + framed(b"")), sink)
+    table = pa.ipc.open_stream(b"".join(answers(sink.getvalue()))).read_all()
+    assert (table.column_names, table.num_rows) == (["box", "site", "time", "pm2_5", "pressure"], 0)

@@ -1,6 +1,6 @@
-"""Exports Parquet: PostgreSQL sends rows in its binary format, and a child process encodes them.
+"""Exports Parquet and Arrow: PostgreSQL sends rows in its binary format, and a child process encodes them.
 
-Owns the child process and its protocol (see `parquet_process`). Must not import pyarrow, which would stay in
+Owns the child process and its protocol (see `columnar_process`). Must not import pyarrow, which would stay in
 the memory of the API process.
 """
 
@@ -17,13 +17,17 @@ from sqlalchemy import ColumnElement, TableClause, func, literal_column
 
 from app.platform.kernel.errors import TooManyRequestsError
 from app.platform.kernel.instants import from_datetime
+from app.timeseries.exports.binary_rows import EPOCH_US, build_row_type, decode_rows
 from app.timeseries.exports.copy_query import BoxRows, CopyOptions, ExportedBox, LastBox
-from app.timeseries.exports.parquet_rows import EPOCH_US, build_row_type, decode_rows
 from app.timeseries.exports.row_source import ExportColumn
 
-MEDIA_TYPE: Final = "application/vnd.apache.parquet"
+COLUMNAR_MEDIA_TYPES: Final = {
+    "parquet": "application/vnd.apache.parquet",
+    "arrow": "application/vnd.apache.arrow.stream",
+}
+"""The media types by format."""
 
-_CHILD: Final = "app.timeseries.exports.parquet_process"
+_CHILD: Final = "app.timeseries.exports.columnar_process"
 _LENGTH_BYTES: Final = 4
 # Timeout (s) of one frame. The first one waits for the import of pyarrow; later ones take some 10 ms, and a
 # row group a few tenths of a second.
@@ -38,10 +42,8 @@ _HEADER_BYTES: Final = 19
 _OPTIONS: Final[CopyOptions] = {"format": "binary"}
 
 
-class ParquetFormat:
-    """Rows in PostgreSQL's binary format, which the child process turns into Parquet."""
-
-    media_type = MEDIA_TYPE
+class ColumnarFormat:
+    """Rows in PostgreSQL's binary format, which the child process puts into columns."""
 
     @property
     def copy_options(self) -> CopyOptions:
@@ -90,15 +92,22 @@ def _frame(boxes: Sequence[ExportedBox], rows: memoryview) -> bytes:
     return b"".join([listed.encode(), b"\n", rows])
 
 
-class ParquetEncoder:
-    """A child process that writes one file."""
+class ColumnarEncoder:
+    """A child process that writes one file.
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    Args:
+        process: the child process.
+        format_: one of `COLUMNAR_MEDIA_TYPES`.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, format_: str) -> None:
         self._process = process
+        self._format = format_
 
     async def begin(self, columns: Sequence[ExportColumn]) -> bytes:
-        """Send the columns; returns the first bytes of the file."""
-        return await self._exchange(json.dumps([each._asdict() for each in columns]).encode())
+        """Send the format and the columns; returns the first bytes of the file."""
+        task = {"format": self._format, "columns": [each._asdict() for each in columns]}
+        return await self._exchange(json.dumps(task).encode())
 
     async def add(self, rows: bytes) -> bytes:
         """Send a slice; returns the bytes written since, often none."""
@@ -125,7 +134,7 @@ class ParquetEncoder:
             return await source.readexactly(int.from_bytes(await source.readexactly(_LENGTH_BYTES)))
 
 
-class ParquetEncoderPool:
+class ColumnarEncoderPool:
     """Limits the child processes of the API process."""
 
     def __init__(self) -> None:
@@ -135,14 +144,18 @@ class ParquetEncoderPool:
         """Check that another child may start (TooManyRequestsError `too_many_exports`)."""
         if self._running >= _PROCESSES_MOST:
             raise TooManyRequestsError(
-                f"{_PROCESSES_MOST} Parquet exports are running. Retry later, or request another format.",
+                f"{_PROCESSES_MOST} exports of Parquet or Arrow are running. Retry later, or request another "
+                "format.",
                 code="too_many_exports",
                 retry_after_s=_RETRY_AFTER_S,
             )
 
     @asynccontextmanager
-    async def start_encoder(self) -> AsyncIterator[ParquetEncoder]:
+    async def start_encoder(self, format_: str) -> AsyncIterator[ColumnarEncoder]:
         """Start a child for the duration of the block; kills it at the end if it still runs.
+
+        Args:
+            format_: one of `COLUMNAR_MEDIA_TYPES`.
 
         Raises:
             TooManyRequestsError: `too_many_exports`.
@@ -161,7 +174,7 @@ class ParquetEncoderPool:
             with suppress(ProcessLookupError):
                 os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
             try:
-                yield ParquetEncoder(process)
+                yield ColumnarEncoder(process, format_)
             finally:
                 with suppress(ProcessLookupError):
                     process.kill()
@@ -170,8 +183,8 @@ class ParquetEncoderPool:
             self._running -= 1
 
 
-async def stream_parquet(
-    slices: AsyncIterator[bytes], columns: Sequence[ExportColumn], encoder: ParquetEncoder
+async def stream_columnar_file(
+    slices: AsyncIterator[bytes], columns: Sequence[ExportColumn], encoder: ColumnarEncoder
 ) -> AsyncIterator[bytes]:
     """Yield the file as it is written. Reads the first slice before the first byte."""
     begun = False
