@@ -153,7 +153,7 @@ async def _http(running: BenchStack, measured: str | None = None) -> str:
 async def _neighbour(running: BenchStack, measured: str | None = None) -> str:
     # Few rounds and one process in a full run, to keep it short.
     if measured is None:
-        found = await neighbour.measure(running, rounds=3)
+        found = await neighbour.measure(running, rounds=2)
     else:
         found = await neighbour.measure(running, rounds=5, workers=(1, 2))
     for case, watched in found.items():

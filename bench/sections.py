@@ -217,8 +217,9 @@ def neighbour_section(found: Found, measured: str | None = None) -> str:
         - *polite*: one connection for each key, which waits as `Retry-After` says;
         - *rude*: eight connections, which never wait.
 
-        Quiet and busy parts alternated in one run. A percentile is the median of those of the parts, as
-        the disk stalls now and then. CPU is of one core, *left* of the whole machine; clients, API and
+        Quiet and busy parts alternated in one run. p50 and p99 are the medians of those of the parts, as
+        stalls of a tenth of a second and more (of samples alone, so probably of the disk) would decide them.
+        *of all* is the p99 of all requests. CPU is of one core, *left* of the whole machine; clients, API and
         database share its cores.
     """
     order = sorted(

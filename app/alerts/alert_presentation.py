@@ -134,7 +134,7 @@ Presenter = Annotated[AlertPresenter, Depends(AlertPresenter.of)]
 
 # Lists are polled, and most of a row changes only with its alert, its rule, and the names in its sentences.
 _FORMATTED: Final[OrderedDict[tuple[object, ...], Mapping[str, Any]]] = OrderedDict()
-_FORMATTED_MAX: Final = 2_000
+_FORMATTED_MAX: Final = 5_000
 
 
 def _format_lasting(row: FlatRow, base_url: str) -> Mapping[str, Any]:
@@ -145,10 +145,12 @@ def _format_lasting(row: FlatRow, base_url: str) -> Mapping[str, Any]:
     versions = row.id, row.alert_version, row.rule_row_version
     key = (*versions, names.rule, names.site, names.box, names.one_box, base_url)
     found = _FORMATTED.get(key)
-    if found is None:
-        found = _FORMATTED[key] = _format_named(row, names, base_url)
-        if len(_FORMATTED) > _FORMATTED_MAX:
-            _FORMATTED.popitem(last=False)
+    if found is not None:
+        _FORMATTED.move_to_end(key)
+        return found
+    found = _FORMATTED[key] = _format_named(row, names, base_url)
+    if len(_FORMATTED) > _FORMATTED_MAX:
+        _FORMATTED.popitem(last=False)
     return found
 
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from typing import Final
 
 import asyncpg
@@ -36,9 +37,11 @@ _TRIES: Final = 3
 _PAUSE_S: Final = 0.05
 _ACQUIRE_TIMEOUT_S: Final = 10
 _PATIENCE_S: Final = 0.02
-# A group waits while calls arrive at such intervals, and for so long at most.
+# The wait for further calls ends when none arrives within one step, and after `_GATHER_MOST_S` at the latest.
 _GATHER_STEP_S: Final = 0.001
 _GATHER_MOST_S: Final = 0.01
+# Groups after which a worker returns its connection: others may wait for one, and the pool renews old ones.
+_GROUPS_KEPT: Final = 32
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +94,7 @@ class _GroupProgress(CommitProgress):
 
 
 class _WorkerConnection:
-    """The connection of a worker. It is kept from group to group, as a pool resets what it gets back.
+    """The connection of a worker. It is kept for several groups, as the pool resets what it gets back.
 
     Args:
         pool: where it comes from.
@@ -193,14 +196,17 @@ class GroupCommitter:
 
     async def _commit_groups(self, connection: _WorkerConnection) -> None:
         """Commit groups until no call waits."""
-        while len(self._queue):
+        for number in count(1):
+            if not len(self._queue):
+                return
             if self._overdue is not None:
                 self._overdue.cancel()
                 self._overdue = None
             group = [call for call in self._queue.take() if not call.outcome.done()]
             if not group:
                 continue
-            if len(self._queue):
+            is_full = len(self._queue) > 0
+            if is_full:
                 self._watch()
             progress = _GroupProgress(group)
             try:
@@ -211,18 +217,24 @@ class GroupCommitter:
                 progress.fail(_unavailable())
                 if progress.receipt is not None:
                     progress.receipt.count()
-            if len(group) > 1:
-                await self._gather()
+            if number % _GROUPS_KEPT == 0:
+                await connection.release()
+            if len(group) > 1 and not is_full:
+                await self._gather(len(group))
 
-    async def _gather(self) -> None:
+    async def _gather(self, answered: int) -> None:
         """Wait for the next calls of the clients that were just answered, so that they are one group.
 
         What a group costs depends little on its calls. Otherwise the clients would be in two groups by turns,
         each waiting for the other one.
+
+        Args:
+            answered: how many they are.
         """
+        everyone = self._arrived + answered
         most = time.monotonic() + _GATHER_MOST_S
         before = None
-        while before != self._arrived and time.monotonic() < most:
+        while before != self._arrived and self._arrived < everyone and time.monotonic() < most:
             before = self._arrived
             await asyncio.sleep(_GATHER_STEP_S)
 

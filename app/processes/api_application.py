@@ -36,6 +36,7 @@ from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.db.tenant_reader import TenantReader
 from app.platform.http.contract import header_descriptions, problems
 from app.platform.http.contract.forbidden_content_check import ForbiddenContentError
+from app.platform.http.contract.remembered_arguments import ArgumentCache
 from app.platform.http.fairness.concurrency_limits import SAMPLES_CONNECTIONS
 from app.platform.http.fairness.fair_semaphore import ExportLimits
 from app.platform.http.fairness.token_buckets import BucketStore
@@ -156,6 +157,7 @@ async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None
             installation,
             people,
             authenticator,
+            ArgumentCache(),
             AlertClosing(close_alerts),
             ingest,
             register,

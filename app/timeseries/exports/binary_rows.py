@@ -1,4 +1,4 @@
-"""Defines the binary rows between PostgreSQL, the API process and the one that writes Parquet. Pure.
+"""Defines the binary rows between PostgreSQL, the API process and the one that writes Parquet or Arrow. Pure.
 
 They are as COPY writes them: the number of fields, then each field with its length before it, all big-endian.
 No field is NULL, so all rows have the same length, and NumPy finds the values of a column without a loop.

@@ -37,6 +37,9 @@ _PROCESSES_MOST: Final = 4
 _RETRY_AFTER_S: Final = 10
 _NICE: Final = 10
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
+# What ends the part of an Arrow stream that breaks off: the length of a message that does not follow. Without
+# it the stream could end between two messages, as a whole one may.
+_BROKEN_OFF: Final = {"arrow": b"\xff\xff\xff\xff\xff\xff\xff\x7f"}
 # The header of COPY's binary format: signature, flags, length of the extension.
 _HEADER_BYTES: Final = 19
 _OPTIONS: Final[CopyOptions] = {"format": "binary"}
@@ -108,6 +111,11 @@ class ColumnarEncoder:
         """Send the format and the columns; returns the first bytes of the file."""
         task = {"format": self._format, "columns": [each._asdict() for each in columns]}
         return await self._exchange(json.dumps(task).encode())
+
+    @property
+    def broken_end(self) -> bytes:
+        """What makes readers refuse a file that breaks off; empty where its missing end does."""
+        return _BROKEN_OFF.get(self._format, b"")
 
     async def add(self, rows: bytes) -> bytes:
         """Send a slice; returns the bytes written since, often none."""
@@ -188,11 +196,16 @@ async def stream_columnar_file(
 ) -> AsyncIterator[bytes]:
     """Yield the file as it is written. Reads the first slice before the first byte."""
     begun = False
-    async for each in slices:
-        header = b"" if begun else await encoder.begin(columns)
-        written = header + await encoder.add(each)
-        begun = True
-        if written:
-            yield written
+    try:
+        async for each in slices:
+            header = b"" if begun else await encoder.begin(columns)
+            written = header + await encoder.add(each)
+            begun = True
+            if written:
+                yield written
+    except Exception:
+        if begun and encoder.broken_end:
+            yield encoder.broken_end
+        raise
     header = b"" if begun else await encoder.begin(columns)
     yield header + await encoder.end()

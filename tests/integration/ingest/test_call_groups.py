@@ -275,6 +275,7 @@ async def test_clients_that_are_answered_together_are_together_in_the_next_group
 
     async def call_twice(minute: int) -> None:
         await world.send(telemetry("2", [sample(minute)]), 0)
+        await asyncio.sleep(0.1 * (minute - 10))
         await world.send(telemetry("2", [sample(minute + 10)]), 0)
 
     async with held(committer, owner, lambda: world.send(telemetry("2", [sample(0)]), 0)):
@@ -283,6 +284,38 @@ async def test_clients_that_are_answered_together_are_together_in_the_next_group
         await queued(committer, len(sending))
     await asyncio.gather(*sending)
     assert _groups() == (groups + 2, calls + 6)
+
+
+async def test_workers_without_a_pause_let_others_have_a_connection(
+    worlds: tuple[World, World],
+    committer: group_committer.GroupCommitter,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group_committer, "_GROUPS_KEPT", 3)
+    pool = await database.pool(size=1, role="vigie_ingest")
+    monkeypatch.setattr(committer, "_pool", pool)
+    world, _ = worlds
+    ended = asyncio.Event()
+
+    async def call_on(box: str) -> int:
+        number = 0
+        while not ended.is_set():
+            status, _, _ = await world.send(telemetry(box, [sample(number % 60, number % 60)]), 0)
+            assert status == 200
+            number += 1
+        return number
+
+    calling = [asyncio.ensure_future(call_on(box)) for box in "012"]
+    async with asyncio.timeout(20):
+        for _ in range(3):
+            async with pool.acquire():
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+    ended.set()
+    assert min(await asyncio.gather(*calling)) > 0
+    await committer.close()
+    await pool.close()
 
 
 async def test_what_was_accepted_is_committed_when_the_process_ends(

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import asyncpg
 import httpx
 import psutil
+import pyarrow as pa
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import QueuePool
@@ -134,11 +135,26 @@ async def test_a_failure_after_the_first_byte_is_seen(
             await freed(application)
             return came
 
+        async def cut(format_: str) -> bytes:
+            """Break an export, and return what came of it."""
+            came = b""
+            with contextlib.suppress(httpx.RemoteProtocolError):
+                async with client.stream("GET", PATH, params={**SPAN, "format": format_}) as answer:
+                    async for chunk in answer.aiter_raw():
+                        if not came:
+                            await owner.execute("ALTER VIEW tenant_samples RENAME TO gone")
+                        came += chunk
+            return came
+
         try:
             for format_ in ("csv", "ndjson", "geojson"):
                 assert 0 < await broken(format_) < whole * 4
                 await owner.execute("ALTER VIEW gone RENAME TO tenant_samples")
             await broken("parquet", child=True)
+            # Its messages that came are whole: what follows them tells readers that there is no end.
+            with pytest.raises(pa.ArrowInvalid):
+                pa.ipc.open_stream(await cut("arrow")).read_all()
+            await owner.execute("ALTER VIEW gone RENAME TO tenant_samples")
             # A key that was revoked does not read on.
             assert len((await client.get(PATH, params=SPAN)).content) == whole
             monkeypatch.setattr(router, "_REFRESH_S", 0.0)

@@ -144,7 +144,7 @@ def test_a_watched_tenants_p99_is_held_against_that_beside_a_quiet_one() -> None
     text = neighbour_section(found, "2026-11-25: 2 cores")
     assert text.startswith(f"## {NEIGHBOUR}\n")
     rows = [line for line in text.splitlines() if line.startswith("| one key")]
-    assert rows[0] == "| one key, quiet | 25 | 0 | 200 | 1.0 | 10.0 | 10 |  | 20% | 5% | 60% |"
+    assert rows[0] == "| one key, quiet | 25 | 0 | 200 | 1.0 | 10.0 | 10.0 | 10 |  | 20% | 5% | 60% |"
     assert "| **1.05** |" in rows[1]
     assert rows[2].startswith("| one key, rude | 25 | 4 |")
     assert "| **1.10** |" in rows[2]

@@ -24,7 +24,7 @@ from app.platform.http.contract.buffered_response import BufferedResponse, buffe
 from app.platform.http.contract.etags import EtagPolicy, ResponseModel, add_etag
 from app.platform.http.contract.forbidden_content_check import check_body
 from app.platform.http.contract.query_parameters import list_query_parameters, reject_unknown_parameters
-from app.platform.http.contract.remembered_arguments import get_argument_cache
+from app.platform.http.contract.remembered_arguments import ArgumentCache, get_remembered_endpoint
 from app.platform.identity.caller_authentication import (
     Principal,
     ScopeRequirement,
@@ -76,11 +76,13 @@ class StrictRoute(APIRoute):
         handler = super().get_route_handler()
         field = self.body_field
         if field is None:
-            cache = get_argument_cache(self.endpoint, self.dependant)
+            endpoint = get_remembered_endpoint(self.endpoint, self.dependant)
 
             async def checked(request: Request) -> Response:
                 reject_unknown_parameters(request.scope, self.query_parameters)
-                return await (handler(request) if cache is None else cache.answer(request, handler))
+                if endpoint is None:
+                    return await handler(request)
+                return await get_resource(request.app, ArgumentCache).answer(request, endpoint, handler)
 
             return checked
         required = field.field_info.is_required()

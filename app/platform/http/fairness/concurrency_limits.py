@@ -17,7 +17,12 @@ from starlette.types import Message, Receive
 from app.platform.config.api_settings import ApiSettings
 from app.platform.http.contract.request_head import count_http_refusal
 from app.platform.http.fairness.fair_semaphore import FairSemaphore
-from app.platform.http.fairness.low_priority_queue import CpuShares, LowPriorityQueue, SteppedCoroutine
+from app.platform.http.fairness.low_priority_queue import (
+    PAUSES_S,
+    CpuShares,
+    LowPriorityQueue,
+    SteppedCoroutine,
+)
 from app.platform.http.fairness.principal_groups import PrincipalGroup
 from app.platform.kernel.errors import TooManyRequestsError
 
@@ -154,6 +159,9 @@ class RequestPermits:
         whole = slow = False
         # One patience for the whole body: single bytes must not extend it.
         patience_s = _BODY_PATIENCE_S
+        if self._make_pause is not None:
+            # A body that has arrived is read after the pause.
+            patience_s += PAUSES_S
 
         def yield_to_others() -> None:
             nonlocal slow

@@ -31,8 +31,8 @@ from app.platform.http.fairness.token_buckets import MOST_SUBJECTS
 
 # Longest wait while others run. Once it has begun, it is the only low-priority request for as long.
 _PATIENCE_S: Final = 0.1
-# Total of pauses between steps: the request may hold locks that others wait for.
-_PAUSES_S: Final = 0.05
+PAUSES_S: Final = 0.05
+"""Total of pauses between steps, in seconds: the request may hold locks that others wait for."""
 
 
 class LowPriorityQueue:
@@ -64,7 +64,7 @@ class LowPriorityQueue:
     def make_pause(self) -> Callable[[], Awaitable[None]]:
         """Return what a low-priority request awaits between steps: that no other request runs."""
         clock = asyncio.get_running_loop().time
-        left_s = _PAUSES_S
+        left_s = PAUSES_S
 
         async def wait() -> None:
             nonlocal left_s

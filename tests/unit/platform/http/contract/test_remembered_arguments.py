@@ -1,18 +1,20 @@
 """Arguments are resolved once for a caller and an address, and each caller has its own."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Annotated
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import Cookie, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.routing import APIRouter
 
 from app.platform.http.contract import remembered_arguments
 from app.platform.http.contract.remembered_arguments import ArgumentCache, Endpoint, remember_arguments
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.caller_authentication import Principal, current_principal
+from app.platform.kernel.application_resources import provide_resources
 from app.platform.kernel.tenant_scope import TenantScope
 
 RESOLVED: list[tuple[UUID, int]] = []
@@ -54,10 +56,11 @@ async def _authenticate(_: Request) -> Principal:
     raise NotImplementedError
 
 
-def make_client(endpoint: Endpoint) -> httpx.AsyncClient:
+def make_client(cache: ArgumentCache) -> httpx.AsyncClient:
     router = APIRouter(route_class=StrictRoute)
-    router.get("/")(endpoint)
+    router.get("/")(remember_arguments(show))
     app = FastAPI()
+    provide_resources(app, cache)
     app.include_router(router)
     app.dependency_overrides[current_principal] = _authenticate
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://vigie")
@@ -65,7 +68,7 @@ def make_client(endpoint: Endpoint) -> httpx.AsyncClient:
 
 @pytest.fixture
 async def client(_callers: None) -> AsyncIterator[httpx.AsyncClient]:
-    async with make_client(remember_arguments(show)) as client:
+    async with make_client(ArgumentCache()) as client:
         yield client
 
 
@@ -90,11 +93,9 @@ async def test_what_was_refused_is_not_remembered(client: httpx.AsyncClient) -> 
 
 
 @pytest.mark.usefixtures("_callers")
-async def test_few_calls_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    endpoint = remember_arguments(show)
-    cache = ArgumentCache(show, most=2)
-    monkeypatch.setattr(endpoint, "argument_cache", cache)
-    async with make_client(endpoint) as client:
+async def test_few_calls_are_remembered() -> None:
+    cache = ArgumentCache(most=2)
+    async with make_client(cache) as client:
         for number in (1, 2, 3, 1, 3):
             await client.get(f"/?number={number}", headers={"who": "a"})
         assert [number for _, number in RESOLVED] == [1, 2, 3, 1]
@@ -104,13 +105,55 @@ async def test_few_calls_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(cache) == 2
 
 
-def test_a_session_is_not_remembered() -> None:
-    async def session() -> AsyncIterator[int]:
+async def _session() -> AsyncIterator[int]:
+    yield 1
+
+
+class Yielding:
+    async def __call__(self) -> AsyncIterator[int]:
         yield 1
 
-    @remember_arguments
-    async def read(one: Annotated[int, Depends(session)]) -> Response:
-        return Response(f"{one}")
 
+async def of_session(one: Annotated[int, Depends(_session)]) -> Response:
+    return Response(f"{one}")
+
+
+async def of_object(one: Annotated[int, Depends(Yielding())]) -> Response:
+    return Response(f"{one}")
+
+
+async def of_header(agent: Annotated[str, Header()]) -> Response:
+    return Response(agent)
+
+
+async def of_cookie(crumb: Annotated[str, Cookie()]) -> Response:
+    return Response(crumb)
+
+
+async def of_request(request: Request) -> Response:
+    return Response(request.url.path)
+
+
+async def of_response(response: Response) -> Response:
+    return response
+
+
+@pytest.mark.parametrize("endpoint", [of_session, of_object, of_header, of_cookie, of_request, of_response])
+def test_what_belongs_to_one_request_is_not_remembered(endpoint: Endpoint) -> None:
     with pytest.raises(TypeError):
-        APIRouter(route_class=StrictRoute).get("/")(read)
+        APIRouter(route_class=StrictRoute).get("/")(remember_arguments(endpoint))
+
+
+async def test_a_caller_with_other_rights_gets_none_of_before(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = principal()
+    after = replace(before, scopes=frozenset({"sites:read"}))
+    for caller in (before, replace(before), after):
+
+        async def authenticate(_: Request, caller: Principal = caller) -> Principal:
+            return caller
+
+        monkeypatch.setattr(remembered_arguments, "authenticate_request", authenticate)
+        await client.get("/", headers={"who": "a"})
+    assert len(RESOLVED) == 2

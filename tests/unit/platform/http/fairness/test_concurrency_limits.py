@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Message
 
 from app.platform.config.api_settings import ApiSettings
-from app.platform.http.fairness import low_priority_queue
+from app.platform.http.fairness import concurrency_limits, low_priority_queue
 from app.platform.http.fairness import low_priority_queue as cpu_accounting
 from app.platform.http.fairness.concurrency_limits import ConcurrencyLimits, RequestPermits
 from app.platform.http.fairness.principal_groups import PrincipalGroup
@@ -83,6 +83,26 @@ async def test_who_yields_and_is_slow_keeps_no_sibling_waiting(monkeypatch: pyte
         await waits
     for held in (slow, next_, other):
         held.release()
+    assert_all_given_back(lines)
+
+
+async def test_a_body_that_waits_for_a_pause_is_not_slow(
+    lines: ConcurrencyLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request of low priority reads its body only after its pauses, which are no fault of its client."""
+    held = RequestPermits(lines, samples=False)
+    await held.acquire_group(PrincipalGroup(uuid4(), uuid4()), yields=True)
+
+    async def reacquire() -> None:
+        pytest.fail("its permits were released")
+
+    async def receive() -> Message:
+        await asyncio.sleep(concurrency_limits._BODY_PATIENCE_S + 0.02)
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    monkeypatch.setattr(held, "_reacquire", reacquire)
+    await held.while_reading(receive)()
+    held.release()
     assert_all_given_back(lines)
 
 

@@ -131,7 +131,7 @@ async def test_who_yields_stands_aside_in_between_as_long_as_anybody_is_at_work(
 
 
 async def test_it_stands_aside_for_a_while_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(low_priority_queue, "_PAUSES_S", 0.02)
+    monkeypatch.setattr(low_priority_queue, "PAUSES_S", 0.02)
     order = LowPriorityQueue(waiting=1)
     aside = order.make_pause()
     order.begin()
@@ -154,7 +154,7 @@ def _note(ended: list[str], name: str, _: object) -> None:
 async def test_who_used_up_much_is_passed_by_a_neighbour_that_came_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(low_priority_queue, "_PAUSES_S", 60.0)
+    monkeypatch.setattr(low_priority_queue, "PAUSES_S", 60.0)
     gate = asyncio.Event()
     app = behind_the_edge(gate, organisation_rate_per_s=0.001, organisation_rate_burst=100)
     (much,), (little,) = keys_of(app, uuid4(), 1), keys_of(app, uuid4(), 1)
