@@ -31,6 +31,7 @@ HEAD: Final = [
 _BOXES: Final = 1_000
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 24 * _HOUR_MS
+_WARM_CONNECTIONS: Final = 32
 _UP_WITHIN_S: Final = 20.0
 
 
@@ -156,8 +157,15 @@ async def _warm(stack: BenchStack, port: int, start_ms: int) -> None:
                 await asyncio.sleep(0.05)
             else:
                 break
-    for request in build_requests(MessageLoad(_BOXES, _BOXES, start_ms), 1, stack.admin_key):
-        await connection.ask(request)
+    # Over many connections: the first calls together prepare statements on further connections of the API.
+    requests = iter(build_requests(MessageLoad(_BOXES, _BOXES, start_ms), 1, stack.admin_key))
+
+    async def send(connection: ClientConnection) -> None:
+        for request in requests:
+            await connection.ask(request)
+
+    connections = [connection, *[await ClientConnection.to(port) for _ in range(_WARM_CONNECTIONS - 1)]]
+    await asyncio.gather(*map(send, connections))
 
 
 async def _count(database: str) -> int:

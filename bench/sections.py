@@ -174,8 +174,8 @@ def exports_section(found: ExportResults, measured: str | None = None) -> str:
     """
     text = f"""
         `GET /v1/readings/export` of {found.made[0].samples:,} samples of {exports.BOXES} boxes, ten values
-        each, with a key that is limited to their site. Slices and pauses have their default sizes. Of several
-        exports in turn, the table has the one with the median ratio to its reference.
+        each, with a key that is limited to their site. Slices have their default size. Of several exports in
+        turn, the table has the one with the median ratio to its reference.
 
         - *reference*: a process makes a file of the same samples just before the export: `psql` with
           `\\copy (SELECT …) TO '/dev/null' CSV`, as the owner and in no order; for Parquet and Arrow a script
