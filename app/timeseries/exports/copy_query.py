@@ -6,12 +6,25 @@ into its text.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypedDict
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, TableClause, Text, column, select, table, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Integer,
+    Select,
+    TableClause,
+    Text,
+    bindparam,
+    column,
+    select,
+    table,
+    true,
+)
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
@@ -19,6 +32,10 @@ from app.platform.db.database import quote_literal
 from app.timeseries.exports.row_source import FIRST, LAST, ExportColumn, RowSource
 
 _PARAMETER: Final = re.compile(r"\$(\d+)")
+_KEY: Final = "box_key"
+_SINCE: Final = "box_since"
+_BEFORE: Final = "box_before"
+_TIME: Final = TIMESTAMP(timezone=True)
 _BOXES: Final = table(
     "looked",
     column("number", Integer),
@@ -129,6 +146,20 @@ class RowFormat(Protocol):
         ...
 
 
+class _SliceQuery(NamedTuple):
+    """The text of a query, with the names and the values of its parameters."""
+
+    text: str
+    names: Sequence[str]
+    values: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, query: Select[*tuple[Any, ...]]) -> "_SliceQuery":
+        """Compile a query."""
+        compiled = query.compile(dialect=asyncpg_dialect())  # type: ignore[no-untyped-call]
+        return cls(str(compiled), compiled.positiontup or (), compiled.params)
+
+
 class CopyQuery:
     """The query of the rows of some boxes, ordered by box and time.
 
@@ -140,30 +171,41 @@ class CopyQuery:
 
     def __init__(self, source: RowSource, row_format: RowFormat, limit: int) -> None:
         self._format = row_format
-        rows = source.rows(_BOXES.c.key, _BOXES.c.since, _BOXES.c.before).limit(limit).lateral("mine")
-        label, cells = row_format.cells(_BOXES, [(each, rows.c[each.name]) for each in source.columns])
+        boxes = _BOXES.c
+        rows = source.rows(boxes.key, boxes.since, boxes.before).limit(limit).lateral("mine")
+        self._several = self._compile(source, rows, limit, (boxes.number, rows.c.time))
+        # Without a join the rows of a box come from its index in their order, and need not be sorted.
+        own = source.rows(bindparam(_KEY), bindparam(_SINCE, type_=_TIME), bindparam(_BEFORE, type_=_TIME))
+        mine = own.subquery("mine")
+        self._single = self._compile(source, mine, limit, (mine.c.time,))
+
+    def _compile(
+        self, source: RowSource, rows: FromClause, limit: int, order: Sequence[ColumnElement[Any]]
+    ) -> _SliceQuery:
+        label, cells = self._format.cells(_BOXES, [(each, rows.c[each.name]) for each in source.columns])
         query = select(label, rows.c.time, *cells).select_from(_BOXES.join(rows, true()))
-        query = query.order_by(_BOXES.c.number, rows.c.time).limit(limit)
-        compiled = query.compile(dialect=asyncpg_dialect())  # type: ignore[no-untyped-call]
-        self._text = str(compiled)
-        self._names: Sequence[str] = compiled.positiontup or ()
-        self._values = compiled.params
+        return _SliceQuery.of(query.order_by(*order).limit(limit))
 
     def render(self, boxes: Sequence[ExportedBox]) -> str:
         """Return the query to copy for these boxes, of which there is at least one."""
+        query = self._single if len(boxes) == 1 else self._several
+        first = boxes[0]
         values = {
-            **self._values,
+            **query.values,
             FIRST: min(box.since for box in boxes),
             LAST: max(box.before for box in boxes),
+            _KEY: first.key,
+            _SINCE: first.since,
+            _BEFORE: first.before,
         }
-        query = _PARAMETER.sub(lambda found: _literal(values[self._names[int(found[1]) - 1]]), self._text)
+        text = _PARAMETER.sub(lambda found: _literal(values[query.names[int(found[1]) - 1]]), query.text)
         listed = ", ".join(
             f"({number}, {box.key}::bigint, {_literal(box.since)}::timestamptz,"
             f" {_literal(box.before)}::timestamptz, {quote_literal(self._format.label(box))}::text)"
             for number, box in enumerate(boxes)
         )
         names = ", ".join(_BOXES.c.keys())
-        return f"WITH {_BOXES.name} ({names}) AS (VALUES {listed}) {query}"
+        return f"WITH {_BOXES.name} ({names}) AS (VALUES {listed}) {text}"
 
 
 def _literal(value: object) -> str:
