@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, TableClause, func, literal_column
 
 from app.platform.kernel.errors import TooManyRequestsError
 from app.platform.kernel.instants import from_datetime
+from app.platform.runtime.piped_child import PipedChild, run_piped_child
 from app.timeseries.exports.binary_rows import EPOCH_US, build_row_type, decode_rows
 from app.timeseries.exports.copy_query import BoxRows, CopyOptions, ExportedBox, LastBox
 from app.timeseries.exports.row_source import ExportColumn
@@ -99,12 +100,12 @@ class ColumnarEncoder:
     """A child process that writes one file.
 
     Args:
-        process: the child process.
+        child: the child process.
         format_: one of `COLUMNAR_MEDIA_TYPES`.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, format_: str) -> None:
-        self._process = process
+    def __init__(self, child: PipedChild, format_: str) -> None:
+        self._child = child
         self._format = format_
 
     async def begin(self, columns: Sequence[ExportColumn]) -> bytes:
@@ -132,14 +133,12 @@ class ColumnarEncoder:
             TimeoutError: There was no response in time.
             OSError, asyncio.IncompleteReadError: The child has died.
         """
-        source, sink = self._process.stdout, self._process.stdin
-        if source is None or sink is None:
-            raise BrokenPipeError
         async with asyncio.timeout(_WITHIN_S):
-            sink.write(len(frame).to_bytes(_LENGTH_BYTES))
-            sink.write(frame)
-            await sink.drain()
-            return await source.readexactly(int.from_bytes(await source.readexactly(_LENGTH_BYTES)))
+            self._child.stdin.write(len(frame).to_bytes(_LENGTH_BYTES))
+            self._child.stdin.write(frame)
+            await self._child.stdin.drain()
+            length = int.from_bytes(await self._child.stdout.readexactly(_LENGTH_BYTES))
+            return await self._child.stdout.readexactly(length)
 
 
 class ColumnarEncoderPool:
@@ -171,22 +170,13 @@ class ColumnarEncoderPool:
         self.check()
         self._running += 1
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", _CHILD),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                # The child gets no settings and no secrets.
-                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-            )
-            # From its start on: the imports take most of its time.
-            with suppress(ProcessLookupError):
-                os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
-            try:
-                yield ColumnarEncoder(process, format_)
-            finally:
+            # The child gets no settings and no secrets.
+            environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+            async with run_piped_child([sys.executable, "-m", _CHILD], environment) as child:
+                # From its start on: the imports take most of its time.
                 with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+                    os.setpriority(os.PRIO_PROCESS, child.pid, _NICE)
+                yield ColumnarEncoder(child, format_)
         finally:
             self._running -= 1
 
