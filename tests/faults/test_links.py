@@ -87,7 +87,7 @@ async def test_10_slow_clients(
         to_api.bytes_per_s = to_broker.bytes_per_s = 1
         box = asyncio.create_task(_slow_box(to_broker))
         slow = [
-            asyncio.create_task(_trickle(to_api.port, b"GET /v1/sites HTTP/1.1\r\n")),
+            asyncio.create_task(_trickle(to_api.port, b"GET /v1/sites HTTP/1.1\r\n" + b"x-slow: 1\r\n" * 20)),
             asyncio.create_task(_body_that_trickles(port, tenant.key, fleet.boxes[0])),
             asyncio.create_task(_answer_not_read(port)),
         ]
@@ -121,7 +121,7 @@ async def _slow_box(proxy: FaultyProxy) -> None:
 async def _trickle(port: int, data: bytes) -> bytes:
     """Send a head through the slow proxy, and wait for what comes of it: nothing but the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(data * 10)
+    writer.write(data)
     try:
         async with asyncio.timeout(60):
             return await reader.read()
