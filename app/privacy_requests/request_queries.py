@@ -97,6 +97,8 @@ async def find_by_reference(
     session: AsyncSession, reference: str, *, lock: bool = False
 ) -> RightsRequest | None:
     """Find a request in any tenant. The caller must check its token."""
+    if "\0" in reference:
+        return None  # PostgreSQL refuses to compare it with anything
     query = select(RightsRequest).where(RightsRequest.reference == reference)
     return await session.scalar(query.with_for_update() if lock else query)
 

@@ -126,7 +126,7 @@ async def _respond(
     operation_id="get_register_geojson",
     summary="The register as GeoJSON",
     response_class=Response,
-    responses=_media(geojson.MEDIA_TYPE),
+    responses={**_media(geojson.MEDIA_TYPE), **document_problems(422)},
 )
 async def register_geojson(request: Request, context: Context, search: _Search) -> Response:
     """Return sites and boxes as points (RFC 7946, WGS 84).
@@ -188,6 +188,7 @@ async def register_csv(request: Request, context: Context, search: _Search) -> R
     operation_id="get_register",
     summary="The register as JSON",
     response_model=PublicRegister,
+    responses=document_problems(422),
 )
 async def register_json(request: Request, context: Context, search: _Search) -> Response:
     """Return all sites with their purposes, boxes, recipients, alerts and refusals.

@@ -54,6 +54,7 @@ BEYOND_SCHEMAS: Final = {
     "bucket_given": "no `bucket` beside `flags`",
     "invalid_aggregate": "`l10` and the like of levels alone",
     "range_required": "`from`, `to` and `metric` beside `after` and `part`",
+    "invalid_position": "`after` is a row of the file",
     "after_not_taken": "no `after` for Parquet and Arrow",
     "too_many_series": "boxes times metrics",
     "until_in_future": "a time that has passed",
@@ -80,6 +81,8 @@ BEYOND_SCHEMAS: Final = {
     "invalid_cursor": "a cursor is one that the list gave",
     "name_and_password_needed": "who has no account yet gives them",
     "password_too_common": "the list of common passwords",
+    "unknown_licence": "the SPDX licence list",
+    "forbidden_content": "what looks like a recording, such as a long list of numbers",
     "unknown_timezone": "the time zones that the machine knows",
     "timezone_required": "the zones of the sites that are named",
     "empty_matchers": "a list that is null is not given: some list must be",
@@ -114,6 +117,8 @@ BEYOND_SCHEMAS_OF: Final = {
         # The second: of another kind of comparison.
         ("missing_field", "unknown_field"),
     ),
+    # A password needs its account.
+    ("POST /v1/channels", "missing_field"),
     # An event carries what its type says.
     *itertools.product(("POST /v1/events",), ("missing_field", "unknown_field")),
     # `timezone` is that of a `schedule`.

@@ -61,6 +61,8 @@ async def test_a_request_is_made_read_extended_and_answered(
     withdrawn = await anybody.post("/v1/rights-requests/withdraw", json=proof(made))
     assert refusal(withdrawn) == (409, "request_closed")
     assert (await tenant.client.delete(path)).status_code == 204
+    nul = {**proof(made), "reference": "R-\x00"}
+    assert (await anybody.post("/v1/rights-requests/status", json=nul)).status_code == 404
     gone = await anybody.post("/v1/rights-requests/status", json=proof(made))
     assert refusal(gone) == (404, "not_found")
 
