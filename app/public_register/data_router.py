@@ -169,7 +169,7 @@ async def _respond_to_search(
     operation_id="get_register_csv",
     summary="The register as CSV",
     response_class=Response,
-    responses=_media("text/csv", text=True),
+    responses={**_media("text/csv", text=True), **document_problems(422)},
 )
 async def register_csv(request: Request, context: Context, search: _Search) -> Response:
     """Return a row for each purpose of each site (RFC 4180).
@@ -207,7 +207,7 @@ async def register_json(request: Request, context: Context, search: _Search) -> 
     operation_id="get_register_changes",
     summary="The register's history as a feed",
     response_class=Response,
-    responses=_media(atom_feed.MEDIA_TYPE, text=True),
+    responses={**_media(atom_feed.MEDIA_TYPE, text=True), **document_problems(422)},
 )
 async def changes_atom(request: Request, context: Context, lang: _Language = None) -> Response:
     """Return the latest changes of the register's content (RFC 4287)."""

@@ -119,6 +119,8 @@ BEYOND_SCHEMAS_OF: Final = {
     ),
     # A password needs its account.
     ("POST /v1/channels", "missing_field"),
+    # Each kind of channel has tokens of its own.
+    ("PATCH /v1/channels/{channel}", "invalid_value"),
     # An event carries what its type says.
     *itertools.product(("POST /v1/events",), ("missing_field", "unknown_field")),
     # `timezone` is that of a `schedule`.
