@@ -30,6 +30,7 @@ async def test_presets_are_listed_and_read(tenant: Tenant) -> None:
         "fr",
     )
     params = {"metric": "no2", "on": "2026-12-12"}
+    assert (await client.get("/v1/rule-presets", params={"on": "0"})).status_code == 422
     dated = (await client.get("/v1/rule-presets", params=params)).json()["data"]
     by_id = {each["id"]: (each["applies_from"], each["applies_until"]) for each in dated}
     assert by_id["eu-2026-no2-1h"] == ("2026-12-12", "2030-01-01")
