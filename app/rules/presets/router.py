@@ -1,14 +1,12 @@
 """Serves `/v1/rule-presets`: lists and reads rule presets, and creates rules from them."""
 
-import re
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, BaseModel, BeforeValidator
-from pydantic_core import PydanticKnownError
+from pydantic import AfterValidator, BaseModel
 
-from app.platform.http.contract.fields import SiteKind
+from app.platform.http.contract.fields import DateParameter, SiteKind
 from app.platform.http.contract.session_dependencies import WriteSessionDep
 from app.presentation.languages import Language
 from app.rules.definitions.condition_fields import MetricName
@@ -21,7 +19,6 @@ router = APIRouter(prefix="/v1/rule-presets", tags=["Rules"], route_class=RuleRo
 
 LanguageQuery = Annotated[Language, Query(description="The language of titles, names and texts")]
 _ENGLISH: Final = "en"
-_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 class PresetList(BaseModel):
@@ -33,13 +30,6 @@ class PresetList(BaseModel):
 
 def _site_kind(kind: str | None) -> str | None:
     return None if kind is None else service.check_site_kind(kind)
-
-
-def _check_date(day: object) -> object:
-    # Pydantic would also take a number, as seconds since 1970.
-    if isinstance(day, str) and not _DATE.fullmatch(day):
-        raise PydanticKnownError("date_parsing", {"error": "expected a date such as 2026-12-12"})
-    return day
 
 
 @router.get("", summary="List presets of rules")
@@ -56,8 +46,7 @@ async def list_rule_presets(
     ] = None,
     metric: Annotated[MetricName | None, Query(description="Only presets that use this metric")] = None,
     on: Annotated[
-        date | None,
-        BeforeValidator(_check_date),
+        DateParameter | None,
         Query(
             description="Only presets with thresholds that apply on this day. Default: all presets",
             examples=["2026-12-12"],

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 from sqlalchemy import func, select
 
+from app.platform.http.contract.fields import DateParameter
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import ReadSessionDep
 from app.platform.identity.caller_authentication import Principal, require_scope
@@ -44,7 +45,7 @@ class IngestTotals(BaseModel):
 async def list_ingest_totals(
     principal: Annotated[Principal, Depends(require_scope("telemetry:read"))],
     session: ReadSessionDep,
-    since: Annotated[date | None, Query(description="Only this day and later ones")] = None,
+    since: Annotated[DateParameter | None, Query(description="Only this day and later ones")] = None,
 ) -> IngestTotals:
     """Count samples by day and by MQTT or HTTP, over all organisations, for the last 366 days at most.
 

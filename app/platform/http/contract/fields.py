@@ -10,7 +10,7 @@ counts as a number; the types here accept their one JSON form (a text) neverthel
 import re
 import unicodedata
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -26,6 +26,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 
 from app.platform.http.contract.problems import FAULTS_LIMIT, CodedValueError
 from app.platform.kernel.instants import (
@@ -279,6 +280,19 @@ Instant = Annotated[
     datetime, BeforeValidator(_coded(_instant)), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
 """A time in a body: RFC 3339 with a zone, or an integer of milliseconds."""
+
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+def _check_date(day: object) -> object:
+    # Pydantic would also take a number, as seconds since 1970.
+    if isinstance(day, str) and not _DATE.fullmatch(day):
+        raise PydanticKnownError("date_parsing", {"error": "expected a date such as 2026-12-12"})
+    return day
+
+
+DateParameter = Annotated[date, BeforeValidator(_check_date)]
+"""A date in a query: RFC 3339."""
 
 InstantParameter = Annotated[
     datetime,
