@@ -13,14 +13,18 @@ export PATH := $(PATH):/usr/local/bin:/usr/sbin:/sbin:$(HOME)/.local/bin
 # takes as long as the rest of a start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install install-tests run test faults fuzz check audit bench bench-acoustic docs-tables \
-	sample-reports register-pictures clean
+.PHONY: help install install-server install-tests run test faults fuzz check audit bench bench-acoustic docs docs-tables \
+	sample-reports register-pictures vendor sbom advisories release rehearse-server rehearse-containers \
+	rehearse-chart rehearse-restore rehearse-monitoring rehearse-upgrade rehearse-soak clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: ## Install missing parts: Debian packages, uv, the Python environment
 	@$(INSTALL)
+
+install-server: ## Install Vigie as services of this machine, as root (ARGS="--name vigie.example.com …"; ARGS=--dry-run)
+	@$(INSTALL) --server $(ARGS)
 
 # `exec` replaces the shell of the recipe by Vigie, so that it receives the signals that make forwards.
 run: install ## Start the embedded stack with the demo city (Ctrl-C stops it; ARGS="--port 0 …")
@@ -33,18 +37,23 @@ install-tests: ## Install missing parts, including those of the tests
 test: install-tests ## Run the tests, with a short form of each fault (ARGS="-k name …")
 	uv run --frozen pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+rehearse-server: install-tests ## Install a server in a machine of systemd-nspawn, break and check it; as root, 4 minutes
+	uv run --frozen python -m tools.rehearsals.server $(ARGS)
+
 faults: install-tests ## Run the long form of every fault and of random tests, 45 minutes; prints losses (ARGS="-k 07 …")
 	uv run --frozen pytest tests/faults tests/integration/ingest/pipeline/test_walks_model.py -m slow $(ARGS)
 
 fuzz: install-tests ## Fuzz the API by its OpenAPI document, as two tenants (VIGIE_FUZZ_SEED=… repeats a run)
 	uv run --frozen pytest tests/integration/openapi/test_fuzz.py -m slow -s $(ARGS)
 
-check: install ## Lint, format, types, import contracts, AsyncAPI
+check: install ## Lint, format, types, import contracts, AsyncAPI, guides
 	uv run --frozen ruff check .
 	uv run --frozen ruff format --check .
 	uv run --frozen mypy
 	uv run --frozen lint-imports
 	uv run --frozen python -m tools.asyncapi
+	uv run --frozen python -m tools.guides
+	uv run --frozen python -m tools.monitoring --check
 
 # --strict: a package that the index does not know counts as a failure.
 audit: install ## Look for known vulnerabilities of the dependencies (needs the package index's JSON API)
@@ -55,20 +64,54 @@ audit: install ## Look for known vulnerabilities of the dependencies (needs the 
 bench: install ## Measure ingest beside others; writes docs/performance.md (ARGS="--repeat 3 …")
 	uv run --frozen --group bench python -m bench $(ARGS)
 
+docs: install ## Build the guides into build/guides; a warning or a broken link fails
+	uv run --frozen python -m tools.guides
+
+rehearse-monitoring: install-tests ## Rehearse monitoring on real parts, a minute: rules, dashboards, alerts, a trace
+	uv run --frozen python -m tools.rehearsals.monitoring
+
 docs-tables: install ## Write the generated tables of the guides and of docs/asyncapi.yaml
+	uv run --frozen python -m tools.monitoring
 	uv run --frozen python -m tools.generate_docs
 	uv run --frozen python -m tools.asyncapi --write
+
+rehearse-restore: install-tests ## Lose a stack under load, restore it to a moment, damage a backup; three minutes
+	TMPDIR=/tmp uv run --frozen python -m tools.rehearsals.restore
+
+rehearse-upgrade: install-tests ## Upgrade a version under load, and go back; four minutes (ARGS="--from COMMIT")
+	TMPDIR=/tmp uv run --frozen python -m tools.rehearsals.upgrade $(ARGS)
+
+rehearse-soak: install-tests ## Load everything for an hour, and draw memory and delays (ARGS="--minutes 60")
+	TMPDIR=/tmp uv run --frozen --group bench python -m tools.rehearsals.soak $(ARGS)
 
 sample-reports: install-tests ## Write the sample reports of the documentation (needs pdftoppm of poppler-utils)
 	uv run --frozen python -m tools.sample_reports
 
-register-pictures: install-tests ## Take the pictures of the public register for the documentation
+register-pictures: install-tests ## Take the pictures of register and console for the documentation
 	uv run --frozen python -m tools.screenshots
+
+vendor: install-tests ## Fetch the scripts of other projects that pages load, from npm (ARGS="--check")
+	uv run --frozen python -m tools.vendor_scripts $(ARGS)
+
+sbom: install ## Write the list of components, dist/vigie-VERSION.cdx.json (CycloneDX)
+	uv run --frozen python -m tools.supply_chain.sbom $(ARGS)
+
+advisories: install-tests ## Write and validate the statements on vulnerabilities, dist/csaf (CSAF 2.0)
+	uv run --frozen python -m tools.supply_chain.advisories $(ARGS)
+
+release: install-tests ## Build, sign and tag a release (VERSION=0.3.0 KEY=~/.ssh/vigie_release)
+	uv run --frozen python -m tools.release '$(VERSION)' $(if $(KEY),--key '$(KEY)') $(ARGS)
 
 # One thread: the arrays are small, and the figures are those of one core.
 bench-acoustic: install ## Measure the localisation of simulated shots; writes docs/acoustics.md (ARGS="--shots 100 …")
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 uv run --frozen python -m bench.acoustic $(ARGS)
 
+rehearse-containers: install ## Build the images, and bring compose.yaml up with podman (as root; ARGS="--ca /path/ca.pem")
+	uv run --frozen python -m tools.rehearsals.containers $(ARGS)
+
+rehearse-chart: install ## Render the Helm chart and check its manifests (as root; ARGS=--write writes them)
+	uv run --frozen python -m tools.rehearsals.chart $(ARGS)
+
 clean: ## Remove caches and the Python environment; measurements (.vigie) stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist tests/node/node_modules
+	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist tests/node/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,18 +6,28 @@ A gauge that another process sets is 0 here; alerting rules use the maximum.
 from typing import Final
 
 from app.alerts import prometheus_metrics as alerts
+from app.backups import prometheus_metrics as backups
 from app.ingest import prometheus_metrics as ingest
 from app.notifications import prometheus_metrics as notifications
+from app.platform.observability import gauge_sampling as saturation
 from app.platform.observability import metrics_and_logs as platform
 from app.platform.observability.metric_types import MetricWrapperBase
+from app.platform.runtime import release
 from app.registry import prometheus_metrics as registry
+from app.reports import prometheus_metrics as reports
 from app.rules.backtests import prometheus_metrics as rules
 from app.sound_incidents import prometheus_metrics as incidents
 from app.timeseries import prometheus_metrics as timeseries
 
+_MODULES: Final = (
+    *(ingest, registry, alerts, incidents, notifications, rules, reports, timeseries, backups),
+    *(platform, saturation, release),
+)
 ALL_METRICS: Final = tuple(
-    value
-    for module in (ingest, registry, alerts, incidents, notifications, rules, timeseries, platform)
-    for value in vars(module).values()
-    if isinstance(value, MetricWrapperBase)
+    {
+        id(value): value
+        for module in _MODULES
+        for value in vars(module).values()
+        if isinstance(value, MetricWrapperBase)
+    }.values()
 )

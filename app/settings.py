@@ -9,8 +9,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from app.backups.settings import BackupSettings
 from app.ingest.settings import IngestSettings
 from app.notifications.settings import WebhookSettings
+from app.pages.settings import SecurityTxtSettings
 from app.people.settings import OidcSettings, SessionSettings
 from app.platform.config.platform_settings import PlatformSettings, read_valid_settings
 from app.platform.config.security_finding_catalogue import SecurityFindingCode
@@ -52,6 +54,7 @@ class VigieSettings(PlatformSettings):
     """The whole configuration of one process."""
 
     tls_listener: TlsListenerSettings = TlsListenerSettings()
+    backup: BackupSettings = BackupSettings()
     sites: SitesSettings = SitesSettings()
     quotas: QuotaSettings = QuotaSettings()
     incidents: IncidentSettings = IncidentSettings()
@@ -63,6 +66,7 @@ class VigieSettings(PlatformSettings):
     oidc: OidcSettings = OidcSettings()
     webhooks: WebhookSettings = WebhookSettings()
     public_register: RegisterSettings = RegisterSettings()
+    security_txt: SecurityTxtSettings = SecurityTxtSettings()
     allow_insecure: list[SecurityFindingCode] = Field(
         [], description="Codes of security findings with which processes start nevertheless"
     )

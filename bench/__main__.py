@@ -3,7 +3,7 @@
 import asyncio
 import platform
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -18,6 +18,7 @@ from app.standalone import private_mosquitto
 from bench import (
     api_calls,
     backtests,
+    console,
     delay,
     deliveries,
     exports,
@@ -179,6 +180,13 @@ async def _series(running: BenchStack, measured: str | None = None) -> str:
     return sections.series_section(found, measured)
 
 
+async def _console(running: BenchStack, measured: str) -> str:
+    found = await console.measure(running)
+    for row in (*(page.row() for page in found.pages), *found.rows()):
+        _say(", ".join(row))
+    return sections.console_section(found, measured)
+
+
 async def _exports(running: BenchStack, measured: str | None = None) -> str:
     # Few samples in a full run, to keep it short.
     found = await exports.measure(running, samples=100_000 if measured is None else exports.SAMPLES)
@@ -225,26 +233,24 @@ def main(
     only_series: Annotated[
         bool, typer.Option("--only-series", help="Only read series of ten million samples")
     ] = False,
+    only_console: Annotated[
+        bool, typer.Option("--only-console", help="Only measure the console, in Chromium too")
+    ] = False,
     long: Annotated[bool, typer.Option("--long", help="Also drain a backlog of a million messages")] = False,
 ) -> None:
     """Compare Vigie's ingest with other consumers on private services; takes up to ten minutes by default."""
-    alone: Callable[[BenchStack, str], Awaitable[str]] | None = None
-    if only_fleet:
-        alone = partial(_fleet, only_fleet)
-    elif only_backtests:
-        alone = _backtests
-    elif only_deliveries:
-        alone = _deliveries
-    elif only_http:
-        alone = _http
-    elif only_api:
-        alone = _api_calls
-    elif only_neighbour:
-        alone = _neighbour
-    elif only_exports:
-        alone = _exports
-    elif only_series:
-        alone = _series
+    parts: Sequence[tuple[int, Callable[[BenchStack, str], Awaitable[str]]]] = (
+        (only_fleet, partial(_fleet, only_fleet)),
+        (only_backtests, _backtests),
+        (only_deliveries, _deliveries),
+        (only_http, _http),
+        (only_api, _api_calls),
+        (only_neighbour, _neighbour),
+        (only_exports, _exports),
+        (only_series, _series),
+        (only_console, _console),
+    )
+    alone = next((part for is_chosen, part in parts if is_chosen), None)
     if alone is not None:
         section = uvloop.run(_alone(alone))
         path = docs / "performance.md"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from bench import api_calls, backtests, deliveries, exports, http_door, neighbour, recovery, series
+from bench import api_calls, backtests, console, deliveries, exports, http_door, neighbour, recovery, series
 from bench.api_calls import CallRate
 from bench.backtests import BacktestRun
 from bench.delay import AlertDelays
@@ -347,6 +347,47 @@ def series_section(found: series.SeriesResults, measured: str | None = None) -> 
         f"## {SERIES}\n",
         wrap_prose(text),
         render_table(series.HEAD, [read.row() for read in found.reads]),
+    ]
+    return _join(parts, measured)
+
+
+CONSOLE: Final = "The console"
+"""The heading of the section on the console."""
+
+
+def console_section(found: console.ConsoleResults, measured: str | None = None) -> str:
+    """Render what the console costs, at the server and in the browser.
+
+    Args:
+        found: all figures.
+        measured: date and machine, if the section was measured separately.
+    """
+    city, calls = found.city, len(found.pages[0].took_ms)
+    api_us, client_us = found.http_us
+    text = f"""
+        {city.boxes:,} boxes at {city.sites} sites, {city.alerts} firing alerts, and an owner who signed in.
+        One API process; `vigie deliver` runs. One client reads each page {calls} times, one after the other,
+        compressed. Limits are off; the clients use the same cores.
+    """
+    seen = f"""
+        Chromium {found.chromium} without a window and without a graphics card, on the same cores. First loads
+        have an empty cache and end when the map is drawn; their size has the headers. The map is dragged and
+        zoomed for {console.MAP_S:.0f} s over all boxes. Alerts ({len(found.alerts_ms)}): from the call of
+        `POST /v1/telemetry` until the page lists the alert. Charts: from the arrival of the values until the
+        script has drawn them.
+    """
+    call = f"""
+        A call of `{console.PATH}` within the process, as pages make it, takes {found.internal_us:,.0f} µs of
+        CPU. By HTTP it takes {api_us:,.0f} µs at the API and {client_us:,.0f} µs at the client
+        ([decision 0049](decisions/0049-console-on-the-public-api.md)).
+    """
+    parts = [
+        f"## {CONSOLE}\n",
+        wrap_prose(text),
+        render_table(console.PAGES_HEAD, [page.row() for page in found.pages]),
+        wrap_prose(seen),
+        render_table(console.HEAD, found.rows()),
+        wrap_prose(call),
     ]
     return _join(parts, measured)
 

@@ -41,9 +41,11 @@ LIMITS: Final = (
 )
 """What holds clients back, unless it is 0."""
 
-_PASSWORDS: Final = {"gateway": "bench-gateway", "ingest": "bench-ingest"}
+PASSWORDS: Final = {"gateway": "bench-gateway", "ingest": "bench-ingest"}
+"""The broker's accounts of `run_services`."""
+
 _BOXES_PER_CALL: Final = 500
-_API_WITHIN_S: Final = 20.0
+_API_WITHIN_S: Final = 60.0
 
 
 def free_port() -> int:
@@ -65,6 +67,7 @@ class BenchStack:
         admin_key: the key of every database's administrator.
         encryption_key: seals webhooks' secrets.
         patterns: databases with a fleet in them, by what the fleet is.
+        settings: further settings of all roles.
     """
 
     folder: Path
@@ -73,10 +76,11 @@ class BenchStack:
     admin_key: str
     encryption_key: str
     patterns: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
 
     def account(self, name: str) -> BrokerAccount:
         """Return the account of `gateway` or `ingest` at the broker."""
-        return BrokerAccount(self.mosquitto.host, self.mosquitto.port, name, _PASSWORDS[name])
+        return BrokerAccount(self.mosquitto.host, self.mosquitto.port, name, PASSWORDS[name])
 
     @property
     def services(self) -> dict[str, int]:
@@ -99,6 +103,7 @@ class BenchStack:
             "VIGIE_ENCRYPTION__KEYS": json.dumps([self.encryption_key]),
             # How much it can do is measured, not how much a client may ask for.
             **dict.fromkeys(LIMITS, "0"),
+            **self.settings,
             **more,
         }
 
@@ -254,16 +259,23 @@ def _folder() -> Path:
 
 
 @asynccontextmanager
-async def stack() -> AsyncIterator[BenchStack]:
-    """Start everything; at the end stop it and remove the folder."""
+async def run_services() -> AsyncIterator[tuple[Path, PrivatePostgres, PrivateMosquitto]]:
+    """Run a durable database and a broker in a new folder; at the end stop both, and remove the folder."""
     folder = _folder()
     try:
         async with (
             PrivatePostgres(folder / "postgres", durable=True) as postgres,
-            PrivateMosquitto(folder / "mosquitto", accounts=_PASSWORDS) as mosquitto,
+            PrivateMosquitto(folder / "mosquitto", accounts=PASSWORDS) as mosquitto,
         ):
-            settings = VigieSettings.model_validate({"database": {"url": postgres.url}})
-            await asyncio.to_thread(upgrade, settings.database)
-            yield BenchStack(folder, postgres, mosquitto, generate_key(), generate_encryption_key())
+            yield folder, postgres, mosquitto
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def stack() -> AsyncIterator[BenchStack]:
+    """Start everything; at the end stop it and remove the folder."""
+    async with run_services() as (folder, postgres, mosquitto):
+        settings = VigieSettings.model_validate({"database": {"url": postgres.url}})
+        await asyncio.to_thread(upgrade, settings.database)
+        yield BenchStack(folder, postgres, mosquitto, generate_key(), generate_encryption_key())

@@ -6,10 +6,12 @@
 #   … --tests                       with either: also the requirements of the tests
 #   … --ca FILE                     with either: also trust the certificate authority in FILE (PEM), for
 #                                   networks that inspect TLS
+#   … --server [OPTION …]           a server: the programs in /opt/vigie, and `vigie install --server OPTION …`,
+#                                   which makes accounts, a PostgreSQL cluster, settings and services; as root
 #
 # It prints one line per step. The output of programs goes to a log, which is named if a step fails.
-# It stops and changes no existing service and leaves nothing running: it creates no PostgreSQL cluster
-# and starts no broker. If nothing is missing, it ends within a second.
+# Without --server it stops and changes no existing service and leaves nothing running: it creates no PostgreSQL
+# cluster and starts no broker. If nothing is missing, it ends within a second.
 set -eu
 
 UV_VERSION=0.13.9   # installed if there is no uv
@@ -26,6 +28,7 @@ PATH="${PATH:-/usr/bin:/bin}:/usr/local/bin:/usr/sbin:/sbin:${HOME:-/nonexistent
 export PATH
 
 with_tests=
+with_server=
 ca=
 work=
 changing_system=
@@ -177,9 +180,29 @@ missing_packages() {
     library_is_there libpangoft2-1.0.so.0 || printf 'libpangoft2-1.0-0 '
     library_is_there libharfbuzz-subset.so.0 || printf 'libharfbuzz-subset0 '
     [ -e /usr/share/fonts/opentype/inter/Inter-Regular.otf ] || printf 'fonts-inter '
+    if [ -n "$with_server" ]; then
+        # TLS of the API, backups, and the accounts and services of a system.
+        have caddy || printf 'caddy '
+        have pgbackrest || printf 'pgbackrest '
+        have systemctl || printf 'systemd '
+        have useradd || printf 'passwd '
+    fi
+    # Backs up and restores in the tests.
+    [ -z "$with_tests" ] || have pgbackrest || printf 'pgbackrest '
     [ -z "$with_tests" ] || library_is_there faketime/libfaketimeMT.so.1 || printf 'faketime '
+    # Check the files of a server in the tests.
+    [ -z "$with_tests" ] || have caddy || printf 'caddy '
+    [ -z "$with_tests" ] || have systemd-analyze || printf 'systemd '
+    # The commands of the guides, which a test runs.
+    [ -z "$with_tests" ] || have curl || printf 'curl '
+    [ -z "$with_tests" ] || have jq || printf 'jq '
     # Receives alerts in the tests.
     [ -z "$with_tests" ] || have prometheus-alertmanager || printf 'prometheus-alertmanager '
+    # Signs and verifies a release in the tests.
+    [ -z "$with_tests" ] || have ssh-keygen || printf 'openssh-client '
+    # Watch Vigie in the tests and in `make rehearse-monitoring`.
+    [ -z "$with_tests" ] || have promtool || printf 'prometheus '
+    [ -z "$with_tests" ] || have victoria-metrics || printf 'victoria-metrics '
     # Renders pages in the tests.
     [ -z "$with_tests" ] || have chromium || printf 'chromium '
 }
@@ -249,6 +272,10 @@ install_packages() {
     case " $packages " in *" prometheus-alertmanager "*)
         if have systemctl; then systemctl disable --now prometheus-alertmanager.service >>"$log" 2>&1 || true; fi ;;
     esac
+    case " $packages " in *" caddy "*)
+        # The package enables a web server on port 80.
+        if have systemctl; then systemctl disable caddy.service >>"$log" 2>&1 || true; fi ;;
+    esac
     restore
     changing_system=
 }
@@ -316,6 +343,14 @@ sync_environment() {
     step 'Python packages' "$found" "$@" || fail_step 'uv sync failed'
 }
 
+# The API serves the guides. They are built again only if their sources changed. A failure must not stop `make run`.
+build_guides() {
+    [ -e "$root/tools/guides/stamp.py" ] || return 0
+    "$root/.venv/bin/python" "$root/tools/guides/stamp.py" && return 0
+    step 'Guides' "$root/.venv/bin/python" -m tools.guides ||
+        say "The guides could not be built; /docs/guides is not available. Run: make docs"
+}
+
 npm_ci() {
     (
         cd "$folder" &&
@@ -334,10 +369,79 @@ install_node_packages() {
     cp "$folder/package-lock.json" "$mark"
 }
 
+# --- server ------------------------------------------------------------------------------------
+
+# Prints the commit, with -dirty after local changes; nothing without git.
+commit_of_clone() {
+    have git && [ -e "$root/.git" ] || return 0
+    # The clone may belong to another user than root.
+    git -c "safe.directory=$root" -C "$root" describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || true
+}
+
+make_guides() {
+    cd "$root" || return 1
+    env UV_PROJECT_ENVIRONMENT="$work/guides" "$found" sync --quiet --frozen --no-default-groups --group docs \
+        --no-install-project --python /usr/bin/python3 && "$work/guides/bin/python" -m tools.guides
+}
+
+# The release contains the guides, which are built with tools that a server does not need afterwards.
+build_server_guides() {
+    [ -e "$root/tools/guides/stamp.py" ] || return 0
+    /usr/bin/python3 "$root/tools/guides/stamp.py" && return 0
+    step 'Guides' make_guides && return 0
+    say 'The guides could not be built; /docs/guides is not available on this server.'
+    without_guides=1
+}
+
+# Installs exactly the packages of uv.lock and a built Vigie, without any reference to the clone.
+install_release() {
+    commit=${VIGIE_COMMIT:-$(commit_of_clone)}
+    version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/pyproject.toml" | head -n 1)
+    release=/opt/vigie/releases/$version${commit:+-$commit}
+    case "$commit" in
+        '' | *-dirty) ;;
+        *) [ ! -e "$release/installed" ] || return 0 ;;
+    esac
+    mkdir -p /opt/vigie/releases
+    begin_work
+    without_guides=
+    build_server_guides
+    cd "$root"
+    unset VIRTUAL_ENV
+    # Copies: files of root's cache may have other rights. Bytecode: the services may not write it.
+    set -- env UV_PROJECT_ENVIRONMENT="$release" UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 ${commit:+VIGIE_COMMIT="$commit"} \
+        ${without_guides:+VIGIE_WITHOUT_GUIDES=1} \
+        "$found" sync --frozen --no-dev --no-editable --reinstall-package vigie
+    python_is_enough && set -- "$@" --python /usr/bin/python3
+    step "Release ${release##*/}" "$@" || fail_step 'uv could not install the release'
+    chmod -R go+rX,go-w "$release"
+    touch "$release/installed"
+}
+
+install_server() {
+    [ "$(id -u)" = 0 ] || fail '--server must be run as root'
+    umask 022
+    system_part
+    find_uv || install_uv
+    install_release
+    # The former release stays: the way back is to move the link, and to restart vigie.target.
+    if [ "$(readlink /opt/vigie/current 2>/dev/null)" != "$release" ]; then
+        ln -sfn "$release" /opt/vigie/current.new
+        mv -T /opt/vigie/current.new /opt/vigie/current
+        say "/opt/vigie/current -> $release"
+    fi
+    cd /
+    /opt/vigie/current/bin/vigie install --server "$@"
+}
+
 only_system=
 while [ $# -gt 0 ]; do
     case "$1" in
         --system) only_system=yes ;;
+        --server)
+            with_server=yes
+            shift
+            break ;;
         --tests) with_tests=--tests ;;
         --ca)
             [ $# -gt 1 ] || fail '--ca needs a file'
@@ -349,12 +453,16 @@ while [ $# -gt 0 ]; do
 done
 [ -z "$ca" ] || trust_authority
 
-if [ -n "$only_system" ]; then
+if [ -n "$with_server" ]; then
+    [ -z "$only_system$with_tests" ] || fail '--server is an installation of its own: leave out --system and --tests'
+    install_server "$@"
+elif [ -n "$only_system" ]; then
     [ "$(id -u)" = 0 ] || fail '--system must be run as root'
     system_part
 else
     as_administrator
     find_uv || install_uv
     sync_environment
+    build_guides
     [ -z "$with_tests" ] || install_node_packages
 fi

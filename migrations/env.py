@@ -3,11 +3,18 @@
 import asyncio
 
 from alembic import context
+from alembic.migration import MigrationContext
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.platform.config.platform_settings import DatabaseSettings
 from app.platform.db.advisory_lock_keys import MIGRATION
+from app.platform.db.schema_upgrade import (
+    READ_OLDEST_PROGRAM,
+    SchemaTooNewError,
+    find_revision_fault,
+    is_newer_revision,
+)
 from migrations.tables import load_metadata
 
 
@@ -18,10 +25,30 @@ def _run(connection: Connection, settings: DatabaseSettings) -> None:
     connection.execute(text("SET statement_timeout = 0"))
     # Policies apply to owners too: without this a migration would see no rows in the tables of tenants.
     connection.execute(text("SET vigie.reach = 'all'"))
+    newer = _find_newer_revision(connection)
     connection.commit()
+    if newer is not None:
+        # The way back after an upgrade: the former program runs on the schema that stays.
+        context.config.attributes["newer_revision"] = newer
+        return
     context.configure(connection=connection, target_metadata=load_metadata(), transaction_per_migration=True)
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _find_newer_revision(connection: Connection) -> str | None:
+    """Return the database's revision if it is newer than this program, and serves it.
+
+    Raises:
+        SchemaTooNewError: It does not serve it.
+    """
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None or not is_newer_revision(revision):
+        return None
+    oldest = str(connection.scalar(text(READ_OLDEST_PROGRAM)))
+    if fault := find_revision_fault(revision, oldest):
+        raise SchemaTooNewError(f"The database {fault}.")
+    return revision
 
 
 async def _main() -> None:

@@ -34,7 +34,7 @@ from simulators.cli_options import (
     SpikeShare,
     require_positive,
 )
-from simulators.demo import run_demo
+from simulators.demo import LOOPBACK, run_demo
 from simulators.demo_replay import CATCH_UP_SPEED
 from simulators.event_stream_client import StreamFilter, follow_stream
 from simulators.field_faults import FaultShares
@@ -320,11 +320,20 @@ def demo(
             help="Measured seconds per second while past samples are replayed", callback=require_positive
         ),
     ] = CATCH_UP_SPEED,
+    receiver_name: Annotated[
+        str,
+        typer.Option(
+            help="Name or address under which `deliver` reaches this process; with any other than 127.0.0.1 "
+            "the receiver of webhooks listens on all addresses"
+        ),
+    ] = LOOPBACK,
 ) -> None:
     """Run the demo city of `vigie up` until it is stopped."""
     # `vigie up` waits for this process when it stops; the demo saves its state every 5 s, so it may end fast.
     _run(
-        lambda: run_demo(find_target(run, None, None, None, None), replay_speed=replay_speed),
+        lambda: run_demo(
+            find_target(run, None, None, None, None), replay_speed=replay_speed, receiver_name=receiver_name
+        ),
         stop_within_s=_DEMO_STOPS_WITHIN_S,
     )
 

@@ -12,7 +12,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from simulators import demo_purposes, demo_setup, shot_reports
+from simulators import demo_people, demo_purposes, demo_setup, shot_reports
 from simulators.demo_boxes import LiveBox
 from simulators.demo_definitions import BOX_PREFIX, DEMO_BOXES, EVENT_SITE
 from simulators.demo_replay import CATCH_UP_SPEED, DayReplay
@@ -24,6 +24,7 @@ from simulators.station_replay import ReplayPace, StationReplay
 from simulators.target_stack import TargetStack
 from simulators.webhook_receiver import WebhookReceiver
 
+LOOPBACK = "127.0.0.1"
 SHIPPED_ARCHIVE = Path(__file__).parent / "data" / "aberdeen"
 _EVENT_EVERY_S = 120.0
 _SAVE_EVERY_S = 5.0
@@ -34,25 +35,29 @@ def print_line(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
-async def run_demo(target: TargetStack, *, replay_speed: float = CATCH_UP_SPEED) -> int:
+async def run_demo(
+    target: TargetStack, *, replay_speed: float = CATCH_UP_SPEED, receiver_name: str = LOOPBACK
+) -> int:
     """Run until cancelled.
 
     Args:
         target: The stack.
         replay_speed: Measured seconds per second while the replay catches up with the present.
+        receiver_name: Name under which `deliver` reaches the receiver of webhooks.
 
     Returns:
         Never; the type is that of all commands.
     """
-    await _Demo(target, replay_speed).run()
+    await _Demo(target, replay_speed, receiver_name).run()
     return 0
 
 
 class _Demo:
     """One run of the demo."""
 
-    def __init__(self, target: TargetStack, replay_speed: float) -> None:
+    def __init__(self, target: TargetStack, replay_speed: float, receiver_name: str) -> None:
         self._target = target
+        self._receiver_name = receiver_name
         self._replay_speed = replay_speed
         self._path = target.folder / STATE_FILE
         self._state = DemoState.load(self._path)
@@ -65,6 +70,12 @@ class _Demo:
                 lambda: demo_setup.ensure_organisation_and_key(admin, self._state), print_line=print_line
             )
         self._save()
+        async with ApiClient(self._target.api, self._state.key) as api:
+            await retry_until_reachable(
+                lambda: demo_people.ensure_operator(api, self._state), print_line=print_line
+            )
+        # At once: `vigie up` shows the sign-in, and the rest takes some seconds.
+        self._save()
         async with await self._receiver() as receiver, ApiClient(self._target.api, self._state.key) as api:
             await retry_until_reachable(lambda: self._set_up(api, receiver, stations), print_line=print_line)
             self._announce()
@@ -76,11 +87,15 @@ class _Demo:
     async def _receiver(self) -> WebhookReceiver:
         """Open a receiver on the port of the last run, or on a free one if that is taken."""
         secret = self._state.secret or None
-        again = WebhookReceiver(port=self._state.receiver_port, secret=secret, print_line=print_line)
+        # All addresses: in a container `deliver` comes from another one.
+        host = LOOPBACK if self._receiver_name == LOOPBACK else "0.0.0.0"  # noqa: S104
+        again = WebhookReceiver(
+            host=host, port=self._state.receiver_port, secret=secret, print_line=print_line
+        )
         try:
             await again.open()
         except OSError:
-            again = WebhookReceiver(secret=secret, print_line=print_line)
+            again = WebhookReceiver(host=host, secret=secret, print_line=print_line)
         return again
 
     async def _set_up(
@@ -96,11 +111,12 @@ class _Demo:
         )
         made = await demo_setup.ensure_rules(api, state)
         print_line(f"rules: {made} created now")
-        await demo_setup.ensure_endpoint(api, state, receiver.url)
+        url = f"http://{self._receiver_name}:{receiver.port}/"
+        await demo_setup.ensure_endpoint(api, state, url)
         receiver.use_secret(state.secret)
         state.receiver_port = receiver.port
         self._save()
-        print_line(f"endpoint {state.endpoint_id} sends webhooks to {receiver.url}")
+        print_line(f"endpoint {state.endpoint_id} sends webhooks to {url}")
 
     def _announce(self) -> None:
         site = self._state.site_ids["street"]

@@ -15,6 +15,8 @@ from simulators.synthetic_values import RecurringEpisode, SyntheticBox
 ORGANISATION: Final = "Demo City / Ville démo"
 ENDPOINT_DESCRIPTION: Final = "The demo's own receiver"
 RECIPIENT: Final = "Salle de veille de la ville démo"
+OPERATOR_EMAIL: Final = "operator@demo.example"
+OPERATOR_NAME: Final = "Demo operator"
 INTERVAL_S: Final = 5
 SEED: Final = 31
 ZONE: Final = "Europe/Paris"

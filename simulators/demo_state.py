@@ -1,7 +1,7 @@
 """Stores the demo's state between starts in `<data-dir>/demo.json`, with mode 0600.
 
-Other programs may read `organisation_id`, `site_ids`, `boxes`, `endpoint_id` and `key`, an API key of the
-demo's organisation. The other fields are private.
+Other programs may read `organisation_id`, `site_ids`, `boxes`, `endpoint_id`, `key`, an API key of the demo's
+organisation, and the sign-in `operator_email` with `operator_password`. The other fields are private.
 """
 
 import json
@@ -28,6 +28,9 @@ class DemoState:
         secret: The endpoint's secret.
         receiver_port: The receiver's last port.
         passwords: The boxes' passwords.
+        operator_email: The address with which a person signs in as an owner of the organisation.
+        operator_password: The generated password; empty while there is none.
+        operator_changed: Whether the person has chosen another password.
         replayed: By box of Aberdeen, the time up to which it was replayed (µs, as replayed).
     """
 
@@ -39,6 +42,9 @@ class DemoState:
     secret: str = ""
     receiver_port: int = 0
     passwords: dict[str, str] = field(default_factory=dict)
+    operator_email: str = ""
+    operator_password: str = ""
+    operator_changed: bool = False
     replayed: dict[str, int] = field(default_factory=dict)
 
     @classmethod

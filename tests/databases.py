@@ -57,6 +57,11 @@ _COUNTS = f"""
         pg_stat_get_bgwriter_stat_reset_time())
     FROM pg_database WHERE datname = current_database()
 """  # noqa: S608 (ours)
+# Generated columns cannot be written.
+_INSERTED = """
+    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+    WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+"""
 # The rows of a hypertable are in others.
 _CHUNKED = """
     SELECT DISTINCT h.table_name::text FROM _timescaledb_catalog.hypertable h
@@ -101,6 +106,7 @@ class _Pattern:
 
     hypertables: frozenset[str]
     first_rows: dict[str, str]  # table → its rows as JSON, of those that are not empty
+    columns: dict[str, str]  # table → the columns of these rows that are not generated
     sequences: dict[str, str]  # sequence → the call that sets it back
     schema: list[object]
     settings: list[object]
@@ -110,13 +116,14 @@ class _Pattern:
     @classmethod
     async def of(cls, connection: asyncpg.Connection) -> "_Pattern":
         tables: dict[str, bool] = {name: hyper for name, hyper in await connection.fetch(_TABLES)}  # noqa: C416
-        first_rows, checks = {}, {}
+        first_rows, columns, checks = {}, {}, {}
         for table in tables:
             rows = await connection.fetchval(f"SELECT json_agg(t)::text FROM {table} t")  # noqa: S608
             if rows is None:
                 checks[table] = f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})"  # noqa: S608
                 continue
             first_rows[table] = rows
+            columns[table] = await connection.fetchval(_INSERTED, table)
             mark = f"(SELECT sum(hashtextextended(t::text, 0)::numeric) FROM {table} t)"  # noqa: S608
             usual = await connection.fetchval(f"SELECT {mark}")
             checks[table] = f"SELECT '{table}' WHERE {mark} IS DISTINCT FROM {usual}"  # noqa: S608
@@ -127,6 +134,7 @@ class _Pattern:
         return cls(
             hypertables=frozenset(table for table, hyper in tables.items() if hyper),
             first_rows=first_rows,
+            columns=columns,
             sequences=sequences,
             schema=await _column(connection, _SCHEMA),
             settings=await _column(connection, _OWN_SETTINGS),
@@ -271,8 +279,9 @@ async def _restore(connection: asyncpg.Connection, pattern: _Pattern, before: _C
         if rows := pattern.first_rows.get(table):
             text = rows.replace("'", "''")
             # Of a column that only the database may number, too.
-            values = f"SELECT * FROM json_populate_recordset(null::{table}, '{text}')"  # noqa: S608
-            statements.append(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE {values}")
+            columns = pattern.columns[table]
+            values = f"SELECT {columns} FROM json_populate_recordset(null::{table}, '{text}')"  # noqa: S608
+            statements.append(f"INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE {values}")
     # TimescaleDB has some of its own, which stay.
     moved = await _column(connection, _MOVED)
     statements += [back for name, back in pattern.sequences.items() if name in moved]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -26,12 +27,15 @@ from app.platform.kernel.rejection_codes import REJECTION_REASONS
 from app.processes.api_application import create_app
 from app.rules.presets.preset_list import PRESETS
 from app.rules.presets.preset_types import LegalValidity, PresetCitation
-from app.settings import VigieSettings
 from app.standalone import mosquitto_config
 from app.timeseries.quality.plausible_ranges import PLAUSIBLE_LIMITS
 from tools.acoustic_source_tables import ACOUSTIC_SOURCE_TABLES
+from tools.alert_tables import ALERT_TABLES
 from tools.bad_input_tables import BAD_INPUT_TABLES
+from tools.capacity_tables import CAPACITY_TABLES
+from tools.default_settings import default_settings
 from tools.index_tables import INDEX_TABLES
+from tools.licence_tables import LICENCE_TABLES
 from tools.markdown_tables import render_rows
 
 PREFIX = "VIGIE_"
@@ -50,7 +54,7 @@ ATTEMPT_REASONS = {
     "rate_limited": "A status of 429: slowed down",
     "mail_refused": "The mail server refused the mail for good",
     "mail_deferred": "The mail server did not take the mail now",
-    "quota_exceeded": "The organisation has sent the mails of an hour (`VIGIE_SMTP__MAILS_PER_HOUR`): tried "
+    "quota_exceeded": "The recipients of an hour are used up (`VIGIE_SMTP__MAILS_PER_HOUR`): tried "
     "again when there is room",
     "login_refused": "The mail server or the broker refused the account",
     "not_configured": "This installation has no mail server, or not the key of the secret",
@@ -65,7 +69,7 @@ def format_setting(value: Any) -> str:  # noqa: ANN401 (whatever a setting may h
         value = value.get_secret_value()
     if value is None or value == "":
         return "unset" if value is None else "empty"
-    if isinstance(value, str):
+    if isinstance(value, str | Path):
         return f"`{value}`"
     return f"`{json.dumps(value)}`".replace(".0`", "`")
 
@@ -78,12 +82,6 @@ def flatten_settings(model: BaseModel, prefix: str) -> Iterator[tuple[str, str, 
             yield from flatten_settings(value, f"{variable}__")
         else:
             yield f"`{variable}`", format_setting(value), field.description or ""
-
-
-def default_settings() -> VigieSettings:
-    """The settings as they are without any environment."""
-    values: dict[str, Any] = {name: field.default for name, field in VigieSettings.model_fields.items()}
-    return VigieSettings.model_construct(**values)
 
 
 def render_settings_table() -> str:
@@ -353,8 +351,11 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "access-rules": render_access_rules,
     "sensor-community": render_sensor_community_table,
     **ACOUSTIC_SOURCE_TABLES,
+    **ALERT_TABLES,
     **BAD_INPUT_TABLES,
+    **CAPACITY_TABLES,
     **INDEX_TABLES,
+    **LICENCE_TABLES,
     "event-native": partial(render_event_example, "native"),
     "event-cloudevents": partial(render_event_example, "cloudevents"),
     "event-alertmanager": partial(render_event_example, "alertmanager"),

@@ -30,6 +30,7 @@ from pydantic_core import PydanticUndefined
 import app
 from app.processes.api_application import create_app
 from app.processes.audit_cli import app as audit_app
+from app.processes.tenant_cli import app as tenant_app
 from app.settings import VigieSettings
 from simulators.cli import app as simulators_app
 
@@ -125,7 +126,12 @@ def collect(database: str | None) -> dict[str, Any]:
     """Collect all of it."""
     modules = list(_modules())
     cli = importlib.import_module("app.processes.cli")
-    programs = {"vigie": cli.app, "vigie simulate": simulators_app, "vigie audit": audit_app}
+    programs = {
+        "vigie": cli.app,
+        "vigie simulate": simulators_app,
+        "vigie audit": audit_app,
+        "vigie tenant": tenant_app,
+    }
     commands: dict[str, list[str]] = {}
     for name, program in programs.items():
         commands |= _commands(program, name)

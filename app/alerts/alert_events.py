@@ -56,7 +56,8 @@ ACKNOWLEDGEMENT_COLUMNS: Final = (
 
 REASON_SAMPLES: Final = "samples"
 REASON_UNACKNOWLEDGED: Final = "unacknowledged"
-"""The two reasons for an escalation."""
+REASON_PERSON: Final = "person"
+"""The reasons for an escalation."""
 
 
 def describe_acknowledger(alert: Mapping[str, Any]) -> dict[str, Any] | None:

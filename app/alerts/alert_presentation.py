@@ -1,6 +1,7 @@
 """Adds names, units, sentences, links and current values to alerts for the API.
 
-Reads names and rules, and the newest measurements of the boxes of firing alerts. Must not change anything.
+Reads names and rules, the newest measurements of the boxes of firing alerts, and the incidents of sound
+events. Must not change anything.
 """
 
 from collections import OrderedDict
@@ -26,10 +27,13 @@ from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
 from app.platform.runtime.stored_settings import InstallationDependency, InstallationSettings
 from app.registry.models import Box, Site
 from app.rules.definitions.models import Rule
+from app.sound_incidents.incidents_of_events import EventOfBox, find_incidents_of_events
 from app.timeseries.series.latest_value_queries import LatestByMetric, read_latest_values
 
 MEASUREMENTS_SCOPE: Final = "telemetry:read"
 """The scope that is required to read measurements, including the current values of alerts."""
+INCIDENTS_SCOPE: Final = "incidents:read"
+"""The scope that is required to read the incidents of alerts."""
 
 _NO_DATA: Final = "no_data"
 
@@ -63,12 +67,16 @@ class AlertPresenter:
         reader: Reads the newest measurements.
         installation: Has the base of links.
         measures: Whether the caller may read measurements.
+        incidents: Whether the caller may read incidents.
     """
 
-    def __init__(self, reader: TenantReader, installation: InstallationSettings, *, measures: bool) -> None:
+    def __init__(
+        self, reader: TenantReader, installation: InstallationSettings, *, measures: bool, incidents: bool
+    ) -> None:
         self._reader = reader
         self._installation = installation
         self._measures = measures
+        self._incidents = incidents
 
     @classmethod
     async def of(
@@ -78,26 +86,43 @@ class AlertPresenter:
         principal: Annotated[Principal, Depends(current_principal)],
     ) -> Self:
         """Make the presenter of a caller, which serves all its requests."""
-        return cls(reader, installation, measures=principal.may(MEASUREMENTS_SCOPE))
+        return cls(
+            reader,
+            installation,
+            measures=principal.may(MEASUREMENTS_SCOPE),
+            incidents=principal.may(INCIDENTS_SCOPE),
+        )
 
     async def show_one(self, session: AsyncSession, row: AlertWithRuleName) -> AlertOut:
         """Return the JSON of one alert."""
         alert, _ = row
         names = await read_alert_names(session, [row])
-        return self._shown(alert, names[alert.id], await self._latest([alert]))
+        incidents = await self._find_incidents([alert])
+        return self._shown(alert, names[alert.id], await self._latest([alert]), incidents.get(alert.id))
 
     async def format_rows(self, rows: Sequence[FlatRow]) -> list[dict[str, Any]]:
         """Return the JSON of a page of `app.alerts.repository.compile_alert_page`, in its order."""
-        latest = await self._latest(rows)
-        return [self._format_row(row, latest) for row in rows]
+        latest, incidents = await self._latest(rows), await self._find_incidents(rows)
+        return [self._format_row(row, latest, incidents.get(row.id)) for row in rows]
 
-    def _format_row(self, row: FlatRow, latest: Mapping[str, LatestByMetric]) -> dict[str, Any]:
+    def _format_row(
+        self, row: FlatRow, latest: Mapping[str, LatestByMetric], incident: UUID | None
+    ) -> dict[str, Any]:
         value, at = find_current_value(row, latest.get(row.box or "", {}), datetime.now(UTC))
         return {
             **_format_lasting(row, self._installation.base_url),
             "current_value": value,
             "current_time": at,
+            "incident_id": incident,
         }
+
+    async def _find_incidents(self, alerts: Sequence[AlertRow]) -> Mapping[UUID, UUID]:
+        """Return the incident of each alert on a sound event, by the id of the alert."""
+        events = {alert.id: event for alert in alerts if (event := find_event(alert)) is not None}
+        if not events or not self._incidents:
+            return {}
+        found = await find_incidents_of_events(self._reader, list(events.values()))
+        return {alert: found[event] for alert, event in events.items() if event in found}
 
     async def _latest(self, alerts: Sequence[AlertRow]) -> Mapping[str, LatestByMetric]:
         if not self._measures:
@@ -105,7 +130,13 @@ class AlertPresenter:
         keys = {alert.box_key for alert in alerts if alert.box_key is not None and _has_current(alert)}
         return await read_latest_values(self._reader, sorted(keys)) if keys else {}
 
-    def _shown(self, alert: Alert, names: AlertNames, latest: Mapping[str, LatestByMetric]) -> AlertOut:
+    def _shown(
+        self,
+        alert: Alert,
+        names: AlertNames,
+        latest: Mapping[str, LatestByMetric],
+        incident: UUID | None,
+    ) -> AlertOut:
         value, at = find_current_value(alert, latest.get(alert.box or "", {}), datetime.now(UTC))
         cause = alert.cause or {}
         english, french = (describe_alert(alert, names, language) for language in ("en", "fr"))
@@ -119,6 +150,7 @@ class AlertPresenter:
                 "unit": get_cause_unit(alert.metric, cause),
                 "current_value": value,
                 "current_time": at,
+                "incident_id": incident,
                 "acknowledged_by": describe_acknowledger(
                     {name: getattr(alert, name) for name in ACKNOWLEDGEMENT_COLUMNS}
                 ),
@@ -165,6 +197,7 @@ def _format_named(row: FlatRow, names: AlertNames, base_url: str) -> Mapping[str
         "unit": get_cause_unit(row.metric, cause),
         "current_value": None,
         "current_time": None,
+        "incident_id": None,
         "acknowledged_by": describe_acknowledger(columns),
         "sentence": describe_alert(row, names, "en"),
         "sentence_fr": describe_alert(row, names, "fr"),
@@ -212,6 +245,13 @@ async def read_alert_names(
         box = None if alert.box_key is None else boxes.get(alert.box_key)
         names[alert.id] = AlertNames(rule, site, box, rules.get(alert.rule_id), one_box)
     return names
+
+
+def find_event(alert: AlertRow) -> EventOfBox | None:
+    """Return the event of a box that decided an alert; None for an alert on anything else."""
+    event = (alert.cause or {}).get("event")
+    at = event.get("time") if isinstance(event, Mapping) else None
+    return None if alert.box_key is None or at is None else (alert.box_key, datetime.fromisoformat(at))
 
 
 def _has_current(alert: AlertRow) -> bool:

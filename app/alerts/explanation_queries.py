@@ -9,12 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.alerts.models import Alert
 from app.alerts.schemas import LISTED_POINTS, PointAround, RuleExplained, SamplesAround
 from app.catalogue.metrics import METRICS_BY_NAME
-from app.environmental_indices.index_definitions import BANDS_BY_METHOD, INDEX_DEFINITIONS
-from app.notifications.sentences import condition_node, rule_sentence
+from app.notifications.sentences import condition_node, find_condition_part
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.instants import parse_iso_duration
 from app.platform.kernel.tenant_scope import TenantScope
 from app.rules.definitions.models import RuleVersion
+from app.rules.definitions.rule_in_words import describe_rule
 from app.timeseries.series import reading_queries
 
 _BEFORE_S: Final = 900
@@ -33,30 +33,16 @@ async def read_rule_at_firing(
     )
     version = (await session.execute(query)).scalar_one_or_none()
     definition = {} if version is None else version.definition
-    english, french = (
-        rule_sentence(definition, language, dry_run=alert.dry_run, titles=_titles(language))
-        for language in ("en", "fr")
-    )
+    decisive = find_condition_part(definition, str((alert.cause or {}).get("path") or ""))
     explained = RuleExplained(
         id=alert.rule_id,
         name=name_now if version is None else version.name,
         version=alert.rule_version,
-        sentence=english,
-        sentence_fr=french,
+        sentence=describe_rule(definition, "en", dry_run=alert.dry_run),
+        sentence_fr=describe_rule(definition, "fr", dry_run=alert.dry_run),
+        condition=None if decisive is None else dict(decisive),
     )
     return explained, definition
-
-
-def _titles(language: str) -> dict[str, str]:
-    """Return the titles of indices and their classes, by name."""
-    french = language == "fr"
-    titles = {
-        name: figure.method.title.fr if french else figure.method.title.en
-        for name, figure in INDEX_DEFINITIONS.items()
-    }
-    for name, bands in BANDS_BY_METHOD.items():
-        titles |= {f"{name}/{band.key}": band.label.fr if french else band.label.en for band in bands}
-    return titles
 
 
 async def read_samples_around(

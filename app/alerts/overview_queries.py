@@ -1,16 +1,20 @@
 """Counts and lists firing alerts and inactive boxes by site, within the caller's tenant scope."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from datetime import date, timedelta
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import BigInteger, Date, Row, Text, Uuid, column, func, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.alerts.models import Alert
 from app.alerts.overview_schemas import (
     LISTED_SITES,
+    BoxActivityCounts,
     FiringCounts,
+    IncidentSituation,
+    OpenIncidents,
     RefusedBox,
     RefusedBoxes,
     SeverityCounts,
@@ -18,8 +22,10 @@ from app.alerts.overview_schemas import (
     SilentBoxes,
     SiteSituation,
 )
+from app.catalogue.gunshot_sources import CATALOGUE
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.box_repository import BoxCounts, InactiveRow
+from app.registry.settings import SAMPLES
 from app.registry.site_repository import read_site_names
 from app.rules.definitions.severity import SEVERITIES, Severity
 
@@ -65,6 +71,36 @@ def _severities(counts: Mapping[Severity, int]) -> SeverityCounts:
     return SeverityCounts(critical=counts["critical"], warning=counts["warning"], info=counts["info"])
 
 
+# Counts stored samples exactly, by organisation and day (UTC): a few rows, where samples are millions.
+_USAGE: Final = table(
+    "organisation_usage",
+    column("organisation_id", Uuid),
+    column("day", Date),
+    column("quota", Text),
+    column("used", BigInteger),
+)
+
+
+async def count_stored_samples(
+    session: AsyncSession, visible: TenantScope, organisation: UUID | None, today: date
+) -> int:
+    """Count the samples that were stored yesterday and today (UTC), within whole organisations."""
+    statement = select(func.coalesce(func.sum(_USAGE.c.used), 0))
+    statement = statement.where(_USAGE.c.quota == SAMPLES, _USAGE.c.day >= today - timedelta(days=1))
+    statement = statement.where(*visible.within(_USAGE.c.organisation_id))
+    if organisation is not None:
+        statement = statement.where(_USAGE.c.organisation_id == organisation)
+    return int((await session.execute(statement)).scalar_one())
+
+
+def sum_activities(counts: Sequence[BoxCounts]) -> BoxActivityCounts:
+    """Add up the boxes of all sites by activity."""
+    total, silent, refused = (
+        sum(getattr(each, name) for each in counts) for name in ("total", "silent", "refused")
+    )
+    return BoxActivityCounts(total=total, active=total - silent - refused, silent=silent, refused=refused)
+
+
 async def list_situations(
     session: AsyncSession,
     firing: Sequence[FiringAtSite],
@@ -106,6 +142,21 @@ async def list_situations(
         for site in chosen
     ]
     return situations, len(affected)
+
+
+def describe_open_incidents(rows: Sequence[Row[Any]], total: int) -> OpenIncidents:
+    """Describe incidents that wait for a review, with the names of their likeliest sources."""
+    listed = []
+    for row in rows:
+        likeliest = row.classes[0]["class"] if row.classes else None
+        known = CATALOGUE.classes.get(likeliest or "")
+        labels = {
+            "class": likeliest,
+            "class_label": likeliest if known is None else known.label,
+            "class_label_fr": likeliest if known is None else known.label_fr,
+        }
+        listed.append(IncidentSituation.model_validate(row._asdict() | labels))
+    return OpenIncidents(total=total, listed=listed)
 
 
 async def describe_inactive(

@@ -4,15 +4,17 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.alerts.schemas import AlertOut
 from app.notifications.api.endpoint_fields import Kind
+from app.notifications.events.incident_event_schemas import Evidence
 
 LISTED_SITES: Final = 100
 LISTED_BOXES: Final = 20
 LISTED_ENDPOINTS: Final = 20
 LISTED_ALERTS: Final = 10
+LISTED_INCIDENTS: Final = 20
 """The most entries in each list of an overview; its counts include all."""
 
 type EndpointTrouble = Literal["failing", "disabled"]
@@ -44,6 +46,15 @@ class SiteSituation(BaseModel):
     boxes: int = Field(description="Number of its boxes", examples=[12])
     silent_boxes: int = Field(description="Number of its silent boxes", examples=[1])
     refused_boxes: int = Field(description="Number of its boxes whose samples are all refused", examples=[0])
+
+
+class BoxActivityCounts(BaseModel):
+    """Number of boxes by activity."""
+
+    total: int = Field(examples=[240])
+    active: int = Field(description="Boxes that send", examples=[239])
+    silent: int = Field(description="Boxes that send nothing", examples=[1])
+    refused: int = Field(description="Boxes whose samples are all refused", examples=[0])
 
 
 class InactiveBox(BaseModel):
@@ -96,6 +107,7 @@ class FailingEndpoint(BaseModel):
         "the kind",
         examples=["https://hooks.example.com"],
     )
+    recipient: str | None = Field(description="Name of the recipient; null if it has none")
     description: str | None
     state: EndpointTrouble = Field(
         description="`failing`: its last attempt failed; `disabled`: Vigie sends nothing to it any more"
@@ -122,6 +134,35 @@ class FailingEndpoints(BaseModel):
     )
 
 
+class IncidentSituation(BaseModel):
+    """An incident that waits for a review."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    id: UUID
+    site_id: UUID
+    site_name: str = Field(examples=["Rue de Metz"])
+    timezone: str = Field(description="Time zone of its site", examples=["Europe/Paris"])
+    occurred_at: datetime = Field(description="When the sound began")
+    class_: str | None = Field(
+        alias="class", description="The likeliest source; null if unknown", examples=["pistol"]
+    )
+    class_label: str | None = Field(description="Name of the source", examples=["Pistol"])
+    class_label_fr: str | None = Field(description="Its name in French", examples=["Pistolet"])
+    probability: float = Field(description="Probability of a gunshot or an explosion", examples=[0.76])
+    evidence: Evidence
+    verified: bool = Field(description="Whether more boxes agree on the position than any three would")
+    boxes: list[str] = Field(description="Boxes that recorded it", examples=[["box-0001", "box-0002"]])
+    rounds: int = Field(description="Number of shots, or other sounds, of the source", examples=[1])
+
+
+class OpenIncidents(BaseModel):
+    """The incidents that wait for a review."""
+
+    total: int = Field(examples=[2])
+    listed: list[IncidentSituation] = Field(description=f"At most {LISTED_INCIDENTS}, the newest first")
+
+
 class OverviewOut(BaseModel):
     """Current problems, within the caller's tenant scope."""
 
@@ -131,9 +172,16 @@ class OverviewOut(BaseModel):
         description=f"Sites with problems, the most severe first; at most {LISTED_SITES}"
     )
     sites_total: int = Field(description="Number of all sites with problems", examples=[1])
+    boxes: BoxActivityCounts | None = Field(description="Null for a caller without `sites:read`")
+    samples_per_s: float | None = Field(
+        description="Stored samples a second in the last minute. Null for the first read in some minutes, "
+        "for a caller without `telemetry:read`, and for a caller limited to some sites",
+        examples=[24.0],
+    )
     silent_boxes: SilentBoxes | None = Field(description="Null for a caller without `sites:read`")
     refused_boxes: RefusedBoxes | None = Field(description="Null for a caller without `sites:read`")
     endpoints: FailingEndpoints | None = Field(
         description="Null for a caller without `webhooks:read`, or a caller limited to some sites"
     )
+    open_incidents: OpenIncidents | None = Field(description="Null for a caller without `incidents:read`")
     newest: list[AlertOut] = Field(description=f"The newest firing alerts, at most {LISTED_ALERTS}")

@@ -19,6 +19,8 @@ from sqlalchemy import (
     Text,
     Uuid,
     any_,
+    bindparam,
+    cast,
     delete,
     func,
     literal,
@@ -29,7 +31,7 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 
 from app.alerts.models import Alert, TimelineEntry
 from app.alerts.muting_queries import SILENCED_CONDITION
@@ -47,6 +49,7 @@ from app.platform.kernel.tenant_scope import EMPTY_SCOPE, TenantScope
 from app.registry.models import Box, Site
 from app.rules.definitions.models import IndexState, Rule
 from app.rules.definitions.severity import SEVERITIES, rank_severity
+from app.sound_incidents.incidents_of_events import belongs_to_incident
 from app.timeseries.storage.models import BoxState, SiteState
 
 
@@ -73,6 +76,7 @@ class AlertFilter:
         end: started before this time.
         silence_id: muted by this silence now.
         organisation_id: of this organisation.
+        incident_id: on a sound event of this incident.
     """
 
     visible: TenantScope = EMPTY_SCOPE
@@ -93,6 +97,7 @@ class AlertFilter:
     end: datetime | None = None
     silence_id: UUID | None = None
     organisation_id: UUID | None = None
+    incident_id: UUID | None = None
 
 
 AlertWithRuleName = tuple[Alert, str]
@@ -159,6 +164,12 @@ def _conditions(filter_: AlertFilter) -> Iterator[ColumnElement[bool]]:
             yield nullable.is_not(None) if is_set else nullable.is_(None)
 
 
+def _events(filter_: AlertFilter) -> Iterator[ColumnElement[bool]]:
+    if filter_.incident_id is not None:
+        heard_at = cast(Alert.cause["event"]["time"].astext, TIMESTAMP(timezone=True))
+        yield belongs_to_incident(filter_.incident_id, Alert.box_key.expression, heard_at)
+
+
 def _range(filter_: AlertFilter) -> Iterator[ColumnElement[bool]]:
     if filter_.start is not None:
         yield Alert.started_at >= filter_.start
@@ -166,7 +177,8 @@ def _range(filter_: AlertFilter) -> Iterator[ColumnElement[bool]]:
         yield Alert.started_at < filter_.end
 
 
-def _select_listed() -> Select[*tuple[Any, ...]]:
+def select_listed() -> Select[*tuple[Any, ...]]:
+    """Return the query of alerts with the columns of `compile_alert_page`."""
     some = select(Box.key).where(Box.site_id == Alert.site_id, Box.deleted_at.is_(None)).limit(2)
     statement = select(
         *Alert.__table__.columns,
@@ -186,7 +198,11 @@ def _select_listed() -> Select[*tuple[Any, ...]]:
     return statement.outerjoin(Box, Box.key == Alert.box_key)
 
 
-_LISTED: Final = _select_listed()
+_LISTED: Final = select_listed()
+LISTED_BY_IDS: Final = compile_statement(
+    _LISTED.where(Alert.id == any_(bindparam("alert_ids", type_=ARRAY(Uuid))))
+)
+"""The query of the alerts `alert_ids`, in any order, with the columns of `compile_alert_page`."""
 
 
 # Lists are polled: a statement that was built before is not built again.
@@ -205,7 +221,7 @@ def compile_alert_page(
         orders: the sort orders of the list.
     """
     visible = filter_.visible.within(Alert.organisation_id, Alert.site_id)
-    statement = _LISTED.where(*visible, *_conditions(filter_), *_range(filter_))
+    statement = _LISTED.where(*visible, *_conditions(filter_), *_events(filter_), *_range(filter_))
     if filter_.silence_id is not None:
         statement = statement.where(text(SILENCED_CONDITION).bindparams(silence=filter_.silence_id))
     return compile_statement(orders.page(statement, page))

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query, Response
 
 from app.alerts import repository, service
-from app.alerts.alert_presentation import MEASUREMENTS_SCOPE, AlertPresenter, Presenter
+from app.alerts.alert_presentation import INCIDENTS_SCOPE, MEASUREMENTS_SCOPE, AlertPresenter, Presenter
 from app.alerts.explanation_queries import read_rule_at_firing, read_samples_around
 from app.alerts.models import Alert
 from app.alerts.repository import AlertFilter
@@ -14,6 +14,7 @@ from app.alerts.schemas import (
     EXAMPLE_COMMENT,
     LISTED_DELIVERIES,
     LISTED_ENTRIES,
+    AlertEscalation,
     AlertOut,
     AlertState,
     Assignment,
@@ -42,7 +43,7 @@ from app.platform.http.contract.session_dependencies import (
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.caller_authentication import Principal, require_scope
-from app.platform.kernel.errors import InvalidError
+from app.platform.kernel.errors import ForbiddenError, InvalidError
 from app.platform.kernel.ids import parse_id
 from app.registry.dependencies import OrganisationFilter
 from app.registry.labels import Tag
@@ -80,6 +81,9 @@ async def _filter(
     suppressed: Annotated[
         bool | None, Query(description="Only muted alerts (`true`), or only others (`false`)")
     ] = None,
+    incident: Annotated[
+        str | None, Query(description="Only on a sound event of this incident; needs `incidents:read`")
+    ] = None,
     dry_run: Annotated[bool, Query(description="Alerts of dry-run rules instead of the others")] = False,
     start: Annotated[
         InstantParameter | None, Query(alias="from", description="Started at this time or later")
@@ -88,6 +92,11 @@ async def _filter(
 ) -> AlertFilter:
     if start is not None and end is not None and start >= end:
         raise InvalidError("`from` must be before `to`.", code="range_reversed")
+    if incident is not None and not principal.may(INCIDENTS_SCOPE):
+        raise ForbiddenError(
+            f"{principal.called} lacks the scope `{INCIDENTS_SCOPE}`, which `incident` needs.",
+            extra={"scope": INCIDENTS_SCOPE},
+        )
     return AlertFilter(
         visible=principal.visible(),
         state=state,
@@ -106,6 +115,7 @@ async def _filter(
         start=start,
         end=end,
         organisation_id=organisation,
+        incident_id=None if incident is None else parse_id(incident, "incident"),
     )
 
 
@@ -223,6 +233,34 @@ async def assign_alert(
             now=datetime.now(UTC),
         )
         return await _present(session, presenter, result)
+
+
+@router.post("/{alert_id}/escalate", summary="Escalate an alert")
+async def escalate_alert(
+    principal: Writer,
+    database: DatabaseDependency,
+    presenter: Presenter,
+    alert_id: str,
+    body: AlertEscalation,
+) -> AlertOut:
+    """Raise the severity of a firing alert. Endpoints receive `alert.escalated` with the reason `person`.
+
+    Samples cannot lower the severity below it any more. An acknowledgement stays. A severity that is not
+    higher than the present one is refused (409 `severity_not_higher`).
+    """
+    async with database.write() as session:
+        result = await service.escalate_alert(
+            session,
+            principal,
+            parse_id(alert_id, "alert"),
+            severity=body.severity,
+            comment=body.comment,
+            now=datetime.now(UTC),
+        )
+        shown = await _present(session, presenter, result)
+    if result.has_events:
+        await wake_dispatcher_after(database)
+    return shown
 
 
 @router.post("/{alert_id}/comments", status_code=201, summary="Comment on an alert")

@@ -42,7 +42,7 @@ class Suppressed(BaseModel):
 class AlertOut(ResourceModel):
     """One rule firing on a box, or on its site, until it is resolved. Times of samples are the boxes' own."""
 
-    volatile = frozenset({"current_value", "current_time"})
+    volatile = frozenset({"current_value", "current_time", "incident_id"})
 
     id: UUID
     organisation_id: UUID
@@ -53,7 +53,7 @@ class AlertOut(ResourceModel):
     sentence_fr: str = Field(description="The sentence in French", examples=[EXAMPLE_SENTENCE_FR])
     link: str = Field(
         description="Link to the alert",
-        examples=["https://vigie.example.com/v1/alerts/0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"],
+        examples=["https://vigie.example.com/console/alerts/0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"],
     )
     description: str | None = Field(description="Description of the rule when it fired: what to do")
     site_id: UUID
@@ -67,7 +67,7 @@ class AlertOut(ResourceModel):
     )
     severity: Severity = Field(
         description="Severity of the highest firing level, or a higher one after an escalation for lack of "
-        "acknowledgement"
+        "acknowledgement or by a person"
     )
     highest_severity: Severity = Field(description="Highest severity since it fired")
     state: AlertState
@@ -86,6 +86,11 @@ class AlertOut(ResourceModel):
         "on events, indices or whole sites, and for a key without `telemetry:read`"
     )
     current_time: datetime | None = Field(description="When `current_value` was measured")
+    incident_id: UUID | None = Field(
+        description="The incident that the sound event of `cause` belongs to: several boxes may raise alerts "
+        "for one sound. It follows some seconds after the alert. Null if there is none, and for a caller "
+        "without `incidents:read`"
+    )
     threshold: float | None
     clear: float | None
     function: str | None = Field(
@@ -129,7 +134,7 @@ class AlertOut(ResourceModel):
         description="What mutes it, or muted it when it resolved; null if nothing does"
     )
     escalated_at: datetime | None = Field(
-        description="When its severity was last raised for lack of acknowledgement"
+        description="When its severity was last raised for lack of acknowledgement, or by a person"
     )
     escalate_at: datetime | None = Field(
         description="When the next escalation is due, unless it is acknowledged before"
@@ -218,6 +223,17 @@ class Assignment(RequestBody):
     comment: Comment | None = None
 
 
+class AlertEscalation(RequestBody):
+    """The escalation of an alert."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"severity": "critical", "comment": "A school is next to it"}]}
+    )
+
+    severity: Severity = Field(description="The new severity, higher than the present one")
+    comment: Comment | None = None
+
+
 class CommentCreate(RequestBody):
     """A new comment."""
 
@@ -281,6 +297,11 @@ class RuleExplained(BaseModel):
     sentence_fr: str = Field(
         description="The same in French",
         examples=["Avertissement : PM2,5 au-dessus de 25 µg/m³ pendant 10 minutes."],
+    )
+    condition: dict[str, Any] | None = Field(
+        description="The deciding part of the condition, as in the rule: that at `cause.path` of the alert. "
+        "Null if that version of the rule is not stored",
+        examples=[{"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20, "for": "PT10M"}],
     )
 
 

@@ -1,4 +1,4 @@
-"""Acknowledges, assigns and comments on alerts, and closes alerts of removed rules and boxes.
+"""Acknowledges, assigns, escalates and comments on alerts, and closes alerts of removed rules and boxes.
 
 Must not wake the dispatcher: the caller does so after its commit.
 """
@@ -9,16 +9,16 @@ from typing import NamedTuple
 from uuid import UUID
 
 from app.alerts import repository
-from app.alerts.alert_events import ACKNOWLEDGEMENT_COLUMNS, EVENT_COLUMNS, AlertEventType, build_alert_event
+from app.alerts.alert_actions import AlertAction, build_event
 from app.alerts.models import Alert
 from app.alerts.prometheus_metrics import ALERT_TRANSITIONS
-from app.alerts.timeline_writer import NewTimelineEntry, TimelineKind, write_timeline_in_session
-from app.alerts.transition_applier import compute_due_times
-from app.notifications.events.outbox import OutboxRecord, enqueue_session_events
+from app.alerts.timeline_writer import NewTimelineEntry, write_timeline_in_session
+from app.notifications.events.outbox import enqueue_session_events
 from app.platform.db.database import WriteSession
 from app.platform.db.ingest_barrier import close_ingest_barrier
 from app.platform.identity.caller_authentication import Principal
-from app.platform.kernel.errors import ConflictError, VigieError
+from app.platform.kernel.errors import VigieError
+from app.rules.definitions.severity import Severity
 
 
 class AlertActionResult(NamedTuple):
@@ -43,93 +43,6 @@ class BulkAcknowledgement(NamedTuple):
     before: list[UUID]
     refused: list[tuple[UUID, str]]
     has_events: bool
-
-
-class AlertAction:
-    """The action of one caller, which collects timeline entries and outbox events. Made by `begin`."""
-
-    def __init__(self, session: WriteSession, principal: Principal, now: datetime) -> None:
-        self.session = session
-        self.now = now
-        self._key_id = principal.key_id
-        self._kind = principal.kind
-        self._actor = principal.name or None
-        self._entries: list[NewTimelineEntry] = []
-        self._events: list[OutboxRecord] = []
-
-    @classmethod
-    def begin(cls, session: WriteSession, principal: Principal, now: datetime) -> "AlertAction":
-        """Begin an action of a caller."""
-        return cls(session, principal, now)
-
-    def acknowledge(self, alert: Alert, rule_name: str, comment: str | None) -> None:
-        """Acknowledge a firing alert. If it is acknowledged already, only add the comment.
-
-        Args:
-            alert: the locked alert.
-            rule_name: the current name of its rule.
-            comment: the comment, if any.
-
-        Raises:
-            ConflictError: `already_resolved`.
-        """
-        if alert.acknowledged_at is not None:
-            self.comment(alert, comment)
-            return
-        if alert.state != "firing":
-            raise _resolved("The alert is resolved already, so it cannot be acknowledged any more.")
-        alert.acknowledged_at = self.now
-        alert.acknowledged_by = self._key_id
-        alert.acknowledged_by_kind = self._kind
-        alert.acknowledged_by_name = self._actor
-        alert.sequence += 1
-        alert.updated_at = self.now
-        self.add_entry(alert, "acknowledged", comment)
-        # Muted alerts publish no events except for their resolution.
-        if alert.notified and alert.suppressed is None:
-            self._events.append(_event("alert.acknowledged", alert, rule_name, self.now))
-
-    def comment(self, alert: Alert, comment: str | None) -> None:
-        """Add a comment, if there is one."""
-        if comment is not None:
-            self.add_entry(alert, "commented", comment)
-
-    def add_entry(
-        self, alert: Alert, kind: TimelineKind, comment: str | None, data: dict[str, str | None] | None = None
-    ) -> None:
-        """Add an entry to the alert's timeline.
-
-        Args:
-            alert: the alert.
-            kind: the kind of the entry.
-            comment: the comment of the caller, if any.
-            data: further fields of this kind.
-        """
-        self._entries.append(
-            NewTimelineEntry(
-                alert.id,
-                alert.organisation_id,
-                kind,
-                self.now,
-                alert.severity,
-                actor=self._actor,
-                actor_key=self._key_id,
-                actor_kind=self._kind,
-                comment=comment,
-                data=data,
-            )
-        )
-
-    async def finish(self) -> bool:
-        """Write all changes, entries and events; returns whether there are events."""
-        await self.session.flush()
-        await write_timeline_in_session(self.session, self._entries, self.now)
-        await enqueue_session_events(self.session, self._events)
-        return bool(self._events)
-
-
-def _resolved(detail: str) -> ConflictError:
-    return ConflictError(detail, code="already_resolved")
 
 
 async def acknowledge_alert(
@@ -208,18 +121,8 @@ async def unacknowledge_alert(
         ConflictError: `already_resolved`.
     """
     alert, rule_name = await repository.lock_alert(session, alert_id, principal.visible())
-    if alert.state != "firing":
-        raise _resolved("The alert is resolved already, so its acknowledgement cannot be withdrawn.")
     act = AlertAction.begin(session, principal, now)
-    if alert.acknowledged_at is None:
-        act.comment(alert, comment)
-        return AlertActionResult(alert, rule_name, await act.finish())
-    for name in ACKNOWLEDGEMENT_COLUMNS:
-        setattr(alert, name, None)
-    clock = await repository.read_database_clock(session)
-    alert.escalate_at, alert.remind_at = compute_due_times(alert.escalations, alert.remind_us, clock)
-    alert.updated_at = now
-    act.add_entry(alert, "unacknowledged", comment)
+    act.unacknowledge(alert, comment, await repository.read_database_clock(session))
     return AlertActionResult(alert, rule_name, await act.finish())
 
 
@@ -247,12 +150,36 @@ async def assign_alert(
     """
     alert, rule_name = await repository.lock_alert(session, alert_id, principal.visible())
     act = AlertAction.begin(session, principal, now)
-    if alert.assignee == assignee:
-        act.comment(alert, comment)
-    else:
-        act.add_entry(alert, "assigned", comment, {"assignee": assignee, "previous": alert.assignee})
-        alert.assignee = assignee
-        alert.updated_at = now
+    act.assign(alert, assignee, comment)
+    return AlertActionResult(alert, rule_name, await act.finish())
+
+
+async def escalate_alert(
+    session: WriteSession,
+    principal: Principal,
+    alert_id: UUID,
+    *,
+    severity: Severity,
+    comment: str | None,
+    now: datetime,
+) -> AlertActionResult:
+    """Raise the severity of a firing alert.
+
+    Args:
+        session: the transaction.
+        principal: the caller.
+        alert_id: the alert.
+        severity: the new severity.
+        comment: the comment, if any.
+        now: the current time, aware.
+
+    Raises:
+        NotFoundError: no such alert in the tenant scope.
+        ConflictError: `already_resolved`, `severity_not_higher`.
+    """
+    alert, rule_name = await repository.lock_alert(session, alert_id, principal.visible())
+    act = AlertAction.begin(session, principal, now)
+    act.escalate(alert, rule_name, severity, comment)
     return AlertActionResult(alert, rule_name, await act.finish())
 
 
@@ -312,7 +239,7 @@ async def close_alerts(
     # A resolution is published exactly if the firing was.
     notified = [(alert, name) for alert, name in closed if alert.notified]
     await enqueue_session_events(
-        session, [_event("alert.resolved", alert, name, now) for alert, name in notified]
+        session, [build_event("alert.resolved", alert, name, now) for alert, name in notified]
     )
     for alert, _ in closed:
         ALERT_TRANSITIONS.labels("resolved", alert.severity).inc()
@@ -324,8 +251,3 @@ def _resolved_entry(alert: Alert, reason: str) -> NewTimelineEntry:
     return NewTimelineEntry(
         alert.id, alert.organisation_id, "resolved", at, alert.severity, data={"reason": reason}
     )
-
-
-def _event(kind: AlertEventType, alert: Alert, rule_name: str, now: datetime) -> OutboxRecord:
-    row = {name: getattr(alert, name) for name in ("id", *EVENT_COLUMNS, *ACKNOWLEDGEMENT_COLUMNS)}
-    return build_alert_event(kind, row, rule_name, now)

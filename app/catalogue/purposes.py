@@ -62,8 +62,8 @@ PURPOSES: Final[tuple[Purpose, ...]] = (
     ),
     Purpose(
         "indoor_comfort",
-        "Climate and comfort",
-        "Climat et confort",
+        "Climate and indoor air",
+        "Climat et air intérieur",
         _of("co2", "tvoc", "hcho", "benzene", "temperature", "humidity", "pressure", "illuminance"),
     ),
     Purpose("odour", "Odours", "Odeurs", _of("odour", "h2s", "nh3"), ("odour",)),

@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import BaseModel, Field
 
 from app.environmental_indices import index_results
-from app.environmental_indices.index_definitions import IndexDefinition, PlaceSetting
+from app.environmental_indices.index_definitions import BANDS_BY_METHOD, IndexDefinition, PlaceSetting
 from app.environmental_indices.index_results import (
     CitationStatus,
     IndexResult,
@@ -169,6 +169,7 @@ class MethodOut(BaseModel):
     )
     metrics: list[str] = Field(description="The metrics that it reads", examples=[["pm2_5", "pm10"]])
     unit: str = Field(description="Unit of the value", examples=["µg/m³"])
+    bands: list[BandOut] = Field(description="Its classes, the best first; empty if it has none")
     coverage: str = Field(description="The coverage rule: how much must be measured")
     where: PlaceSetting = Field(description="The kind of place that it applies to")
     unasked: bool = Field(description="Whether it is computed there by default, without `method`")
@@ -188,6 +189,10 @@ class MethodOut(BaseModel):
             periods=list(figure.lengths),
             metrics=list(method.metrics),
             unit=method.unit,
+            bands=[
+                BandOut(key=band.key, label=band.label.en, label_fr=band.label.fr, colour=band.colour)
+                for band in BANDS_BY_METHOD.get(method.name, ())
+            ],
             coverage=method.coverage,
             where=figure.where,
             unasked=figure.is_default,

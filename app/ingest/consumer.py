@@ -21,6 +21,7 @@ from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.codec.decoded_batch import DecodedBatch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.batch_tracing import find_typical_time, observe_commit, start_batch_span
 from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.ingest.pipeline.transaction_sizing import CommitProgress
@@ -33,6 +34,7 @@ from app.platform.db.advisory_lock_keys import CONSUMER
 from app.platform.db.database import DATABASE_ERRORS, is_transient
 from app.platform.kernel.instants import US_PER_S, from_datetime
 from app.platform.observability.metrics_and_logs import find_root_cause, get_logger, redact_error
+from app.platform.observability.tracing import use_span
 from app.platform.runtime.heartbeat import WAITING
 from app.platform.runtime.process_runner import ProcessContext
 
@@ -136,8 +138,18 @@ class IngestConsumer:
         _log.info("consuming", source=self._settings.source)
         try:
             while (batch := await self._next_batch(source, connection, pipeline)) is not None:
-                await self._commit_batch(pipeline, connection, batch)
-                source.acknowledge(batch)
+                prometheus_metrics.INGEST_OLDEST.set(batch.received_at)
+                with use_span(
+                    start_batch_span(
+                        "ingest batch",
+                        list(batch.traceparents.values()),
+                        received_at=batch.received_at,
+                        messages=len(batch),
+                    )
+                ):
+                    await self._commit_batch(pipeline, connection, batch)
+                    source.acknowledge(batch)
+                prometheus_metrics.INGEST_OLDEST.set(0)
                 if len(batch) <= self._settings.batch_messages // 2:
                     await self._run_due_timers(pipeline, connection)
             # Optional, so it gets a short timeout: the next consumer can compute the states again.
@@ -148,6 +160,8 @@ class IngestConsumer:
             await source.stop()
             await self._acks.stop()
             prometheus_metrics.INGEST_CONNECTED.set(0)
+            # What it had is delivered again: the next consumer counts from its arrival there.
+            prometheus_metrics.INGEST_OLDEST.set(0)
 
     async def _next_batch(
         self, source: MessageSource, connection: asyncpg.Connection, pipeline: IngestPipeline
@@ -162,6 +176,7 @@ class IngestConsumer:
         stopping = asyncio.create_task(self._process.stop.wait())
         try:
             while True:
+                self._process.mark_progress()
                 self._observe(source)
                 await asyncio.wait({incoming, stopping}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
                 if stopping.done():
@@ -216,6 +231,7 @@ class IngestConsumer:
         progress = CommitProgress()
         while True:
             began = time.monotonic()
+            self._process.mark_progress()
             try:
                 committing = pipeline.commit(connection, intake, now=now, progress=progress)
                 receipt = await self._finish_in_time(connection, committing)
@@ -237,6 +253,9 @@ class IngestConsumer:
                 if self._process.stop.is_set():
                     raise _LostError from error
         self._process.state = "consuming"
+        observe_commit(intake, intake.message_count)
+        if intake.rows:
+            prometheus_metrics.INGEST_MEASURED.set(find_typical_time(intake.rows) / US_PER_S)
         await self._report(connection, receipt)
 
     async def _finish_in_time(
@@ -277,6 +296,8 @@ class IngestConsumer:
             max_future_us=round(self._settings.max_future_s * US_PER_S),
         )
         intake.correlations = batch.correlations
+        intake.traceparents = batch.traceparents
+        intake.received_at = batch.received_at
         prometheus_metrics.INGEST_MESSAGES.labels("telemetry").inc(
             intake.message_count - len(intake.events) - len(intake.statuses) - len(intake.configs)
         )

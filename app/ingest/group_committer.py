@@ -25,12 +25,14 @@ from app.ingest.codec.decoded_batch import DecodedBatch, join_calls
 from app.ingest.fair_call_queue import CallSender, FairCallQueue, estimate_cost_us
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.batch_tracing import observe_commit, start_batch_span
 from app.ingest.pipeline.transaction_sizing import CommitProgress, estimate_conditions
 from app.ingest.prometheus_metrics import HTTP_GROUP_CALLS, INGEST_RETRIES
 from app.notifications.events.outbox import wake_dispatcher
 from app.platform.db.database import DATABASE_ERRORS, RawConnection, is_transient
 from app.platform.kernel.errors import UnavailableError
 from app.platform.observability.metrics_and_logs import find_root_cause, get_logger, redact_error
+from app.platform.observability.tracing import current_traceparent, use_span
 
 _log = get_logger(__name__)
 _TRIES: Final = 3
@@ -51,6 +53,11 @@ class _PendingCall:
     intake: DecodedBatch
     now: datetime
     outcome: asyncio.Future[BatchReceipt]
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether it has an outcome, and no error."""
+        return self.outcome.done() and not self.outcome.cancelled() and self.outcome.exception() is None
 
 
 class _GroupProgress(CommitProgress):
@@ -151,6 +158,9 @@ class GroupCommitter:
         Raises:
             UnavailableError: the database cannot store all of it now.
         """
+        intake.received_at = now.timestamp()
+        if (traceparent := current_traceparent()) is not None:
+            intake.traceparents = dict.fromkeys(range(len(intake.messages)), traceparent)
         outcome: asyncio.Future[BatchReceipt] = asyncio.get_running_loop().create_future()
         conditions = estimate_conditions(intake, self._pipeline.registry.snapshot)
         cost = estimate_cost_us(len(intake), conditions)
@@ -244,6 +254,20 @@ class GroupCommitter:
         """Commit a group, with retries. Calls that cannot be committed now have no outcome afterwards."""
         HTTP_GROUP_CALLS.observe(len(group))
         batch = join_calls([call.intake for call in group])
+        callers = [call.intake.traceparents[0] for call in group if call.intake.traceparents]
+        with use_span(
+            start_batch_span("ingest calls", callers, received_at=batch.received_at, messages=len(group))
+        ):
+            await self._commit_joined(batch, group, progress, held)
+        observe_commit(batch, sum(call.is_committed for call in group))
+
+    async def _commit_joined(
+        self,
+        batch: DecodedBatch,
+        group: Sequence[_PendingCall],
+        progress: _GroupProgress,
+        held: _WorkerConnection,
+    ) -> None:
         now = max(call.now for call in group)
         alone = False
         for left in reversed(range(_TRIES)):

@@ -11,6 +11,30 @@ HTTP_GROUP_CALLS = Histogram(
     "HTTP calls committed together",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
+INGEST_COMMITTED = Counter(
+    "vigie_ingest_committed_messages_total", "Messages and HTTP calls of committed batches", ["door"]
+)
+INGEST_SLOW = Counter(
+    "vigie_ingest_slow_messages_total",
+    "Of these, those of batches that were committed more than 5 s after the arrival of their first message",
+    ["door"],
+)
+INGEST_DELAY = Histogram(
+    "vigie_ingest_batch_delay_seconds",
+    "Time from the arrival of a batch's first message to its commit",
+    ["door"],
+    buckets=DURATION_BUCKETS,
+)
+INGEST_OLDEST = Gauge(
+    "vigie_ingest_oldest_unprocessed_timestamp_seconds",
+    "Arrival (Unix time) of the oldest message that the consumer has not committed, 0 where there is none",
+    multiprocess_mode="livemax",
+)
+INGEST_MEASURED = Gauge(
+    "vigie_ingest_measured_timestamp_seconds",
+    "Median measurement time (Unix time) of the batch that the consumer committed last, 0 before the first",
+    multiprocess_mode="livemax",
+)
 INGEST_RETRIES = Counter(
     "vigie_ingest_retries_total", "Retries of batches after a database error", ["reason"]
 )

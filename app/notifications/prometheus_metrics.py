@@ -55,4 +55,14 @@ DELIVERIES_EXPIRED = Counter(
     "vigie_deliveries_expired_total",
     "Deliveries removed for their age that were neither delivered nor given up: of disabled endpoints",
 )
+DELIVERIES_OLDEST_DUE = Gauge(
+    "vigie_deliveries_oldest_due_seconds",
+    "Time since the oldest delivery was due, without endpoints that are disabled or paused; 0 where none is",
+    multiprocess_mode="mostrecent",
+)
+OUTBOX_OLDEST = Gauge(
+    "vigie_outbox_oldest_event_seconds",
+    "Age of the oldest event that was not fanned out, 0 where there is none",
+    multiprocess_mode="mostrecent",
+)
 OUTBOX_PENDING = Gauge("vigie_outbox_pending", "Deliveries not yet done", multiprocess_mode="mostrecent")

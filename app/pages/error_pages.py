@@ -36,9 +36,8 @@ _TEXTS: Final[Mapping[int, tuple[BilingualText, BilingualText]]] = MappingProxyT
         _NOT_SIGNED_IN: (
             translated("Sign in to read this"),
             translated(
-                "This is for members of the organisation it belongs to. Open the description of the API, "
-                "press Authorize and paste an API key or the token of your session. Then execute there the "
-                "operation that this page's address names."
+                "This is for members of the organisation it belongs to. People sign in to the console. "
+                "Programs send an API key or the token of a session: try it in the description of the API."
             ),
         ),
         404: (
@@ -64,6 +63,7 @@ _OTHER_ERROR: Final = (
     translated("The address cannot be used in this way. Go back, and follow a link."),
 )
 _LINKS: Final = (
+    ("/console", translated("Console of operators")),
     ("/public", translated("Public register of sensors")),
     ("/docs/guides", translated("Guides")),
     ("/docs", translated("Description of the API")),

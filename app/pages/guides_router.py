@@ -1,95 +1,65 @@
-"""Serves the guides, and the styles, icons and scripts of all pages except those of the public register."""
+"""Serves the built guides, and the styles, icons and scripts of all other pages but those of the register."""
 
 import asyncio
-from functools import cache
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app.pages.guide_rendering import (
-    GUIDES_PATH,
-    list_guides,
-    map_guide_files,
-    map_guide_sources,
-    read_guide,
-    render_task_table,
-)
-from app.pages.page_layout import (
-    HTML_MEDIA_TYPE,
-    build_page_headers,
-    load_page_assets,
-    read_root_path,
-    render_layout,
-)
+from app.pages.built_guides import GUIDES_PATH, INDEX, find_guides, load_guide
+from app.pages.page_layout import build_page_headers, load_page_assets, read_root_path, render_layout
 from app.platform.kernel.errors import NotFoundError
 from app.public_register.register_value_formatter import RegisterFormatter
-from app.public_register.ttl_cache import CachedResponse, build_cache_headers, make_conditional_response
+from app.public_register.ttl_cache import build_cache_headers, make_conditional_response
 
 router: Final = APIRouter(include_in_schema=False)
 _FRESH_S: Final = 300
 _ICON_S: Final = 86_400
 _YEAR_S: Final = 31_536_000
+_NOT_BUILT: Final = 503
 # The guides are written in English.
 _ENGLISH: Final = RegisterFormatter("en")
-
-
-@cache
-def _index(root: str) -> CachedResponse:
-    body = render_layout(
-        "guides.html",
-        _ENGLISH,
-        root=root,
-        title="Guides",
-        path=GUIDES_PATH,
-        tasks=render_task_table(),
-        guides=list_guides(),
-    )
-    return CachedResponse.of(body.encode(), HTML_MEDIA_TYPE)
-
-
-@cache
-def _page(name: str, root: str) -> CachedResponse:
-    guide = read_guide(name)
-    body = render_layout(
-        "guide.html", _ENGLISH, root=root, title=guide.title, path=f"{GUIDES_PATH}/{name}", guide=guide
-    )
-    return CachedResponse.of(body.encode(), HTML_MEDIA_TYPE)
-
-
-@cache
-def _file(name: str) -> CachedResponse:
-    path, media_type = map_guide_files()[name]
-    return CachedResponse.of(path.read_bytes(), media_type)
+# The search reads its results' pages (`connect-src`); the style sheet contains its icons (`data:`).
+GUIDES_CSP: Final = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
 
 
 @router.get(GUIDES_PATH)
 async def show_guides(request: Request) -> Response:
-    """List the guides."""
-    made = await asyncio.to_thread(_index, read_root_path(request))
-    return make_conditional_response(
-        request, made, build_page_headers(_ENGLISH, **build_cache_headers(_FRESH_S))
-    )
+    """Redirect to the first page of the guides: its links are relative to the folder."""
+    return RedirectResponse(f"{read_root_path(request)}{GUIDES_PATH}/{INDEX}", status_code=308)
 
 
 @router.get(GUIDES_PATH + "/{name:path}")
 async def show_guide(name: str, request: Request) -> Response:
-    """Show a guide, or serve an image or file of the guides."""
-    if not name:
-        return RedirectResponse(f"{read_root_path(request)}{GUIDES_PATH}", status_code=308)
-    if name in map_guide_sources():
-        made = await asyncio.to_thread(_page, name, read_root_path(request))
-        return make_conditional_response(
-            request, made, build_page_headers(_ENGLISH, **build_cache_headers(_FRESH_S))
-        )
-    if name in map_guide_files():
-        made = await asyncio.to_thread(_file, name)
-        return make_conditional_response(request, made, build_cache_headers(_FRESH_S))
-    # Guides mention file names such as `docs/rules.md`, which people type.
-    plain = name.removesuffix(".md").removesuffix("/README").lower()
-    if plain != name and plain in map_guide_sources():
-        return RedirectResponse(f"{read_root_path(request)}{GUIDES_PATH}/{plain}", status_code=308)
-    raise NotFoundError("guide", name)
+    """Serve a page or a file of the guides."""
+    guides = await asyncio.to_thread(find_guides)
+    if guides is None:
+        return _explain_build(request)
+    if target := guides.moved.get(name):
+        return RedirectResponse(f"{read_root_path(request)}{GUIDES_PATH}/{target}", status_code=308)
+    path = guides.files.get(name)
+    if path is None:
+        raise NotFoundError("guide", name)
+    made = await asyncio.to_thread(load_guide, path, guides.build)
+    # Sphinx adds a hash of their content to the addresses of styles and scripts.
+    fixed = name.startswith("_static/") and "v" in request.query_params
+    fresh = build_cache_headers(_YEAR_S, immutable=True) if fixed else build_cache_headers(_FRESH_S)
+    headers = build_page_headers(_ENGLISH, **fresh) | {"Content-Security-Policy": GUIDES_CSP}
+    return make_conditional_response(request, made, headers)
+
+
+def _explain_build(request: Request) -> Response:
+    page = render_layout(
+        "guides_missing.html",
+        _ENGLISH,
+        root=read_root_path(request),
+        title="The guides are not built",
+        path=GUIDES_PATH,
+    )
+    return HTMLResponse(page, _NOT_BUILT, build_page_headers(_ENGLISH, **{"Cache-Control": "no-store"}))
 
 
 @router.get("/favicon.ico")

@@ -36,7 +36,9 @@ from app.platform.kernel.errors import InvalidError, VigieError
 from app.public_register.register_value_formatter import RegisterFormatter
 
 router: Final = APIRouter(prefix=WELCOME, include_in_schema=False)
-_FIELDS: Final = ("token", "name", "password", "current_password")
+_FIELDS: Final = ("token", "name", "password", "current_password", "factor_code")
+_FACTOR_CODE_FAULTS: Final = frozenset({"second_factor_code_needed", "wrong_second_factor"})
+_TOTP_DIGITS: Final = 6
 _PASSWORDS: Final = ("password", "current_password")
 _NOT_FOUND: Final = 404
 _GONE: Final = 410
@@ -147,6 +149,9 @@ def _validate[Shape: BaseModel](model: type[Shape], fields: Mapping[str, Any]) -
 def _parse_acceptance(given: Mapping[str, str], formatter: RegisterFormatter) -> InvitationAccept:
     """Validate the form of an invitation, in the language of the page. Empty fields count as missing."""
     fields = {name: given[name] for name in _FIELDS if given.get(name)}
+    if code := fields.pop("factor_code", "").replace(" ", ""):
+        is_totp = code.isdecimal() and len(code) == _TOTP_DIGITS
+        fields["totp" if is_totp else "recovery_code"] = code
     return _validate(InvitationAccept, fields | {"locale": formatter.language})
 
 
@@ -191,6 +196,7 @@ async def _offer(
         token=token,
         email=offer.email,
         name=given.get("name", ""),
+        needs_factor=fault is not None and fault.code in _FACTOR_CODE_FAULTS,
         known=bool(given.get("current_password")) or (fault is not None and fault.code == "account_exists"),
         provider=None
         if people.oidc is None

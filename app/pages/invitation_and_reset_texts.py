@@ -42,6 +42,7 @@ WORDS: Final[Mapping[str, BilingualText]] = MappingProxyType(
         "name": translated("Your name"),
         "password": translated("New password"),
         "current": translated("Current password"),
+        "factor": translated("Code of your authenticator app, or a recovery code"),
         "rules": BilingualText(
             f"At least {PASSWORD_MIN_LENGTH} characters. Several words in a row work well.",
             f"Au moins {PASSWORD_MIN_LENGTH} caractères. Quelques mots à la suite conviennent très bien.",
@@ -117,6 +118,10 @@ FAULTS: Final[Mapping[str, BilingualText]] = MappingProxyType(
     {
         "wrong_credentials": translated("There is no account with this address and this password."),
         "name_and_password_needed": translated("Enter your name and a password."),
+        "second_factor_code_needed": translated(
+            "Your account has a second factor. Enter its code and both passwords."
+        ),
+        "wrong_second_factor": translated("The code is wrong, or was used already. Enter another one."),
         "passwords_needed": translated("Enter the current password and a new one."),
         "password_too_short": translated("The password is too short."),
         "password_too_long": translated("The password is too long."),

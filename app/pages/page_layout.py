@@ -93,6 +93,16 @@ def render_layout(
         own=_versioned,
         **more,
     )
+    return prefix_paths(page, root)
+
+
+def prefix_paths(page: str, root: str) -> str:
+    """Prefix the own paths in the attributes of a page.
+
+    Args:
+        page: The page.
+        root: The prefix (`read_root_path`).
+    """
     return _PATHS.sub(rf"\g<1>{root}/", page) if root else page
 
 

@@ -5,10 +5,9 @@ verified, and an organisation could invite an address to take over its account. 
 
 - A name and a password create a new account, even if there is one with this address. The two accounts share
   nothing.
-- The proof of an existing account (its password, or a sign-in) adds it to the organisation. Others may know
-its
-  credentials, such as an owner of another organisation who reset its password. So its password and all its
-  sessions end, and the person chooses a new password.
+- The proof of an existing account (its password and second factor, or a sign-in) adds it to the organisation.
+  Others may have its credentials, such as an owner of another organisation who reset its password. So its
+  password, second factors and sessions end, and the person chooses a new password.
 """
 
 from datetime import datetime
@@ -17,11 +16,12 @@ from typing import Final, NamedTuple
 from sqlalchemy import select, update
 
 from app.people import repository
+from app.people.access_audit_entries import record_sign_in_refusals
 from app.people.invitation_service import INVITATION_PREFIX, add_member, lock_organisation, make_user
 from app.people.member_roles import Role
 from app.people.models import Invitation, User
 from app.people.password_rules import check_password, normalise_password
-from app.people.password_service import make_no_password_error, set_password
+from app.people.password_service import make_no_password_error, replace_credentials
 from app.people.password_verification import (
     AttemptSubjects,
     TokenRefusedError,
@@ -30,7 +30,14 @@ from app.people.password_verification import (
     verify_password,
 )
 from app.people.schemas import InvitationAccept, SessionCreated
-from app.people.sessions import ClientInfo, make_user_caller
+from app.people.second_factor_verification import (
+    FactorSubjects,
+    GivenFactor,
+    count_factor_attempt,
+    forget_factor_attempt,
+    verify_factor,
+)
+from app.people.sessions import BY_PASSWORD, ClientInfo, SignInProof, make_user_caller
 from app.people.sign_in import complete_sign_in
 from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.database import WriteSession
@@ -50,11 +57,15 @@ class _NewMember(NamedTuple):
         proven: The verified person; a new one is not stored yet.
         hashed: The new password hash; None if the person signs in through the provider.
         new: Whether the account is created now.
+        proof: How the person proved who they are.
+        factor: The second factor beside a password; None: a sign-in has proved it, or there is none.
     """
 
     proven: VerifiedUser
     hashed: str | None
     new: bool
+    proof: SignInProof = BY_PASSWORD
+    factor: GivenFactor | None = None
 
 
 class InvitationPreview(NamedTuple):
@@ -133,10 +144,11 @@ async def accept_open_invitation(
     Raises:
         TokenRefusedError: No open invitation has this token.
         InvalidError: `name_and_password_needed`, `passwords_needed`, `name_not_taken`, `password_unchanged`,
-            or the password breaks the rules.
+            `second_factor_code_needed`, or the password breaks the rules.
         ForbiddenError: `invitation_for_another`: another person is signed in.
         ConflictError: `already_member`; `account_exists`: the password is that of an account; `no_password`.
         WrongCredentialsError, TooManyRequestsError, UnavailableError: As `verify_password`.
+        WrongSecondFactorError: As `verify_factor`.
     """
     invitation = await find_open_invitation(people, acceptance.token, now)
     if caller is not None and caller.kind == "user":
@@ -145,12 +157,22 @@ async def accept_open_invitation(
         member = await _accept_with_password(people, invitation, acceptance, origin)
     else:
         member = await _accept_with_new_account(people, invitation, acceptance, origin, now)
+    account = None if member.new else member.proven.user
     with run_as_caller(make_user_caller(member.proven.user)):
-        async with people.database.write() as session:
-            user = await _add_new_member(session, invitation, member, now)
-            return await complete_sign_in(
-                people, session, user, invitation.organisation_id, origin=origin, now=now
+        async with record_sign_in_refusals(people, account), people.database.write() as session:
+            user = await _add_new_member(people, session, invitation, member, now)
+            signed_in = await complete_sign_in(
+                people,
+                session,
+                user,
+                invitation.organisation_id,
+                origin=origin,
+                proof=member.proof,
+                now=now,
             )
+    if member.factor is not None and member.factor != GivenFactor():
+        await forget_factor_attempt(people, FactorSubjects.of(user.id, origin))
+    return signed_in
 
 
 async def _accept_signed_in(
@@ -174,7 +196,8 @@ async def _accept_signed_in(
     if acceptance.password is not None or acceptance.current_password is not None:
         raise make_no_password_error()
     _check_no_name(acceptance)
-    return _NewMember(VerifiedUser(user), None, new=False)
+    # The session may be stolen: the new one does not allow a change of second factors.
+    return _NewMember(VerifiedUser(user), None, new=False, proof=SignInProof("provider", is_fresh=False))
 
 
 def _check_no_name(acceptance: InvitationAccept) -> None:
@@ -209,8 +232,13 @@ async def _accept_with_password(
         raise InvalidError(
             "The new password is the present one. Choose another one.", code="password_unchanged"
         ).at(_PASSWORD)
+    factor = None
+    if user is None:
+        factor = GivenFactor(totp=acceptance.totp, recovery_code=acceptance.recovery_code)
+        if factor != GivenFactor():
+            await count_factor_attempt(people, FactorSubjects.of(proven.user.id, origin))
     subjects = AttemptSubjects.of(invitation.email, origin)
-    return _NewMember(proven, await people.hasher.hash(normal, subjects), new=False)
+    return _NewMember(proven, await people.hasher.hash(normal, subjects), new=False, factor=factor)
 
 
 async def _accept_with_new_account(
@@ -250,7 +278,11 @@ async def _accept_with_new_account(
 
 
 async def _add_new_member(
-    session: WriteSession, invitation: Invitation, member: _NewMember, now: datetime
+    people: PeopleContext,
+    session: WriteSession,
+    invitation: Invitation,
+    member: _NewMember,
+    now: datetime,
 ) -> User:
     """Mark an invitation as accepted, store a new person, and add the membership."""
     use = update(Invitation).where(
@@ -267,7 +299,22 @@ async def _add_new_member(
         await session.flush()
     else:
         user = await member.proven.lock(session)
+        if user.second_factor_at is not None and member.factor is not None:
+            await _verify_factor(people, session, user, member.factor, now)
     await add_member(session, invitation, user, now)
     if not member.new:
-        await set_password(session, user, member.hashed, now)
+        await replace_credentials(people, session, user, member.hashed, now)
     return user
+
+
+async def _verify_factor(
+    people: PeopleContext, session: WriteSession, user: User, factor: GivenFactor, now: datetime
+) -> None:
+    """Verify the second factor of an account: its password alone must not open it here either."""
+    if factor == GivenFactor():
+        raise InvalidError(
+            "Your account has a second factor. Give `totp` or `recovery_code` too, or sign in with the "
+            "factor first and send that token as `Authorization`.",
+            code="second_factor_code_needed",
+        )
+    await verify_factor(session, people, user, factor, now=now)

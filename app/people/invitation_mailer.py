@@ -14,6 +14,7 @@ from app.notifications.delivery.transport_types import AttemptOutcome, build_mes
 from app.notifications.email.email_transport import EmailTransport
 from app.notifications.email.mail_rendering import render_mail_content
 from app.notifications.email.mime_message import DeliveryHeaders
+from app.people.account_mailer import AccountMailer
 from app.people.invitation_mail import build_invitation_mail
 from app.people.sign_in_dependencies import WELCOME
 from app.platform.db.database import DATABASE_ERRORS, Database, RawConnection
@@ -59,7 +60,7 @@ _log = get_logger(__name__)
 async def run_invitation_mailer(
     database: Database, installation: InstallationSettings, sealer: SecretSealer, stop: asyncio.Event
 ) -> None:
-    """Send due invitations until stopped.
+    """Send due invitations, and mails about accounts, until stopped.
 
     Args:
         database: The database, with the role of `vigie deliver`.
@@ -68,9 +69,11 @@ async def run_invitation_mailer(
         stop: Ends the loop when it is set.
     """
     async with EmailTransport(installation.smtp, installation) as mailer:
+        accounts = AccountMailer(mailer, installation)
         while not await wait_until_set(stop, _POLL_S):
             try:
                 await mail_due_invitations(database, mailer, installation, sealer)
+                await accounts.mail_due(database)
             except DATABASE_ERRORS as error:
                 _log.warning("invitations_not_mailed", error=repr(error))
 

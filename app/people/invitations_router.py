@@ -84,7 +84,8 @@ async def accept_invitation(
 
     - To create an account, give `name` and `password`. It is separate from an account with the same address.
     - To use an existing account with this address, give its `current_password` and a new `password`, without
-      `name`. All other sign-ins of the account end.
+      `name`. If it has a second factor, add `totp` or `recovery_code`. All other sign-ins and all second
+      factors of the account end.
     - If you sign in through the OpenID Connect provider, call with the token of a sign-in, without name and
       password.
 

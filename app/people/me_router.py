@@ -24,14 +24,15 @@ from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
 from app.platform.http.contract.sorting import PageRequest, SortOrders, instant_sort_key, uuid_sort_key
-from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.http.contract.strict_body import AccountRoute
 from app.platform.identity.caller_authentication import Principal, current_principal
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.tenant_scope import run_with_full_scope
 from app.registry.models import Organisation
+from app.registry.site_repository import find_home_zone
 
-router: Final = APIRouter(prefix="/v1/me", tags=["Sign-in"], route_class=StrictRoute)
+router: Final = APIRouter(prefix="/v1/me", tags=["Sign-in"], route_class=AccountRoute)
 _WHAT: Final = "sign-in"
 
 
@@ -46,6 +47,7 @@ async def get_me(principal: Annotated[Principal, Depends(current_principal)], pe
                 memberships = await repository.list_memberships(session, principal.key_id)
                 user = await session.get(User, principal.key_id)
             organisation = await session.get(Organisation, principal.organisation_id)
+            zone = await find_home_zone(session, principal.tenant_scope, principal.organisation_id)
     if organisation is None:
         raise NotFoundError("organisation", principal.organisation_id)
     sites = principal.tenant_scope.sites
@@ -54,9 +56,12 @@ async def get_me(principal: Annotated[Principal, Depends(current_principal)], pe
         id=principal.key_id,
         name=principal.name,
         organisation=OrganisationRef.of(organisation),
+        timezone=zone,
         platform=principal.platform,
         scopes=sorted(principal.scopes),
         site_ids=None if sites is None else list(sites),
+        second_factor=principal.second_factor,
+        mail_configured=people.installation.smtp.host is not None,
         user=None if user is None else PersonOut.of(user),
         memberships=[PlaceOut.of(each) for each in memberships],
     )

@@ -1,4 +1,4 @@
-"""Changes and removes members of organisations, and creates their password reset tokens.
+"""Changes and removes members of organisations, and resets their passwords and second factors.
 
 A caller cannot grant a role with scopes that it lacks, nor change a member with such a role. An organisation
 always has an owner. A change that affects a person in all their organisations runs with the full tenant
@@ -15,15 +15,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.people import repository
 from app.people.access_audit_entries import record_members
+from app.people.account_mail_queue import queue_account_mail
 from app.people.member_roles import SCOPES_OF, Role
 from app.people.models import Membership, PasswordResetToken, User
 from app.people.password_service import RESET_PREFIX, delete_reset_tokens, make_no_password_error
 from app.people.schemas import MemberChange
+from app.people.second_factor_repository import delete_factors, make_factor_subject
 from app.people.sessions import end_sessions
 from app.people.settings import SessionSettings
+from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.database import Database, WriteSession
 from app.platform.http.contract.etags import skip_precondition
 from app.platform.http.contract.fields import collect_sent_fields
+from app.platform.identity.attempt_limiter import clear_attempts
 from app.platform.identity.caller_authentication import ALL_SCOPES, Principal
 from app.platform.kernel.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
@@ -226,6 +230,43 @@ async def remove_member(
             await _check_not_last_owner(session, membership)
             await end_sessions(session, user.id, now, organisation=organisation.id)
             await session.delete(membership)
+
+
+async def reset_second_factors(
+    people: PeopleContext, principal: Principal, identifier: str, now: datetime
+) -> None:
+    """Delete the second factors of a member who lost them, and end all their sign-ins.
+
+    Args:
+        people: The dependencies of sign-in.
+        principal: The caller.
+        identifier: The membership's id.
+        now: The time.
+
+    Raises:
+        NotFoundError: The member does not exist, or has no second factor.
+        ForbiddenError: `own_second_factors`, `outlives_key`, or the person has scopes that the caller lacks.
+        ConflictError: `member_elsewhere`.
+    """
+    check_key_has_no_expiry(principal)
+    with run_with_full_scope():
+        async with people.database.write() as session:
+            _, user = await get_member(session, identifier, principal.visible(), lock=True)
+            if principal.kind == "user" and user.id == principal.key_id:
+                # A stolen session could otherwise remove the factors that protect the account.
+                raise ForbiddenError(
+                    "Remove your own second factors with `DELETE /v1/me/totp` and "
+                    "`DELETE /v1/me/passkeys/{id}`.",
+                    code="own_second_factors",
+                )
+            await _check_all_memberships(session, principal, user)
+            if user.second_factor_at is None:
+                raise NotFoundError("second factor of the member", identifier)
+            await delete_factors(session, user)
+            queue_account_mail(session, people.installation, user, "factors_removed", now)
+            await end_sessions(session, user.id, now)
+    # Failed attempts at the lost factors must not lock out the new ones.
+    await clear_attempts(people.database, make_factor_subject(user.id))
 
 
 async def create_reset_token(

@@ -113,3 +113,20 @@ async def create_password_reset(
         people.database, principal, member_id, people.settings, datetime.now(UTC)
     )
     return ResetCreated(token=token, link=people.link(token), expires_at=row.expires_at)
+
+
+@router.delete(
+    "/{member_id}/second-factors",
+    summary="Remove the second factors of a member",
+    status_code=204,
+    responses=document_problems(409),
+)
+async def remove_member_second_factors(
+    member_id: str, principal: MembersWriter, people: PeopleDependency
+) -> None:
+    """Remove the second factors of a member who lost them. All sign-ins of the person end.
+
+    The member then signs in with the password alone, and enrols new factors. If the person belongs to several
+    organisations, the caller needs access to all of them (`member_elsewhere`).
+    """
+    await member_service.reset_second_factors(people, principal, member_id, datetime.now(UTC))

@@ -2,9 +2,9 @@
 
 A person is found by the provider's subject. The first time they are found by their e-mail address: it must be
 verified by the provider, and there must be an account or an invitation for it. Since the address of an
-account was not verified before, its password may be known to others: linking ends the password and all
-sessions. An account that is linked already is never found by its address, which may belong to another person
-by now.
+account was not verified before, others may know its password, or have enrolled its second factors: linking
+ends these and all sessions. An account that is linked already is never found by its address, which may belong
+to another person by now.
 
 Lasting decisions are confirmed on a page of Vigie (`OidcSignInState.confirmed`): the acceptance of an
 invitation, and the choice of the account if several organisations know the address. Otherwise an organisation
@@ -28,9 +28,9 @@ from app.people.invitation_service import add_member, lock_organisation, make_us
 from app.people.models import Invitation, OidcIdentity, User
 from app.people.oidc_provider import VerifiedIdentity
 from app.people.oidc_state import OidcSignInState
-from app.people.password_service import set_password
+from app.people.password_service import replace_credentials
 from app.people.schemas import SessionCreated
-from app.people.sessions import ClientInfo, make_user_caller
+from app.people.sessions import BY_PROVIDER, ClientInfo, make_user_caller
 from app.people.sign_in import complete_sign_in
 from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.database import WriteSession
@@ -205,10 +205,12 @@ async def sign_in_through_provider(
         account = None if found.new else found.user
         async with record_sign_in_refusals(people, account), people.database.write() as session:
             try:
-                user = await _link_and_join(session, found, identity, state, now)
+                user = await _link_and_join(people, session, found, identity, state, now=now)
             except IntegrityError:
                 raise _make_account_exists_error() from None
-            return await complete_sign_in(people, session, user, state.organisation, origin=origin, now=now)
+            return await complete_sign_in(
+                people, session, user, state.organisation, origin=origin, proof=BY_PROVIDER, now=now
+            )
 
 
 def _make_account_exists_error() -> ConflictError:
@@ -248,10 +250,12 @@ async def _lock_chosen_invitation(
 
 
 async def _link_and_join(
+    people: PeopleContext,
     session: WriteSession,
     found: _FoundAccount,
     identity: VerifiedIdentity,
     state: OidcSignInState,
+    *,
     now: datetime,
 ) -> User:
     invitation = None
@@ -274,7 +278,7 @@ async def _link_and_join(
     if not found.linked:
         await _link(session, found, identity, now)
     if not found.new and (invitation is not None or not found.linked):
-        await set_password(session, user, None, now)
+        await replace_credentials(people, session, user, None, now)
     await session.flush()
     return user
 

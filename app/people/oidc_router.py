@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -9,14 +10,18 @@ from fastapi.responses import RedirectResponse
 
 from app.people import invitation_acceptance, oidc_account_linking
 from app.people.oidc_provider import CALLBACK, OidcProvider, OidcRefusedError
+from app.people.oidc_schemas import OidcOut, OidcStart, OidcStarted
 from app.people.oidc_state import COOKIE, STATE_LIFETIME_S, OidcSignInState
-from app.people.schemas import OidcOut, OidcStart, OidcStarted, SessionCreated
-from app.people.sessions import ClientInfo
+from app.people.schemas import SessionCreated
+from app.people.sessions import ClientInfo, end_session_of_token
 from app.people.sign_in_dependencies import PeopleContext, PeopleDependency
+from app.platform.config.api_settings import ApiSettings
 from app.platform.http.contract.fields import Identifier
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.strict_body import AnonymousRoute, StrictRoute
 from app.platform.identity import attempt_limiter
+from app.platform.identity.session_cookie import read_session_cookie, set_session_cookie
+from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import InvalidError, VigieError
 from app.platform.kernel.ip_addresses import make_address_subject
 
@@ -128,6 +133,20 @@ async def _start_confirmed(
     return url
 
 
+async def start_console_sign_in(provider: OidcProvider, people: PeopleContext, page: str) -> Response:
+    """Redirect to the provider, whose callback then signs in the browser to the console.
+
+    Args:
+        provider: The provider.
+        people: The dependencies of sign-in.
+        page: The path of the page to return to.
+    """
+    sign_in_state = OidcSignInState.begin(None, datetime.now(UTC), page=page)
+    answer = RedirectResponse(await provider.authorization_url(sign_in_state), status_code=302)
+    _set_state_cookie(answer, provider, people, sign_in_state)
+    return answer
+
+
 def _set_state_cookie(
     answer: Response, provider: OidcProvider, people: PeopleContext, sign_in_state: OidcSignInState
 ) -> None:
@@ -145,7 +164,7 @@ def _set_state_cookie(
 
 
 # Not in the schema: only the provider redirects here. It allows unknown parameters, which providers add.
-@router.get("/callback", include_in_schema=False, status_code=200)
+@router.get("/callback", include_in_schema=False, status_code=200, response_model=SessionCreated)
 async def finish_oidc(
     request: Request,
     response: Response,
@@ -155,8 +174,11 @@ async def finish_oidc(
     state: Annotated[str, Query(max_length=_LIMIT)] = "",
     code: Annotated[str | None, Query(max_length=_LIMIT)] = None,
     iss: Annotated[str | None, Query(max_length=_LIMIT)] = None,
-) -> SessionCreated:
-    """Sign in the person that the provider redirected back."""
+) -> SessionCreated | Response:
+    """Sign in the person that the provider redirected back.
+
+    The response is that of `POST /v1/sessions`; for a sign-in to the console, a redirect to its page.
+    """
     now, origin = datetime.now(UTC), ClientInfo.of(request)
     address = f"sign-in:{make_address_subject(origin.address)}"
     limits = people.settings
@@ -176,5 +198,14 @@ async def finish_oidc(
         people, identity, sign_in_state, origin, now
     )
     await attempt_limiter.forget_attempt(people.database, address)
+    if sign_in_state.page is not None:
+        path = urlsplit(people.base_url).path.rstrip("/")
+        response = RedirectResponse(f"{path}{sign_in_state.page}", status_code=303)
+        # As the console reads it: by the configured address.
+        https = get_resource(request.app, ApiSettings).public_url.startswith("https:")
+        former = read_session_cookie(request.scope, https=https)
+        if former is not None:
+            await end_session_of_token(people.database, former, now)
+        set_session_cookie(response, signed_in.token, signed_in.expires_at, https=https)
     response.delete_cookie(COOKIE, path=CALLBACK)
-    return signed_in
+    return signed_in if sign_in_state.page is None else response

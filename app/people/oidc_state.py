@@ -32,6 +32,7 @@ class OidcSignInState(msgspec.Struct, frozen=True):
         begun: The start, in seconds since the epoch.
         organisation: The organisation to work for; None: not chosen.
         confirmed: Whether the person chose it on a page of Vigie. Otherwise a link may have chosen it.
+        page: The page of the console to return to; None: the callback answers with JSON.
     """
 
     state: str
@@ -40,12 +41,15 @@ class OidcSignInState(msgspec.Struct, frozen=True):
     begun: float
     organisation: UUID | None
     confirmed: bool = False
+    page: str | None = None
 
     @classmethod
-    def begin(cls, organisation: UUID | None, now: datetime, *, confirmed: bool = False) -> Self:
+    def begin(
+        cls, organisation: UUID | None, now: datetime, *, confirmed: bool = False, page: str | None = None
+    ) -> Self:
         """Start a sign-in with random values."""
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-        return cls(state, nonce, verifier, now.timestamp(), organisation, confirmed)
+        return cls(state, nonce, verifier, now.timestamp(), organisation, confirmed, page)
 
     @property
     def challenge(self) -> str:

@@ -6,12 +6,15 @@ from uuid import UUID
 
 from sqlalchemy import delete, select, update
 
+from app.people.account_mail_queue import queue_account_mail
 from app.people.models import PasswordResetToken, User
 from app.people.password_rules import check_password
 from app.people.password_verification import AttemptSubjects, TokenRefusedError, verify_password
+from app.people.second_factor_repository import delete_factors, make_factor_subject
 from app.people.sessions import ClientInfo, end_sessions, make_user_caller
 from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.database import WriteSession
+from app.platform.identity.attempt_limiter import clear_attempts
 from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.secret_tokens import hash_key, is_well_formed_key
 from app.platform.kernel.tenant_scope import run_as_caller, run_with_full_scope
@@ -115,6 +118,8 @@ async def reset_password(
             if user is None or used is None:
                 raise TokenRefusedError
             await set_password(session, user, hashed, now)
+    # Only now: the former password does not allow more attempts.
+    await clear_attempts(people.database, make_factor_subject(known.id))
 
 
 async def set_password(
@@ -133,6 +138,16 @@ async def set_password(
     user.updated_at = now
     await end_sessions(session, user.id, now, but=but)
     await delete_reset_tokens(session, user.id)
+
+
+async def replace_credentials(
+    people: PeopleContext, session: WriteSession, user: User, hashed: str | None, now: datetime
+) -> None:
+    """Do as `set_password`, and delete the second factors: others may have enrolled them."""
+    await set_password(session, user, hashed, now)
+    if user.second_factor_at is not None:
+        queue_account_mail(session, people.installation, user, "factors_removed", now)
+    await delete_factors(session, user)
 
 
 async def delete_reset_tokens(session: WriteSession, user_id: UUID) -> None:

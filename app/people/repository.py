@@ -312,6 +312,7 @@ _INVITATIONS: Final = """
 DELETE FROM invitations
 WHERE coalesce(accepted_at, revoked_at, expires_at) < now() - make_interval(days => $1)
 """
+_CHALLENGES: Final = "DELETE FROM used_challenges WHERE expires_at < now()"
 # A user is created with its first membership: one without any has lost the last.
 _USERS: Final = "DELETE FROM users u WHERE NOT EXISTS (SELECT FROM memberships m WHERE m.user_id = u.id)"
 _log = get_logger(__name__)
@@ -322,6 +323,7 @@ async def purge_people_data(connection: asyncpg.Connection, settings: SessionSet
     await connection.execute(_SESSIONS, settings.idle_s)
     await connection.execute(_RESETS)
     await connection.execute(_INVITATIONS, INVITATION_RETENTION_DAYS)
+    await connection.execute(_CHALLENGES)
     try:
         removed = await connection.execute(_USERS)
     except asyncpg.ForeignKeyViolationError:

@@ -16,6 +16,7 @@ from app.people.sessions import OrganisationMembership
 from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import Identifier, Name, RequestBody, TenantId, make_omittable_field
 from app.platform.http.contract.problems import CodedValueError
+from app.platform.identity.caller_authentication import SecondFactorState
 from app.platform.kernel.email_addresses import MAX_ADDRESS_LENGTH, normalise_email_address
 from app.platform.kernel.errors import InvalidError
 from app.registry.models import Organisation
@@ -51,6 +52,20 @@ NewPassword = Annotated[
 ]
 Password = Annotated[SecretStr, Field(max_length=PASSWORD_MAX_LENGTH * 2)]
 Token = Annotated[str, Field(max_length=_TOKEN_LIMIT)]
+TotpCode = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9]{3} ?[0-9]{3}$", description="The six digits that the app shows", examples=["492039"]
+    ),
+]
+RecoveryCode = Annotated[
+    str,
+    Field(
+        max_length=_TOKEN_LIMIT,
+        description="A recovery code; it works once",
+        examples=["7k3m9q-t2vwa4-0bxd8e-h5n6rs"],
+    ),
+]
 Locale = Literal["en", "fr"]
 SiteIds = Annotated[
     list[Identifier] | None,
@@ -172,9 +187,24 @@ class Me(BaseModel):
     id: UUID = Field(description="Id of the API key or the person")
     name: str
     organisation: OrganisationRef = Field(description="The organisation that the caller works for")
+    timezone: str | None = Field(
+        description="IANA time zone of the first site that the caller can access; null without a site",
+        examples=["Europe/Paris"],
+    )
     platform: bool = Field(description="Whether the caller is an administrator of the platform")
     scopes: list[str]
     site_ids: list[UUID] | None = Field(description="The only sites that the caller can access; null: all")
+    second_factor: SecondFactorState | None = Field(
+        description="`enrolled`: the person has a second factor. `missing`: the organisation requires one, "
+        "so the sign-in has no scopes until the person enrols one at `/v1/me`. `provider`: it requires one, "
+        "and the sign-in through the OpenID Connect provider counts instead. `not_required`: neither. Null "
+        "for an API key",
+        examples=["enrolled"],
+    )
+    mail_configured: bool = Field(
+        description="Whether this installation has a mail server: without one, e-mail channels and reports "
+        "by mail are refused (`email_not_configured`), and invitations are handed over as links"
+    )
     user: PersonOut | None = Field(description="Null for an API key")
     memberships: list[PlaceOut] = Field(description="All memberships of the person; empty for an API key")
 
@@ -220,7 +250,7 @@ class SessionOut(BaseModel):
 class MemberOut(ResourceModel):
     """A member of an organisation."""
 
-    volatile = frozenset({"last_sign_in_at"})
+    volatile = frozenset({"last_sign_in_at", "second_factor"})
 
     id: UUID = Field(description="Id of the membership: a person has one for each organisation")
     organisation_id: UUID
@@ -230,6 +260,7 @@ class MemberOut(ResourceModel):
     role: Role
     site_ids: list[UUID] | None = Field(description="The only sites of the membership; null: all")
     disabled: bool = Field(description="Whether the person cannot sign in to any organisation")
+    second_factor: bool = Field(description="Whether the person has a second factor")
     last_sign_in_at: datetime | None
     created_at: datetime
     updated_at: datetime
@@ -243,6 +274,7 @@ class MemberOut(ResourceModel):
             email=user.email,
             name=user.name,
             disabled=user.disabled_at is not None,
+            second_factor=user.second_factor_at is not None,
             last_sign_in_at=user.last_sign_in_at,
         )
 
@@ -340,6 +372,10 @@ class InvitationAccept(RequestBody):
     current_password: Password | None = Field(
         None, description="The present password of an existing account. Leave it out for a new account"
     )
+    totp: TotpCode | None = Field(
+        None, description="The code of the authenticator app, if the existing account has a second factor"
+    )
+    recovery_code: RecoveryCode | None = Field(None, description="A recovery code instead of `totp`")
     locale: Locale = Field(
         "en",
         description="Language of the new account. An existing account is not changed",
@@ -361,28 +397,3 @@ class PasswordReset(RequestBody):
 
     token: Token = Field(description="The token in the reset's link")
     password: NewPassword
-
-
-class OidcOut(BaseModel):
-    """The OpenID Connect provider with which people can sign in."""
-
-    name: str
-    start: str = Field(description="URL that starts a sign-in in a browser")
-
-
-class OidcStart(RequestBody):
-    """The invitation or the organisation that the person confirms before the sign-in."""
-
-    model_config = ConfigDict(json_schema_extra=_example(invitation=_TOKEN))
-
-    invitation: Token | None = Field(None, description="Token of the invitation to accept")
-    organisation_id: Identifier | None = Field(
-        None,
-        description="The organisation of the invitation to accept, or of the account to link to the provider",
-    )
-
-
-class OidcStarted(BaseModel):
-    """A started sign-in."""
-
-    url: str = Field(description="URL of the provider, to which the browser goes")

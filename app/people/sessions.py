@@ -14,11 +14,11 @@ from fastapi import Request
 from sqlalchemy import ColumnElement, select, update
 
 from app.people.member_roles import SCOPES_OF
-from app.people.models import Membership, User, UserSession
+from app.people.models import Membership, SignInMethod, User, UserSession
 from app.people.settings import SessionSettings
 from app.platform.db.database import Database, WriteSession
 from app.platform.identity.api_keys import resolve_tenant_scope, select_client_ids, select_integrator_id
-from app.platform.identity.caller_authentication import Principal
+from app.platform.identity.caller_authentication import Principal, SecondFactorState
 from app.platform.kernel.errors import UnauthorisedError
 from app.platform.kernel.ids import new_id
 from app.platform.kernel.secret_tokens import SESSION_PREFIX, generate_key, hash_key, is_well_formed_key
@@ -59,6 +59,23 @@ class OrganisationMembership(NamedTuple):
     organisation: Organisation
 
 
+class SignInProof(NamedTuple):
+    """How a person proved who they are.
+
+    Attributes:
+        method: How they signed in.
+        is_fresh: Whether they proved it now; else another session stands for them.
+    """
+
+    method: SignInMethod
+    is_fresh: bool = True
+
+
+BY_PASSWORD: Final = SignInProof("password")
+BY_PASSKEY: Final = SignInProof("passkey")
+BY_PROVIDER: Final = SignInProof("provider")
+
+
 def make_user_caller(user: User) -> ScopedCaller:
     """Make a caller with the full tenant scope that acts for a person, for the audit log."""
     return ScopedCaller(FULL_SCOPE, format_actor("user", user.id, user.name))
@@ -73,24 +90,40 @@ def is_session_active(settings: SessionSettings, now: datetime) -> ColumnElement
     )
 
 
+def _find_second_factor_state(row: UserSession, user: User, organisation: Organisation) -> SecondFactorState:
+    if user.second_factor_at is not None:
+        return "enrolled"
+    if not organisation.second_factor_required:
+        return "not_required"
+    # Whether the provider asks for a second factor is its operator's decision.
+    return "provider" if row.method == "provider" else "missing"
+
+
 def _principal(
-    user: User, joined: OrganisationMembership, clients: Sequence[UUID], integrator_id: UUID | None
+    row: UserSession,
+    user: User,
+    joined: OrganisationMembership,
+    clients: Sequence[UUID],
+    integrator_id: UUID | None,
 ) -> Principal:
     membership, organisation = joined
-    owns = membership.role == "owner"
+    second_factor = _find_second_factor_state(row, user, organisation)
+    has_rights = second_factor != "missing"
+    owns = membership.role == "owner" and has_rights
     return Principal(
         key_id=user.id,
         organisation_id=organisation.id,
         # Only owners of the platform are its administrators. Other members have its tenant scope, but only
         # the scopes of their role.
         platform=organisation.platform and owns,
-        scopes=frozenset(SCOPES_OF[membership.role]),
+        scopes=frozenset(SCOPES_OF[membership.role] if has_rights else ()),
         tenant_scope=resolve_tenant_scope(
             organisation.id, clients, membership.site_ids, platform=organisation.platform
         ),
         name=user.name,
         kind="user",
         integrator_id=integrator_id,
+        second_factor=second_factor,
     )
 
 
@@ -139,7 +172,8 @@ class SessionAuthenticator:
             raise UnauthorisedError("The sign-in has expired. Sign in again.", code="session_expired")
         if idle > _TOUCH_EVERY:
             await self._touch(user, row.id, now)
-        principal = _principal(user, OrganisationMembership(membership, organisation), clients, integrator_id)
+        joined = OrganisationMembership(membership, organisation)
+        principal = _principal(row, user, joined, clients, integrator_id)
         idle_end = max(row.last_used_at, now - _TOUCH_EVERY) + timedelta(seconds=self._settings.idle_s)
         return replace(principal, valid_until=min(row.expires_at, idle_end))
 
@@ -158,6 +192,7 @@ async def open_session(
     *,
     origin: ClientInfo,
     settings: SessionSettings,
+    proof: SignInProof,
     now: datetime,
 ) -> tuple[str, UserSession]:
     """Open a session of a verified person, and end the oldest one if the person has too many.
@@ -168,6 +203,7 @@ async def open_session(
         organisation_id: The organisation to work for.
         origin: The client.
         settings: The limit of sessions, and their lifetime.
+        proof: How the person proved who they are.
         now: The time.
 
     Returns:
@@ -189,6 +225,8 @@ async def open_session(
         last_used_at=now,
         address=origin.address,
         user_agent=origin.user_agent,
+        method=proof.method,
+        authenticated_at=now if proof.is_fresh else None,
     )
     user.last_sign_in_at = now
     session.add(row)
@@ -218,3 +256,16 @@ async def end_sessions(
     if organisation is not None:
         statement = statement.where(UserSession.organisation_id == organisation)
     await session.execute(statement.values(revoked_at=now))
+
+
+async def end_session_of_token(database: Database, token: str, now: datetime) -> None:
+    """End the session of a token, as its person; do nothing if it is not active."""
+    active = (UserSession.token_hash == hash_key(token)) & UserSession.revoked_at.is_(None)
+    async with database.look_up() as reader:
+        user = await reader.scalar(
+            select(User).join(UserSession, UserSession.user_id == User.id).where(active)
+        )
+    if user is not None:
+        with run_as_caller(make_user_caller(user)):
+            async with database.write() as session:
+                await session.execute(update(UserSession).where(active).values(revoked_at=now))

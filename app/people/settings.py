@@ -28,6 +28,16 @@ class SessionSettings(BaseModel):
         description="Passwords checked for one e-mail address in a window, right ones included",
     )
     attempts_window_s: Seconds = Field(600.0, description="That window, of all four (seconds)")
+    recent_s: Seconds = Field(
+        900.0,
+        description="Second factors can be changed for this long after a sign-in; later the person has to "
+        "prove again who they are (seconds)",
+    )
+    challenge_s: Seconds = Field(
+        300.0, description="Time to answer with a second factor or a passkey (seconds)"
+    )
+    factor_attempts: int = Field(20, ge=1, description="Wrong second factors of one person in a window")
+    factor_window_s: Seconds = Field(86_400.0, description="That window (seconds)")
     hash_memory_kib: int = Field(65_536, ge=19_456, description="Memory of one argon2id hash (KiB)")
     hash_passes: int = Field(2, ge=2, description="Its passes over that memory")
     hashes_at_once: int = Field(2, ge=1, description="Passwords that one process hashes concurrently")

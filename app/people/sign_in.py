@@ -8,7 +8,17 @@ from app.people.access_audit_entries import record_sign_in_refusals
 from app.people.models import User
 from app.people.password_verification import verify_password
 from app.people.schemas import SessionCreated, SignIn
-from app.people.sessions import ClientInfo, OrganisationMembership, make_user_caller, open_session
+from app.people.second_factor_repository import read_factors
+from app.people.second_factor_verification import SecondFactorRequiredError, make_factor_request
+from app.people.sessions import (
+    BY_PASSWORD,
+    ClientInfo,
+    OrganisationMembership,
+    SignInProof,
+    make_user_caller,
+    open_session,
+)
+from app.people.sign_in_challenges import SignInChallenge
 from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.database import WriteSession
 from app.platform.kernel.errors import ForbiddenError, NotFoundError
@@ -41,6 +51,7 @@ async def complete_sign_in(
     organisation_id: UUID | None,
     *,
     origin: ClientInfo,
+    proof: SignInProof,
     now: datetime,
 ) -> SessionCreated:
     """Open a session for a verified person.
@@ -51,6 +62,7 @@ async def complete_sign_in(
         user: The person, locked.
         organisation_id: The organisation to work for; None: the one that the person joined first.
         origin: The client.
+        proof: How the person proved who they are.
         now: The time.
 
     Raises:
@@ -60,7 +72,13 @@ async def complete_sign_in(
     memberships = await repository.list_memberships(session, user.id)
     membership = _select_membership(memberships, organisation_id)
     token, row = await open_session(
-        session, user, membership.organisation.id, origin=origin, settings=people.settings, now=now
+        session,
+        user,
+        membership.organisation.id,
+        origin=origin,
+        settings=people.settings,
+        proof=proof,
+        now=now,
     )
     await session.flush()
     return SessionCreated.of(row, user, memberships, token=token)
@@ -80,15 +98,20 @@ async def sign_in_by_password(
     Raises:
         NotFoundError: The person is not a member of the requested organisation.
         ForbiddenError: `no_membership`.
+        SecondFactorRequiredError: The password is right, and the person has a second factor.
         WrongCredentialsError, TooManyRequestsError, UnavailableError: As `verify_password`.
     """
     password = credentials.password.get_secret_value()
-    proven = await verify_password(
-        people, credentials.email, password, origin, organisation=credentials.organisation_id
-    )
+    organisation = credentials.organisation_id
+    proven = await verify_password(people, credentials.email, password, origin, organisation=organisation)
     with run_as_caller(make_user_caller(proven.user)):
         async with record_sign_in_refusals(people, proven.user), people.database.write() as session:
             user = await proven.lock(session)
-            return await complete_sign_in(
-                people, session, user, credentials.organisation_id, origin=origin, now=now
-            )
+            if user.second_factor_at is None:
+                return await complete_sign_in(
+                    people, session, user, organisation, origin=origin, proof=BY_PASSWORD, now=now
+                )
+            enrolled = await read_factors(session, user.id)
+    # After the commit, which may renew the hash of the password: the challenge is bound to it.
+    challenge = SignInChallenge.begin(now, people.settings.challenge_s, user, organisation)
+    raise SecondFactorRequiredError(make_factor_request(people, "second_factor", challenge, enrolled))

@@ -16,6 +16,7 @@ from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import ForbiddenError, UnauthorisedError
 from app.platform.kernel.secret_tokens import hash_key
 from app.platform.runtime.stored_settings import InstallationSettings
+from app.platform.secrets.sealing import SecretSealer
 
 WELCOME: Final = "/welcome"
 
@@ -31,6 +32,7 @@ class PeopleContext:
         sessions: Authenticates session tokens.
         oidc: The OpenID Connect provider; None: not configured.
         installation: The base URL of links, and the mail server.
+        sealer: Encrypts challenges, and the secrets of authenticator apps.
     """
 
     database: Database
@@ -39,6 +41,7 @@ class PeopleContext:
     sessions: SessionAuthenticator
     oidc: OidcProvider | None
     installation: InstallationSettings
+    sealer: SecretSealer
 
     @classmethod
     def of(
@@ -47,7 +50,9 @@ class PeopleContext:
         oidc: OidcSettings,
         api: ApiSettings,
         database: Database,
+        *,
         installation: InstallationSettings,
+        sealer: SecretSealer,
     ) -> Self:
         """Build the dependencies without connecting to anything.
 
@@ -57,6 +62,7 @@ class PeopleContext:
             api: The base URL to which the provider redirects.
             database: The database.
             installation: The base URL of links, and the mail server.
+            sealer: Encrypts challenges, and the secrets of authenticator apps.
         """
         return cls(
             database,
@@ -65,6 +71,7 @@ class PeopleContext:
             SessionAuthenticator(database, settings),
             OidcProvider.of(oidc, api.base_url),
             installation,
+            sealer,
         )
 
     @property

@@ -106,6 +106,10 @@ class LocalFormatter:
         """Format a date without its year: `24 November`."""
         return date_formats.format_short_day(self._date(day), self.language)
 
+    def date_range(self, first: date, last: date) -> str:
+        """Format a range of dates, with the year of the last one."""
+        return f"{self.short_day(first)} \u2013 {self.day(last)}"
+
     def month(self, day: date) -> str:
         """Format a month with its year: `November 2026`."""
         return date_formats.format_month(day, self.language)

@@ -145,7 +145,6 @@ def _page(
         "Content-Language": language,
         # The page contains the token.
         "Cache-Control": "no-store",
-        "Referrer-Policy": "same-origin",
     }
     status = 200 if result.fault is None else result.fault.status
     return Response(body, 201 if result.made else status, headers, media_type="text/html; charset=utf-8")

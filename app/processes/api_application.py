@@ -19,6 +19,7 @@ from app import (
     all_metrics,  # noqa: F401 (the process exports all metrics)
 )
 from app.alerts.service import close_alerts
+from app.alerts.stored_sample_rates import StoredSampleRates
 from app.audit.audit_recorder import RefusalRecorder
 from app.ingest.http_ingest_service import HttpIngestContext
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
@@ -28,8 +29,8 @@ from app.installation_settings.settings_service import TestMailLimiter
 from app.notifications.events.event_types_router import add_openapi_webhooks
 from app.notifications.http.self_call_guard import reject_own_webhook
 from app.notifications.stream.stream_wakeup_hub import StreamHub
+from app.pages.built_guides import GUIDES_PATH
 from app.pages.error_pages import ErrorPageMiddleware
-from app.pages.guide_rendering import GUIDES_PATH
 from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.alert_closer_protocol import AlertClosing
 from app.platform.db.database import DATABASE_ERRORS, Database
@@ -53,6 +54,7 @@ from app.platform.runtime.stored_settings import InstallationSettings, stop_task
 from app.platform.secrets.sealing import SecretSealer
 from app.processes.routers import ROUTERS
 from app.public_register.register_context import RegisterContext
+from app.registry.box_connection_router import BoxListener
 from app.registry.organisation_repository import bootstrap_platform
 from app.registry.privacy_refusal_counts import count_rest_refusal
 from app.registry.quota_service import OrganisationQuotaExceededError, count_quota_refusal
@@ -81,6 +83,11 @@ _TAGS = (
     ("Incidents", "Impulsive sounds that several boxes recognised, and their review", "incidents"),
     ("Indices", "Indices of air, noise, rooms and odours, computed from measurements", "indices"),
     ("Reports", "Reports on a day or month of a site, as HTML or PDF", "reports"),
+    (
+        "Search",
+        "Sites, boxes, alerts, rules and incidents by the words of their names, or by their ids",
+        "api",
+    ),
     ("Webhooks", "Signed deliveries to your systems, with log and replay", "webhooks"),
     ("Channels", "Alerts by e-mail, by MQTT, and to chat, paging and Alertmanager", "channels"),
     ("Event stream", "Server-sent events in real time", "event-stream"),
@@ -105,7 +112,7 @@ _TAGS = (
     ),
     ("People's rights", "Requests for access, objection or erasure under the GDPR", "rights"),
     ("Settings", "The mail server and the public address of this installation", "email"),
-    ("Service", "Health and metrics of this installation", "operations"),
+    ("Service", "Health and metrics of this installation", "operations/logs-and-health"),
 )
 
 
@@ -134,9 +141,16 @@ async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None
         if not sealer.ready:
             _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
         installation = await InstallationSettings.of(settings, sealer, database)
-        people = PeopleContext.of(settings.sessions, settings.oidc, settings.api, database, installation)
+        people = PeopleContext.of(
+            settings.sessions,
+            settings.oidc,
+            settings.api,
+            database,
+            installation=installation,
+            sealer=sealer,
+        )
         key = settings.bootstrap_admin_key.get_secret_value() if settings.bootstrap_admin_key else None
-        pool = await database.pool(size=SAMPLES_CONNECTIONS, eager=False, role="vigie_ingest")
+        pool = await database.pool(size=SAMPLES_CONNECTIONS, name="samples", eager=False, role="vigie_ingest")
         opened.push_async_callback(pool.close)
         reader = await TenantReader.of(database, size=settings.database.pool_size)
         opened.push_async_callback(reader.close)
@@ -158,6 +172,7 @@ async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None
             people,
             authenticator,
             ArgumentCache(),
+            StoredSampleRates(),
             AlertClosing(close_alerts),
             ingest,
             register,
@@ -247,9 +262,13 @@ def create_app(settings: VigieSettings, *, buckets: BucketStore | None = None) -
         redoc_url=None,
         contact={"name": "The operator of this installation"},
         servers=[{"url": "/", "description": "This installation"}],
+        # Vigie traces requests itself. FastAPI's telemetry would export messages of errors, which quote data.
+        telemetry=dict.fromkeys(("tracing", "metrics", "logs", "auto_configure"), False),
     )
     # Each group of settings is a resource of its own: a room asks for the one that it uses.
     provide_resources(app, *(group for _, group in settings if isinstance(group, BaseModel)))
+    tls = settings.tls_listener
+    provide_resources(app, BoxListener(tls.port, tls.host, tls.clients))
     problems.install_error_handlers(app)
     app.add_exception_handler(OrganisationQuotaExceededError, _over_quota)
     app.add_exception_handler(ForbiddenContentError, _forbidden)

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,7 +27,22 @@ _CLOSE_UNREAD_AFTER_S = 3
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to the process runner, which handles them already."""
+    """A server that leaves signals to the process runner, which handles them already.
+
+    Args:
+        config: The configuration.
+        on_started: Called once it accepts connections.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None] = lambda: None) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to accept connections."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -84,11 +99,14 @@ async def run_api(
         timeout_graceful_shutdown=_DRAIN_S,
         timeout_keep_alive=30,
     )
-    server = _Server(config)
+
+    def report_serving() -> None:
+        process.state = "serving"
+
+    server = _Server(config, report_serving)
     sockets = None if shared is None else [socket.socket(fileno=shared.listener)]
     serving = asyncio.create_task(server.serve(sockets))
     stopping = asyncio.create_task(process.stop.wait())
-    process.state = "serving"
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if server.started:
         # Event streams do not end by themselves: the graceful stop would wait for them in vain.

@@ -22,7 +22,9 @@ app = typer.Typer(
 
 app.add_typer(secrets_app, name="secrets")
 # These report misspelt settings themselves: in their log, or among the findings of `doctor`.
-_WARNING_THEMSELVES = frozenset({"api", "api-worker", "ingest", "deliver", "maintain", "migrate", "doctor"})
+_WARNING_THEMSELVES = frozenset(
+    {"api", "api-worker", "ingest", "deliver", "maintain", "migrate", "doctor", "install"}
+)
 _DataDir = Annotated[Path, typer.Option(help="Data directory of the stack")]
 
 # Imports are inside the commands: `vigie doctor` must work if a part of the program cannot be imported, and
@@ -128,16 +130,97 @@ def maintain() -> None:
 @app.command()
 def migrate(revision: Annotated[str, typer.Argument(help="Target revision of the schema")] = "head") -> None:
     """Upgrade the database to the newest schema."""
-    from app.platform.db.schema_upgrade import upgrade  # noqa: PLC0415
+    from app.platform.db.schema_upgrade import SchemaTooNewError, upgrade  # noqa: PLC0415
     from app.standalone.startup_settings_check import load_admitted_settings  # noqa: PLC0415
 
-    upgrade(load_admitted_settings("migrate").database, revision)
-    typer.echo(f"The database is at {revision}.")
+    try:
+        newer = upgrade(load_admitted_settings("migrate").database, revision)
+    except SchemaTooNewError as error:
+        typer.echo(f"vigie: {error}", err=True)
+        raise typer.Exit(1) from None
+    if newer is None:
+        typer.echo(f"The database is at {revision}.")
+    else:
+        typer.echo(
+            f"The database is at {newer}, newer than this program, which can run on it. Nothing changed."
+        )
+
+
+@app.command()
+def install(
+    *,
+    server: Annotated[
+        bool, typer.Option("--server", help="Install this machine as a server (Debian 13, systemd)")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the changes without making any")] = False,
+    name: Annotated[
+        str | None, typer.Option(help="Public host name, with TLS; empty: 127.0.0.1 only")
+    ] = None,
+    certificate: Annotated[
+        str | None, typer.Option(help="Certificate with its chain (PEM); empty: Caddy obtains one")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Its private key (PEM)")] = None,
+    api_port: Annotated[int | None, typer.Option(help="Port of the API on 127.0.0.1")] = None,
+    mqtt_port: Annotated[int | None, typer.Option(help="Port of the broker on 127.0.0.1")] = None,
+    mqtts_port: Annotated[int | None, typer.Option(help="Port of the broker for boxes, with TLS")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve the API")] = None,
+) -> None:
+    """Install Vigie as services of this machine, or update them. A second run changes nothing.
+
+    Options that are left out have the values of the last run (/etc/vigie/server.toml).
+    """
+    from app.processes.install_command import run_install  # noqa: PLC0415
+
+    if not server:
+        typer.echo("vigie: name what to install: `vigie install --server`", err=True)
+        raise typer.Exit(2)
+    given = {
+        "name": name,
+        "certificate": certificate,
+        "key": key,
+        "api_port": api_port,
+        "mqtt_port": mqtt_port,
+        "mqtts_port": mqtts_port,
+        "workers": workers,
+    }
+    raise typer.Exit(run_install(given, dry_run=dry_run))
+
+
+@app.command(name="certificate-renewed")
+def certificate_renewed() -> None:
+    """Take up a renewed certificate of a server, without closing a connection of a box."""
+    from app.processes.install_command import run_certificate_renewed  # noqa: PLC0415
+
+    raise typer.Exit(run_certificate_renewed())
+
+
+@app.command()
+def invite(
+    email: Annotated[str, typer.Argument(help="E-mail address of the person")],
+    *,
+    role: Annotated[
+        str, typer.Option(help="owner (an administrator), operator, viewer or installer")
+    ] = "owner",
+    data_dir: _DataDir = Path(".vigie"),
+) -> None:
+    """Invite a person to a running stack or server, such as its first owner. Prints the link."""
+    from app.processes.install_command import find_run_access  # noqa: PLC0415
+    from app.standalone.invite_command import invite_person  # noqa: PLC0415
+    from app.standalone.unprivileged_accounts import StandaloneError  # noqa: PLC0415
+
+    try:
+        link = invite_person(find_run_access(data_dir), email, role)
+    except StandaloneError as error:
+        typer.echo(f"vigie: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo("Open this link within seven days, or hand it over so that only the person reads it:")
+    typer.echo(link)
 
 
 @app.command()
 def doctor(*, data_dir: _DataDir = Path(".vigie")) -> None:
-    """List what is missing on this machine, and the commands that fix it."""
+    """List what is missing on this machine or server, and the commands that fix it."""
+    from app.server_installation.server_paths import ServerPaths, is_server  # noqa: PLC0415
     from app.standalone.doctor import (  # noqa: PLC0415
         check_mail_server,
         check_security,
@@ -149,6 +232,10 @@ def doctor(*, data_dir: _DataDir = Path(".vigie")) -> None:
         check_stored_mail,
     )
 
+    if is_server() and data_dir == Path(".vigie"):
+        from app.server_installation.server_doctor import run_server_doctor  # noqa: PLC0415
+
+        raise typer.Exit(run_server_doctor(ServerPaths()))
     raise typer.Exit(
         run_doctor(
             data_dir,
@@ -215,6 +302,20 @@ def _add_audit() -> None:
     app.add_typer(audit, name="audit")
 
 
+def _add_backups() -> None:
+    from app.processes.backup_cli import app as backups  # noqa: PLC0415
+    from app.processes.restore_cli import restore  # noqa: PLC0415
+
+    app.add_typer(backups, name="backup")
+    app.command()(restore)
+
+
+def _add_tenant() -> None:
+    from app.processes.tenant_cli import app as tenant  # noqa: PLC0415
+
+    app.add_typer(tenant, name="tenant")
+
+
 def main() -> None:
     """Entry point of the console script."""
     # Before a process has its own handler there is nothing to drain, so a stop is not a failure.
@@ -224,6 +325,10 @@ def main() -> None:
         _add_simulators()
     if "audit" in sys.argv[1:2] or sys.argv[1:2] in (["--help"], []):
         _add_audit()
+    if sys.argv[1:2] in (["backup"], ["restore"], ["--help"], []):
+        _add_backups()
+    if "tenant" in sys.argv[1:2] or sys.argv[1:2] in (["--help"], []):
+        _add_tenant()
     try:
         app()
     except ValueError as error:

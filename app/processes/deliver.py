@@ -1,4 +1,4 @@
-"""Runs the delivery process: the dispatcher of notifications, and the mails of invitations."""
+"""Runs the delivery process: the dispatcher of notifications, and the mails of invitations and accounts."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -27,4 +27,11 @@ async def run_deliver(settings: VigieSettings, process: ProcessContext) -> None:
         )
         opened.push_async_callback(stop_tasks, tasks)
         opened.callback(process.stop.set)
-        await run_dispatcher(settings, settings.webhooks, process.database, process.stop, installation)
+        await run_dispatcher(
+            settings,
+            settings.webhooks,
+            process.database,
+            process.stop,
+            installation,
+            on_round=process.mark_progress,
+        )

@@ -2,17 +2,19 @@
 
 - alerts: timers of silences and escalations, repeats to Alertmanager, gauges
 - broker: its accounts, configurations for boxes, monitoring of dropped messages
-- data: roll-ups, incidents, rules on indices, back-tests, retention, erasure
+- data: roll-ups, incidents, rules on indices, back-tests, scheduled reports, retention, erasure
 - clean-up: deleted boxes, quarantine, old deliveries, outbox entries, sessions, invitations, heartbeats
 - notices: quotas, overdue privacy requests, heads of the audit log (in the log of the process)
 - secrets: re-encryption with the newest key
+- backups: metrics, the sealed recovery bundle
 
 An advisory lock selects the process; others stand by.
 """
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -27,22 +29,27 @@ from app.alerts.muting_queries import count_firing_alerts
 from app.alerts.prometheus_metrics import ALERTS_FIRING, ALERTS_MUTED
 from app.alerts.silence_and_escalation_timers import AlertTimerRunner
 from app.audit.verification import HeadLogger
+from app.backups.worker import BackupMaintenance
 from app.notifications.delivery import endpoint_state_repository
+from app.notifications.delivery.delivery_lag import measure_delivery_lag
 from app.notifications.delivery.delivery_leases import count_pending_deliveries
 from app.notifications.delivery.retention import delete_expired_secrets, delete_old_deliveries
 from app.notifications.delivery.waiting_groups import measure_waiting_groups
 from app.notifications.events.operator_events import notify_dropped_messages, prune_outbox, read_last_dropped
 from app.notifications.events.quota_notices import delete_old_usage, notify_quota_usage
 from app.notifications.prometheus_metrics import (
+    DELIVERIES_OLDEST_DUE,
     ENDPOINTS_TROUBLED,
     GROUPS_OLDEST,
     GROUPS_WAITING,
+    OUTBOX_OLDEST,
     OUTBOX_PENDING,
 )
 from app.people.repository import purge_people_data
 from app.platform.broker.dropped_message_monitor import RECENT_S, BrokerDropMonitor
 from app.platform.db.advisory_lock_keys import MAINTAINER
 from app.platform.db.database import DATABASE_ERRORS, Database
+from app.platform.db.notification_listener import listen_for_wakeups
 from app.platform.http.contract import idempotency_keys
 from app.platform.identity.attempt_limiter import delete_expired_attempts
 from app.platform.observability.metrics_and_logs import get_logger
@@ -54,9 +61,10 @@ from app.platform.secrets.sealing import SecretSealer
 from app.privacy_requests.worker import process_overdue_requests
 from app.quarantine.entry_writer import purge_quarantine
 from app.registry.box_configurations import publish_due_configs
-from app.registry.broker_password_file import sync_password_file
+from app.registry.broker_password_file import ACCOUNTS_CHANNEL, sync_password_file
 from app.registry.cross_tenant_repository import delete_box_row, list_deleted_boxes
 from app.registry.privacy_refusal_counts import fold_refusal_counts
+from app.reports.schedule_worker import ReportScheduleWorker
 from app.rules.backtests.worker import BacktestWorker
 from app.settings import VigieSettings
 from app.sound_incidents.sound_clustering_worker import IncidentWorker
@@ -98,6 +106,9 @@ async def _update_gauges(connection: asyncpg.Connection) -> None:
     GROUPS_WAITING.set(groups)
     GROUPS_OLDEST.set(oldest_s)
     OUTBOX_PENDING.set(await count_pending_deliveries(connection))
+    lag = await measure_delivery_lag(connection)
+    OUTBOX_OLDEST.set(lag.event_s)
+    DELIVERIES_OLDEST_DUE.set(lag.due_s)
     troubled = await endpoint_state_repository.count_endpoint_states(connection)
     for state, number in troubled._asdict().items():
         ENDPOINTS_TROUBLED.labels(state).set(number)
@@ -178,6 +189,8 @@ class _Workers(NamedTuple):
         backtests: Runs back-tests in the background.
         indices: Evaluates rules on indices in the background.
         incidents: Clusters sound events in the background.
+        reports: Mails scheduled reports in the background.
+        backups: Seals the recovery bundle, and opens values for verifications.
     """
 
     drop_reporter: _BrokerDropReporter
@@ -186,6 +199,8 @@ class _Workers(NamedTuple):
     backtests: BacktestWorker
     indices: IndexRuleWorker
     incidents: IncidentWorker
+    reports: ReportScheduleWorker
+    backups: BackupMaintenance
 
 
 def _make_jobs(settings: VigieSettings, database: Database, workers: _Workers) -> list[_Job]:
@@ -210,6 +225,7 @@ def _make_jobs(settings: VigieSettings, database: Database, workers: _Workers) -
         _Job("backtests", 1.0, partial(workers.backtests.tick, database)),
         _Job("indices", 5.0, partial(workers.indices.tick, database)),
         _Job("incidents", 1.0, partial(workers.incidents.tick, database)),
+        _Job("reports", 5.0, partial(workers.reports.tick, database)),
         _Job("quotas", 5.0, lambda each: notify_quota_usage(each, settings.quotas, datetime.now(UTC))),
         _Job("rollups", 5.0, rollups.run_once),
         _Job("rollup-figures", 15.0, rollups.update_metrics),
@@ -222,6 +238,7 @@ def _make_jobs(settings: VigieSettings, database: Database, workers: _Workers) -
         _Job("deliveries", 300.0, partial(delete_old_deliveries, keep_days=webhooks.keep_days)),
         _Job("people", 300.0, lambda each: purge_people_data(each, settings.sessions)),
         _Job("rights", 30.0, lambda each: process_overdue_requests(each, settings.rights)),
+        _Job("backups", 10.0, workers.backups.run_once),
         _Job("audit", 3600.0, HeadLogger().log_changed),
     ]
 
@@ -230,32 +247,59 @@ async def _run_with_lock(
     settings: VigieSettings,
     process: ProcessContext,
     drop_reporter: _BrokerDropReporter,
-    resealer: SecretResealer,
-    installation: InstallationSettings,
+    sealer: SecretSealer,
 ) -> None:
+    resealer, installation = SecretResealer(sealer), InstallationSettings(settings, sealer)
+    backups = BackupMaintenance(settings, settings.backup, sealer)
     async with AsyncExitStack() as opened:
         connection = await process.database.connect()
         opened.callback(connection.terminate)
-        background = BacktestWorker(), IndexRuleWorker(), IncidentWorker(settings.incidents)
+        background = (
+            BacktestWorker(),
+            IndexRuleWorker(),
+            IncidentWorker(settings.incidents),
+            ReportScheduleWorker(installation),
+        )
         for worker in background:
             opened.push_async_callback(worker.stop)
-        workers = _Workers(drop_reporter, resealer, installation, *background)
+        workers = _Workers(drop_reporter, resealer, installation, *background, backups)
         jobs = _make_jobs(settings, process.database, workers)
+        if settings.broker.password_file is not None:
+            await opened.enter_async_context(_account_changes(process.database, jobs))
         has_lock = False
         while not process.stop.is_set():
             # Held until the connection ends: otherwise two processes would alternate and do all work twice.
             has_lock = has_lock or await connection.fetchval("SELECT pg_try_advisory_lock($1)", MAINTAINER)
             process.state = "working" if has_lock else "standby"
             if has_lock:
-                await _run_due_jobs(connection, jobs)
+                await _run_due_jobs(connection, jobs, process.mark_progress)
             else:
                 # Another process monitors the broker now: two would count everything twice.
                 await drop_reporter.monitor.stop()
             await process.pause(_TICK_S)
 
 
-async def _run_due_jobs(connection: asyncpg.Connection, jobs: list[_Job]) -> None:
+@asynccontextmanager
+async def _account_changes(database: Database, jobs: list[_Job]) -> AsyncIterator[None]:
+    """Make the job `accounts` due when a process without a password file has changed accounts."""
+    accounts = next(job for job in jobs if job.name == "accounts")
+
+    def on_change() -> None:
+        accounts.due = 0.0
+
+    listening = asyncio.create_task(listen_for_wakeups(database, on_change, channel=ACCOUNTS_CHANNEL))
+    try:
+        yield
+    finally:
+        listening.cancel()
+        await asyncio.wait((listening,))
+
+
+async def _run_due_jobs(
+    connection: asyncpg.Connection, jobs: list[_Job], mark_progress: Callable[[], None]
+) -> None:
     for job in jobs:
+        mark_progress()
         job.due -= _TICK_S
         if job.due > 0:
             continue
@@ -276,10 +320,9 @@ async def run_maintain(settings: VigieSettings, process: ProcessContext) -> None
         monitor = BrokerDropMonitor(settings.broker)
         opened.push_async_callback(monitor.stop)
         drop_reporter, sealer = _BrokerDropReporter(monitor), SecretSealer.of(settings.encryption)
-        resealer, installation = SecretResealer(sealer), InstallationSettings(settings, sealer)
         while not process.stop.is_set():
             try:
-                await _run_with_lock(settings, process, drop_reporter, resealer, installation)
+                await _run_with_lock(settings, process, drop_reporter, sealer)
             except DATABASE_ERRORS as error:
                 process.state = f"{WAITING}: {type(error).__name__}"
                 _log.warning("maintenance_interrupted", error=repr(error))

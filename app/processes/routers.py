@@ -4,24 +4,41 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from app.alerts import inhibitions_router, operations_overview_router, silences_router
+from app.alerts import (
+    box_map_router,
+    bulk_alerts_router,
+    inhibitions_router,
+    operations_overview_router,
+    silences_router,
+    similar_alerts_router,
+)
 from app.alerts import router as alerts_router
 from app.audit import router as audit_router
 from app.catalogue import gunshot_sources_router, metrics_router
+from app.console.console_routers import CONSOLE_ROUTERS
 from app.environmental_indices import router as indices_router
 from app.ingest import quarantine_replay_router, telemetry_router
 from app.installation_settings import router as installation_router
 from app.notifications.api import (
     channels_router,
     deliveries_router,
+    endpoint_list_router,
+    portal_router,
     replays_router,
     webhook_and_channel_router,
     webhooks_router,
 )
 from app.notifications.events import event_types_router
 from app.notifications.stream import stream_router
-from app.pages import guides_router, invitation_and_reset_router
-from app.people import invitations_router, me_router, members_router, oidc_router, sessions_router
+from app.pages import guides_router, invitation_and_reset_router, security_txt_router
+from app.people import (
+    invitations_router,
+    me_router,
+    members_router,
+    oidc_router,
+    second_factors_router,
+    sessions_router,
+)
 from app.platform.runtime import health_router
 from app.privacy_requests import request_pages
 from app.privacy_requests import router as privacy_requests_router
@@ -30,9 +47,11 @@ from app.quarantine import router as quarantine_router
 from app.registry import (
     api_keys_router,
     box_configurations_router,
+    box_connection_router,
     boxes_router,
     bulk_boxes_router,
     claim_codes_router,
+    firmware_counts_router,
     organisations_router,
     privacy_refusal_counts_router,
     provisioning_keys_router,
@@ -41,9 +60,11 @@ from app.registry import (
     sites_router,
 )
 from app.reports import router as reports_router
+from app.reports import schedules_router as report_schedules_router
 from app.rules.backtests import router as backtests_router
 from app.rules.definitions import router as rules_router
 from app.rules.presets import router as presets_router
+from app.search import router as search_router
 from app.sound_incidents import router as incidents_router
 from app.timeseries.erasure import router as erasure_router
 from app.timeseries.exports import router as exports_router
@@ -64,7 +85,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     boxes_router.router,
     bulk_boxes_router.router,
     bulk_boxes_router.operations,
+    firmware_counts_router.router,
     box_configurations_router.router,
+    box_connection_router.router,
     claim_codes_router.router,
     claim_codes_router.anonymous_router,
     provisioning_keys_router.router,
@@ -76,6 +99,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     oidc_router.anonymous_router,
     oidc_router.router,
     me_router.router,
+    second_factors_router.router,
     members_router.router,
     invitations_router.anonymous_router,
     invitations_router.router,
@@ -92,18 +116,25 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     erasure_router.router,
     indices_router.router,
     reports_router.router,
+    report_schedules_router.router,
+    search_router.router,
     quarantine_replay_router.router,
     # `backtests` would be taken for the id of a rule: they come first.
     backtests_router.router,
     presets_router.router,
     rules_router.router,
     operations_overview_router.router,
+    box_map_router.router,
+    bulk_alerts_router.router,
+    similar_alerts_router.router,
     alerts_router.router,
     silences_router.router,
     inhibitions_router.router,
     incidents_router.router,
     webhooks_router.router,
     channels_router.router,
+    endpoint_list_router.router,
+    portal_router.router,
     webhook_and_channel_router.router,
     deliveries_router.router,
     replays_router.router,
@@ -111,6 +142,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     stream_router.router,
     privacy_requests_router.anonymous_router,
     privacy_requests_router.router,
+    security_txt_router.router,
     request_pages.router,
     audit_router.router,
     installation_router.router,
@@ -119,5 +151,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     pages_router.router,
     guides_router.router,
     invitation_and_reset_router.router,
+    *CONSOLE_ROUTERS,
     health_router.router,
 )

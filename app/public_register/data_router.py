@@ -343,7 +343,7 @@ async def site_dtpr(site_id: str, request: Request, context: Context) -> Respons
     operation_id="get_register_site_changes",
     summary="A site's history as a feed",
     response_class=Response,
-    responses={**_media(atom_feed.MEDIA_TYPE, text=True), **document_problems(404)},
+    responses={**_media(atom_feed.MEDIA_TYPE, text=True), **document_problems(404, 422)},
 )
 async def site_changes_atom(
     site_id: str, request: Request, context: Context, lang: _Language = None

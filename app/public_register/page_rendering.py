@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment
 
+from app.presentation.design_tokens import read_design_tokens
 from app.presentation.languages import Language
 from app.presentation.template_environment import create_template_environment
 from app.public_register.map_tiles import NO_TILES, MapTileSource
@@ -34,7 +35,7 @@ _TYPES: Final = {
     ".txt": "text/plain; charset=utf-8",
 }
 _NAMES: Final = (
-    *("register.css", "map.js", "near.js", "land.json", "icon.svg"),
+    *("register.css", "ground.css", "ground.js", "map.js", "near.js", "share.js", "land.json", "icon.svg"),
     *("leaflet/leaflet.js", "leaflet/leaflet.css", "leaflet/LICENSE.txt"),
     *("protomaps/protomaps-leaflet.js", "protomaps/LICENSE.txt"),
 )
@@ -44,14 +45,22 @@ _NAMES: Final = (
 def load_static_files() -> Mapping[str, CachedResponse]:
     """Load all static files, by name."""
     return MappingProxyType(
-        {name: CachedResponse.of((FOLDER / name).read_bytes(), _TYPES[Path(name).suffix]) for name in _NAMES}
+        {name: CachedResponse.of(_read_static_file(name), _TYPES[Path(name).suffix]) for name in _NAMES}
     )
+
+
+def _read_static_file(name: str) -> bytes:
+    """Read a file. Design tokens and the rules of maps precede the style sheet: one request."""
+    content = (FOLDER / name).read_bytes()
+    if name != "register.css":
+        return content
+    return read_design_tokens().encode() + (FOLDER / "ground.css").read_bytes() + content
 
 
 @cache
 def build_static_url(name: str) -> str:
     """Return the address of a static file. Its hash lets clients cache the file for a year."""
-    digest = hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()[:10]
+    digest = hashlib.sha256(load_static_files()[name].body).hexdigest()[:10]
     return f"/public/static/{name}?v={digest}"
 
 

@@ -99,6 +99,7 @@ class RecentAggregator:
         self._now = now
         self._now_us = from_datetime(now)
         self._sums: dict[str, _Sums] = {}
+        self._boxes = 0
         self._results: dict[tuple[str, str | None], list[IndexResult]] = {}
         zone = ZoneInfo(site.timezone)
         self._choices = MethodOptions(
@@ -116,6 +117,7 @@ class RecentAggregator:
         """Add the samples of a box."""
         hourly: dict[str, HourlySeries] = {}
         levels: dict[str, SoundLevels] = {}
+        before = sum(len(sums.covered) for sums in self._sums.values())
         for name, values in box.values.items():
             metric = METRICS_BY_NAME[name]
             times, valid = self._add_metric(metric, box, values)
@@ -127,6 +129,7 @@ class RecentAggregator:
             else:
                 covered = np.minimum(100.0, 100.0 * counts * box.interval_s / _HOUR_S)
                 hourly[name] = HourlySeries.of(starts, means, covered)
+        self._boxes += sum(len(sums.covered) for sums in self._sums.values()) > before
         self._compute(box.kind, BoxMeasurements(hourly, levels, {}))
 
     def _add_metric(self, metric: Metric, box: BoxSamples, values: FloatArray) -> tuple[IntArray, FloatArray]:
@@ -182,6 +185,7 @@ class RecentAggregator:
                 for name in sorted(self._sums, key=lambda name: order.get(name, len(order)))
             ),
             tuple(_index(each) for each in whole),
+            self._boxes,
         )
 
     def _metric(self, name: str, sums: _Sums, indices: tuple[IndexValue, ...]) -> RecentMetric:

@@ -55,7 +55,7 @@ class RegisterContext:
     @classmethod
     async def of(cls, database: Database, settings: RegisterSettings) -> "RegisterContext":
         """Create the context. Its connections open when they are first used."""
-        pool = await database.pool(size=CONNECTIONS, eager=False, role=queries.ROLE)
+        pool = await database.pool(size=CONNECTIONS, name="register", eager=False, role=queries.ROLE)
         return cls(pool, MapTileSource.of(settings), settings.licence or None)
 
     async def close(self) -> None:

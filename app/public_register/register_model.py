@@ -293,11 +293,13 @@ class RecentMeasurements:
         at: The end of the 24 hours.
         metrics: The metrics with measurements, in the order of the catalogue of purposes.
         indices: The indices that combine several metrics.
+        boxes: The number of boxes that sent them.
     """
 
     at: datetime
     metrics: tuple[RecentMetric, ...] = ()
     indices: tuple[IndexValue, ...] = ()
+    boxes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

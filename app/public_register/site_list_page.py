@@ -81,9 +81,18 @@ def format_site_kind(site: PublishedSite, formatter: RegisterFormatter) -> str:
     return formatter.translate(SITE_KINDS[site.kind]) if site.kind in SITE_KINDS else site.kind
 
 
-def format_site_summary(site: PublishedSite, formatter: RegisterFormatter) -> str:
-    """Summarise a site in a line: kind, boxes and operator."""
+def format_site_summary(site: PublishedSite, formatter: RegisterFormatter, sending: int | None = None) -> str:
+    """Summarise a site in a line: kind, boxes and operator.
+
+    Args:
+        site: The site.
+        formatter: The language.
+        sending: How many boxes sent open data in the last day; None: unknown.
+    """
     boxes = formatter.counted(len(site.boxes), WORDS["box_one"], WORDS["box_many"])
+    if sending is not None and sending < len(site.boxes):
+        sent = formatter.counted(sending, WORDS["sent_one"], WORDS["sent_many"])
+        boxes = f"{boxes} ({sent})"
     operator = formatter.fill(WORDS["operated_by"], name=site.operator)
     return ", ".join([format_site_kind(site, formatter), boxes, operator])
 

@@ -77,7 +77,7 @@ def render_site_page(
             (build_localized_url(f"{path}/changes.atom", language), "Atom"),
         ],
         site=site,
-        line=format_site_summary(site, formatter),
+        line=format_site_summary(site, formatter, recent.boxes if site.open_metrics else None),
         short=_short(site, formatter),
         purposes=build_purpose_context(site, data, formatter, register),
         recent=build_recent_context(recent, formatter),

@@ -6,7 +6,6 @@
 """
 
 import asyncio
-import gzip
 import hashlib
 import time
 from collections import OrderedDict
@@ -17,6 +16,7 @@ from typing import Any, Final
 from fastapi import Request, Response
 
 from app.platform.db.database import DATABASE_ERRORS
+from app.platform.http.contract.compressed_response import accepts_gzip, compress, has_current_copy
 
 _MAX_ENTRIES: Final = 200
 _STALE_S: Final = 600.0
@@ -93,7 +93,7 @@ class CachedResponse:
     @classmethod
     def of(cls, body: bytes, media_type: str) -> "CachedResponse":
         """Compress a body once for all requests; small ones stay as they are."""
-        packed = gzip.compress(body, 6, mtime=0) if len(body) >= _MIN_GZIP_BYTES else None
+        packed = compress(body, 6) if len(body) >= _MIN_GZIP_BYTES else None
         return cls(body, packed, media_type, hashlib.sha256(body).hexdigest()[:24])
 
 
@@ -108,11 +108,11 @@ def make_conditional_response(
         headers: Further headers, such as `Cache-Control`.
         status: The status of a response with a body.
     """
-    zipped = made.packed is not None and _accepts_gzip(request.headers.get("accept-encoding", ""))
+    zipped = made.packed is not None and accepts_gzip(request.headers.get("accept-encoding", ""))
     # Plain and compressed bodies are two representations, so their ETags differ (RFC 9110, 8.8.3).
     tag = f'"{made.tag}{"-gz" if zipped else ""}"'
     sent = {"ETag": tag, "Vary": "Accept-Encoding, Accept-Language", **headers}
-    if status < _NOT_MODIFIED and _matches(request.headers.get("if-none-match", ""), tag):
+    if status < _NOT_MODIFIED and has_current_copy(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=_NOT_MODIFIED, headers=sent)
     if zipped and made.packed is not None:
         return Response(made.packed, status, {**sent, "Content-Encoding": "gzip"}, media_type=made.media_type)
@@ -122,15 +122,3 @@ def make_conditional_response(
 def build_cache_headers(seconds: int, *, immutable: bool = False) -> dict[str, str]:
     """Build a `Cache-Control` that lets shared caches store a response."""
     return {"Cache-Control": f"public, max-age={seconds}{', immutable' if immutable else ''}"}
-
-
-def _accepts_gzip(accepted: str) -> bool:
-    for part in accepted.split(","):
-        name, _, quality = part.partition(";")
-        if name.strip().lower() == "gzip":
-            return quality.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
-    return False
-
-
-def _matches(header: str, tag: str) -> bool:
-    return any(part.strip().removeprefix("W/") in {tag, "*"} for part in header.split(","))

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
+from app.registry.firmware_versions import is_at_least, is_below, select_is_comparable
 from app.registry.models import Box
 from app.registry.organisation_repository import contains_ignoring_case
 from app.registry.privacy_refusal_counts import NOTED_EVERY_S
@@ -62,6 +63,9 @@ class BoxFilter:
         silent: Whether the box is silent.
         activity: `active`, `refused` or `silent`.
         firmware: The exact firmware version.
+        firmware_from: The lowest firmware version (`app.registry.firmware_versions`).
+        firmware_below: The first firmware version that is excluded.
+        firmware_comparable: Whether the reported firmware can be compared.
         kind: The kind.
         tags: Tags that the box has all of.
         battery_below: Percent.
@@ -78,6 +82,9 @@ class BoxFilter:
     silent: bool | None = None
     activity: str | None = None
     firmware: str | None = None
+    firmware_from: str | None = None
+    firmware_below: str | None = None
+    firmware_comparable: bool | None = None
     kind: str | None = None
     tags: Sequence[str] | None = None
     battery_below: float | None = None
@@ -102,16 +109,33 @@ class SilenceCriterion:
         return {"silence_now": self.now, "silence_intervals": self.intervals}
 
 
+def _seconds(seconds: Any) -> ColumnElement[Any]:  # noqa: ANN401 (a number, or SQL of one)
+    return func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+
+def _make_silence() -> tuple[ColumnElement[Any], ColumnElement[Any], ColumnElement[datetime]]:
+    """Make SQL of how long a box may send nothing, of the delay of stored times, and of its last message."""
+    intervals = bindparam("silence_intervals", type_=Double)
+    heard = func.coalesce(BOX_STATES.c.last_sample_at, Box.created_at)
+    return _seconds(Box.interval_s * intervals), _seconds(NOTED_EVERY_S), heard
+
+
+def select_silence_start() -> ColumnElement[datetime]:
+    """Return SQL of the time at which a box becomes silent if it sends nothing more.
+
+    For statements with `join_activity`; they need the values of a `SilenceCriterion`.
+    """
+    timeout, delay, heard = _make_silence()
+    return heard + timeout + delay
+
+
 def _make_activity() -> ColumnElement[str]:
     now = bindparam("silence_now", type_=TIMESTAMP(timezone=True))
-    intervals = bindparam("silence_intervals", type_=Double)
-    timeout = func.make_interval(0, 0, 0, 0, 0, 0, Box.interval_s * intervals)
-    delay = func.make_interval(0, 0, 0, 0, 0, 0, NOTED_EVERY_S)
+    timeout, delay, heard = _make_silence()
     is_refused = and_(
         BOX_REFUSALS.c.refused_at + timeout + delay >= now,
         func.coalesce(BOX_STATES.c.last_sample_at + timeout < now, true()),
     )
-    heard = func.coalesce(BOX_STATES.c.last_sample_at, Box.created_at)
     is_silent = heard + timeout + delay < now
     return case((is_refused, literal("refused")), (is_silent, literal("silent")), else_=literal("active"))
 
@@ -143,6 +167,9 @@ def make_box_conditions(box_filter: BoxFilter) -> list[ColumnElement[bool]]:
         (box_filter.site, lambda value: Box.site_id == value),
         (box_filter.id_prefix, lambda value: Box.id.startswith(value, autoescape=True)),
         (box_filter.firmware, lambda value: Box.firmware == value),
+        (box_filter.firmware_from, is_at_least),
+        (box_filter.firmware_below, is_below),
+        (box_filter.firmware_comparable, lambda value: select_is_comparable() == value),
         (box_filter.kind, lambda value: Box.kind == value),
         (box_filter.tags, Box.tags.contains),
         (box_filter.battery_below, lambda value: Box.battery < value),

@@ -285,6 +285,15 @@ class BoxesCreated(BaseModel):
     next: None = None
 
 
+class BoxesChecked(BaseModel):
+    """The result of a dry run without faults: nothing was created."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"dry_run": True, "valid": 12}]})
+
+    dry_run: Literal[True] = True
+    valid: int = Field(description="Number of boxes that can be created")
+
+
 class CredentialsOut(BaseModel):
     """New credentials; the previous ones no longer work. The password is shown only here: store it."""
 

@@ -45,6 +45,7 @@ from app.registry.dependencies import (
     get_silence_criterion,
     sync_broker_accounts,
 )
+from app.registry.firmware_versions import BELOW_VERSION, COMPARABLE, FROM_VERSION, FirmwareVersion
 from app.registry.labels import TAGS_MAX, BoxKind, Tag
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=StrictRoute)
@@ -70,6 +71,9 @@ async def _filter(
         Query(description="Only boxes with this activity; `refused`: all recent messages were refused"),
     ] = None,
     firmware: Annotated[Name | None, Query(description="Exactly this firmware")] = None,
+    firmware_from: Annotated[FirmwareVersion | None, Query(description=FROM_VERSION)] = None,
+    firmware_below: Annotated[FirmwareVersion | None, Query(description=BELOW_VERSION)] = None,
+    firmware_comparable: Annotated[bool | None, Query(description=COMPARABLE)] = None,
     kind: Annotated[BoxKind | None, Query(description="Only of this kind")] = None,
     tag: Annotated[
         list[Tag] | None,
@@ -92,6 +96,9 @@ async def _filter(
         silent=silent,
         activity=activity,
         firmware=firmware,
+        firmware_from=firmware_from,
+        firmware_below=firmware_below,
+        firmware_comparable=firmware_comparable,
         kind=kind,
         tags=None if tag is None else tuple(tag),
         battery_below=battery_below,

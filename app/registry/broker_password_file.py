@@ -2,8 +2,8 @@
 
 Owns `broker.password_file`: the lines of `broker.static_password_file`, a line of a probe account, one for
 each box that is not deleted, and one for each account in `broker_accounts`, with which an organisation reads
-its alerts by MQTT. If no password file is set, the operator manages the accounts, and `sync_password_file`
-does nothing.
+its alerts by MQTT. A process without a password file asks those that have one (`ACCOUNTS_CHANNEL`): the API
+may run on another machine than the broker. If no process has one, the operator manages the accounts.
 
 Call `sync_password_file` after the commit that changed credentials and before the response. `issue_account`
 and `delete_account` work in the caller's transaction, before that. An organisation has one account at most.
@@ -12,6 +12,9 @@ Its name is `@` and the organisation's id, which no box id can be.
 On SIGHUP Mosquitto reads the file again and checks the password of every connected client, which blocks it
 for 0.05 ms a client (measured). So concurrent changes share one rewrite, followed by a pause as long as the
 rewrite.
+
+With `broker.watches_password_file` another program sends the signal: on a server, the processes run under
+another account than the broker and may not signal it.
 """
 
 import asyncio
@@ -43,6 +46,9 @@ from app.platform.observability.metrics_and_logs import get_logger
 from app.registry.box_service import generate_box_password
 from app.registry.models import BrokerAccount
 
+ACCOUNTS_CHANNEL: Final = "vigie_broker_accounts"
+"""Notifications of the database: accounts have changed."""
+
 PROBE: Final = "$probe"
 """The probe account. Each file has a new password for it. No box id contains `$`; no access rule names it."""
 
@@ -50,6 +56,8 @@ _TIMEOUT_S: Final = 2.0
 _LOCK_TIMEOUT_S: Final = 15.0
 _PAUSE_MAX_S: Final = 1.0
 _RETRY_S: Final = 0.005
+# A watcher may miss a change while it processes the one before.
+_TOUCH_EVERY_S: Final = 0.5
 _IN_FORCE: Final = b"in force"
 # Aggregating all lines to one text costs a tenth of fetching ten thousand rows.
 _LINES: Final = text(
@@ -58,6 +66,7 @@ _LINES: Final = text(
     " FROM boxes WHERE deleted_at IS NULL AND password_hash <> ''),"
     " (SELECT string_agg(username || ':' || password_hash, E'\\n' ORDER BY username) FROM broker_accounts))"
 )
+_ASK_OTHERS: Final = text(f"NOTIFY {ACCOUNTS_CHANNEL}")
 _log = get_logger(__name__)
 
 
@@ -102,11 +111,12 @@ class _PasswordFile:
         password = secrets.token_urlsafe(18)
         os.ftruncate(lock_file, 0)
         await asyncio.to_thread(self._write, lines, format_password_line(PROBE, password))
-        pid = self._read_broker_pid()
-        if pid is None:
-            _log.info("broker_not_told", reason="not running here; it reads the file when it starts")
-            return
-        os.kill(pid, signal.SIGHUP)
+        if not self._settings.watches_password_file:
+            pid = self._read_broker_pid()
+            if pid is None:
+                _log.info("broker_not_told", reason="not running here; it reads the file when it starts")
+                return
+            os.kill(pid, signal.SIGHUP)
         if await self._wait_until_in_force(password):
             os.pwrite(lock_file, _IN_FORCE, 0)
         else:
@@ -146,10 +156,15 @@ class _PasswordFile:
 
     async def _wait_until_in_force(self, password: str) -> bool:
         """Log in as the probe until the broker has read the file. False after the timeout."""
+        clock = asyncio.get_running_loop().time
+        touched_at = clock()
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                while not await self._can_log_in(password):  # noqa: ASYNC110 (the broker sends no signal)
+                while not await self._can_log_in(password):
                     await asyncio.sleep(_RETRY_S)
+                    if self._settings.watches_password_file and clock() - touched_at > _TOUCH_EVERY_S:
+                        touched_at = clock()
+                        self._path.touch()
         except TimeoutError:
             return False
         return True
@@ -201,6 +216,8 @@ async def sync_password_file(
 ) -> None:
     """Write the broker's accounts from the database, and wait until they are in force.
 
+    Without a password file it notifies `vigie maintain` instead, which writes its own about a second later.
+
     It is no error if the broker is not running or does not answer within two seconds: it reads the file at
     its next start.
 
@@ -215,6 +232,8 @@ async def sync_password_file(
     """
     path = settings.password_file
     if path is None:
+        async with database.write() as session:
+            await session.execute(_ASK_OTHERS)
         return
     accounts = _files_by_database.setdefault(database, {})
     if path not in accounts:

@@ -24,6 +24,7 @@ from app.platform.http.contract.fields import (
 from app.platform.http.contract.problems import FAULTS_LIMIT, CodedValueError
 from app.registry.box_filters import BoxFilter
 from app.registry.box_schemas import Credentials, DesiredConfig
+from app.registry.firmware_versions import BELOW_VERSION, COMPARABLE, FROM_VERSION, FirmwareVersion
 from app.registry.labels import TAGS_MAX, AttributeName, Attributes, BoxKind, Tag, Tags
 
 OPERATION_MAX: Final = 10_000
@@ -67,6 +68,9 @@ class BoxSelection(RequestBody):
     state: State | None = Field(None, description="Only boxes in this state; `unknown`: never reported")
     silent: bool | None = Field(None, description="True: only silent boxes; false: only the others")
     firmware: Name | None = Field(None, description="Exactly this firmware")
+    firmware_from: FirmwareVersion | None = Field(None, description=FROM_VERSION)
+    firmware_below: FirmwareVersion | None = Field(None, description=BELOW_VERSION)
+    firmware_comparable: bool | None = Field(None, description=COMPARABLE)
     kind: BoxKind | None = Field(None, description="Only of this kind")
     tag: (
         Annotated[list[Tag], Field(max_length=TAGS_MAX, description="Only with all of these tags")] | None

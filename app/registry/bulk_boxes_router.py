@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
 
 from app.platform.config.api_settings import ApiSettings
 from app.platform.config.platform_settings import BrokerSettings
@@ -18,7 +19,7 @@ from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ForbiddenError
 from app.registry import box_configurations, box_service, bulk_box_operation_service
 from app.registry.box_csv import ANSWER_COLUMNS, EXAMPLE, write_credentials_table
-from app.registry.box_schemas import BoxCreated, BoxesCreate, BoxesCreated, Credentials
+from app.registry.box_schemas import BoxCreated, BoxesChecked, BoxesCreate, BoxesCreated, Credentials
 from app.registry.bulk_box_operation_plan import BoxStep, compute_preview_token
 from app.registry.bulk_box_operation_schemas import BoxesChanged, BoxesOperation, BoxResult
 from app.registry.bulk_box_operation_service import BulkContext
@@ -43,6 +44,7 @@ _CREDENTIALS: Final = (
     response_model=BoxesCreated,
     responses={
         **document_problems(404),
+        200: {"model": BoxesChecked, "description": "All boxes are valid; with `dry_run`"},
         201: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _CREDENTIALS}}},
     },
     openapi_extra={
@@ -53,11 +55,13 @@ _CREDENTIALS: Final = (
     },
 )
 async def create_boxes(
+    *,
     body: BoxesCreate,
     request: Request,
     principal: BoxesWriter,
     database: DatabaseDependency,
     limits: NewBoxLimitsDependency,
+    dry_run: Annotated[bool, Query(description="Check everything, and create nothing")] = False,
 ) -> BoxesCreated | Response:
     """Create up to 1,000 boxes. If one is invalid, none is created.
 
@@ -65,12 +69,18 @@ async def create_boxes(
     an error, `errors` names the `index` of each invalid box (JSON), or its `line` (CSV). A response lists up
     to 100 faults of a table, and counts the others in `errors_omitted`. With `Accept: text/csv` the response
     is a table too, with the credentials.
+
+    With `dry_run` the same checks run, and nothing is created: the answer is 200 if all boxes are valid.
     """
-    async with database.write() as session:
+    async with database.write(changes_access=not dry_run) as session:
         created = await box_service.add_boxes(
             session, principal.visible(), body.boxes, limits, datetime.now(UTC), numbered=True
         )
         check_table(request)
+        if dry_run:
+            await session.rollback()
+    if dry_run:
+        return JSONResponse(BoxesChecked(valid=len(created)).model_dump())
     await sync_broker_accounts(request, database)
     boxes = [BoxCreated.with_password(box, password) for box, password in created]
     if not wants_table(request):

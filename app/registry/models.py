@@ -4,7 +4,18 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Date, ForeignKey, Identity, Integer, LargeBinary, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Computed,
+    Date,
+    ForeignKey,
+    Identity,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, TSTZMULTIRANGE
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -16,7 +27,8 @@ _Instant = TIMESTAMP(timezone=True)
 class Organisation(Base):
     """A tenant: the platform itself, an integrator, or a client. Integrators can access their clients.
 
-    `quota_…` are its quotas; None: the installation's default.
+    `quota_…` are its quotas; None: the installation's default. `second_factor_required`: sessions for it have
+    no rights until the person has a second factor.
     """
 
     __tablename__ = "organisations"
@@ -32,6 +44,7 @@ class Organisation(Base):
     quota_webhooks: Mapped[int | None] = mapped_column(BigInteger)
     quota_clients: Mapped[int | None] = mapped_column(BigInteger)
     quota_samples_per_day: Mapped[int | None] = mapped_column(BigInteger)
+    second_factor_required: Mapped[bool] = mapped_column(server_default="false", default=False)
     created_at: Mapped[datetime] = mapped_column(_Instant)
     updated_at: Mapped[datetime] = mapped_column(_Instant)
 
@@ -66,6 +79,10 @@ class Site(Base):
     revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
     created_at: Mapped[datetime] = mapped_column(_Instant)
     updated_at: Mapped[datetime] = mapped_column(_Instant)
+    # Deferred: only searches compare it (app.platform.db.search_terms).
+    search_text: Mapped[str] = mapped_column(
+        Text, Computed("fold_search_text(ARRAY[name, address])", persisted=True), deferred=True
+    )
 
 
 class SitePurpose(Base):
@@ -172,6 +189,9 @@ class Box(Base):
     erased: Mapped[Any] = mapped_column(TSTZMULTIRANGE, server_default="{}", deferred=True)
     # Time of the move from another site. A trigger writes it; only the register's views read it.
     came_at: Mapped[datetime | None] = mapped_column(_Instant, deferred=True)
+    search_text: Mapped[str] = mapped_column(
+        Text, Computed("fold_search_text(ARRAY[id, name] || tags)", persisted=True), deferred=True
+    )
 
 
 class BoxConfig(Base):

@@ -58,9 +58,18 @@ class OrganisationCreate(RequestBody):
 class OrganisationChange(RequestBody):
     """Changes of an organisation. Fields that are left out stay."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Toulouse Métropole"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Toulouse Métropole"}, {"second_factor_required": True}]}
+    )
 
     name: Name = make_omittable_field()
+    second_factor_required: Annotated[
+        bool,
+        Field(
+            description="Whether people can work for it only with a second factor. It applies to their "
+            "present sign-ins too, from the next request on"
+        ),
+    ] = make_omittable_field()
 
 
 class OrganisationOut(ResourceModel):
@@ -71,6 +80,11 @@ class OrganisationOut(ResourceModel):
     platform: bool = Field(description="True for the platform's own organisation")
     kind: Literal["platform", "integrator", "client"]
     parent_id: UUID | None = Field(description="The integrator or the platform above it; null: none")
+    second_factor_required: bool = Field(
+        description="Whether people can work for it only with a second factor, or through the OpenID Connect "
+        "provider",
+        examples=[False],
+    )
     created_at: datetime
     updated_at: datetime
 

@@ -5,7 +5,7 @@ Functions with the parameter `visible` find only rows in that tenant scope. The 
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Select, column, exists, select, table
@@ -123,6 +123,28 @@ async def has_rules(session: AsyncSession, site_id: UUID) -> bool:
         select(exists().where(_RULES.c.site_id == site_id, _RULES.c.deleted_at.is_(None)))
     )
     return bool(found)
+
+
+class SiteLabel(NamedTuple):
+    """The name and the time zone of a site."""
+
+    name: str
+    timezone: str
+
+
+async def read_site_labels(session: AsyncSession, sites: Sequence[UUID]) -> dict[UUID, SiteLabel]:
+    """Read the names and time zones of some sites."""
+    if not sites:
+        return {}
+    rows = await session.execute(select(Site.id, Site.name, Site.timezone).where(Site.id.in_(set(sites))))
+    return {row.id: SiteLabel(row.name, row.timezone) for row in rows}
+
+
+async def find_home_zone(session: AsyncSession, visible: TenantScope, organisation_id: UUID) -> str | None:
+    """Return the time zone of the organisation's first site in the tenant scope; None without a site."""
+    statement = select(Site.timezone).where(Site.organisation_id == organisation_id)
+    statement = statement.where(*visible.within(Site.organisation_id, Site.id))
+    return await session.scalar(statement.order_by(Site.id).limit(1))
 
 
 async def read_site_names(session: AsyncSession, sites: Sequence[UUID]) -> dict[UUID, str]:

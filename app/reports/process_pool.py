@@ -28,7 +28,7 @@ SLOT_TIMEOUT_S: Final = 20.0
 _CHILD: Final = "app.reports.report_process"
 # A child takes one core, and 100 to 500 MB. HTML takes a second and has its own slot, so that it need not
 # wait for the layout of PDFs.
-_SLOTS: Final[Mapping[ReportFormat, int]] = {"html": 1, "pdf": 2}
+_SLOTS: Final[Mapping[ReportFormat, int]] = {"html": 1, "pdf": 2, "csv": 1}
 _QUEUE_LIMIT: Final = 3
 _RETRY_AFTER_S: Final = 10
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")

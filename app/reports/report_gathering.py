@@ -52,7 +52,7 @@ class ReportRequest:
     """A requested report.
 
     Attributes:
-        length, slot: day or month, and its dates.
+        length, slot: day, week or month, and its dates.
         language, form: language and format.
         visible: the tenant scope of the caller.
         alerts: whether the caller may read alerts.

@@ -14,15 +14,21 @@ from app.platform.kernel.instants import HOUR_US
 from app.timeseries.quality.sample_flagging import Flag
 from app.timeseries.rollups.rollup_merging import RollupColumns
 
-type ReportLength = Literal["day", "month"]
+type ReportLength = Literal["day", "week", "month"]
 type ReportLanguage = Literal["en", "fr"]
-type ReportFormat = Literal["html", "pdf"]
+type ReportFormat = Literal["html", "pdf", "csv"]
 
 REPORTED_METRICS: Final = (
     *("pm2_5", "pm10", "no2", "o3", "so2", "co"),
     *("laeq", "co2", "tvoc", "hcho", "benzene", "odour", "temperature", "humidity", "illuminance"),
 )
 """The metrics in reports, in their order."""
+
+CSV_COLUMNS: Final = (
+    *("box", "metric", "unit", "from", "to"),
+    *("mean", "min", "max", "count", "coverage_percent"),
+)
+"""The columns of a report as CSV."""
 
 
 class HourlySummaries(msgspec.Struct, frozen=True):
@@ -125,7 +131,7 @@ class ReportInput(msgspec.Struct, frozen=True):
     """The input of a report.
 
     Attributes:
-        length: day or month.
+        length: day, week or month.
         first, last: the local dates of the period.
         timezone: the time zone of the site.
         latitude: the latitude of the site, which determines the season.

@@ -1,9 +1,9 @@
 """Renders one report in a child process (`python -m app.reports.report_process`). Pure.
 
-It reads a packed `ReportInput` from standard input, and writes HTML or PDF to standard output. A separate
-process is used because the rendering libraries take more memory than the rest of the API process, and layout
-takes seconds of CPU time. It has no settings and no database. Before it renders texts of clients, it gives up
-the network and writing files (sandbox).
+It reads a packed `ReportInput` from standard input, and writes HTML, PDF or CSV to standard output. It is a
+process of its own because the rendering libraries take more memory than the rest of the API process, and
+layout takes seconds of CPU time. It has no settings and no database. Before it renders texts of clients, it
+gives up the network and writing files (sandbox).
 """
 
 import os
@@ -55,7 +55,8 @@ def confine_process(memory: int = MEMORY_LIMIT_BYTES, processor_s: int = CPU_LIM
 def main() -> None:
     """Render the report."""
     # Libraries are imported before the sandbox: their imports need the system, and do not depend on clients.
-    from app.reports.render.report_page import render_report  # noqa: PLC0415 (see above)
+    from app.reports.render.report_csv import render_report_csv  # noqa: PLC0415 (see above)
+    from app.reports.render.report_page import render_report  # noqa: PLC0415
     from app.reports.report_input import unpack_report_input  # noqa: PLC0415
 
     report_input = unpack_report_input(sys.stdin.buffer.read())
@@ -64,6 +65,9 @@ def main() -> None:
 
         confine_process()
         made = render_pdf(render_report(report_input))
+    elif report_input.form == "csv":
+        confine_process()
+        made = render_report_csv(report_input).encode()
     else:
         confine_process()
         made = render_report(report_input).html.encode()

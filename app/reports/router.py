@@ -1,6 +1,5 @@
-"""Serves daily and monthly reports, and negotiates format and language (RFC 9110, 12.5)."""
+"""Serves daily, weekly and monthly reports, and negotiates format and language (RFC 9110, 12.5)."""
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
@@ -20,13 +19,19 @@ from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.instants import from_datetime
-from app.registry.models import Site
 from app.registry.site_repository import find_site
+from app.reports.period_labels import make_file_name
 from app.reports.process_pool import ReportProcessPool
 from app.reports.render.content_security_policy import build_report_csp
 from app.reports.report_gathering import ReportRequest, gather_report_input
-from app.reports.report_input import ReportFormat, ReportLanguage, ReportLength, pack_report_input
-from app.reports.report_periods import resolve_day_slot, resolve_month_slot
+from app.reports.report_input import (
+    CSV_COLUMNS,
+    ReportFormat,
+    ReportLanguage,
+    ReportLength,
+    pack_report_input,
+)
+from app.reports.report_periods import resolve_day_slot, resolve_month_slot, resolve_week_slot
 
 
 def select_preferred_offer(header: str, offered: Sequence[str], *, separator: str) -> str:
@@ -72,9 +77,12 @@ def _weigh(offer: str, ranges: dict[str, float], separator: str) -> float:
 
 router: Final = APIRouter(prefix="/v1", tags=["Reports"])
 
-_MEDIA_TYPES: Final[dict[ReportFormat, str]] = {"html": "text/html", "pdf": "application/pdf"}
+_MEDIA_TYPES: Final[dict[ReportFormat, str]] = {
+    "html": "text/html",
+    "pdf": "application/pdf",
+    "csv": "text/csv",
+}
 _LANGUAGES: Final[tuple[ReportLanguage, ...]] = ("en", "fr")
-_NAME: Final = 60
 
 Reader = Annotated[Principal, Depends(require_scope("telemetry:read"))]
 BoxesParameter = Annotated[
@@ -90,6 +98,7 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
         "content": {
             "text/html": {"schema": {"type": "string"}, "example": '<!doctype html>\n<html lang="en">…'},
             "application/pdf": {"schema": {"type": "string", "format": "binary"}},
+            "text/csv": {"schema": {"type": "string"}, "example": f"{','.join(CSV_COLUMNS)}\r\n…"},
         },
     },
 }
@@ -109,7 +118,11 @@ class ReportOptions:
         *,
         form: Annotated[
             ReportFormat | None,
-            Query(alias="format", description="HTML or PDF. By default the format that `Accept` prefers."),
+            Query(
+                alias="format",
+                description="HTML or PDF, or the measurements as CSV. By default the format that `Accept` "
+                "prefers.",
+            ),
         ] = None,
         language: Annotated[
             ReportLanguage | None,
@@ -148,13 +161,39 @@ async def get_site_daily_report(
         Query(alias="date", description="A complete local day of the site. By default the last one."),
     ] = None,
 ) -> Response:
-    """Return a report on one local day, as HTML or PDF, in English or French.
+    """Return a report on one local day, as HTML or PDF, in English or French, or its measurements as CSV.
 
     It covers at most 100 boxes. The section on alerts needs the scope `alerts:read`. Without it, the report
     says that the section was left out.
     """
     call = _ReportCall(site_id, request, principal, database, options)
     return await _render(call, "day", partial(resolve_day_slot, day))
+
+
+@router.get(
+    "/sites/{site_id}/reports/week",
+    summary="Weekly report of a site",
+    response_class=Response,
+    responses=_ANSWERS,
+)
+async def get_site_weekly_report(
+    site_id: str,
+    request: Request,
+    principal: Reader,
+    database: DatabaseDependency,
+    options: ReportOptionsDependency,
+    *,
+    day: Annotated[
+        date | None,
+        Query(
+            alias="date",
+            description="A local day in a complete week, from Monday to Sunday. By default the last week.",
+        ),
+    ] = None,
+) -> Response:
+    """Return a report on one local week, from Monday to Sunday, with values by day instead of by hour."""
+    call = _ReportCall(site_id, request, principal, database, options)
+    return await _render(call, "week", partial(resolve_week_slot, day))
 
 
 @router.get(
@@ -185,7 +224,7 @@ async def get_site_monthly_report(
 
 
 class _ReportCall(NamedTuple):
-    """The arguments of both routes."""
+    """The arguments of each route."""
 
     site_id: str
     request: Request
@@ -212,17 +251,14 @@ async def _render(
             report_input = await gather_report_input(session, site, stations, request)
         # The connection is released first: rendering takes longer than all queries.
         made = await report_processes.render(pack_report_input(report_input))
-    period = f"{slot.first:%Y-%m-%d}" if length == "day" else f"{slot.first:%Y-%m}"
-    return Response(made, media_type=_MEDIA_TYPES[options.form], headers=_headers(site, options, period))
+    name = make_file_name(site.name, length, slot, options.language, options.form)
+    return Response(made, media_type=_MEDIA_TYPES[options.form], headers=_headers(options, name))
 
 
-def _headers(site: Site, options: ReportOptions, period: str) -> dict[str, str]:
-    plain = unicodedata.normalize("NFKD", site.name).encode("ascii", "ignore").decode().lower()
-    words = "".join(char if char.isalnum() else " " for char in plain).split()
-    name = "-".join(["vigie", *words])[:_NAME]
+def _headers(options: ReportOptions, name: str) -> dict[str, str]:
     return {
         "Content-Language": options.language,
-        "Content-Disposition": f'inline; filename="{name}-{period}-{options.language}.{options.form}"',
+        "Content-Disposition": f'inline; filename="{name}"',
         "Vary": "Accept, Accept-Language",
         "Content-Security-Policy": f"{build_report_csp()}; frame-ancestors 'none'",
     }

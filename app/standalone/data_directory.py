@@ -270,11 +270,33 @@ class StackAddresses:
     database: str
 
 
-def write_run_file(path: Path, addresses: StackAddresses, pids: Mapping[str, int]) -> None:
+@dataclass(frozen=True, slots=True)
+class DemoAccess:
+    """How to get into the demo city: its API key, and the sign-in of a person. None: not created yet.
+
+    `password` is None also if the person has chosen another one.
+    """
+
+    key: str | None = None
+    email: str | None = None
+    password: str | None = None
+
+
+def build_console_url(api: str | None) -> str | None:
+    """Build the address of the web console; None without the API."""
+    return None if api is None else f"{api}/console"
+
+
+def write_run_file(
+    path: Path, addresses: StackAddresses, pids: Mapping[str, int], demo: DemoAccess | None = None
+) -> None:
     """Write the file atomically (0600)."""
+    signed = demo is not None and demo.email is not None
     content = {
         "ready": True,
         "api": addresses.api,
+        "console": build_console_url(addresses.api),
+        "sign_in": {"email": demo.email, "password": demo.password} if demo and signed else None,
         "admin_key": addresses.admin_key,
         "mqtt": {
             "host": addresses.mqtt_host,
@@ -293,10 +315,13 @@ def remove_run_file(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def read_demo_key(path: Path) -> str | None:
-    """Return the API key of the demo city; None until the demo has created one."""
+def read_demo_access(path: Path) -> DemoAccess:
+    """Read the access to the demo city from the demo's state."""
     try:
-        key = json.loads(path.read_text(encoding="utf-8")).get("key")
+        state = json.loads(path.read_text(encoding="utf-8"))
+        found = {name: state.get(name) for name in ("key", "operator_email", "operator_password")}
+        is_changed = bool(state.get("operator_changed"))
     except (OSError, ValueError, AttributeError):
-        return None  # missing, or being written
-    return key if isinstance(key, str) else None
+        return DemoAccess()  # missing, or being written
+    key, email, password = (value if isinstance(value, str) and value else None for value in found.values())
+    return DemoAccess(key, email, None if is_changed else password)

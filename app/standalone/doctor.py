@@ -56,22 +56,28 @@ class DoctorFinding:
 
 def run_doctor(data_dir: Path = Path(".vigie"), more: Iterable[DoctorFinding] = ()) -> int:
     """Print the findings, with `more` of them; returns 1 if something is missing, else 0."""
-    findings = [*examine_machine(DataDirectory(data_dir.absolute())), *more]
+    return print_findings([*examine_machine(DataDirectory(data_dir.absolute())), *more])
+
+
+def print_findings(findings: Iterable[DoctorFinding]) -> int:
+    """Print each finding as it is found; returns 1 if something is missing, else 0."""
+    missing = 0
     for finding in findings:
         sys.stdout.write(f"{finding}\n")
-    missing = sum(finding.state == "missing" for finding in findings)
+        sys.stdout.flush()
+        missing += finding.state == "missing"
     sys.stdout.write("Everything is there.\n" if not missing else f"{missing} missing.\n")
     return 1 if missing else 0
 
 
 def examine_machine(layout: DataDirectory) -> Iterator[DoctorFinding]:
     """Yield all findings, from the machine to the data directory."""
-    yield _python()
+    yield check_python()
     yield from _settings()
     yield from _unknown_settings()
-    yield from _database()
-    yield _broker()
-    yield _reports()
+    yield from check_database_programs()
+    yield check_broker_program()
+    yield check_report_libraries()
     yield from _accounts()
     yield from _data_directory(layout)
     yield _disk(layout)
@@ -83,7 +89,8 @@ def examine_machine(layout: DataDirectory) -> Iterator[DoctorFinding]:
         )
 
 
-def _python() -> DoctorFinding:
+def check_python() -> DoctorFinding:
+    """Check the version of Python."""
     found = platform.python_version()
     if sys.version_info[:2] < _OLDEST_PYTHON:
         return DoctorFinding(
@@ -103,7 +110,9 @@ def _settings() -> Iterator[DoctorFinding]:
         encryption = read_settings().encryption
         names = [derive_key_name(key) for key in encryption.key_bytes()]
     except InvalidSettingsError as error:
-        yield DoctorFinding("missing", "settings", str(error), "set what is named right (docs/operations.md)")
+        yield DoctorFinding(
+            "missing", "settings", str(error), "set what is named right (docs/operations/settings.md)"
+        )
         return
     except ValueError as error:
         yield DoctorFinding("missing", what, str(error), "set VIGIE_ENCRYPTION__KEYS_FILE right")
@@ -111,7 +120,7 @@ def _settings() -> Iterator[DoctorFinding]:
     if not names:
         none = (
             "none is set: `vigie up` uses the one that it keeps (nothing to do); other processes "
-            "need VIGIE_ENCRYPTION__KEYS (docs/operations.md)"
+            "need VIGIE_ENCRYPTION__KEYS (docs/operations/secrets.md)"
         )
         yield DoctorFinding("ok", what, none)
         return
@@ -153,7 +162,7 @@ def check_mail_server(
         yield DoctorFinding("ok", what, f"{smtp.host}, port {smtp.port}, {smtp.security}; not contacted")
 
 
-def _reports() -> DoctorFinding:
+def check_report_libraries() -> DoctorFinding:
     """Check whether reports can be rendered as PDF; HTML always works."""
     absent = [package for library, package in _PDF_LIBRARIES.items() if not _loads(library)]
     if absent:
@@ -176,7 +185,8 @@ def _run_program(path: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _database() -> Iterator[DoctorFinding]:
+def check_database_programs() -> Iterator[DoctorFinding]:
+    """Check that PostgreSQL and TimescaleDB are installed."""
     folder = private_postgres.find_postgres_binaries()
     if folder is None:
         package = f"postgresql-{private_postgres.MAJOR}"
@@ -205,7 +215,8 @@ def _database() -> Iterator[DoctorFinding]:
     yield DoctorFinding("ok", "TimescaleDB", f"{version}, {'community' if community else 'Apache'} edition")
 
 
-def _broker() -> DoctorFinding:
+def check_broker_program() -> DoctorFinding:
+    """Check that Mosquitto is installed, in a version that works."""
     path = private_mosquitto.find_mosquitto()
     if path is None:
         return DoctorFinding("missing", "Mosquitto", "not installed", f"{_APT} mosquitto mosquitto-clients")

@@ -100,7 +100,7 @@ def examine_roles(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
 
 def _check_excess_privileges(login: "LoginPrivileges") -> Iterator[DoctorFinding]:
     """Yield privileges beyond one process: after SET ROLE NONE, a process has all of its login again."""
-    mend = "VIGIE_DATABASE__URL of each process with its own login (docs/operations.md, Database roles)"
+    mend = "VIGIE_DATABASE__URL of each process with its own login (docs/operations/database-roles.md)"
     no_start = "api, ingest, deliver and maintain do not start with it"
     if login.superuser:
         yield DoctorFinding(
@@ -176,8 +176,8 @@ def examine_chunks(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
         _CHUNKS_CHECK,
         f"{edition.compressed} chunks are compressed: the Apache edition reads them as empty, and answers, "
         "roll-ups and erasures are wrong without an error",
-        "SELECT decompress_chunk(…) of each, with the edition that compressed them (docs/operations.md, "
-        "Limits today)",
+        "SELECT decompress_chunk(…) of each, with the edition that compressed them "
+        "(docs/operations/limits.md)",
     )
 
 

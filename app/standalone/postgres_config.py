@@ -41,13 +41,16 @@ def _text(settings: Mapping[str, str]) -> str:
     return "\n".join(["# Written by Vigie at each start: changes are lost.", *lines, ""])
 
 
-def render_postgres_config(*, port: int, total_bytes: int, durable: bool) -> str:
+def render_postgres_config(
+    *, port: int, total_bytes: int, durable: bool, archive: Mapping[str, str] | None = None
+) -> str:
     """Return the text of `postgresql.conf`.
 
     Args:
         port: its port on 127.0.0.1.
         total_bytes: the machine's memory.
         durable: False disables everything that survives a crash of the machine: for tests only.
+        archive: Settings by which WAL is archived for backups.
     """
     memory = choose_postgres_memory(total_bytes if durable else min(total_bytes, _GIB))
     settings = {
@@ -99,5 +102,6 @@ def render_postgres_config(*, port: int, total_bytes: int, durable: bool) -> str
         "log_error_verbosity": "'terse'",
         "log_lock_waits": "on",
         "log_checkpoints": "on" if durable else "off",
+        **(archive or {}),
     }
     return _text(settings)

@@ -55,6 +55,27 @@ def read_mosquitto_version(path: Path) -> tuple[int, ...]:
     return tuple(int(part) for part in found.groups()) if found else ()
 
 
+def can_log_in_to_broker(port: int, username: str, password: str) -> bool:
+    """Return whether a broker on this machine accepts an account. Blocks for seconds."""
+
+    async def log_in() -> None:
+        async with aiomqtt.Client(
+            LOOPBACK,
+            port,
+            username=username,
+            password=password,
+            identifier=f"vigie-probe-{os.getpid()}",
+            timeout=5,
+        ):
+            pass
+
+    try:
+        asyncio.run(log_in())
+    except (aiomqtt.MqttError, OSError):
+        return False
+    return True
+
+
 class PrivateMosquitto(PrivateService):
     """A private broker, started and stopped as a context manager or explicitly.
 

@@ -80,6 +80,7 @@ class PrivatePostgres(PrivateService):
         port: the port to listen on; by default the last one if it is free, else any free one.
         log: the log file; `folder/postgres.log` by default.
         environment: additional environment variables of the server.
+        archive: settings by which it archives WAL for backups.
     """
 
     title = "PostgreSQL"
@@ -93,6 +94,7 @@ class PrivatePostgres(PrivateService):
         port: int | None = None,
         log: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        archive: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder.absolute()
         self.log = (log or self.folder / "postgres.log").absolute()
@@ -102,6 +104,7 @@ class PrivatePostgres(PrivateService):
         self._account: SystemAccount | None = find_service_account("postgres")
         self._home = ServiceDirectory(self.folder, self._account, durable=durable)
         self._environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **(environment or {})}
+        self._archive = archive
         self._passwords: dict[str, str] = {}
         self._bin: Path | None = None
 
@@ -243,7 +246,7 @@ class PrivatePostgres(PrivateService):
             self.port = self._fixed_port or find_free_port(last)
             last = None
             text = postgres_config.render_postgres_config(
-                port=self.port, total_bytes=total, durable=self._durable
+                port=self.port, total_bytes=total, durable=self._durable, archive=self._archive
             )
             for name, content in (("postgresql.conf", text), ("pg_hba.conf", postgres_config.ACCESS_RULES)):
                 replace_file_text(home / name, content, mode=0o640)

@@ -3,7 +3,9 @@
 import signal
 from collections.abc import Callable
 
+from app.backups.settings import BackupSettings
 from app.settings import TlsListenerSettings
+from app.standalone.backup_installation import prepare_stack_archive
 from app.standalone.child_process import ChildProcess, StopStep
 from app.standalone.data_directory import DataDirectory, place_services
 from app.standalone.mosquitto_config import TlsListener
@@ -27,10 +29,15 @@ class PrivateServices:
         layout: the data directory, locked by the caller.
         secrets: the passwords of the broker's accounts.
         tls_listener: the broker's listener for boxes on other machines.
+        backup: the settings of backups.
     """
 
     def __init__(
-        self, layout: DataDirectory, secrets: StackSecrets, tls_listener: TlsListenerSettings
+        self,
+        layout: DataDirectory,
+        secrets: StackSecrets,
+        tls_listener: TlsListenerSettings,
+        backup: BackupSettings,
     ) -> None:
         self.keepers: dict[str, ProcessKeeper] = {}
         self._secrets = secrets
@@ -38,7 +45,11 @@ class PrivateServices:
             layout, find_service_account("postgres"), find_service_account("mosquitto", "nobody")
         )
         # Without the marker: an orphaned server is found by its folder, and stopped by its own signals.
-        self._postgres = PrivatePostgres(folder / "postgres", log=layout.logs / "postgres.log")
+        self._postgres = PrivatePostgres(
+            folder / "postgres",
+            log=layout.logs / "postgres.log",
+            archive=prepare_stack_archive(layout, backup),
+        )
         self._mosquitto = PrivateMosquitto(
             folder / "mosquitto",
             accounts={"ingest": secrets.ingest_password, "gateway": secrets.gateway_password},

@@ -3,7 +3,8 @@
 It also writes the file of encryption keys for the processes. Files are changed under a lock, since `vigie
 secrets rotate` may run concurrently. `secret_rotation` replaces secrets.
 
-`generate_env_lines` makes the secrets of an installation without `vigie up`, and does not store them.
+`generate_env_lines` and `generate_compose_lines` make the secrets of an installation without `vigie up`, and
+do not store them.
 """
 
 import base64
@@ -199,6 +200,29 @@ def generate_env_lines(keys_file: Path | None) -> str:
         sealing,
         "# For the process api. Create other keys with it, then revoke it.",
         f"VIGIE_BOOTSTRAP_ADMIN_KEY={generate_key()}",
+    )
+    return "\n".join([*lines, ""])
+
+
+def generate_compose_lines() -> str:
+    """Generate the `.env` file that `compose.yaml` reads: every secret of its services."""
+    lines = (
+        "# Secrets of the containers of compose.yaml. Protect this file, and keep a copy elsewhere.",
+        "# Passwords of the database's owner and of each process.",
+        f"VIGIE_PASSWORD={generate_password()}",
+        *(f"{login.upper()}_PASSWORD={generate_password()}" for login in LOGINS),
+        "# The broker's accounts: of Vigie, and for trusted gateways.",
+        f"VIGIE_BROKER_PASSWORD={generate_password()}",
+        f"VIGIE_GATEWAY_PASSWORD={generate_password()}",
+        f"VIGIE_INGEST_CLIENT_ID=vigie-ingest-{secrets.token_hex(8)}",
+        "# Encrypts secrets in the database: without it a backup's secrets are lost.",
+        f"VIGIE_ENCRYPTION_KEY={generate_encryption_key()}",
+        "# With it Prometheus reads the metrics.",
+        f"VIGIE_METRICS_TOKEN={generate_password()}",
+        "# The first administrator's API key. Create other keys with it, then revoke it.",
+        f"VIGIE_BOOTSTRAP_ADMIN_KEY={generate_key()}",
+        "# The public name of the API. `localhost` has a certificate that no browser knows.",
+        "VIGIE_DOMAIN=localhost",
     )
     return "\n".join([*lines, ""])
 

@@ -53,12 +53,15 @@ def generate(
     keys_file: Annotated[
         Path | None, typer.Option(help="Write the encryption key to this new file, and name that")
     ] = None,
+    compose: Annotated[bool, typer.Option("--compose", help="Print those that compose.yaml reads")] = False,
 ) -> None:
     """Print the secrets of a new installation, as lines of a `.env` file. They are not stored."""
-    from app.standalone.secret_store import generate_env_lines  # noqa: PLC0415
+    from app.standalone.secret_store import generate_compose_lines, generate_env_lines  # noqa: PLC0415
 
     with _refusing():
-        typer.echo(generate_env_lines(keys_file), nl=False)
+        if compose and keys_file is not None:
+            _refuse("--keys-file and --compose exclude each other: the containers read the key from `.env`")
+        typer.echo(generate_compose_lines() if compose else generate_env_lines(keys_file), nl=False)
 
 
 @app.command()
@@ -81,7 +84,7 @@ def rotate(
         if target.layout is None:
             _refuse(
                 "these are secrets of `vigie up`: name its --data-dir. "
-                "For other installations see docs/operations.md"
+                "For other installations see docs/operations/secrets.md"
             )
         if what is ReplaceableSecret.BROKER:
             secret_rotation.replace_broker_passwords(target.layout)

@@ -160,7 +160,7 @@ def format_refusal(found: Iterable[SecurityFinding], what: str) -> str:
     return (
         f"{what} with insecure settings{lines}\n"
         f"Mend them, or allow them by name: VIGIE_ALLOW_INSECURE='[{codes}]' "
-        "(docs/operations.md, Insecure settings)"
+        "(docs/operations/insecure-settings.md)"
     )
 
 

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from app.standalone.data_directory import StackAddresses
+from app.standalone.data_directory import DemoAccess, StackAddresses, build_console_url
 from app.standalone.traffic_counts import StackMetrics
 
 PLAIN_EVERY_S = 10.0
@@ -21,6 +21,10 @@ LIVE_EVERY_S = 1.0
 UNKNOWN = "-"
 _EVENTS_SHOWN = 4
 _DEMO_CITY = "Toulouse, simulated; Aberdeen, replay of 10 March 2019"
+_SIGN_IN = ("sign in as", "password")
+_CHANGED = "the one that you chose"
+INVITE = "uv run vigie invite you@example.com"
+"""The command that invites the first person."""
 _GONE = (BrokenPipeError, OSError, ValueError)
 
 
@@ -71,19 +75,24 @@ class StartupScreen:
     """The output of the supervisor.
 
     Attributes:
-        demo_key: the demo city's API key, shown once it is known.
+        demo: the access to the demo city, shown once it is known; None: there is no demo.
         admin_key: the administrator's key, if it changed since the start.
+
+    Args:
+        console: the terminal or file; by default the standard output.
+        invite: the command that invites the first person, shown if there is no demo.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, *, invite: str = INVITE) -> None:
         self._console = console or PipeSafeConsole(highlight=False, soft_wrap=True)
         self._live: Live | None = None
         self._events: deque[str] = deque(maxlen=_EVENTS_SHOWN)
         self._rate = MessageRate()
         self._addresses: StackAddresses | None = None
-        self.demo_key: str | None = None
+        self._invite = invite
+        self.demo: DemoAccess | None = None
         self.admin_key: str | None = None
-        self._demo_shown = False
+        self._demo_shown: list[tuple[str, str]] = []
         self._began = time.monotonic()
 
     @property
@@ -104,8 +113,9 @@ class StartupScreen:
         self._addresses = addresses
         self.say(f"Ready in {time.monotonic() - self._began:.1f} s. Ctrl-C stops everything.")
         if not self._console.is_terminal:
+            self._demo_shown = self._list_demo()
             for name, value in self._list_addresses():
-                self.say(f"  {name:<16}{value}")
+                self._say_value(name, value)
             return
         with contextlib.suppress(*_GONE):
             # Without a refresh thread, since the supervisor forks children.
@@ -119,11 +129,19 @@ class StartupScreen:
             if self._live is not None:
                 self._live.update(self._table(figures, rate), refresh=True)
             elif self._addresses is not None:
-                if self.demo_key and not self._demo_shown:
-                    self._demo_shown = True
-                    self.say(f"  {'demo key':<16}{self.demo_key}")
-                    self.say(f"  {'demo city':<16}{_DEMO_CITY}")
+                self._say_demo()
                 self.say(" · ".join(f"{value} {name}" for name, value in build_metric_rows(figures, rate)))
+
+    def _say_demo(self) -> None:
+        """Show the access to the demo city, once it is known or if it has changed."""
+        demo = self._list_demo()
+        if demo != self._demo_shown and demo:
+            self._demo_shown = demo
+            for name, value in demo:
+                self._say_value(name, value)
+
+    def _say_value(self, name: str, value: str) -> None:
+        self.say(f"  {name:<16}{value}")
 
     def close(self) -> None:
         """End the live table, and leave its last state on the screen."""
@@ -139,8 +157,30 @@ class StartupScreen:
         pages = {"API": "", "Swagger UI": "/docs", "public register": "/public"} if addresses.api else {}
         web = [(name, f"{addresses.api}{path}") for name, path in pages.items()]
         mqtt = f"{addresses.mqtt_host}:{addresses.mqtt_port} ({addresses.mqtt_username})"
-        demo = [("demo key", self.demo_key), ("demo city", _DEMO_CITY)] if self.demo_key else []
-        return [*web, ("MQTT", mqtt), ("admin key", self.admin_key or addresses.admin_key), *demo]
+        keys = [("MQTT", mqtt), ("admin key", self.admin_key or addresses.admin_key)]
+        demo = self._list_demo()
+        sign_in = [row for row in demo if row[0] in _SIGN_IN]
+        rest = [row for row in demo if row[0] not in _SIGN_IN]
+        return [*self._list_console(), *sign_in, *web, *keys, *rest]
+
+    def _list_console(self) -> list[tuple[str, str]]:
+        """List the address of the console, and how the first person gets in."""
+        console = build_console_url(self._addresses.api) if self._addresses else None
+        if console is None:
+            return []
+        if self.demo is None:
+            return [("console", console), ("first owner", self._invite)]
+        if self.demo.email is None:
+            console += " (the sign-in follows, once the demo city is set up)"
+        return [("console", console)]
+
+    def _list_demo(self) -> list[tuple[str, str]]:
+        """List the access to the demo city, the sign-in first; nothing before the demo has created it."""
+        demo = self.demo
+        if demo is None or demo.email is None:
+            return []
+        sign_in = [("sign in as", demo.email), ("password", demo.password or _CHANGED)]
+        return [*sign_in, *([("demo key", demo.key), ("demo city", _DEMO_CITY)] if demo.key else [])]
 
     def _table(self, figures: StackMetrics | None, rate: float | None) -> Table:
         table = Table(box=None, show_header=False, padding=(0, 2), title="Vigie", title_justify="left")

@@ -20,12 +20,13 @@ from pydantic import SecretStr
 from app.platform.kernel.atomic_files import replace_file_text
 from app.platform.observability.metric_file_preallocation import trim_metric_files
 from app.settings import VigieSettings
+from app.standalone.backup_installation import list_bundle_variables
 from app.standalone.child_process import ChildProcess, StopStep, read_log_tail
 from app.standalone.data_directory import (
     DataDirectory,
     StackAddresses,
     clear_metrics,
-    read_demo_key,
+    read_demo_access,
     remove_metrics,
     remove_run_file,
     write_run_file,
@@ -154,7 +155,9 @@ class Supervisor:
             write_key_file(self._layout, self._settings.encryption)
         services = None
         if self._options.services:
-            self._services = PrivateServices(self._layout, self._secrets, self._settings.tls_listener)
+            self._services = PrivateServices(
+                self._layout, self._secrets, self._settings.tls_listener, self._settings.backup
+            )
             services = await self._services.begin(self._display.say, self._changed)
             self._logins = services.logins
         variables = build_stack_environment(
@@ -166,11 +169,14 @@ class Supervisor:
             keys_file=self._layout.keys_file,
             roles=self._options.roles,
             services=services,
-        )
+        ) | list_bundle_variables(self._layout, self._settings.backup, services=self._options.services)
         await self._migrate(variables)
         await self._start_roles(variables, host, port)
         self._addresses = self._describe(host, port, services)
         self._ready = True
+        if self._options.demo:
+            # Known from the second start on.
+            self._display.demo = read_demo_access(self._layout.demo_file)
         self._write_run_file()
         self._display.ready(self._addresses)
         if self._options.demo:
@@ -273,7 +279,8 @@ class Supervisor:
         pids = {name: keeper.pid for name, keeper in keepers.items()}
         try:
             addresses = replace(self._addresses, admin_key=self._admin_key())
-            write_run_file(self._layout.run_file, addresses, {n: p for n, p in pids.items() if p is not None})
+            running = {name: pid for name, pid in pids.items() if pid is not None}
+            write_run_file(self._layout.run_file, addresses, running, self._display.demo)
         except (OSError, ValueError, StandaloneError) as error:
             if not self._has_stale_run_file:
                 self._display.say(f"{self._layout.run_file} cannot be written; retrying: {error}")
@@ -302,10 +309,17 @@ class Supervisor:
         api = self._addresses.api if self._addresses else None
         figures = await totals.complete(await scrape_metrics(session, api, token)) if api else None
         if self._options.demo:
-            self._display.demo_key = read_demo_key(self._layout.demo_file)
+            self._read_demo_access()
         with contextlib.suppress(OSError, ValueError, StandaloneError):
             self._display.admin_key = self._admin_key()
         self._display.update(figures, time.monotonic())
+
+    def _read_demo_access(self) -> None:
+        """Read the access to the demo city, which the demo creates some seconds after the start."""
+        found = read_demo_access(self._layout.demo_file)
+        if found != self._display.demo:
+            self._display.demo = found
+            self._write_run_file()
 
     async def _repair_run_file(self) -> None:
         """Retry writing `run.json` while the last attempt failed, for example on a full disk."""

@@ -1,7 +1,9 @@
 """Runs `vigie up`: checks the options, locks the data directory, and runs the supervisor."""
 
 import asyncio
+import shlex
 import sys
+from pathlib import Path
 
 from app.platform.config.platform_settings import InvalidSettingsError
 from app.settings import VigieSettings, get_settings
@@ -9,13 +11,14 @@ from app.standalone.data_directory import DataDirectory, lock_data_directory, op
 from app.standalone.free_ports import require_free_port
 from app.standalone.process_commands import ROLES, StackOptions
 from app.standalone.startup_settings_check import REFUSED, check_stack_settings, format_refusal
-from app.standalone.status_screen import StartupScreen
+from app.standalone.status_screen import INVITE, StartupScreen
 from app.standalone.supervisor import Supervisor
 from app.standalone.unprivileged_accounts import StandaloneError
 
 __all__ = ["ROLES", "StackOptions", "run_stack"]
 
 _NOT_STARTED = 1
+_DEFAULT_FOLDER = Path(".vigie")
 
 
 def run_stack(options: StackOptions) -> int:
@@ -51,7 +54,11 @@ def run_stack(options: StackOptions) -> int:
 
 
 async def _supervise(options: StackOptions, layout: DataDirectory, settings: VigieSettings) -> int:
-    return await Supervisor(options, layout, settings, StartupScreen()).run()
+    folder = (
+        "" if options.data_dir == _DEFAULT_FOLDER else f" --data-dir {shlex.quote(str(options.data_dir))}"
+    )
+    screen = StartupScreen(invite=f"{INVITE}{folder}")
+    return await Supervisor(options, layout, settings, screen).run()
 
 
 def _refuse(reason: str, status: int = REFUSED) -> int:

@@ -1,4 +1,4 @@
-"""A backup as docs/operations.md has it: dumped by the owner while all runs, restored by a superuser."""
+"""A backup as docs/operations/backups.md has it: dumped by the owner while all runs, restored elsewhere."""
 
 import asyncio
 import uuid
@@ -14,7 +14,7 @@ from app.standalone import private_postgres as programs
 from app.standalone.private_postgres import PrivatePostgres
 from tests.conftest import Tenant
 
-DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
+DOCS = Path(__file__).parents[2] / "docs" / "operations" / "backups.md"
 _BIN = programs.find_postgres_binaries() or Path()
 _TABLES = """
     SELECT c.oid::regclass::text, relrowsecurity AND relforcerowsecurity

@@ -21,6 +21,9 @@ from typing import Final
 
 import pytest
 import trustme
+from typer.testing import CliRunner
+
+from app.processes.cli import app
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGE: Final = "vigie_probe"
@@ -218,3 +221,18 @@ def test_what_is_no_certificate_is_refused_with_what_to_do(
     assert refused.returncode == 1
     assert reason in refused.stderr
     assert not project.installed
+
+
+def test_a_server_is_an_installation_of_its_own(project: Project) -> None:
+    done = project.install("--tests", "--server", "--dry-run")
+    assert done.returncode == 1
+    assert "--server is an installation of its own: leave out --system and --tests" in done.stderr
+
+
+def test_a_server_is_installed_by_root_with_options_that_exist() -> None:
+    result = CliRunner().invoke(app, ["install", "--server", "--certificate", "/a.pem", "--dry-run"])
+    assert result.exit_code == 1
+    assert "--certificate and --key belong together: give both, or neither" in result.stderr
+    result = CliRunner().invoke(app, ["install"])
+    assert result.exit_code == 2
+    assert "name what to install: `vigie install --server`" in result.stderr

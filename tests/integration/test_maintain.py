@@ -11,11 +11,13 @@ import pytest
 
 from app.notifications.events.operator_events import prune_outbox, read_last_dropped
 from app.notifications.http.webhook_secrets import open_secret
+from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.database import Database
 from app.platform.runtime.process_runner import ProcessContext
 from app.platform.secrets.sealing import SecretSealer
 from app.processes import maintain as maintain_module
 from app.processes.maintain import _Job, _purge_boxes, _run_due_jobs, run_maintain
+from app.registry.broker_password_file import sync_password_file
 from app.settings import VigieSettings
 from app.standalone.mosquitto_config import BrokerLimits
 from app.standalone.private_mosquitto import PrivateMosquitto
@@ -23,6 +25,7 @@ from tests.conftest import ACCOUNTS, Tenant
 from tests.faults.fleet import leave_session
 from tests.integration.notifications.helpers import add_endpoint, add_organisation
 from tests.integration.notifications.log import add_delivery, ago
+from tests.integration.registry.test_broker_password_file import accepts, add_box
 from tests.roles import working_as
 from tests.scenarios.processes import until
 
@@ -133,7 +136,7 @@ async def test_the_removal_of_boxes_waits_for_the_other_jobs_turn(
     async with working_as("maintain", database) as opened:
         working = await opened.connect()
         for _ in range(7):
-            await _run_due_jobs(working, jobs)
+            await _run_due_jobs(working, jobs, lambda: None)
         await working.close()
     await connection.close()
     # Two samples at a time, or what is left of a box; then it is not due any more.
@@ -161,3 +164,21 @@ async def test_secrets_are_sealed_and_old_deliveries_forgotten(
     stored = await connection.fetchval("SELECT secret FROM webhook_endpoints")
     assert open_secret(SecretSealer.of(settings.encryption), endpoint, stored) == secret
     await connection.close()
+
+
+async def test_an_api_on_another_machine_has_accounts_written_at_once(
+    site_id: str, settings: VigieSettings, database: Database, mosquitto: PrivateMosquitto
+) -> None:
+    async with maintaining(settings, database) as process:
+        async with asyncio.timeout(10):
+            while process.state != "working":  # noqa: ASYNC110 (the role's word)
+                await asyncio.sleep(0.05)
+        # The first round of jobs is over.
+        await asyncio.sleep(1.5)
+        await add_box(database, site_id, "box-1", "secret")
+        assert not await accepts(mosquitto, "box-1", "secret")
+        # The job itself comes once a minute.
+        await sync_password_file(database, BrokerSettings(password_file=None))
+        async with asyncio.timeout(5):
+            while not await accepts(mosquitto, "box-1", "secret"):  # noqa: ASYNC110 (the broker sends no signal)
+                await asyncio.sleep(0.1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 import sys
 import uuid
 from datetime import UTC, datetime
@@ -112,6 +113,28 @@ async def test_each_metric_has_its_column_and_its_row(database_url: str) -> None
     await connection.close()
 
 
+def migrate(url: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "app", "migrate"]
+    environment = {"VIGIE_DATABASE__URL": url, "PATH": "/usr/bin:/bin"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 (ours)
+
+
+async def test_the_former_program_leaves_a_newer_schema_as_it_is(postgres: PrivatePostgres) -> None:
+    url = (await fresh(postgres)).url
+    connection = await asyncpg.connect(url)
+    assert await connection.fetchval("SELECT oldest_program FROM alembic_version") == "0046"
+    await connection.execute("UPDATE alembic_version SET version_num = '9998'")
+    done = await asyncio.to_thread(migrate, url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "9998, newer than this program, which can run on it" in done.stdout
+    await connection.execute("UPDATE alembic_version SET oldest_program = '9997'")
+    done = await asyncio.to_thread(migrate, url)
+    assert done.returncode == 1
+    assert done.stderr.startswith("vigie: The database is at 9998, and serves programs from revision 9997 on")
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == "9998"
+    await connection.close()
+
+
 async def test_a_migration_that_cannot_get_its_lock_fails_soon(postgres: PrivatePostgres) -> None:
     settings = (await fresh(postgres)).model_copy(update={"lock_timeout_s": 0.2})
     connection = await asyncpg.connect(settings.url)
@@ -124,7 +147,7 @@ async def test_a_migration_that_cannot_get_its_lock_fails_soon(postgres: Private
             failed = error
         assert "lock timeout" in str(failed)
     # The newest one that changes this table; those after it are gone, each in a transaction of its own.
-    assert await connection.fetchval("SELECT version_num FROM alembic_version") == "0028"
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == "0042"
     await connection.close()
 
 

@@ -14,12 +14,15 @@ import aiomqtt
 import asyncpg
 import pytest
 from aiohttp import web
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from standardwebhooks import Webhook
 
 from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.scenarios.processes import RoleProcess, role, until
+from tools.rehearsals.monitoring_parts import run_sink
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=20)
 
@@ -70,9 +73,17 @@ class City:
     endpoint: str
     secret: str
 
-    async def publish(self, *samples: tuple[int, float]) -> None:
+    async def publish(self, *samples: tuple[int, float], traceparent: str | None = None) -> None:
+        properties = None
+        if traceparent is not None:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho's is untyped
+            properties.UserProperty = [("traceparent", traceparent)]
         async with aiomqtt.Client(
-            self.broker.host, self.broker.port, username=self.box, password=self.password, identifier=self.box
+            *(self.broker.host, self.broker.port),
+            username=self.box,
+            password=self.password,
+            identifier=self.box,
+            protocol=aiomqtt.ProtocolVersion.V5,
         ) as client:
             for minute, value in samples:
                 body = {
@@ -80,7 +91,8 @@ class City:
                     "time": (START + timedelta(minutes=minute)).isoformat(),
                     "values": {"pm2_5": value},
                 }
-                await client.publish(f"vigie/v1/{self.box}/telemetry", json.dumps(body), qos=1)
+                topic = f"vigie/v1/{self.box}/telemetry"
+                await client.publish(topic, json.dumps(body), qos=1, properties=properties)
 
     async def rows(self) -> int:
         count: int = await self.connection.fetchval("SELECT count(*) FROM samples")
@@ -181,3 +193,37 @@ async def test_a_receiver_that_is_down_gets_it_later_under_the_same_id(
     assert len({body for _, body in receiver.got}) == 1
     for headers, body in receiver.got:
         Webhook(city.secret).verify(body, headers)
+
+
+async def test_one_trace_leads_from_the_publish_to_the_webhook(
+    city: City, receiver: Receiver, tmp_path: Path
+) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    async with run_sink() as collector:
+        telemetry = {
+            "VIGIE_TELEMETRY__TRACES_ENDPOINT": f"{collector.url}/v1/traces",
+            # Only what a client samples itself.
+            "VIGIE_TELEMETRY__SAMPLE_RATIO": "0",
+        }
+        async with role("ingest", tmp_path, **telemetry), role("deliver", tmp_path, **telemetry):
+            await city.consuming()
+            await city.publish((0, 30), (1, 30), (2, 30), traceparent=f"00-{trace}-00f067aa0ba902b7-01")
+            await city.delivered(1)
+    spans = {span["name"]: span for span in collector.spans}
+    assert spans.keys() == {"alert.firing", "fan out", "deliver webhook"}
+    assert {span["trace_id"] for span in spans.values()} == {trace}
+    event, attempt = spans["alert.firing"], spans["deliver webhook"]
+    assert event["parent_id"] == "00f067aa0ba902b7"
+    assert spans["fan out"]["parent_id"] == attempt["parent_id"] == event["span_id"]
+    assert (event["process"], attempt["process"]) == ("vigie-ingest", "vigie-deliver")
+    assert attempt["attributes"]["http.response.status_code"] == 204
+    (headers,) = (headers for headers, _ in receiver.got)
+    assert headers["traceparent"] == f"00-{trace}-{attempt['span_id']}-01"
+
+
+@pytest.mark.usefixtures("roles")
+async def test_without_telemetry_a_webhook_has_no_trace(city: City, receiver: Receiver) -> None:
+    await city.publish((0, 30), (1, 30), (2, 30), traceparent=f"00-{'a' * 32}-{'b' * 16}-01")
+    await city.delivered(1)
+    assert all("traceparent" not in headers for headers, _ in receiver.got)
+    assert await city.connection.fetchval("SELECT count(*) FROM outbox WHERE traceparent IS NOT NULL") == 0

@@ -11,7 +11,8 @@ from app.notifications.delivery import transport_types
 from app.notifications.events.event_types import EVENTS
 from app.platform.kernel.errors import VigieError
 from app.platform.kernel.rejection_codes import REJECTION_REASONS
-from tools.docs_tables import ATTEMPT_REASONS, PREFIX, TABLES, default_settings, flatten_settings
+from tools.default_settings import default_settings
+from tools.docs_tables import ATTEMPT_REASONS, PREFIX, TABLES, flatten_settings
 from tools.generate_docs import REPAIR_HINT, ROOT, list_documents, list_tables, render_table
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

@@ -152,6 +152,8 @@ class DecodedBatch:
         rejections: what was refused so far.
         organisation_id: the organisation of the HTTP caller, which sees rejections without a known box.
         tenant_scope: the boxes that the sender may write to; None for MQTT, where the broker checks topics.
+        traceparents: the W3C trace context of messages, by index; empty where telemetry is off.
+        received_at: when the first message arrived (Unix time); 0: unknown.
         message_count: number of decoded messages; the others must be decoded after these are stored.
         positions: the index of each sample in its request, if known; parallel to the samples.
         has_event_per_message: whether message n is the n-th event of an HTTP request.
@@ -177,6 +179,8 @@ class DecodedBatch:
     positions: list[int | None] = field(default_factory=list)
     has_event_per_message: bool = False
     correlations: Mapping[int, bytes] = field(default_factory=dict)
+    traceparents: Mapping[int, str] = field(default_factory=dict)
+    received_at: float = 0.0
     message_count: int = field(init=False)
     guard: PayloadGuard = field(default_factory=PayloadGuard)
     calls: Sequence["DecodedBatch"] = ()
@@ -333,11 +337,20 @@ def join_calls(calls: Sequence[DecodedBatch]) -> DecodedBatch:
     if len(calls) == 1:
         return calls[0]
     messages: list[ReceivedMessage] = []
-    joined = DecodedBatch(calls[0].door, messages, tenant_scope=EMPTY_SCOPE, calls=tuple(calls))
+    traceparents: dict[int, str] = {}
+    joined = DecodedBatch(
+        calls[0].door,
+        messages,
+        tenant_scope=EMPTY_SCOPE,
+        traceparents=traceparents,
+        received_at=min(call.received_at for call in calls),
+        calls=tuple(calls),
+    )
     for number, call in enumerate(calls):
         first = len(messages)
         messages += call.messages
         joined.call_starts.append(first)
+        traceparents.update((first + origin, text) for origin, text in call.traceparents.items())
         joined.call_numbers += [number] * len(call.messages)
         joined.boxes += call.boxes
         joined.rows += call.rows

@@ -17,6 +17,7 @@ from app.ingest.pipeline.batch_receipt import BatchReceipt, BoxAck, identify_mes
 from app.ingest.pipeline.quota_cache import UNLIMITED, DailyQuotas
 from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistrySnapshot
 from app.ingest.pipeline.rule_context import HistoryCache, RuleContext
+from app.notifications.events.event_traces import EventTraces
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import from_datetime
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection
@@ -99,6 +100,7 @@ class BatchContext:
         policy_time_us: the time at which declared purposes must hold (µs since the epoch).
         withheld: values removed from samples whose other values are stored.
         withheld_origins: the indexes of the messages with such samples.
+        event_traces: the spans of the written events, which end after the commit.
         other_refusal_counts: further purposes for which an already refused sample is refused.
     """
 
@@ -134,6 +136,7 @@ class BatchContext:
     withheld: list[BatchRejection] = field(default_factory=list)
     withheld_origins: set[int] = field(default_factory=set)
     other_refusal_counts: Counter[RefusalCountKey] = field(default_factory=Counter)
+    event_traces: EventTraces | None = None
     _batches: set[int] | None = None
 
     def __post_init__(self) -> None:

@@ -33,7 +33,6 @@ Lock order, to avoid deadlocks: the ingest barrier, then rows of `boxes` and `bo
 `box_states`. All other code that locks several of them must use the same order.
 """
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -44,6 +43,7 @@ import asyncpg
 from app.ingest.codec.decoded_batch import DecodedBatch
 from app.ingest.pipeline.batch_context import BatchContext, UnsharedBoxesError
 from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.batch_tracing import StepClock
 from app.ingest.pipeline.evaluate_step import evaluate_rules
 from app.ingest.pipeline.quarantine_step import count_refused, quarantine_refused, record_last_refusals
 from app.ingest.pipeline.quota_cache import QuotaCache
@@ -208,6 +208,8 @@ class IngestPipeline:
         # After the commit: a transaction that was rolled back must be processed again.
         self._boxes_to_check -= boxes
         self._sites_to_check = sites
+        if context.event_traces is not None:
+            context.event_traces.end()
         trim_histories(states, context.rule_context)
         return context.receipt()
 
@@ -252,15 +254,13 @@ class IngestPipeline:
         nested: bool,
     ) -> tuple[BatchReceipt, DecodedBatch | None]:
         states = self._states if self._is_consumer else BoxStates()
-        clock = time.perf_counter
-        began = clock()
+        clock = StepClock(_TIMERS)
         snapshot: RegistrySnapshot | None = None
         rest: DecodedBatch | None = None
         try:
             async with connection.transaction():
                 await pass_ingest_barrier(connection)
-                _TIMERS["gate"].observe(clock() - began)
-                began = clock()
+                clock.lap("gate")
                 snapshot, at_us = await self._refresh_registry(connection, states)
                 # A replay may follow a quota that was just raised, so its quotas are read again.
                 quotas = await self._quota_cache.refresh(connection, now, force=nested)
@@ -285,23 +285,24 @@ class IngestPipeline:
                 )
                 # The batch may have waited in a queue: purposes that ended since do not permit it.
                 context.policy_time_us = max(context.now_us, at_us)
-                _TIMERS["refresh"].observe(clock() - began)
+                clock.lap("refresh")
                 for name, step in STEPS:
-                    began = clock()
                     await step(context)
-                    _TIMERS[name].observe(clock() - began)
-                began = clock()
-            _TIMERS["commit"].observe(clock() - began)
+                    clock.lap(name)
+            clock.lap("commit")
         except BaseException:
             states.clear()
             raise
         finally:
             _release(snapshot)
         self._update_caches(context, nested=nested)
+        clock.trace()
         return context.receipt(), rest
 
     def _update_caches(self, context: BatchContext, *, nested: bool) -> None:
-        """Update the caches of this process after a commit."""
+        """Update the caches of this process after a commit, and end the spans of its events."""
+        if context.event_traces is not None:
+            context.event_traces.end()
         if not nested:
             stored = {owner: each.stored for owner, each in context.usage.items()}
             self._quota_cache.add_usage(context.quotas, stored)

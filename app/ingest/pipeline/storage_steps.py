@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from app.alerts.transition_recorder import record_transitions
 from app.catalogue.metrics import COLUMNS
 from app.ingest.pipeline.batch_context import BatchContext, BatchSamples, UnsharedBoxesError
+from app.ingest.pipeline.batch_tracing import make_event_traces
 from app.ingest.pipeline.quota_step import count_quota_usage
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
 from app.ingest.pipeline.rule_context import RuleContextLoader, save_rule_context
+from app.notifications.events.event_traces import use_event_traces
 from app.platform.kernel.instants import HOUR_US
 from app.registry.box_configurations import store_reported_configs
 from app.registry.box_status_writer import store_statuses
@@ -282,9 +284,11 @@ def _cache_last_samples(context: BatchContext, batch_samples: BatchSamples) -> N
 async def record_alerts(context: BatchContext) -> None:
     """Write the alerts that changed, with their outbox entries."""
     if context.transitions:
-        await record_transitions(
-            context.connection, context.transitions, boxes=_find_box_ids(context), now=context.now
-        )
+        context.event_traces = make_event_traces(context)
+        with use_event_traces(context.event_traces):
+            await record_transitions(
+                context.connection, context.transitions, boxes=_find_box_ids(context), now=context.now
+            )
 
 
 def _find_box_ids(context: BatchContext) -> dict[int, str]:

@@ -24,6 +24,7 @@ from app.ingest.sources.batch_queue import BatchQueue
 from app.ingest.sources.message_source import SourceCounters
 from app.ingest.sources.pubacks_and_unreadable_packets import PoisonLedger, publish_packet_id
 from app.ingest.sources.reconnecting_mqtt_source import SessionEndedError
+from app.platform.observability.tracing import is_tracing
 
 REFUSED = 0x80  # reason codes from here on are refusals
 _PROTOCOL_ERROR = 0x82
@@ -197,6 +198,9 @@ class AiomqttConnection:
         correlation: bytes | None = getattr(message.properties, "CorrelationData", None)
         if correlation is not None:
             inbox.correlations[len(inbox.topics) - 1] = bytes(correlation)
+        properties = getattr(message.properties, "UserProperty", None)
+        if properties and is_tracing():
+            inbox.add_properties(None, properties)
         inbox.settle(len(topic) + len(payload) + _OVERHEAD_BYTES)
 
     def _on_disconnect(

@@ -10,9 +10,11 @@ per message would cost as much as parsing it, and calls `settle` once per chunk.
 import asyncio
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 from app.ingest.sources.message_source import MessageBatch, SourceCounters, SourceStoppedError
+from app.platform.observability.tracing import TRACEPARENT, is_tracing, parse_traceparent
 
 
 class PausableReader(Protocol):
@@ -68,6 +70,7 @@ class BatchQueue:
         self.packet_ids: list[int | None] = []
         self.retained: list[int] = []
         self.correlations: dict[int, bytes] = {}
+        self.traceparents: dict[int, str] = {}
         self.paused = False
         self._poison: list[bytes] = []
         self._counters = counters
@@ -136,6 +139,23 @@ class BatchQueue:
             self.packet_ids.append(packet_id)
         self._counters.poison += 1
         self.settle(len(raw))
+
+    def add_properties(self, correlation: bytes | None, properties: Sequence[tuple[str, str]]) -> None:
+        """Record the MQTT 5 properties of the message that was appended last.
+
+        Args:
+            correlation: its correlation data.
+            properties: its user properties, of which a `traceparent` is used where telemetry is on.
+        """
+        origin = len(self.topics) - 1
+        if correlation is not None:
+            self.correlations[origin] = correlation
+        if not is_tracing():
+            return
+        for name, value in properties:
+            if name == TRACEPARENT and parse_traceparent(value) is not None:
+                self.traceparents[origin] = value
+                return
 
     def settle(self, size: int) -> None:
         """Count what was appended since the last call.
@@ -215,6 +235,7 @@ class BatchQueue:
         self.packet_ids = []
         self.retained = []
         self.correlations = {}
+        self.traceparents = {}
         self._poison = []
         self._size = 0
         self._counted = 0
@@ -228,6 +249,7 @@ class BatchQueue:
             received_at=self._received_at,
             token=BatchToken(self._generation, self.packet_ids, self._size),
             correlations=self.correlations,
+            traceparents=self.traceparents,
         )
         self._full.append(batch)
         self._open_new()

@@ -23,6 +23,7 @@ class MessageBatch:
         payloads: One undecoded payload per message.
         retained: Indexes (ascending) of the messages that carry the retained flag; nearly always empty.
         correlations: MQTT 5 correlation data, by the index of its message; nearly always empty.
+        traceparents: The W3C trace context of messages, by index; empty where telemetry is off.
         poison: Raw packets that no codec could read and that were delivered repeatedly, for quarantine under
             `malformed_packet`. They are acknowledged together with the batch. A batch may hold nothing else:
             its length and truth value count messages only.
@@ -30,7 +31,16 @@ class MessageBatch:
         token: The source's own data for acknowledging the batch.
     """
 
-    __slots__ = ("correlations", "payloads", "poison", "received_at", "retained", "token", "topics")
+    __slots__ = (
+        "correlations",
+        "payloads",
+        "poison",
+        "received_at",
+        "retained",
+        "token",
+        "topics",
+        "traceparents",
+    )
 
     def __init__(
         self,
@@ -42,6 +52,7 @@ class MessageBatch:
         received_at: float,
         token: object,
         correlations: Mapping[int, bytes] = MappingProxyType({}),
+        traceparents: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
         self.topics = topics
         self.payloads = payloads
@@ -50,6 +61,7 @@ class MessageBatch:
         self.received_at = received_at
         self.token = token
         self.correlations = correlations
+        self.traceparents = traceparents
 
     def __len__(self) -> int:
         return len(self.topics)
@@ -66,6 +78,7 @@ class MessageBatch:
             received_at=self.received_at,
             token=self.token,
             correlations={index - begin: data for index, data in self.correlations.items() if index >= begin},
+            traceparents={index - begin: text for index, text in self.traceparents.items() if index >= begin},
         )
 
 

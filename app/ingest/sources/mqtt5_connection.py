@@ -22,6 +22,7 @@ from app.ingest.sources.pubacks_and_unreadable_packets import (
     publish_packet_id,
 )
 from app.ingest.sources.reconnecting_mqtt_source import SessionEndedError
+from app.platform.observability.tracing import is_tracing
 
 _TICKS = 4  # per keep-alive interval
 _PING_EVERY = 2  # ticks
@@ -207,6 +208,7 @@ class Mqtt5Connection(asyncio.Protocol):
         """
         inbox = self._inbox
         read = _read
+        reads_traces = is_tracing()
         full_at = position + inbox.room_bytes
         add_topic = inbox.topics.append
         add_payload = inbox.payloads.append
@@ -220,8 +222,8 @@ class Mqtt5Connection(asyncio.Protocol):
                 add_packet_id(packet.packet_id)
                 if packet.retain:
                     inbox.retained.append(len(inbox.topics) - 1)
-                if packet.correlation_data is not None:
-                    inbox.correlations[len(inbox.topics) - 1] = packet.correlation_data
+                if packet.correlation_data is not None or (reads_traces and packet.user_properties):
+                    inbox.add_properties(packet.correlation_data, packet.user_properties)
                 position += length
                 if position >= full_at:
                     break

@@ -54,7 +54,7 @@ _SEARCHED = (
 
 
 @dataclass(frozen=True, slots=True)
-class _DeliveryQuery:
+class DeliveryQuery:
     """The filters of every list of deliveries."""
 
     state: Annotated[State | None, Query(description="Only deliveries in this state")] = None
@@ -75,6 +75,21 @@ class _DeliveryQuery:
     )
     to: Annotated[InstantParameter | None, Query(description="Created before this")] = None
     replay: Annotated[UUID | None, Query(description="Only deliveries last replayed by this replay")] = None
+    alert: Annotated[
+        UUID | None,
+        Query(
+            description="Only deliveries of events of this alert, and of groups that contain it; each with "
+            f"its last {SHOWN_ATTEMPTS} attempts"
+        ),
+    ] = None
+    incident: Annotated[
+        UUID | None,
+        Query(
+            description="Only deliveries of events of this incident, not those of its alerts; each with its "
+            f"last {SHOWN_ATTEMPTS} attempts",
+            examples=["01a2101a-7c44-7d0b-8e21-6a9b3f5c1d72"],
+        ),
+    ] = None
 
     def filters(self, *, endpoint: UUID | None = None, organisation: UUID | None = None) -> DeliveryFilters:
         """Convert to the filters of the SQL query (InvalidError `range_reversed`)."""
@@ -90,21 +105,25 @@ class _DeliveryQuery:
             since=self.from_,
             until=self.to,
             replay=self.replay,
+            alert=self.alert,
+            incident=self.incident,
         )
 
 
-_Query = Annotated[_DeliveryQuery, Depends(make_async_dependency(_DeliveryQuery))]
-_Page = Annotated[PageRequest, Depends(DELIVERIES.page_request)]
+DeliveryQueryDependency = Annotated[DeliveryQuery, Depends(make_async_dependency(DeliveryQuery))]
+"""The filters of a list of deliveries, for routes."""
+DeliveryPageQuery = Annotated[PageRequest, Depends(DELIVERIES.page_request)]
+"""The page of a list of deliveries, for routes."""
 
 
-async def _page(
+async def read_delivery_page(
     session: AsyncSession, visible: TenantScope, filters: DeliveryFilters, page: PageRequest
 ) -> Page[DeliveryOut]:
+    """Read a page of deliveries with their last attempts."""
     rows = await delivery_queries.list_deliveries(session, visible, filters, page)
     shown, following = DELIVERIES.cut(rows, page)
-    attempts = await delivery_queries.find_last_attempts(
-        session, [row.id for row, _ in shown], LISTED_ATTEMPTS
-    )
+    most = LISTED_ATTEMPTS if filters.alert is None and filters.incident is None else SHOWN_ATTEMPTS
+    attempts = await delivery_queries.find_last_attempts(session, [row.id for row, _ in shown], most)
     return Page(
         data=[DeliveryOut.of(row, kind, attempts.get(row.id, [])) for row, kind in shown], next=following
     )
@@ -115,14 +134,14 @@ async def list_all_deliveries(
     *,
     principal: Reader,
     session: ReadSessionDep,
-    query: _Query,
-    page: _Page,
+    query: DeliveryQueryDependency,
+    page: DeliveryPageQuery,
     endpoint: Annotated[UUID | None, Query(description="Only deliveries to this webhook or channel")] = None,
     organisation: Annotated[UUID | None, Query(description="Only deliveries of this organisation")] = None,
 ) -> Page[DeliveryOut]:
     """Deliveries to webhooks and channels, newest first by default, each with its last attempts."""
     filters = query.filters(endpoint=endpoint, organisation=organisation)
-    return await _page(session, principal.visible(), filters, page)
+    return await read_delivery_page(session, principal.visible(), filters, page)
 
 
 @router.get("/deliveries/{delivery}", summary="Read a delivery")
@@ -181,15 +200,15 @@ def add_delivery_log_route(to: APIRouter, noun: EndpointNoun, *, tag: str, list_
         identifier: Annotated[str, Path(alias=noun)],
         principal: Reader,
         session: ReadSessionDep,
-        query: _Query,
-        page: _Page,
+        query: DeliveryQueryDependency,
+        page: DeliveryPageQuery,
     ) -> Page[DeliveryOut]:
         """Newest first by default, each with its last attempts."""
         endpoint = await webhook_service.get_endpoint(
             session, parse_id(identifier, noun), principal, noun=noun
         )
         # The caller may see the endpoint, so its deliveries need no second check of the tenant scope.
-        return await _page(session, FULL_SCOPE, query.filters(endpoint=endpoint.id), page)
+        return await read_delivery_page(session, FULL_SCOPE, query.filters(endpoint=endpoint.id), page)
 
 
 def add_test_route(to: APIRouter, noun: EndpointNoun, *, tag: str) -> None:

@@ -5,14 +5,15 @@ The dispatcher's queries are in `delivery.delivery_leases`.
 Lists are sorted by id, which is the order of creation. There are indexes by endpoint, by organisation, and by
 endpoint for failed deliveries. Ids contain their time, so a list that begins at a time also begins at an id.
 
-The deliveries of an alert are those of its own events, and those of groups that contain it.
+The deliveries of an alert are those of its own events, and those of groups that contain it. Events of
+incidents are not grouped.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -67,6 +68,8 @@ class DeliveryFilters:
         since: Created at or after this.
         until: Created before this.
         replay: The replay that replayed the delivery last.
+        alert: The alert of its event, or of one of its group's events.
+        incident: The incident of its event.
     """
 
     endpoint: UUID | None = None
@@ -78,6 +81,8 @@ class DeliveryFilters:
     since: datetime | None = None
     until: datetime | None = None
     replay: UUID | None = None
+    alert: UUID | None = None
+    incident: UUID | None = None
 
 
 async def find_delivery(
@@ -106,6 +111,13 @@ async def list_deliveries(
     if filters.organisation is not None:
         statement = statement.where(Delivery.organisation_id == filters.organisation)
     statement = _apply_indexed_filters(statement, filters)
+    if filters.alert is not None:
+        events = await _find_events_of_alert(session, visible, filters.alert)
+        if events is None:
+            return []
+        statement = statement.where(_is_of_alert(events))
+    if filters.incident is not None:
+        statement = statement.where(_is_of_incident(visible, filters.incident))
     if filters.endpoint is None and (filters.event is not None or filters.state in {"pending", "failed"}):
         # The indexes on these columns begin with the endpoint.
         theirs = select(Endpoint.id)
@@ -188,10 +200,19 @@ GROUPS_LOOKED_AT: Final = 300
 """The group deliveries that are searched for an alert: only their bodies name their alerts."""
 
 MOST_EVENTS: Final = 200
-"""The newest events of an alert that are searched."""
+"""The newest events of an alert or an incident that are searched."""
 
 # A group is sent after its events: the longest interval of a grouping is a day.
 _LONGEST_GROUPING: Final = timedelta(days=1)
+
+
+class _AlertEvents(NamedTuple):
+    """An alert's organisation, and the time of its events."""
+
+    alert: UUID
+    organisation: UUID
+    since: datetime
+    until: datetime
 
 
 async def list_alert_deliveries(
@@ -213,39 +234,67 @@ async def list_alert_deliveries(
         until: When the alert last changed.
         most: The most deliveries to list.
     """
+    statement = select(Delivery, _kind()).options(defer(Delivery.body, raiseload=True))
+    statement = statement.where(_is_of_alert(_AlertEvents(alert, organisation, since, until)))
+    rows = await session.execute(statement.order_by(Delivery.id.desc()).limit(most))
+    return [(delivery, kind) for delivery, kind in rows]
+
+
+async def _find_events_of_alert(
+    session: AsyncSession, visible: TenantScope, alert: UUID
+) -> _AlertEvents | None:
+    """Find the organisation and the time of an alert's events; None: there are none in the tenant scope."""
+    statement = select(
+        OutboxEntry.organisation_id, func.min(OutboxEntry.created_at), func.max(OutboxEntry.created_at)
+    )
+    statement = statement.where(*_events_of_alert(alert), *visible.within(OutboxEntry.organisation_id))
+    found = (await session.execute(statement.group_by(OutboxEntry.organisation_id))).first()
+    return None if found is None else _AlertEvents(alert, found[0], found[1], found[2])
+
+
+def _events_of_alert(alert: UUID) -> tuple[ColumnElement[bool], ...]:
+    """Make the conditions of an alert's outbox entries."""
     # The expression of the index (migration 0033).
-    has_alert_id = OutboxEntry.payload.op("->>")(literal("alert_id", Text, literal_execute=True)) == str(
-        alert
+    name = literal("alert_id", Text, literal_execute=True)
+    return OutboxEntry.payload.op("->>")(name) == str(alert), OutboxEntry.payload.op("?")(name)
+
+
+def _is_of_incident(visible: TenantScope, incident: UUID) -> ColumnElement[bool]:
+    """Make the condition of deliveries of an incident's events."""
+    # The expression of the index (migration 0046).
+    name = literal("incident_id", Text, literal_execute=True)
+    ids = select(OutboxEntry.id).where(
+        OutboxEntry.payload.op("->>")(name) == str(incident),
+        OutboxEntry.payload.op("?")(name),
+        *visible.within(OutboxEntry.organisation_id),
     )
-    is_of_alert = OutboxEntry.payload.op("?")(literal("alert_id", Text, literal_execute=True))
-    events = select(OutboxEntry.id).where(
-        OutboxEntry.organisation_id == organisation, has_alert_id, is_of_alert
+    ids = ids.order_by(OutboxEntry.position.desc()).limit(MOST_EVENTS)
+    theirs = select(Endpoint.id).where(*visible.within(Endpoint.organisation_id))
+    return Delivery.endpoint_id.in_(theirs) & Delivery.event_id.in_(ids)
+
+
+def _is_of_alert(events: _AlertEvents) -> ColumnElement[bool]:
+    """Make the condition of deliveries of an alert's events, and of groups that contain the alert."""
+    ids = select(OutboxEntry.id).where(
+        OutboxEntry.organisation_id == events.organisation, *_events_of_alert(events.alert)
     )
-    events = events.order_by(OutboxEntry.position.desc()).limit(MOST_EVENTS)
-    theirs = select(Endpoint.id).where(Endpoint.organisation_id == organisation)
-    alone = select(Delivery.id).where(Delivery.endpoint_id.in_(theirs), Delivery.event_id.in_(events))
+    ids = ids.order_by(OutboxEntry.position.desc()).limit(MOST_EVENTS)
+    theirs = select(Endpoint.id).where(Endpoint.organisation_id == events.organisation)
+    alone = select(Delivery.id).where(Delivery.endpoint_id.in_(theirs), Delivery.event_id.in_(ids))
     groups = (
         select(Delivery.id, Delivery.body)
         .where(
-            Delivery.organisation_id == organisation,
+            Delivery.organisation_id == events.organisation,
             Delivery.type == GROUP_EVENT,
-            Delivery.id >= first_id(since),
-            Delivery.id < first_id(until + _LONGEST_GROUPING),
+            Delivery.id >= first_id(events.since),
+            Delivery.id < first_id(events.until + _LONGEST_GROUPING),
         )
         .order_by(Delivery.id)
         .limit(GROUPS_LOOKED_AT)
         .subquery()
     )
     named = groups.c.body.op("~~", is_comparison=True)(
-        literal(b"%" + str(alert).encode() + b"%", LargeBinary)
+        literal(b"%" + str(events.alert).encode() + b"%", LargeBinary)
     )
     together = select(groups.c.id).where(named)
-    kind = select(Endpoint.kind).where(Endpoint.id == Delivery.endpoint_id).scalar_subquery()
-    statement = (
-        select(Delivery, kind)
-        .options(defer(Delivery.body, raiseload=True))
-        .where(or_(Delivery.id.in_(alone), Delivery.id.in_(together)))
-        .order_by(Delivery.id.desc())
-        .limit(most)
-    )
-    return [(delivery, endpoint_kind) for delivery, endpoint_kind in await session.execute(statement)]
+    return or_(Delivery.id.in_(alone), Delivery.id.in_(together))

@@ -87,6 +87,12 @@ class AttemptOut(BaseModel):
     )
     duration_ms: float
     reason: str = Field(description=f"One of: {', '.join(REASONS)}", examples=["delivered"])
+    headers: dict[str, str] | None = Field(
+        description="The headers of the HTTP response, shortened, with names in lower case; values of "
+        "cookies and of authentication are shown as `…`. Null: there was no response, or the attempt is "
+        "older than this field",
+        examples=[{"content-type": "application/json", "x-request-id": "4f1c"}],
+    )
     body: str | None = Field(description="The beginning of the response's body")
 
     @classmethod
@@ -98,6 +104,7 @@ class AttemptOut(BaseModel):
             status=row.status,
             duration_ms=round(row.duration_ms, 3),
             reason=row.reason,
+            headers=row.response_headers,
             body=row.response_body,
         )
 

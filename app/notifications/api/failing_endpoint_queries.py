@@ -38,6 +38,7 @@ class FailingEndpointRow(NamedTuple):
     endpoint_id: UUID
     kind: str
     target: str | None
+    recipient: str | None
     description: str | None
     state: str
     failing_since: datetime | None
@@ -80,6 +81,7 @@ async def list_failing_endpoints(
             cast(Endpoint.target, Text),
         ),
         *(
+            Endpoint.recipient.expression,
             Endpoint.description.expression,
             Endpoint.enabled.expression,
             EndpointState.failing_since.expression,
@@ -90,16 +92,18 @@ async def list_failing_endpoints(
     statement = select(*columns).outerjoin(EndpointState, EndpointState.endpoint_id == Endpoint.id)
     statement = statement.where(*_within(visible, organisation), or_(_FAILING, _DISABLED))
     statement = statement.order_by(EndpointState.failing_since.nulls_last(), Endpoint.id).limit(most)
+    found = await session.execute(statement)
     return [
         FailingEndpointRow(
             identifier,
             kind,
             describe_target(kind, url, target),
+            recipient,
             description,
             "failing" if enabled else "disabled",
             *state,
         )
-        for identifier, kind, url, target, description, enabled, *state in await session.execute(statement)
+        for identifier, kind, url, target, recipient, description, enabled, *state in found
     ]
 
 

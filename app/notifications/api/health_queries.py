@@ -124,7 +124,9 @@ async def read_endpoint_health(session: AsyncSession, endpoint: Endpoint, window
         failure = LastFailure(time=state.last_failure_at, reason=state.last_reason, status=state.last_status)
     cut = figures.attempts == MOST_ATTEMPTS
     return HealthOut(
-        state=_state(endpoint, state, figures.now, attempts=figures.attempts, pending=waiting.pending),
+        state=classify_health(
+            endpoint, state, figures.now, attempts=figures.attempts, pending=waiting.pending
+        ),
         since=figures.oldest if cut else figures.now - timedelta(seconds=window_s),
         attempts=figures.attempts,
         successes=figures.successes,
@@ -145,9 +147,18 @@ async def _row(session: AsyncSession, statement: Any, endpoint: UUID, **values: 
     return (await session.execute(statement, {"endpoint": endpoint, **values})).one()
 
 
-def _state(
+def classify_health(
     endpoint: Endpoint, state: EndpointState, now: datetime, *, attempts: int, pending: int
 ) -> HealthState:
+    """Return the state of an endpoint's health.
+
+    Args:
+        endpoint: The endpoint.
+        state: Its stored state.
+        now: The database's time.
+        attempts: How many attempts have ended recently.
+        pending: How many deliveries wait.
+    """
     if not endpoint.enabled:
         return "disabled"
     pauses = _is_later(state.open_until, now)

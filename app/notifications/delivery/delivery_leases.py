@@ -179,7 +179,7 @@ WITH {_ROOM}, owned AS (
     FROM locked WHERE delivery.id = locked.id
     RETURNING delivery.id, delivery.organisation_id, delivery.endpoint_id, delivery.event_id,
         delivery.site_id, delivery.type, delivery.format, delivery.body, delivery.attempt_count,
-        delivery.created_at, delivery.leased_until, delivery.due_at
+        delivery.created_at, delivery.leased_until, delivery.due_at, delivery.traceparent
 ), spent AS (
     UPDATE endpoint_states AS state SET tokens = budget.tokens - taken.count, tokens_at = now()
     FROM budget JOIN (SELECT endpoint_id, count(*) AS count FROM leased GROUP BY endpoint_id) AS taken
@@ -189,8 +189,8 @@ WITH {_ROOM}, owned AS (
 SELECT leased.id, leased.organisation_id, leased.endpoint_id, leased.event_id, leased.site_id, leased.type,
     leased.format, leased.body, leased.attempt_count, leased.created_at, leased.leased_until, now() AS now,
     endpoint.kind, endpoint.url, endpoint.target::text AS target, endpoint.secret,
-    endpoint.former_secrets::text AS former_secrets, endpoint.headers, endpoint.credentials, room.places,
-    room.suspect
+    endpoint.former_secrets::text AS former_secrets, endpoint.headers, endpoint.credentials,
+    leased.traceparent, room.places, room.suspect
 FROM leased JOIN room ON room.id = leased.endpoint_id
 JOIN webhook_endpoints AS endpoint ON endpoint.id = leased.endpoint_id
 ORDER BY leased.due_at, leased.id
@@ -312,10 +312,10 @@ def _limit_parameters(
 
 
 def _read_delivery(row: Any) -> LeasedDelivery:  # noqa: ANN401 (a row)
-    *plain, target, secret, former, headers, credentials, _, _ = row
+    *plain, target, secret, former, headers, credentials, traceparent, _, _ = row
     former = [] if former == "[]" else msgspec.json.decode(former)
     decoded_target = None if target is None else msgspec.json.decode(target)
-    return LeasedDelivery._make((*plain, decoded_target, secret, former, headers, credentials))
+    return LeasedDelivery._make((*plain, decoded_target, secret, former, headers, credentials, traceparent))
 
 
 async def compute_next_due_s(

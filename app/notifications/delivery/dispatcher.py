@@ -9,7 +9,7 @@ POST and its record, the lease expires and the same message is sent again under 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ import asyncpg
 
 from app.notifications.delivery import delivery_leases, replay_scheduling, waiting_groups
 from app.notifications.delivery.attempt_repository import AttemptRecord
+from app.notifications.delivery.delivery_tracing import describe_delivery, record_outcome, start_attempt_span
 from app.notifications.delivery.fanout import AdaptiveFanOut, FanOutResult
 from app.notifications.delivery.outcome_recorder import OutcomeRecorder, RecordingResult
 from app.notifications.delivery.slot_scheduler import SLOW_S, DeliverySlots, HeldLease
@@ -37,14 +38,11 @@ from app.platform.db.database import Database, RawConnection
 from app.platform.db.notification_listener import LISTEN_ERRORS, listen_for_wakeups, wait_for_event
 from app.platform.kernel.ids import new_id
 from app.platform.observability.metrics_and_logs import get_logger
+from app.platform.observability.tracing import use_span
 from app.platform.runtime.stored_settings import InstallationSettings
 
-DRAIN_S: Final = 4.0
-"""How long a stop waits for running attempts, in seconds."""
-
-END_S: Final = 6.0
-"""The longest that a stop takes, in seconds, even if the database hangs: `vigie up` waits for 7."""
-
+DRAIN_S: Final = 4.0  # how long a stop waits for running attempts
+END_S: Final = 6.0  # the longest that a stop takes, even if the database hangs: `vigie up` waits for 7
 _POOL_SIZE: Final = 4
 _LEASES: Final = 4  # per slot: waiting deliveries, and outcomes being recorded, have a lease too
 _FIRST_WAIT_S: Final = 0.2
@@ -64,6 +62,8 @@ async def run_dispatcher(
     database: Database,
     stop: asyncio.Event,
     installation: InstallationSettings,
+    *,
+    on_round: Callable[[], None] = lambda: None,
 ) -> None:
     """Deliver until `stop` is set, then let running attempts end.
 
@@ -75,13 +75,16 @@ async def run_dispatcher(
         database: The database.
         stop: Ends the dispatcher.
         installation: The settings that administrators change by the API.
+        on_round: Called before each round.
     """
     pool = await _open_pool(database, stop)
     if pool is None:
         return
     try:
         async with TransportRegistry(settings, webhooks, installation) as transports:
-            await DeliveryDispatcher(webhooks, pool, transports, installation).run(database, stop)
+            dispatcher = DeliveryDispatcher(webhooks, pool, transports, installation)
+            dispatcher.on_round = on_round
+            await dispatcher.run(database, stop)
     finally:
         try:
             async with asyncio.timeout(_DATABASE_TIMEOUT_S):
@@ -94,7 +97,7 @@ async def _open_pool(database: Database, stop: asyncio.Event) -> asyncpg.Pool | 
     wait = _FIRST_WAIT_S
     while not stop.is_set():
         try:
-            return await database.pool(size=_POOL_SIZE)
+            return await database.pool(size=_POOL_SIZE, name="deliveries")
         except LISTEN_ERRORS as error:
             _log.warning("database_unavailable", error=str(error) or type(error).__name__)
         await wait_for_event(stop, wait)
@@ -129,6 +132,7 @@ class DeliveryDispatcher:
         self._installation = installation
         self._pool = pool
         self._transport = transport
+        self.on_round: Callable[[], None] = lambda: None
         self._fan_out = AdaptiveFanOut(settings)
         self._recorder = OutcomeRecorder(settings, pool, self._on_recorded)
         self._slots = DeliverySlots(settings.total_timeout_s, settings.concurrency, capacity)
@@ -175,8 +179,7 @@ class DeliveryDispatcher:
             self._pool.terminate()
             await asyncio.wait(left, timeout=_CANCEL_S / 2)
             for task in left:
-                # Tasks that retry after the lost connection.
-                task.cancel()
+                task.cancel()  # it retries after the lost connection
             await asyncio.wait(left, timeout=_CANCEL_S / 2)
 
     def _on_wakeup(self) -> None:
@@ -186,6 +189,7 @@ class DeliveryDispatcher:
     async def _rounds(self, stop: asyncio.Event) -> None:
         wait = _FIRST_WAIT_S
         while not stop.is_set():
+            self.on_round()
             self._wake.clear()
             try:
                 pause = await self._round()
@@ -308,13 +312,14 @@ class DeliveryDispatcher:
     async def _attempt(self, leased: HeldLease) -> None:
         claimed = leased.lease.claimed
         started_at = self._now()
-        try:
-            outcome = await self._transport.send(claimed, started_at)
-        except Exception:
-            log = _log.bind(**_log_fields(claimed))
-            # Recorded like any failure: otherwise the delivery would be retried for ever without a back-off.
-            log.exception("attempt_failed")
-            outcome = AttemptOutcome("internal_error", None, None, 0.0)
+        with use_span(start_attempt_span(claimed)) as span:
+            try:
+                outcome = await self._transport.send(claimed, started_at)
+            except Exception:  # noqa: BLE001 (logged)
+                # Recorded like any failure: otherwise the delivery would be retried without a back-off.
+                _log.exception("attempt_failed", **describe_delivery(claimed))
+                outcome = AttemptOutcome("internal_error", None, None, 0.0)
+            record_outcome(span, outcome)
         DELIVERIES.labels(outcome=outcome.reason).inc()
         DELIVERY_SECONDS.observe(outcome.duration_ms / 1000)
         self._slots.finish(claimed, delivered=outcome.delivered, now=time.monotonic())
@@ -336,7 +341,7 @@ class DeliveryDispatcher:
                 outcome = record.outcome
                 (_log.info if failed else _log.debug)(
                     "attempted",
-                    **_log_fields(record.claimed),
+                    **describe_delivery(record.claimed),
                     reason=outcome.reason,
                     status=outcome.status,
                     duration_ms=round(outcome.duration_ms, 1),
@@ -391,8 +396,3 @@ class DeliveryDispatcher:
                 await delivery_leases.release_leases(connection, left)
         except LISTEN_ERRORS as error:
             _log.warning("release_failed", error=str(error) or type(error).__name__)
-
-
-def _log_fields(claimed: LeasedDelivery) -> dict[str, str]:
-    ids = {"delivery_id": claimed.id, "endpoint_id": claimed.endpoint_id, "event_id": claimed.event_id}
-    return {name: str(value) for name, value in ids.items()}

@@ -8,6 +8,7 @@ Pure. The time (the database's) and random numbers are arguments.
     failures for `warn_after_s`              one notice to the owner
     failures for `disable_after_s`           disabled: `failing`
     410                                      disabled immediately: `gone`
+    quota of mails used up                   no attempt until there is room; counts as no failure
 
 Concurrent attempts that were running when the last failure ended count with it: as one failure, and a success
 among them is no recovery.
@@ -151,13 +152,15 @@ def _failed(
     started_at, now = times
     is_concurrent = _is_concurrent(health, started_at)
     failures, step = health.consecutive_failures, health.slow_step
-    if not is_concurrent or failures < limits.breaker_failures:
+    # A mail that waits for its quota was not sent: this says nothing about the receiver.
+    is_tried = outcome.reason != QUOTA_EXCEEDED
+    if is_tried and (not is_concurrent or failures < limits.breaker_failures):
         failures += 1
     waits = [0.0]
     if outcome.status in SLOW_DOWN:
         step = step if is_concurrent and step > 0 else min(MOST_STEPS, step + 1)
         waits.append(2**step * stretch)
-    if failures >= limits.breaker_failures:
+    if is_tried and failures >= limits.breaker_failures:
         doublings = min(failures - limits.breaker_failures, _MOST_DOUBLINGS)
         waits.append(min(limits.breaker_max_s, float(2**doublings)) * stretch)
     if outcome.status in _RETRY_AFTER_STATUSES or outcome.reason == QUOTA_EXCEEDED:

@@ -8,6 +8,7 @@ of an organisation with a locked endpoint wait for the next fan-out; other organ
 cannot be rendered does not block the others.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -36,6 +37,7 @@ from app.platform.config.api_settings import ApiSettings
 from app.platform.db.advisory_lock_keys import STREAM_POSITIONS
 from app.platform.db.database import RawConnection, is_schema_mismatch, is_transient
 from app.platform.observability.metrics_and_logs import get_logger
+from app.platform.observability.tracing import is_tracing, start_span
 
 BATCH: Final = 500
 """The most events of one fan-out."""
@@ -58,7 +60,8 @@ _ALONE: Final = """
 SELECT pg_try_advisory_xact_lock($1), set_config('idle_in_transaction_session_timeout', '10s', true)
 """
 _TAKE: Final = """
-SELECT id, position, organisation_id, site_id, type, payload::text AS payload, created_at, now() AS now
+SELECT id, position, organisation_id, site_id, type, payload::text AS payload, created_at, now() AS now,
+    traceparent
 FROM outbox WHERE fanned_out_at IS NULL AND organisation_id <> ALL ($2::uuid[])
 ORDER BY position LIMIT $1
 FOR UPDATE SKIP LOCKED
@@ -174,6 +177,7 @@ async def fan_out_events(
         most: The most events. With 1, an event that cannot be rendered is marked as done without deliveries.
     """
     url = public_url or ApiSettings().base_url
+    began_ns = time.time_ns()
     async with connection.transaction():
         if not await connection.fetchval(_ALONE, STREAM_POSITIONS):
             return FanOutResult(0, blocked=True)
@@ -185,6 +189,9 @@ async def fan_out_events(
         await connection.execute(_DONE, [event["position"] for event in waiting.events[:taken]])
     await wake_streams(connection)
     GROUPED_EVENTS.inc(grouped)
+    if is_tracing():
+        for event in waiting.events[:taken]:
+            start_span("fan out", parent=event["traceparent"], is_root=True, start_ns=began_ns).end()
     return FanOutResult(taken, waiting.full or taken < len(waiting.events), waiting.blocked)
 
 
@@ -335,6 +342,7 @@ def _single(
         now=event["now"],
         settings=settings,
         alert_id=alert.alert_id if alert is not None and subscription.kind in ORDERED_KINDS else None,
+        traceparent=event["traceparent"],
     )
 
 

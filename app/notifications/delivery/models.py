@@ -1,4 +1,4 @@
-"""Maps the tables of endpoints, their states, the outbox, deliveries, attempts and replays."""
+"""Maps the tables of endpoints, their states, the outbox, deliveries, attempts, replays and portal links."""
 
 from datetime import datetime
 from typing import Any
@@ -84,7 +84,7 @@ class OutboxEntry(Base):
     """An event, written in the transaction of the change that it describes; the dispatcher fans it out.
 
     `webhook-id` is derived from `id`. `payload` is the `data` of a webhook's body. `stream_position` is the
-    position in the event stream, set at the fan-out.
+    position in the event stream, set at the fan-out. `traceparent` is the trace of its cause.
     """
 
     __tablename__ = "outbox"
@@ -98,6 +98,7 @@ class OutboxEntry(Base):
     created_at: Mapped[datetime] = mapped_column(_Instant)
     fanned_out_at: Mapped[datetime | None] = mapped_column(_Instant)
     stream_position: Mapped[int | None] = mapped_column(BigInteger)
+    traceparent: Mapped[str | None] = mapped_column(Text)
 
 
 class Delivery(Base):
@@ -129,6 +130,7 @@ class Delivery(Base):
     delivered_at: Mapped[datetime | None] = mapped_column(_Instant)
     replay_id: Mapped[UUID | None]
     alert_id: Mapped[UUID | None]
+    traceparent: Mapped[str | None] = mapped_column(Text)
 
 
 class Replay(Base):
@@ -170,3 +172,23 @@ class Attempt(Base):
     status: Mapped[int | None]
     reason: Mapped[str] = mapped_column(Text)
     response_body: Mapped[str | None] = mapped_column(Text)
+    response_headers: Mapped[dict[str, str] | None] = mapped_column(JSONB(none_as_null=True))
+
+
+class PortalLink(Base):
+    """A link that opens the health and the deliveries of a webhook to its developers, read-only.
+
+    `name` says for whom it is. `token_hash` is the hash of the token, and `hint` its beginning.
+    """
+
+    __tablename__ = "portal_links"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    organisation_id: Mapped[UUID] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
+    endpoint_id: Mapped[UUID] = mapped_column(ForeignKey("webhook_endpoints.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(Text)
+    hint: Mapped[str] = mapped_column(Text)
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    created_at: Mapped[datetime] = mapped_column(_Instant)
+    expires_at: Mapped[datetime] = mapped_column(_Instant)
+    last_used_at: Mapped[datetime | None] = mapped_column(_Instant)

@@ -22,6 +22,7 @@ from app.notifications.delivery.attempt_repository import AttemptRecord, find_re
 from app.notifications.delivery.attempt_repository import write_attempt_records as write_records
 from app.notifications.delivery.endpoint_health import (
     GONE,
+    QUOTA_EXCEEDED,
     EndpointHealth,
     HealthAction,
     HealthLimits,
@@ -87,12 +88,17 @@ def build_health_limits(settings: WebhookSettings) -> HealthLimits:
 
 
 def schedule_retry(ended: AttemptRecord, settings: WebhookSettings, limits: HealthLimits) -> AttemptRecord:
-    """Set the next due time of a failed attempt: the schedule's, or later if the receiver requested it."""
+    """Set the next due time of a failed attempt: the schedule's, or later if the receiver requested it.
+
+    A delivery that waits for a quota stays at its position in the schedule.
+    """
     if ended.outcome.delivered or ended.outcome.reason == GONE:
         return ended
+    wait = get_requested_wait_s(ended.outcome, limits)
+    if ended.outcome.reason == QUOTA_EXCEEDED:
+        return ended._replace(due_at=ended.ended_at + timedelta(seconds=wait or 0.0))
     count = ended.claimed.attempt_count + 1
     due_at = compute_next_attempt(settings.schedule_s, count, ended.ended_at, settings.jitter, random.random)
-    wait = get_requested_wait_s(ended.outcome, limits)
     if due_at is not None and wait is not None:
         due_at = max(due_at, ended.ended_at + timedelta(seconds=wait))
     return ended._replace(due_at=due_at)

@@ -47,7 +47,8 @@ def compute_earliest_replay(snapshot: DeliverySnapshot) -> datetime:
     """Compute the earliest time of a delivery's next replay; a time up to now allows it immediately.
 
     A replay waits for the end of a running attempt. It also waits for `MIN_REPLAY_INTERVAL` after an earlier
-    replay, which is recognised by more attempts than the retry schedule counts.
+    replay, which is recognised by more attempts than the retry schedule counts. A delivery that waits for a
+    quota has such attempts too, but is due later; a replayed one is due at once.
     """
     waits = [snapshot.now]
     if snapshot.state == "pending" and snapshot.leased_until is not None:
@@ -55,8 +56,9 @@ def compute_earliest_replay(snapshot: DeliverySnapshot) -> datetime:
     if snapshot.number is not None and snapshot.number > snapshot.attempt_count:
         if snapshot.started_at is not None:
             waits.append(snapshot.started_at + MIN_REPLAY_INTERVAL)
-        if snapshot.state == "pending" and snapshot.due_at is not None and not snapshot.attempt_count:
-            waits.append(min(snapshot.due_at, snapshot.now) + MIN_REPLAY_INTERVAL)
+        is_due = snapshot.due_at is not None and snapshot.due_at <= snapshot.now
+        if snapshot.state == "pending" and snapshot.due_at and is_due and not snapshot.attempt_count:
+            waits.append(snapshot.due_at + MIN_REPLAY_INTERVAL)
     return max(waits)
 
 

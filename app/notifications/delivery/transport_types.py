@@ -1,5 +1,6 @@
 """Defines the interface between dispatcher and transports: leased deliveries, outcomes and their reasons."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
@@ -37,6 +38,7 @@ class AttemptOutcome(NamedTuple):
         body: The beginning of the response, if there was one; valid as PostgreSQL text.
         duration_ms: The duration, in milliseconds.
         retry_after_s: The wait that the receiver requested, in seconds.
+        headers: The headers of the HTTP response, shortened; valid as PostgreSQL text.
     """
 
     reason: str
@@ -44,6 +46,7 @@ class AttemptOutcome(NamedTuple):
     body: str | None
     duration_ms: float
     retry_after_s: float | None = None
+    headers: Mapping[str, str] | None = None
 
     @property
     def delivered(self) -> bool:
@@ -74,6 +77,7 @@ class LeasedDelivery(NamedTuple):
         former_secrets: The former secrets that still sign, sealed, each with `expires_at`.
         headers: A webhook's custom headers, sealed.
         credentials: A channel's credentials for its service, sealed.
+        traceparent: The trace of the event, where telemetry is on.
     """
 
     id: UUID
@@ -95,6 +99,7 @@ class LeasedDelivery(NamedTuple):
     former_secrets: list[dict[str, Any]]
     headers: str | None
     credentials: str | None = None
+    traceparent: str | None = None
 
     @property
     def message_id(self) -> str:

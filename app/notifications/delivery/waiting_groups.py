@@ -29,6 +29,7 @@ from app.notifications.delivery.alert_grouping import (
     build_group_body,
     parse_group_site,
 )
+from app.notifications.delivery.delivery_tracing import find_group_traceparent
 from app.notifications.delivery.muted_alert_events import apply_group_mutes
 from app.notifications.delivery.new_deliveries import BodyDeduplicator, NewDelivery, add_deliveries
 from app.notifications.email.mail_rendering import SiteName
@@ -353,6 +354,7 @@ async def _delivery(
         created_at=group["now"],
         now=group["now"],
         settings=settings,
+        traceparent=await find_group_traceparent(connection, group["id"]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Sends deliveries as mails, with limits on duration, concurrency, recipients and mails an hour.
+"""Sends deliveries as mails, with limits on duration, concurrency, and recipients of a mail and of an hour.
 
 `smtp_exchange` speaks SMTP. Clients may read the server's response to a mail, but neither the server's
 address nor its response to the login.
@@ -21,7 +21,12 @@ from app.notifications.email.allowed_recipients import (
     is_public_recipient,
 )
 from app.notifications.email.mail_quota import HourlyMailQuota, MailQuotaExceededError
-from app.notifications.email.mime_message import DeliveryHeaders, SenderAddress, build_mime_message
+from app.notifications.email.mime_message import (
+    DeliveryHeaders,
+    MailAttachment,
+    SenderAddress,
+    build_mime_message,
+)
 from app.notifications.email.smtp_client import SmtpAttemptError, SmtpServer, send_smtp_message
 from app.platform.config.platform_settings import SmtpSettings
 from app.platform.kernel.email_addresses import normalise_email_address
@@ -115,13 +120,17 @@ class EmailTransport:
         """
         begun = time.perf_counter()
         try:
-            with self._quota.reserve(claimed.organisation_id, time.monotonic()) as reservation:
-                code, answer = await self._attempt(claimed, now)
+            await self._refresh_settings()
+            to = self._allowed_recipients((claimed.target or {}).get("to") or [])
+            with self._quota.reserve(claimed.organisation_id, len(to), time.monotonic()) as reservation:
+                code, answer = await self._attempt(claimed, to, now)
                 reservation.is_sent = True
             outcome = AttemptOutcome(DELIVERED, code, _to_storable_text(answer), 0.0)
         except MailQuotaExceededError as full:
             most = self._settings.mails_per_hour
-            detail = f"This organisation has sent {most} mails in an hour."
+            detail = (
+                f"This organisation may send mails to {most} recipients in an hour. The mail waits for room."
+            )
             outcome = AttemptOutcome("quota_exceeded", None, detail, 0.0, full.retry_after_s)
         except SmtpAttemptError as stop:
             if stop.inside:
@@ -140,14 +149,18 @@ class EmailTransport:
         lease_s = (claimed.leased_until - now).total_seconds()
         return min(2 * self._settings.timeout_s, _LONGEST_S, max(0.0, lease_s * _OF_LEASE))
 
-    async def _attempt(self, claimed: LeasedDelivery, now: datetime) -> tuple[int, str]:
-        await self._refresh_settings()
-        to = self._allowed_recipients((claimed.target or {}).get("to") or [])
+    async def _attempt(self, claimed: LeasedDelivery, to: Sequence[str], now: datetime) -> tuple[int, str]:
         sent = DeliveryHeaders(claimed.message_id, claimed.type, claimed.id, claimed.endpoint_id)
         return await self._hand_over(claimed.body, to, sent, now, self._timeout_s(claimed, now))
 
     async def post(
-        self, body: bytes, to: Sequence[str], sent: DeliveryHeaders, now: datetime
+        self,
+        body: bytes,
+        to: Sequence[str],
+        sent: DeliveryHeaders,
+        now: datetime,
+        *,
+        attachments: Sequence[MailAttachment] = (),
     ) -> AttemptOutcome:
         """Send a mail that is not a channel's delivery and return the outcome. Raises nothing.
 
@@ -156,12 +169,14 @@ class EmailTransport:
             to: The recipients.
             sent: The values of its headers.
             now: The time for `Date`, aware.
+            attachments: The files of the mail.
         """
         begun = time.perf_counter()
         try:
             await self._refresh_settings()
             timeout_s = min(2 * self._settings.timeout_s, _LONGEST_S)
-            code, answer = await self._hand_over(body, self._allowed_recipients(to), sent, now, timeout_s)
+            allowed = self._allowed_recipients(to)
+            code, answer = await self._hand_over(body, allowed, sent, now, timeout_s, attachments=attachments)
             outcome = AttemptOutcome(DELIVERED, code, _to_storable_text(answer), 0.0)
         except SmtpAttemptError as stop:
             if stop.inside:
@@ -175,12 +190,19 @@ class EmailTransport:
         return outcome._replace(duration_ms=(time.perf_counter() - begun) * 1000)
 
     async def _hand_over(
-        self, body: bytes, to: Sequence[str], sent: DeliveryHeaders, now: datetime, timeout_s: float
+        self,
+        body: bytes,
+        to: Sequence[str],
+        sent: DeliveryHeaders,
+        now: datetime,
+        timeout_s: float,
+        *,
+        attachments: Sequence[MailAttachment] = (),
     ) -> tuple[int, str]:
         if self._server is None or self._sender is None:
             raise SmtpAttemptError("not_configured")
         try:
-            message = build_mime_message(body, self._sender, to, sent, now)
+            message = build_mime_message(body, self._sender, to, sent, now, attachments=attachments)
         except (msgspec.DecodeError, ValueError) as error:
             _log.exception("mail_not_made", message_id=sent.message_id)
             raise SmtpAttemptError("internal_error") from error

@@ -105,6 +105,7 @@ TEXTS: Final = MailTexts(
     reasons={
         "samples": ", according to the measurements",
         "unacknowledged": ", because nobody acknowledged it in time",
+        "person": ", because a person raised its severity",
     },
     functions={
         "mean": "mean",

@@ -69,8 +69,28 @@ class DeliveryHeaders(NamedTuple):
     endpoint_id: UUID | None = None
 
 
+class MailAttachment(NamedTuple):
+    """A file of a mail.
+
+    Attributes:
+        name: The file name, in ASCII.
+        media_type: Such as `application/pdf`.
+        content: The bytes.
+    """
+
+    name: str
+    media_type: str
+    content: bytes
+
+
 def build_mime_message(
-    body: bytes, sender: SenderAddress, to: Sequence[str], sent: DeliveryHeaders, now: datetime
+    body: bytes,
+    sender: SenderAddress,
+    to: Sequence[str],
+    sent: DeliveryHeaders,
+    now: datetime,
+    *,
+    attachments: Sequence[MailAttachment] = (),
 ) -> bytes:
     """Build the message.
 
@@ -84,6 +104,7 @@ def build_mime_message(
         to: Validated addresses.
         sent: The values of the headers about the delivery.
         now: The time for `Date`, aware.
+        attachments: The files of the mail.
 
     Returns:
         The message in ASCII, with lines that end in CR LF.
@@ -112,6 +133,9 @@ def build_mime_message(
         message["X-Vigie-Channel"] = str(sent.endpoint_id)
     message.set_content(mail.text, charset="utf-8", cte="quoted-printable")
     message.add_alternative(mail.html, subtype="html", charset="utf-8", cte="quoted-printable")
+    for each in attachments:
+        kind, _, subtype = each.media_type.partition("/")
+        message.add_attachment(each.content, maintype=kind, subtype=subtype, filename=each.name, cte="base64")
     # Last: adding the parts moves `Content-` headers into them.
     message["Content-Language"] = mail.language if _TOKEN.fullmatch(mail.language) else "en"
     return message.as_bytes()

@@ -140,12 +140,12 @@ class _Subject(msgspec.Struct):
 
 def build_alert_link(base_url: str, alert_id: UUID | str) -> str:
     """Return the URL of an alert."""
-    return f"{base_url}/v1/alerts/{alert_id}"
+    return f"{base_url}/console/alerts/{alert_id}"
 
 
 def build_incident_link(base_url: str, incident_id: UUID | str) -> str:
     """Return the URL of an incident."""
-    return f"{base_url}/v1/incidents/{incident_id}"
+    return f"{base_url}/console/incidents/{incident_id}"
 
 
 def build_event_link(base_url: str, data: Mapping[str, Any]) -> str | None:

@@ -101,7 +101,7 @@ class AlertData(BaseModel):
     sentence_fr: str = Field(description="The sentence in French")
     link: str = Field(
         description="The alert's URL",
-        examples=["https://vigie.example.com/v1/alerts/01a21017-b012-70c3-9e7d-1f6a3c5e8b92"],
+        examples=["https://vigie.example.com/console/alerts/01a21017-b012-70c3-9e7d-1f6a3c5e8b92"],
     )
     metric: str | None
     unit: str | None = Field(
@@ -136,7 +136,7 @@ class ChangedData(AlertData):
     """An alert whose severity changed."""
 
     previous_severity: Severity = Field(description="The severity before the event")
-    reason: Literal["samples", "unacknowledged"]
+    reason: Literal["samples", "unacknowledged", "person"]
 
 
 class TestData(BaseModel):

@@ -73,7 +73,7 @@ class IncidentData(BaseModel):
     sentence_fr: str = Field(description="The sentence in French")
     link: str = Field(
         description="The incident's URL",
-        examples=["https://vigie.example.com/v1/incidents/01a2101a-7c44-7d0b-8e21-6a9b3f5c1d72"],
+        examples=["https://vigie.example.com/console/incidents/01a2101a-7c44-7d0b-8e21-6a9b3f5c1d72"],
     )
     state: IncidentState
     sequence: int = Field(
@@ -159,7 +159,7 @@ _DETECTED: Final[dict[str, Any]] = {
     "organisation_id": "01a20ff2-3b1c-7e44-9d0a-5a1f0c2b7d10",
     "site_id": "01a20ff2-6f03-7a91-8c55-0be1d94f2a37",
     "site_name": "Rue de Metz",
-    "link": "https://vigie.example.com/v1/incidents/01a2101a-7c44-7d0b-8e21-6a9b3f5c1d72",
+    "link": "https://vigie.example.com/console/incidents/01a2101a-7c44-7d0b-8e21-6a9b3f5c1d72",
     "state": "open",
     "sequence": 1,
     "evidence": "unlocated",

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.notifications.delivery.models import OutboxEntry
 from app.notifications.events.event_enrichment import OutboxRecord, add_event_details
+from app.notifications.events.event_traces import trace_event
 from app.platform.db.database import Database, RawConnection, WriteSession, get_driver_connection
 from app.platform.observability.metrics_and_logs import get_logger
 
@@ -34,10 +35,10 @@ STREAM_CHANNEL = "vigie_stream"
 
 _log = get_logger(__name__)
 _ENQUEUE = """
-INSERT INTO outbox (id, organisation_id, site_id, type, payload, created_at)
-SELECT id, organisation_id, site_id, type, payload::jsonb, created_at
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::timestamptz[]) WITH ORDINALITY
-    AS given (id, organisation_id, site_id, type, payload, created_at, place)
+INSERT INTO outbox (id, organisation_id, site_id, type, payload, created_at, traceparent)
+SELECT id, organisation_id, site_id, type, payload::jsonb, created_at, traceparent
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::timestamptz[], $7::text[])
+    WITH ORDINALITY AS given (id, organisation_id, site_id, type, payload, created_at, traceparent, place)
 ORDER BY place
 """
 
@@ -60,6 +61,7 @@ async def enqueue_events(connection: RawConnection, records: Sequence[OutboxReco
         # As text that the server casts: independent of the connection's JSON codec.
         [msgspec.json.encode(record.payload).decode() for record in records],
         [record.created_at for record in records],
+        [trace_event(record) for record in records],
     )
 
 
@@ -70,7 +72,11 @@ async def enqueue_session_events(session: WriteSession, records: Sequence[Outbox
     records = await add_event_details(await get_driver_connection(session), records)
     rows = [
         # UUIDs and datetimes become text here: SQLAlchemy's own JSON serializer refuses them.
-        {**record._asdict(), "payload": msgspec.to_builtins(record.payload)}
+        {
+            **record._asdict(),
+            "payload": msgspec.to_builtins(record.payload),
+            "traceparent": trace_event(record),
+        }
         for record in records
     ]
     await session.execute(insert(OutboxEntry), rows)

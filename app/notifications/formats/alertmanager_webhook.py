@@ -161,7 +161,7 @@ def build_alert_entry(timestamp: str, data: _Data, public_url: str) -> _Alert:
         "annotations": _texts(annotations),
         "startsAt": data.get("started_at") or timestamp,
         "endsAt": (data.get("resolved_at") or timestamp) if resolved else NEVER,
-        "generatorURL": f"{public_url}/v1/alerts/{data['alert_id']}",
+        "generatorURL": f"{public_url}/console/alerts/{data['alert_id']}",
         "fingerprint": _fingerprint(str(data["alert_id"])),
     }
 
@@ -229,7 +229,7 @@ def _link(public_url: str, data: _Data) -> str:
     if endpoint is not None:
         kind = "webhooks" if data.get("kind", "webhook") == "webhook" else "channels"
         return f"{public_url}/v1/{kind}/{endpoint}"
-    return public_url if incident is None else f"{public_url}/v1/incidents/{incident}"
+    return public_url if incident is None else f"{public_url}/console/incidents/{incident}"
 
 
 class _Texts(dict[str, Any]):

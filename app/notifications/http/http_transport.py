@@ -17,6 +17,7 @@ from aiohttp.http import RawResponseMessage
 
 from app.notifications.delivery.endpoint_health import parse_retry_after
 from app.notifications.delivery.transport_types import DELIVERED, AttemptOutcome, LeasedDelivery
+from app.notifications.http.answer_headers import shorten_headers
 from app.notifications.http.guarded_resolver import AddressRefusedError, GuardedResolver
 from app.notifications.http.service_channel_requests import (
     HTTP_CHANNELS,
@@ -31,6 +32,7 @@ from app.notifications.http.webhook_signatures import sign_message
 from app.notifications.settings import WebhookSettings
 from app.platform.kernel.errors import InvalidError
 from app.platform.observability.metrics_and_logs import get_logger
+from app.platform.observability.tracing import TRACEPARENT, current_traceparent
 from app.platform.secrets.sealing import SealingError, SecretSealer
 
 _TYPES: Final[Mapping[str, str]] = {"cloudevents": "application/cloudevents+json; charset=utf-8"}
@@ -96,12 +98,13 @@ class _Response(aiohttp.ClientResponse):
 
 
 class _Answer(NamedTuple):
-    """The response: as in `AttemptOutcome`, with the value of Retry-After."""
+    """The response: as in `AttemptOutcome`, with the value of Retry-After and its headers."""
 
     reason: str
     status: int | None = None
     body: str | None = None
     retry_after: str | None = None
+    headers: Mapping[str, str] | None = None
 
 
 class HttpTransport:
@@ -163,7 +166,10 @@ class HttpTransport:
         except (SealingError, KeyError) as error:
             _log.warning("secret_not_opened", endpoint_id=str(claimed.endpoint_id), error=str(error))
             return AttemptOutcome("not_configured", None, None, 0.0)
-        answer = await self._exchange(url, {**headers, **_COMMON}, body)
+        # Of this attempt where this process traces, else of the event.
+        traceparent = current_traceparent() or claimed.traceparent
+        traced = {} if traceparent is None else {TRACEPARENT: traceparent}
+        answer = await self._exchange(url, {**headers, **_COMMON, **traced}, body)
         if claimed.kind in HTTP_CHANNELS:
             reason = classify_service_response(claimed.kind, answer.reason, answer.status, answer.body)
             answer = answer._replace(reason=reason)
@@ -171,7 +177,7 @@ class HttpTransport:
         # A success has no retry, so its Retry-After is ignored.
         retry_after = None if answer.reason == DELIVERED else answer.retry_after
         wait = None if retry_after is None else parse_retry_after(retry_after, now)
-        return AttemptOutcome(answer.reason, answer.status, answer.body, duration_ms, wait)
+        return AttemptOutcome(answer.reason, answer.status, answer.body, duration_ms, wait, answer.headers)
 
     def _request(self, claimed: LeasedDelivery, now: datetime) -> ChannelRequest:
         """Build the request (SealingError, or KeyError for a missing value of a channel)."""
@@ -219,7 +225,8 @@ class HttpTransport:
             # Reuses the connection if the response was read to its end, and closes it otherwise.
             response.close()
         status = response.status
-        return _Answer(_classify_status(status), status, text, response.headers.get("retry-after"))
+        headers = shorten_headers(response.headers.items())
+        return _Answer(_classify_status(status), status, text, response.headers.get("retry-after"), headers)
 
 
 _NAMED: Final[Mapping[int, str]] = {410: "gone", 429: "rate_limited"}

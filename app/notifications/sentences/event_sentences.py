@@ -5,10 +5,11 @@ Example: `PM2.5 at Rue de Metz is 42 µg/m³, above 25 for 10 minutes`. Missing 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from app.catalogue.metric_display_names import get_metric_unit
 from app.notifications.events.event_types import TEST_EVENT
+from app.notifications.sentences.cause_paths import find_node
 from app.notifications.sentences.rule_sentences import (
     JsonObject,
     SentenceWords,
@@ -22,6 +23,7 @@ from app.notifications.sentences.sentence_parts import (
     capitalize_sentence,
     describe_function,
     format_metric_name,
+    format_sound_class,
     parse_duration_s,
 )
 from app.presentation.date_formats import format_local_time, parse_instant, spell_duration
@@ -75,20 +77,6 @@ def event_sentence(
     return _notice(type_, data, words)
 
 
-def condition_node(definition: JsonObject | None, path: str) -> JsonObject | None:
-    """Return the condition of the level in a `cause.path`; None if there is no such level.
-
-    Args:
-        definition: The stored definition of a rule.
-        path: The path, such as `levels/0/condition/all/1`.
-    """
-    parts = path.split("/")
-    levels = (definition or {}).get("levels") or ()
-    index = int(parts[1]) if len(parts) > 1 and parts[0] == "levels" and parts[1].isdecimal() else 0
-    found = levels[index].get("condition") if index < len(levels) else None
-    return found if isinstance(found, Mapping) else None
-
-
 def describe_place(data: JsonObject, words: SentenceWords, *, one_box: bool = False) -> str:
     """Name the site of an event, and its box if the site has several."""
     phrases = words.phrases
@@ -128,7 +116,7 @@ class _Alert(NamedTuple):
     ) -> Self:
         """Find the part of the condition that caused the alert."""
         cause: JsonObject = data.get("cause") or {}
-        node, steps = _node_at(condition, str(cause.get("path") or ""))
+        node, steps = find_node(condition, str(cause.get("path") or ""))
         place = describe_place(data, words, one_box=one_box)
         return cls(data, cause, condition, node, steps, place, words)
 
@@ -185,20 +173,6 @@ def _state(alert: _Alert) -> str:
         # The phrase of a silence contains its duration.
         return leaf if alert.cause.get("function") == _NO_DATA else leaf + hold_time
     return leaf + phrases.completed.format(held=hold_time, clause=describe_condition(condition, words))
-
-
-def _node_at(condition: JsonObject | None, path: str) -> tuple[JsonObject | None, Sequence[str]]:
-    """Follow a cause's path into the level's condition; return the part and the keys to it."""
-    steps = path.split("/")[3:] if path.startswith("levels/") else path.split("/")[1:]
-    node: Any = condition
-    for step in steps:
-        if isinstance(node, Mapping):
-            node = node.get(step)
-        elif isinstance(node, list | tuple) and step.isdecimal() and int(step) < len(node):
-            node = node[int(step)]
-        else:
-            node = None
-    return node if isinstance(node, Mapping) else None, steps
 
 
 def _describe_hold_time(alert: _Alert) -> str:
@@ -308,7 +282,8 @@ def _recognised(alert: _Alert, event: JsonObject) -> str:
     kind = str(event.get("type") or "")
     what = words.texts.recognised.get(kind) or clean_line(kind, NAME_LIMIT)
     said = phrases.recognised.format(what=what, place=alert.place)
-    details = [clean_line(str(event[key]), NAME_LIMIT) for key in ("class", "model") if event.get(key)]
+    # Several boxes guess several models of one shot: a model is in the payload, not in the sentence.
+    details = [format_sound_class(str(event["class"]), words.language)] if event.get("class") else []
     if isinstance(event.get("confidence"), int | float):
         details.append(format_percent(100 * event["confidence"], words.language))
     if details:
@@ -338,7 +313,19 @@ def _describe_end(alert: _Alert) -> str:
         if data.get("metric") is not None and cause.get("event") is None:
             return _reading(alert, value, lasted)
     reason = words.texts.resolutions.get(why) or clean_line(why, NAME_LIMIT) or "?"
+    if why == _CLEARED and not alert.steps and cause.get("event") is not None:
+        reason = _describe_missing_events(alert) or reason
     return phrases.over.format(rule=_rule(data), place=alert.place, why=reason, lasted=lasted)
+
+
+def _describe_missing_events(alert: _Alert) -> str:
+    """Describe why a rule on events is at rest; empty if its window is unknown."""
+    words, window_s = alert.words, parse_duration_s(alert.cause.get("window"))
+    if not window_s:
+        return ""
+    count = (alert.node or {}).get("count") or 1
+    text = words.phrases.no_event if count == 1 else words.phrases.fewer_events
+    return text.format(count=count, time=spell_duration(window_s, words.language))
 
 
 def _group(data: JsonObject, words: SentenceWords) -> str:
@@ -376,7 +363,7 @@ def _incident(type_: str, data: JsonObject, words: SentenceWords) -> str:
     classes = data.get("classes") or ()
     likeliest = str(classes[0].get("class") or "") if classes else ""
     what = words.texts.recognised["gunshot"]
-    details = [clean_line(likeliest, NAME_LIMIT)] if likeliest else []
+    details = [format_sound_class(likeliest, words.language)] if likeliest else []
     if isinstance(data.get("probability"), int | float):
         details.append(format_percent(100 * data["probability"], words.language))
     said = phrases.incidents[type_].format(

@@ -39,6 +39,7 @@ class SentencePhrases:
         changed, reminded, acknowledged: Appended to the sentence of an alert, by type of event.
         back, back_window, back_index, heard_again: The value that ended an alert.
         over: An alert that ended for another reason (`why`).
+        no_event, fewer_events: Why an alert on events ended, with `time` and `count`.
         lasted: The duration of an alert.
         percentile: A percentile, with `n`.
         over_window: A time window, with `window`.
@@ -80,6 +81,8 @@ class SentencePhrases:
     back_index: str
     heard_again: str
     over: str
+    no_event: str
+    fewer_events: str
     lasted: str
     percentile: str
     over_window: str
@@ -162,6 +165,8 @@ PHRASES: Final = SentencePhrases(
     back_index="{title} at {place} is back to {value}{lasted}",
     heard_again="Data comes from {place} again{lasted}",
     over="“{rule}” at {place} is over{lasted}: {why}",
+    no_event="no further event for {time}",
+    fewer_events="fewer than {count} events in {time}",
     lasted=" after {time}",
     percentile="{n}th percentile",
     over_window=" over {window}",

@@ -13,6 +13,7 @@ from app.notifications.sentences.sentence_parts import (
     capitalize_sentence,
     describe_function,
     format_metric_name,
+    format_sound_class,
     get_comparison_unit,
     parse_duration_s,
 )
@@ -216,7 +217,9 @@ def _leaf(node: JsonObject, words: SentenceWords) -> str:
 def _event(node: JsonObject, words: SentenceWords) -> str:
     phrases, clauses = words.phrases, words.phrases.clauses
     kind = str(node["event"])
-    details = [clean_line(str(node[key]), NAME_LIMIT) for key in ("class", "model") if node.get(key)]
+    details = [format_sound_class(str(node["class"]), words.language)] if node.get("class") else []
+    if node.get("model"):
+        details.append(clean_line(str(node["model"]), NAME_LIMIT))
     if node.get("confidence"):
         details.append(
             clauses["confidence"].format(percent=format_percent(100 * node["confidence"], words.language))

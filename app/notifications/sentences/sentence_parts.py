@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from app.catalogue.gunshot_sources import CATALOGUE
 from app.catalogue.metric_display_names import describe_metric, get_metric_unit
 from app.notifications.email.mail_texts import MailTexts
 from app.notifications.sentences.phrases import SentencePhrases
@@ -21,6 +22,15 @@ _PERCENTILE: Final = "percentile"
 def format_metric_name(metric: str, phrases: SentencePhrases) -> str:
     """Return the short name of a metric for use inside a sentence."""
     return phrases.metrics.get(metric) or describe_metric(metric, phrases.language)
+
+
+def format_sound_class(name: str, language: str) -> str:
+    """Name a class of sounds for use inside a sentence; as the box wrote it if the catalogue lacks it."""
+    known = CATALOGUE.classes.get(name)
+    if known is None:
+        return clean_line(name, NAME_LIMIT)
+    label = known.label_fr if language == "fr" else known.label
+    return label[:1].lower() + label[1:]
 
 
 def parse_duration_s(duration: object) -> float:

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from app.notifications.api.dependencies import WebhookSettingsDependency
 from app.notifications.events.event_types import ALL_EVENTS, EVENTS, TEST_EVENT
+from app.notifications.settings import WebhookSettings
 from app.notifications.stream.event_stream import EventStream, StreamCursor, StreamFilter, format_reset_event
 from app.notifications.stream.stream_queries import read_oldest_time, read_stream_head
 from app.notifications.stream.stream_wakeup_hub import DATABASE_TIMEOUT_S, StreamHub, StreamSlot
@@ -72,11 +73,19 @@ _log = get_logger(__name__)
 
 
 _Hub = Annotated[StreamHub, Depends(make_resource_dependency(StreamHub))]
-_MAY_LISTEN: Final = require_scope("alerts:read", whole=True)
-_Reader = Annotated[Principal, Depends(_MAY_LISTEN)]
+MAY_LISTEN: Final = require_scope("alerts:read", whole=True)
+"""The scope that a reader of the stream needs."""
+_Reader = Annotated[Principal, Depends(MAY_LISTEN)]
 
 
-class _StreamQuery(NamedTuple):
+class StreamQuery(NamedTuple):
+    """The events of a stream.
+
+    Attributes:
+        organisation: The organisation that they belong to.
+        events: Which of its events.
+    """
+
     organisation: UUID
     events: StreamFilter
 
@@ -115,7 +124,7 @@ async def _query(
         UUID | None,
         Query(description="For the platform's administrators: the organisation. Default: the key's own"),
     ] = None,
-) -> _StreamQuery:
+) -> StreamQuery:
     """Parse the query parameters: the organisation and the filter."""
     owner = principal.organisation_id if organisation is None else organisation
     events = StreamFilter(_types(types), site, min_severity)
@@ -124,21 +133,28 @@ async def _query(
             raise NotFoundError("organisation", owner)
         if site is not None and await find_site(session, site, TenantScope.of([owner])) is None:
             raise NotFoundError("site", site)
-    return _StreamQuery(owner, events)
+    return StreamQuery(owner, events)
 
 
-class _OpenStream(NamedTuple):
-    query: _StreamQuery
+class OpenStream(NamedTuple):
+    """A stream with its slot.
+
+    Attributes:
+        query: The events.
+        slot: Counts for the limits of streams.
+    """
+
+    query: StreamQuery
     slot: StreamSlot
 
 
 async def _open_stream(
-    hub: _Hub, principal: _Reader, query: Annotated[_StreamQuery, Depends(_query)]
-) -> AsyncIterator[_OpenStream]:
+    hub: _Hub, principal: _Reader, query: Annotated[StreamQuery, Depends(_query)]
+) -> AsyncIterator[OpenStream]:
     # Ends after the last byte, or when the client disconnects. It passes the query on: if the route depended
     # on it too, each error of a parameter would be reported twice.
     with hub.open_slot(query.organisation, principal.tree) as slot:
-        yield _OpenStream(query, slot)
+        yield OpenStream(query, slot)
 
 
 class _KeyCheck:
@@ -147,11 +163,11 @@ class _KeyCheck:
     def __init__(
         self,
         authenticator: CallerAuthenticator,
-        credentials: HTTPAuthorizationCredentials,
+        key: str,
         organisation: UUID,
     ) -> None:
         self._authenticator = authenticator
-        self._key = credentials.credentials
+        self._key = key
         self._organisation = organisation
 
     async def __call__(self) -> bool:
@@ -160,7 +176,7 @@ class _KeyCheck:
             async with asyncio.timeout(DATABASE_TIMEOUT_S):
                 principal = await self._authenticator.authenticate(self._key, datetime.now(UTC))
             # The same check as when the stream was opened: the key may have been limited to sites since.
-            _MAY_LISTEN.check(principal)
+            MAY_LISTEN.check(principal)
         except (UnauthorisedError, ForbiddenError):
             return False
         except DATABASE_ERRORS as error:
@@ -182,7 +198,7 @@ async def stream_events(
     authenticator: Annotated[CallerAuthenticator, Depends(make_resource_dependency(CallerAuthenticator))],
     settings: WebhookSettingsDependency,
     hub: _Hub,
-    opened: Annotated[_OpenStream, Depends(_open_stream)],
+    opened: Annotated[OpenStream, Depends(_open_stream)],
     credentials: Annotated[HTTPAuthorizationCredentials, Depends(bearer)],
     after: Annotated[
         str | None,
@@ -202,7 +218,35 @@ async def stream_events(
     Comments keep an idle connection alive. The response's header `Last-Event-ID` is the token at which the
     stream begins: if you are disconnected before the first event, resume from it.
     """
-    token = last_event_id or after
+    return await start_event_stream(
+        hub,
+        opened,
+        settings=settings,
+        authenticator=authenticator,
+        key=credentials.credentials,
+        token=last_event_id or after,
+    )
+
+
+async def start_event_stream(
+    hub: StreamHub,
+    opened: OpenStream,
+    *,
+    settings: WebhookSettings,
+    authenticator: CallerAuthenticator,
+    key: str,
+    token: str | None,
+) -> EventSourceResponse:
+    """Start the response of an open stream.
+
+    Args:
+        hub: Wakes streams.
+        opened: The organisation, the filter and the slot.
+        settings: How long events are stored.
+        authenticator: Checks from time to time whether the key is still valid.
+        key: The API key or session token of the reader.
+        token: The token to resume after; None: the stream begins now.
+    """
     query, slot = opened
     organisation = query.organisation
     reset = b""
@@ -220,7 +264,7 @@ async def stream_events(
         slot,
         mark=mark,
         filter_=query.events,
-        allowed=_KeyCheck(authenticator, credentials, organisation),
+        allowed=_KeyCheck(authenticator, key, organisation),
         reset=reset,
     )
     # A client that is disconnected before the reset event has to get it again.

@@ -90,7 +90,9 @@ class StreamHub:
         cls, settings: ApiSettings, database: Database, installation: InstallationSettings
     ) -> "StreamHub":
         """Create a hub with its own pool, which connects at the first stream."""
-        return cls(settings, database, await database.pool(size=_POOL, eager=False), installation)
+        return cls(
+            settings, database, await database.pool(size=_POOL, name="streams", eager=False), installation
+        )
 
     @contextmanager
     def open_slot(self, organisation: UUID, tree: UUID) -> Iterator[StreamSlot]:

@@ -17,9 +17,31 @@ type VariableSource = Literal["environment", ".env"]
 SETTING_PREFIX: Final = "VIGIE_"
 
 OTHER_NAMES: Final = frozenset(
-    {"VIGIE_COMMIT", "VIGIE_FUZZ_KEYS", "VIGIE_FUZZ_OWNERS", "VIGIE_FUZZ_SEED", "VIGIE_STACK"}
+    {
+        "VIGIE_API_PASSWORD",
+        "VIGIE_API_WORKERS",
+        "VIGIE_BROKER_PASSWORD",
+        "VIGIE_BROKER_PLAIN_ADDRESS",
+        "VIGIE_COMMIT",
+        "VIGIE_DELIVER_PASSWORD",
+        "VIGIE_DOMAIN",
+        "VIGIE_ENCRYPTION_KEY",
+        "VIGIE_FUZZ_KEYS",
+        "VIGIE_FUZZ_OWNERS",
+        "VIGIE_FUZZ_SEED",
+        "VIGIE_GATEWAY_PASSWORD",
+        "VIGIE_HTTPS_PORT",
+        "VIGIE_HTTP_PORT",
+        "VIGIE_INGEST_CLIENT_ID",
+        "VIGIE_INGEST_PASSWORD",
+        "VIGIE_MAINTAIN_PASSWORD",
+        "VIGIE_METRICS_TOKEN",
+        "VIGIE_PASSWORD",
+        "VIGIE_STACK",
+        "VIGIE_WITHOUT_GUIDES",
+    }
 )
-"""Variables that the project uses beside the settings: `vigie up`, the build, and the tests."""
+"""Variables that the project uses beside the settings: `vigie up`, the build, containers, and the tests."""
 
 _SIMILAR: Final = 0.6
 # Without the prefix a name belongs to another program, unless all of it resembles one of ours. `VITE` is at

@@ -21,6 +21,7 @@ from pydantic import (
 from app.platform.config.api_settings import ApiSettings
 from app.platform.config.encryption_settings import EncryptionSettings
 from app.platform.config.setting_sources import EnvironmentSettings, Port, Seconds
+from app.platform.config.telemetry_settings import TelemetrySettings
 
 
 class DatabaseSettings(BaseModel):
@@ -71,13 +72,27 @@ class BrokerSettings(BaseModel):
     password: SecretStr = Field(SecretStr(""), description="Its password")
     password_file: Path | None = Field(
         None,
-        description="Mosquitto's password_file, which Vigie writes; unset: the operator manages accounts",
+        description="Mosquitto's password_file, which this process writes; unset: another process, or you",
     )
     static_password_file: Path | None = Field(None, description="Lines copied to the top of password_file")
     pid_file: Path | None = Field(
         None, description="Mosquitto's pid_file: the process that Vigie signals to reload"
     )
+    watches_password_file: bool = Field(
+        False,
+        description="Another program, such as a path unit of systemd, has Mosquitto reload after each change "
+        "of password_file. Vigie then sends no signal, and only waits until the accounts are in force",
+    )
     tls: BrokerTlsSettings = BrokerTlsSettings()
+    public_host: str | None = Field(
+        None,
+        description="Host of the broker in instructions for boxes; unset: the TLS listener of `vigie up`, or "
+        "`host`",
+    )
+    public_port: Port = Field(0, description="Port in instructions for boxes; 0: that of the same listener")
+    public_tls: bool | None = Field(
+        None, description="Whether boxes must use TLS; unset: as for the same listener"
+    )
 
 
 class SmtpSettings(BaseModel):
@@ -101,7 +116,9 @@ class SmtpSettings(BaseModel):
         [], description="Domains of recipients; empty: any. For installations that many clients share"
     )
     mails_per_hour: int = Field(
-        500, ge=0, description="Mails of one organisation in an hour, of a process; 0: no limit"
+        500,
+        ge=0,
+        description="Recipients of one organisation's mails in an hour, of a process; 0: no limit",
     )
     allow_private: bool = Field(
         False,
@@ -132,6 +149,7 @@ class PlatformSettings(DatabaseOnlySettings):
     encryption: EncryptionSettings = EncryptionSettings()
     smtp: SmtpSettings = SmtpSettings()
     log: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     metrics_port: Port = Field(
         0, description="Port of Prometheus metrics and /healthz for processes other than the API; 0: off"
     )

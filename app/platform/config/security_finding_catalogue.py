@@ -1,6 +1,6 @@
 """Defines the kinds of insecure settings: a stable code, the danger and the remedy of each.
 
-`VIGIE_ALLOW_INSECURE` accepts these codes, and `docs/operations.md` lists them.
+`VIGIE_ALLOW_INSECURE` accepts these codes, and `docs/operations/insecure-settings.md` lists them.
 `app.standalone.insecure_settings` detects them.
 """
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 from app.platform.content_policy import encoded_media_detection as runs
 from app.platform.content_policy.forbidden_field_names import classify_field_name
+from app.platform.content_policy.number_arrays import count_numbers, is_numbered, is_position
 
 type ContentKind = Literal[
     "encoded_media",
@@ -109,7 +110,6 @@ _PERSONAL: Final = re.compile(
     r"|\+[0-9][0-9 ().-]{7,18}[0-9]"
     r"|[A-Z]{2}[- ][0-9]{3}[- ][A-Z]{2}"  # a French plate
 )
-_NUMBER: Final = re.compile(r"\s*[-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?\s*")
 # A document inside a text, as gateways forward: its names are examined as names.
 _DOCUMENT: Final = re.compile(r"\s*[\[{][\s\[{]*+\"")
 _LAYERS: Final = 4
@@ -242,6 +242,7 @@ def examine_document(
     persons: bool = True,
     own_names: Collection[str] = (),
     exempt: Collection[str] = (),
+    positions: re.Pattern[str] | None = None,
 ) -> ContentFinding | None:
     """Examine a decoded document: its names, texts, bytes and arrays.
 
@@ -250,19 +251,27 @@ def examine_document(
         persons: whether addresses and numbers of persons are forbidden too.
         own_names: names of Vigie itself, which are not examined; their values are.
         exempt: top-level names whose values are not examined.
+        positions: paths of fields with the position of a thing. A GeoJSON point there is not counted among
+            the document's numbers; anything else is examined.
     """
-    return _DocumentScan(ContentExamination(persons=persons), frozenset(own_names), frozenset(exempt)).of(
-        document, "", ""
-    )
+    examination = ContentExamination(persons=persons)
+    return _DocumentScan(examination, frozenset(own_names), frozenset(exempt), positions).of(document, "", "")
 
 
 class _DocumentScan:
     """Scans a document recursively."""
 
-    def __init__(self, examination: ContentExamination, own: frozenset[str], exempt: frozenset[str]) -> None:
+    def __init__(
+        self,
+        examination: ContentExamination,
+        own: frozenset[str],
+        exempt: frozenset[str],
+        positions: re.Pattern[str] | None,
+    ) -> None:
         self._examination = examination
         self._own = own
         self._exempt = exempt
+        self._positions = positions
         self._numbers = 0
 
     def of(self, value: Any, name: str, path: str) -> ContentFinding | None:  # noqa: ANN401 (as above)
@@ -272,6 +281,8 @@ class _DocumentScan:
             too_long = len(value) > _LONGEST_BYTES
             return ContentFinding("media", path) if too_long or runs.is_media(bytes(value)) else None
         if isinstance(value, Mapping):
+            if self._positions is not None and self._positions.fullmatch(path) and is_position(value):
+                return None
             return self._mapping(value, path)
         if isinstance(value, list | tuple):
             return self._array(value, name, path)
@@ -287,7 +298,7 @@ class _DocumentScan:
         return None if value is None else self.of(value, name, path)
 
     def _mapping(self, found: Mapping[Any, Any], path: str) -> ContentFinding | None:
-        if _is_numbered(found):
+        if is_numbered(found):
             return ContentFinding("number_array", path)
         for key, value in found.items():
             if not path and key in self._exempt:
@@ -305,7 +316,7 @@ class _DocumentScan:
         return "media" if isinstance(key, bytes) and len(key) > _LONGEST_BYTES else None
 
     def _array(self, items: list[Any] | tuple[Any, ...], name: str, path: str) -> ContentFinding | None:
-        numbers = _count_numbers(items)
+        numbers = count_numbers(items)
         self._numbers += numbers
         if numbers > runs.NUMBERS_LIMIT or self._numbers > runs.NUMBERS_SUM:
             return ContentFinding("number_array", path)
@@ -339,30 +350,6 @@ def _texts(item: object) -> Iterator[str]:
         yield item
     elif isinstance(item, Mapping):
         yield from (each for key, each in item.items() if isinstance(each, str) and key not in _IDENTIFYING)
-
-
-def _count_numbers(items: Collection[Any]) -> int:
-    """Count numbers in an array and in its arrays: rows of pixels count together."""
-    count = 0
-    for item in items:
-        if (isinstance(item, int | float) and not isinstance(item, bool)) or (
-            isinstance(item, str) and _NUMBER.fullmatch(item)
-        ):
-            count += 1
-        elif isinstance(item, list | tuple):
-            count += _count_numbers(item)
-        if count > runs.NUMBERS_LIMIT:
-            break
-    return count
-
-
-def _is_numbered(found: Mapping[Any, Any]) -> bool:
-    """Return whether a mapping is an array in disguise: many numbers under `"0"`, `"1"` or `v0`, `v1`."""
-    if len(found) <= runs.NUMBERS_LIMIT:
-        return False
-    numbers = [key for key, value in found.items() if isinstance(value, int | float | list | tuple | str)]
-    stems = {key.rstrip("0123456789.") if isinstance(key, str) else "" for key in numbers}
-    return len(numbers) > runs.NUMBERS_LIMIT and len(stems) * 8 < len(numbers)
 
 
 def examine_topic(topic: str, *, skip: Collection[str] = ()) -> ContentFinding | None:

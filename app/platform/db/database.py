@@ -29,6 +29,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.platform.config.platform_settings import DatabaseSettings
+from app.platform.db.pool_gauges import observe_engine, observe_pool
 from app.platform.kernel.tenant_scope import EMPTY_SCOPE, FULL_SCOPE, ScopedCaller, current_caller
 
 _BEGIN: Final = "BEGIN"
@@ -148,7 +149,8 @@ def is_schema_mismatch(error: BaseException) -> bool:
 
     A migration was not run, or permissions were not granted: the operator has to do so.
     """
-    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] in _MISMATCH_CLASSES
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return (getattr(cause, "sqlstate", None) or "")[:2] in _MISMATCH_CLASSES
 
 
 class Base(DeclarativeBase):
@@ -229,9 +231,10 @@ class Database:
         self.engine = self._engine(settings.pool_size, self._server_settings())
         lookup_settings = {**self._server_settings(everything=True), "default_transaction_read_only": "on"}
         self._lookups = self._engine(LOOKUP_CONNECTIONS, lookup_settings, isolation_level="AUTOCOMMIT")
+        observe_engine("requests", self.engine.sync_engine, settings.pool_size)
+        observe_engine("lookups", self._lookups.sync_engine, LOOKUP_CONNECTIONS)
         self._look_up = async_sessionmaker(self._lookups, class_=ReadSession, expire_on_commit=False)
-        # Uses the same pool. All queries of a response share a snapshot, so that their results are
-        # consistent.
+        # Uses the same pool. All queries of a response share a snapshot, so their results are consistent.
         reading = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._read = async_sessionmaker(reading, class_=ReadSession, expire_on_commit=False)
         self._write = async_sessionmaker(self.engine, class_=WriteSession, expire_on_commit=False)
@@ -321,15 +324,18 @@ class Database:
             "idle_in_transaction_session_timeout": str(round(self.settings.command_timeout_s * 1000)),
         }
 
-    async def pool(self, *, size: int, eager: bool = True, role: str | None = None) -> asyncpg.Pool:
+    async def pool(
+        self, *, size: int, name: str = "work", eager: bool = True, role: str | None = None
+    ) -> asyncpg.Pool:
         """Make a small pool of raw connections, for work on all tenants: they set no caller.
 
         Args:
+            name: its name in metrics.
             size: maximum connections.
             eager: connect immediately, and fail without a database; else connect on demand.
             role: a database role other than the process's.
         """
-        return await self._pool(size, self._server_settings(role, everything=True), eager=eager)
+        return await self._pool(size, self._server_settings(role, everything=True), name=name, eager=eager)
 
     async def reading_pool(
         self,
@@ -350,13 +356,13 @@ class Database:
         settings = {
             **self._server_settings(),
             "default_transaction_read_only": "on",
-            # Statements name their chunks by constants. ChunkAppend would exclude chunks again for each box,
-            # at three times the cost.
+            # Statements name chunks by constants: ChunkAppend would exclude them again, at thrice the cost.
             "timescaledb.enable_chunk_append": "off",
         }
         return await self._pool(
             size,
             settings,
+            name="lists",
             eager=False,
             connection_class=connection_class,
             record_class=record_class,
@@ -368,10 +374,11 @@ class Database:
         size: int,
         server_settings: dict[str, str],
         *,
+        name: str,
         eager: bool,
         **options: Any,  # noqa: ANN401 (asyncpg's own)
     ) -> asyncpg.Pool:
-        return await asyncpg.create_pool(
+        opening = asyncpg.create_pool(
             self.settings.url,
             min_size=1 if eager else 0,
             max_size=size,
@@ -380,6 +387,7 @@ class Database:
             server_settings=server_settings,
             **options,
         )
+        return observe_pool(name, await opening)
 
     async def close(self) -> None:
         """Close every pooled connection."""

@@ -34,6 +34,7 @@ _COUNT: Final = text(
     " until = CASE WHEN a.until < now() THEN excluded.until ELSE a.until END"
     " RETURNING attempts, extract(epoch FROM until - now())"
 )
+_DELETE: Final = text("DELETE FROM claim_attempts WHERE subject = :subject")
 _TAKE_BACK: Final = text(
     "UPDATE claim_attempts SET attempts = attempts - 1 WHERE subject = :subject AND attempts > 0"
 )
@@ -101,6 +102,13 @@ async def forget_attempt(database: Database, *subjects: str) -> None:
         async with database.write() as session:
             for subject in sorted(subjects):
                 await session.execute(_TAKE_BACK, {"subject": subject})
+
+
+async def clear_attempts(database: Database, subject: str) -> None:
+    """Delete the count of a subject, so that none of its limits is reached."""
+    with suspend_commit_step():
+        async with database.write() as session:
+            await session.execute(_DELETE, {"subject": subject})
 
 
 async def delete_expired_attempts(connection: RawConnection) -> None:

@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -69,6 +69,11 @@ _TOUCH_EVERY = timedelta(minutes=1)
 _PRINCIPAL = "vigie.principal"
 _AUTHENTICATION_STEPS = "vigie.authentication_steps"
 
+SecondFactorState = Literal["enrolled", "missing", "provider", "not_required"]
+"""Whether a person has a second factor: `missing` if the organisation requires one and there is none,
+`provider` if the sign-in through the OpenID Connect provider counts instead.
+"""
+
 bearer = HTTPBearer(
     auto_error=False,
     scheme_name="ApiKey",
@@ -92,6 +97,8 @@ class Principal:
         expires_at: when the key expires; None: never, or it is a person.
         integrator_id: the integrator of the organisation; None where it is no client.
         valid_until: when the key or the session ends if nothing changes; None: never.
+        second_factor: the state of a person's second factor; None for a key. If it is `missing`, the person
+            has no scopes, and only routes of their own account answer.
     """
 
     key_id: UUID
@@ -104,6 +111,7 @@ class Principal:
     expires_at: datetime | None = None
     integrator_id: UUID | None = None
     valid_until: datetime | None = None
+    second_factor: SecondFactorState | None = None
     scoped_caller: ScopedCaller = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -282,9 +290,23 @@ async def authenticate_request(request: Request) -> Principal:
 
 
 async def _authenticate(request: Request, token: str | None) -> Principal:
-    if (known := get_known_principal(request.scope)) is not None:
-        set_current_caller(known.caller())
-        return known
+    principal = get_known_principal(request.scope)
+    if principal is None:
+        principal = await _identify(request, token)
+    set_current_caller(principal.caller())
+    # Here, so that a new route is closed unless it says otherwise.
+    if principal.second_factor == "missing" and not getattr(
+        request.scope.get("route"), "open_without_second_factor", False
+    ):
+        raise ForbiddenError(
+            "Your organisation requires a second factor, and you have none. Enrol one with "
+            "`POST /v1/me/totp` or `POST /v1/me/passkeys/options`, then call again.",
+            code="second_factor_needed",
+        )
+    return principal
+
+
+async def _identify(request: Request, token: str | None) -> Principal:
     if token is None:
         raise UnauthorisedError(NO_KEY)
     authenticator = get_resource(request.app, CallerAuthenticator)
@@ -293,7 +315,6 @@ async def _authenticate(request: Request, token: str | None) -> Principal:
         await step(found)
     # Only now: no other dependency may find a caller that a step refused.
     request.scope[_PRINCIPAL] = found
-    set_current_caller(found.caller())
     return found
 
 

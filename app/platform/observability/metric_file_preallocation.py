@@ -18,6 +18,7 @@ MULTIPROCESS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 _RESERVED_BYTES: Final[Mapping[str, int]] = {
     "counter": 2**18,
     "histogram": 2**21,
+    "gauge_livemax": 2**16,
     "gauge_livesum": 2**16,
     "gauge_mostrecent": 2**16,
 }

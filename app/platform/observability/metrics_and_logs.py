@@ -29,6 +29,7 @@ from app.platform.config.platform_settings import LogSettings
 from app.platform.kernel.ids import new_id_text
 from app.platform.observability.metric_file_preallocation import METRICS_SHARED, MULTIPROCESS_VARIABLE
 from app.platform.observability.metric_types import DURATION_BUCKETS, Counter, Gauge, Histogram
+from app.platform.observability.tracing import current_span
 
 SECRETS_TO_SEAL = Gauge(
     "vigie_secrets_to_seal",
@@ -91,7 +92,7 @@ def configure_logging(settings: LogSettings, *, role: str) -> None:
     """Configure structlog and the standard library's logging alike: one line per event, on stdout."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
-        _add_request_id,
+        _add_request_and_trace_id,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -130,10 +131,14 @@ def configure_logging(settings: LogSettings, *, role: str) -> None:
         get_logger(__name__).warning("metrics_not_shared", reason="no room for their files")
 
 
-def _add_request_id(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Add the request id to a log line. At each line: binding it would cost every request."""
+def _add_request_and_trace_id(
+    _: object, __: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Add request id and trace id to a log line. At each line: binding them would cost every request."""
     if (request_id := _current.get()) is not None:
         event.setdefault("request_id", request_id)
+    if (trace_id := current_span().trace_id) is not None:
+        event.setdefault("trace_id", trace_id)
     return event
 
 

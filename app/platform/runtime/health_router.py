@@ -166,21 +166,16 @@ class ReadinessProbe:
         """Return name → fault, empty where all is well; and the broker's warning."""
         try:
             async with asyncio.timeout(self._patience_s), self._database.read() as session:
-                revision = await schema_upgrade.read_current_revision(session)
-                if revision is None:
-                    fault = "not migrated: run `vigie migrate`"
+                fault = await schema_upgrade.find_schema_fault(session)
+                if await schema_upgrade.read_current_revision(session) is None:
                     unknown = dict.fromkeys(_ROLES, "unknown: the database is not migrated")
                     return {"database": "", "migrations": fault, **unknown}, ""
                 beats = [HeartbeatRow(*row) for row in await session.execute(text(_BEATS))]
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             return dict.fromkeys(("database", "migrations", *_ROLES), self._named(error)), ""
-        expected = schema_upgrade.find_head_revision()
-        stale = (
-            "" if revision == expected else f"is at {revision}, should be at {expected}: run `vigie migrate`"
-        )
         faults = {
             "database": find_database_fault(beats, instance_name()),
-            "migrations": stale,
+            "migrations": fault,
             **{role: find_role_fault(beats, role) for role in _ROLES},
         }
         return faults, find_broker_warning(beats)

@@ -1,6 +1,11 @@
-"""Runs a process in the foreground, with logging, uvloop, signal handling, heartbeat and metrics."""
+"""Runs a process in the foreground, with logging, uvloop, signal handling, heartbeat and metrics.
+
+Under systemd it also reports readiness, state and liveness (`app.platform.runtime.service_manager`).
+"""
 
 import asyncio
+import faulthandler
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -10,8 +15,12 @@ import uvloop
 
 from app.platform.config.platform_settings import PlatformSettings
 from app.platform.db.database import Database
+from app.platform.observability.gauge_sampling import run_gauge_sampler
 from app.platform.observability.metrics_and_logs import configure_logging, get_logger
+from app.platform.observability.telemetry import start_telemetry
 from app.platform.runtime.heartbeat import run_heartbeat
+from app.platform.runtime.release import publish_build_info
+from app.platform.runtime.service_manager import STARTING, ServiceManager
 
 _log = get_logger(__name__)
 # In total less than the 15 seconds in which a whole stack has to stop.
@@ -29,15 +38,22 @@ class ProcessContext:
         database: open connections.
         stop: set by SIGTERM or SIGINT: drain, then return.
         state: the state in its heartbeat, which the work updates.
+        progressed_at: when the work loop turned last, by the event loop's clock; None if the work has none.
     """
 
     name: str
     database: Database
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    state: str = "starting"
+    state: str = STARTING
+    progressed_at: float | None = None
+
+    def mark_progress(self) -> None:
+        """Note that the work loop turns: without it, the watchdog restarts the process."""
+        self.progressed_at = asyncio.get_running_loop().time()
 
     async def pause(self, seconds: float) -> None:
         """Sleep, but return early when the process has to stop."""
+        self.mark_progress()
         with suppress(TimeoutError):
             await asyncio.wait_for(self.stop.wait(), seconds)
 
@@ -67,6 +83,11 @@ async def _run[S: PlatformSettings](name: str, settings: S, work: ProcessWork[S]
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, context.stop.set)
     pulse = asyncio.create_task(run_heartbeat(context.database, name, lambda: context.state, context.stop))
+    sampling = asyncio.create_task(run_gauge_sampler(name, context.stop))
+    publishing = asyncio.create_task(publish_build_info(name))
+    telemetry = start_telemetry(settings.telemetry, role=name)
+    manager = ServiceManager.of(os.environ)
+    reports = asyncio.create_task(manager.report(context))
     end_metrics = await _serve_metrics(settings, context)
     _log.info("role_started")
     try:
@@ -76,9 +97,13 @@ async def _run[S: PlatformSettings](name: str, settings: S, work: ProcessWork[S]
         # A hanging database must not block the exit: uncommitted work was not acknowledged either.
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
+                await reports
                 await pulse
                 await end_metrics()
                 await context.database.close()
+        await asyncio.gather(sampling, publishing, return_exceptions=True)
+        await telemetry.stop()
+        manager.close()
         _log.info("role_stopped")
 
 
@@ -109,4 +134,6 @@ def run_process[S: PlatformSettings](name: str, settings: S, work: ProcessWork[S
         work: the process's own work.
     """
     configure_logging(settings.log, role=name)
+    # The watchdog ends a process that hangs by SIGABRT: the log then has the place where it hung.
+    faulthandler.enable()
     uvloop.run(_run(name, settings, work))

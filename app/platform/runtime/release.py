@@ -1,5 +1,6 @@
 """Finds the version and the commit of the running program."""
 
+import asyncio
 import json
 import shutil
 import subprocess
@@ -8,7 +9,14 @@ from importlib import metadata
 from pathlib import Path
 
 from app import __version__
+from app.platform.observability.metric_types import Gauge
 
+BUILD_INFO = Gauge(
+    "vigie_build_info",
+    "1 for each process role that runs, with its version and commit",
+    ["role", "version", "commit"],
+    multiprocess_mode="livemax",
+)
 _ROOT = Path(__file__).parents[3]
 _BAKED = Path(__file__).parents[2] / "commit.txt"
 _PATIENCE_S = 5.0
@@ -29,6 +37,12 @@ def describe_release() -> str:
     """Format the version with its commit, as `vigie version` prints it."""
     commit = current_commit()
     return f"{__version__} ({'commit unknown' if commit is None else commit})"
+
+
+async def publish_build_info(role: str) -> None:
+    """Export the version and commit of this process. In a thread: it may have to run git."""
+    commit = await asyncio.to_thread(current_commit)
+    BUILD_INFO.labels(role, __version__, commit or "unknown").set(1)
 
 
 def _baked() -> str | None:

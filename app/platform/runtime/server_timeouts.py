@@ -39,6 +39,10 @@ class _BadRequestError(Exception):
         self.problem = MalformedRequestError(detail, status=status, code=code)
 
 
+def _describe_excess(what: str) -> str:
+    return f"More than {_UNPARSED_MAX} bytes of the {what} arrived. Shorten it."
+
+
 class _JoiningTransport(asyncio.Transport):
     """Writes the head and the body of a response together: uvicorn writes each, and a system call is dear.
 
@@ -120,11 +124,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
             what, status, code = "headers", 431, "headers_too_large"
             if self._in_request_line:
                 what, status, code = "address", 414, "uri_too_long"
-            self._refusal = MalformedRequestError(
-                f"More than {_UNPARSED_MAX} bytes of the {what} arrived. Shorten it.",
-                status=status,
-                code=code,
-            )
+            self._refusal = MalformedRequestError(_describe_excess(what), status=status, code=code)
             self.send_400_response("")
         self._await_next_head()
 
@@ -163,6 +163,9 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in {_HTTP_1_0, _HTTP_1_1}:
             self._refuse("Only HTTP/1.1 and HTTP/1.0 are supported.", status=_VERSION_NOT_SUPPORTED)
+        if len(self.url) >= _UNPARSED_MAX:
+            # The parser of URLs fails on it, if it arrived within one read.
+            self._refuse(_describe_excess("address"), status=414, code="uri_too_long")
         hosts = 0
         for name, value in self.headers:
             if name == b"host":
@@ -172,8 +175,8 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         if hosts > 1 or (not hosts and version == _HTTP_1_1):
             self._refuse("A request has exactly one Host header.")
 
-    def _refuse(self, detail: str, *, status: int = 400) -> None:
-        error = _BadRequestError(detail, status=status)
+    def _refuse(self, detail: str, *, status: int = 400, code: str | None = None) -> None:
+        error = _BadRequestError(detail, status=status, code=code)
         self._refusal = error.problem
         raise error
 

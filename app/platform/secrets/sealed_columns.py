@@ -67,6 +67,7 @@ INSTALLATION_SECRET: Final = SealedColumn(
     "installation_settings", "secret", "installation-setting:{}", ("name",)
 )
 INVITATION_TOKEN: Final = SealedColumn("invitations", "mail_token", "invitation-token:{}")
+TOTP_SECRET: Final = SealedColumn("totp_secrets", "secret", "totp-secret:{}", ("user_id",))
 
 SEALED: Final = (
     WEBHOOK_SECRET,
@@ -76,5 +77,6 @@ SEALED: Final = (
     IDEMPOTENCY_ANSWER,
     INSTALLATION_SECRET,
     INVITATION_TOKEN,
+    TOTP_SECRET,
 )
 """All of them."""

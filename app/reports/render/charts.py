@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from app.environmental_indices.period_selection import DatedPeriod
+from app.environmental_indices.period_selection import DatedPeriod, list_dates
 from app.presentation.chart_kit import (
     ChartAxes,
     ChartFrame,
@@ -25,8 +25,9 @@ from app.presentation.translation import BilingualText
 from app.reports.render.page_blocks import ReportTable, TableCell
 from app.reports.render.report_texts import WORDS
 
-# Days of a month with a tick.
+# Days of a month with a tick; in a shorter period each day has one.
 _DAYS: Final = (1, 5, 10, 15, 20, 25, 30)
+_EACH_DAY: Final = 7
 _NOON: Final = 12
 
 type ChartSeries = Mapping[int, float]
@@ -169,7 +170,9 @@ def _axes(spec: ChartSpec, given: Sequence[tuple[str, ChartSeries]], formats: Lo
     x = frame.scale_times(*spec.slot.period)
     if spec.slot.first == spec.slot.last:
         return ChartAxes(frame, x, y, build_hour_ticks(x, formats), up)
-    days = [spec.slot.first.replace(day=day) for day in _DAYS if day <= spec.slot.last.day]
+    days = list_dates(spec.slot.first, spec.slot.last)
+    if len(days) > _EACH_DAY:
+        days = [day for day in days if day.day in _DAYS]
     return ChartAxes(frame, x, y, build_day_ticks(x, days, formats, hour=_NOON), up)
 
 

@@ -9,13 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from app.presentation.design_tokens import read_design_tokens
+
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
 @cache
 def read_style_sheet() -> str:
-    """Read the style sheet, which is embedded in every page."""
-    return (TEMPLATES / "style.css").read_text()
+    """Read the style sheet with the design tokens, which is embedded in every page."""
+    return read_design_tokens() + (TEMPLATES / "style.css").read_text(encoding="utf-8")
 
 
 @cache

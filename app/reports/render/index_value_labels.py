@@ -5,6 +5,7 @@ from typing import Final
 from app.catalogue.metric_display_names import get_metric_symbol
 from app.environmental_indices.index_results import IndexBand
 from app.presentation.local_formatter import LocalFormatter
+from app.reports.period_labels import format_period
 from app.reports.report_statistics import FigureValue, ReportStatistics
 
 # Colours of classes without a colour in their source, from good to bad.
@@ -73,6 +74,4 @@ def find_component_value(value: FigureValue, key: str) -> float | None:
 
 def format_previous_period(report: ReportStatistics, formats: LocalFormatter) -> str:
     """Format the period before, for a sentence."""
-    if report.is_day:
-        return formats.full_day(report.earlier.first)
-    return formats.month(report.earlier.first)
+    return format_period(report.earlier, formats)

@@ -1,6 +1,6 @@
 """Writes the main findings of a report in three to six sentences, without judgement. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from app.catalogue.metric_display_names import get_metric_symbol
@@ -15,6 +15,7 @@ from app.reports.render.index_value_labels import (
     format_value_period,
 )
 from app.reports.render.report_texts import WORDS
+from app.reports.report_input import ReportLength
 from app.reports.report_statistics import (
     FigureValue,
     MeanComparison,
@@ -28,6 +29,11 @@ _INDICES: Final = ("atmo", "eaqi")
 WHO_METHODS: Final = ("who-24h", "who-o3-8h")
 """Methods that compare with a daily WHO guideline."""
 # Smaller changes from the period before are not mentioned.
+_BEFORE: Final[Mapping[ReportLength, str]] = {
+    "day": "against_day",
+    "week": "against_week",
+    "month": "against_month",
+}
 _MIN_CHANGE_PERCENT: Final = 5.0
 _MIN_CHANGE: Final = 1.0
 _MAX_CHANGES: Final = 3
@@ -228,7 +234,7 @@ def _changes(report: ReportStatistics, formats: LocalFormatter) -> str:
     ]
     if not changes:
         return ""
-    before = formats.translate(WORDS["against_day" if report.is_day else "against_month"])
+    before = formats.translate(WORDS[_BEFORE[report.input.length]])
     return formats.translate(WORDS["short_compared"]).format(
         before=before, parts=", ".join(changes[:_MAX_CHANGES])
     )

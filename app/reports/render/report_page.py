@@ -4,6 +4,7 @@ The template escapes every value, and fails on an undefined name.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -14,6 +15,7 @@ from markupsafe import Markup, escape
 
 from app.presentation.local_formatter import LocalFormatter
 from app.presentation.template_environment import create_template_environment
+from app.reports.period_labels import format_period
 from app.reports.render import (
     alert_section,
     chart_sections,
@@ -38,9 +40,14 @@ from app.reports.render.main_findings import (
 )
 from app.reports.render.page_blocks import KeyFigureTile, ReportSection
 from app.reports.render.report_texts import SITE_KINDS, WORDS
-from app.reports.report_input import ReportInput
+from app.reports.report_input import ReportInput, ReportLength
 from app.reports.report_statistics import ReportStatistics, compute_report_statistics, find_worst_value
 
+_KINDS: Final[Mapping[ReportLength, str]] = {
+    "day": "report_day",
+    "week": "report_week",
+    "month": "report_month",
+}
 _TILES: Final = 4
 _HOURS: Final = 24
 _LONG: Final = re.compile(r"(\S{25,})")
@@ -83,8 +90,8 @@ def render_report(report_input: ReportInput) -> RenderedReport:
     report = compute_report_statistics(report_input)
     formats = LocalFormatter(report_input.language, report.zone)
     site = clean_name(report_input.site)
-    kind = formats.translate(WORDS["report_day" if report.is_day else "report_month"])
-    period = formats.full_day(report.slot.first) if report.is_day else formats.month(report.slot.first)
+    kind = formats.translate(WORDS[_KINDS[report_input.length]])
+    period = format_period(report.slot, formats)
     title = f"{kind} \u2013 {site} \u2013 {period}"
     html = (
         _environment()

@@ -20,6 +20,7 @@ __all__ = ["CITATIONS_FR", "COVERAGES_FR", "SITE_KINDS", "WORDS"]
 WORDS: Final[Mapping[str, BilingualText]] = {
     # The head.
     "report_day": translated("Daily report"),
+    "report_week": translated("Weekly report"),
     "report_month": translated("Monthly report"),
     "client": translated("Client"),
     "place": translated("Kind of place"),
@@ -83,6 +84,7 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     "short_critical": translated(", {critical}"),
     "short_compared": translated("Compared with {before}: {parts}."),
     "against_day": translated("the day before"),
+    "against_week": translated("the week before"),
     "against_month": translated("the month before"),
     # The strip.
     "strip_day": translated("Hour by hour: {title}"),

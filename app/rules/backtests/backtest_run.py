@@ -143,7 +143,8 @@ async def run_backtest(
                 await replay.run(group, request.first, last, progress, report)
         await _run_index_backtests(database, indexed, (request.first, last), progress, report, acquire_slot)
     elapsed_s = time.monotonic() - began
-    return await asyncio.to_thread(_make_result, rules, site, progress, from_datetime(last), elapsed_s)
+    within_us = from_datetime(request.first), from_datetime(last)
+    return await asyncio.to_thread(_make_result, rules, site, progress, within_us, elapsed_s)
 
 
 async def _run_index_backtests(  # noqa: PLR0917 (the state of a back-test)
@@ -283,14 +284,20 @@ def _make_result(
     rules: Sequence[SampleBacktest | IndexBacktest],
     site: BacktestSite,
     progress: BacktestProgress,
-    until_us: int,
+    within_us: tuple[int, int],
     elapsed_s: float,
 ) -> dict[str, Any]:
+    first_us, until_us = within_us
     names = {facts.key: facts.id for facts in site.boxes}
     candidate, *present = rules
     if present:
         compare_alerts(candidate.found.alerts, present[0].found.alerts, until_us)
     result = _render_rule(candidate, names, until_us)
+    result["coverage"] = (
+        None
+        if candidate.coverage is None
+        else candidate.coverage.render(candidate.keys, max(1, until_us - first_us), candidate.thresholds)
+    )
     result["summary"] |= {
         "samples": progress.samples_done,
         "boxes": progress.boxes_done,

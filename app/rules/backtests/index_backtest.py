@@ -5,7 +5,7 @@ the computed values; live they are missing if they arrived after their period wa
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import batched
 from typing import Any, Final
@@ -15,6 +15,7 @@ from app.environmental_indices.boxes_and_read_limits import IndexedBox
 from app.platform.db.database import Database
 from app.platform.kernel.instants import US_PER_S
 from app.rules.backtests.backtest_alerts import AlertCollector
+from app.rules.backtests.value_coverage import ValueCoverage
 from app.rules.engine.box_and_site_views import BoxFacts
 from app.rules.index_rules.index_condition_evaluation import IndexView
 from app.rules.index_rules.index_rule_assignments import RuleAssignment, compile_rule_assignments
@@ -67,6 +68,8 @@ class IndexBacktest:
         boxes: Sequence[BoxFacts],
     ) -> None:
         self.found = AlertCollector()
+        self.coverage = ValueCoverage()
+        self.thresholds: Mapping[str, Collection[float]] = {}
         self._assignments = list(compile_rule_assignments(row, place, attributes, boxes))
         self._boxes = {
             key: facts for assignment in self._assignments for key, facts in assignment.boxes.items()
@@ -115,6 +118,7 @@ class IndexBacktest:
         first_us, last_us = within
         moments = _moments(assignment, first_us, last_us)
         state: tuple[list[Any] | None, int] = (None, moments[0] - 1)
+        period_us = (last_us - first_us) // max(1, len(moments) - 1)
         begun = until_us = first_us
         while True:
             now = [end_us for end_us in moments if begun < end_us <= until_us or begun == until_us >= end_us]
@@ -129,13 +133,27 @@ class IndexBacktest:
             )
             state = done.held, done.judged_us
             if until_us == first_us:
+                # This period ended before the range.
                 self.found.carry(done.transitions, first_us)
             else:
                 self.found.take(done.transitions)
+                self._cover(results, now, period_us)
             await step(known, 0)
             if until_us >= last_us:
                 return
             begun, until_us = until_us, min(until_us + _PART_US, last_us)
+
+    def _cover(self, found: Mapping[int, BoxIndexResults], moments: Sequence[int], period_us: int) -> None:
+        """Record which periods have a value, and the values."""
+        ends = frozenset(moments)
+        for key, results in found.items():
+            covered: set[int] = set()
+            for (query, end_us), result in results.items():
+                if end_us not in ends or result is None or result.value is None:
+                    continue
+                length_us = 0 if end_us in covered else period_us
+                self.coverage.take_period(key, query.method, result.value, length_us)
+                covered.add(end_us)
 
     async def _compute(
         self,

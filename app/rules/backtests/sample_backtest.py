@@ -3,16 +3,22 @@
 The rule starts at rest at the beginning of the range, with full windows, as a rule does that is created then.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
+from app.catalogue.metrics import COLUMNS, INDEX
+from app.platform.kernel.instants import US_PER_S
 from app.rules.backtests.backtest_alerts import AlertCollector
 from app.rules.backtests.rule_simulator import RuleSimulator
 from app.rules.backtests.sample_reader import BacktestSite, SampleRun
+from app.rules.backtests.value_coverage import ValueCoverage
 from app.rules.engine.box_and_site_views import BoxFacts
-from app.rules.engine.condition_leaf_evaluation import SilenceLeaf
+from app.rules.engine.condition_leaf_evaluation import SilenceLeaf, ValueLeaf, WindowLeaf
 from app.rules.engine.rule_compiler import CompiledRule, compile_rule
+
+_OTHER_UNITS: Final = frozenset({"count", "rate", "sum", "spread"})
+"""Functions whose results do not compare with single values."""
 
 
 class SampleBacktest:
@@ -24,6 +30,8 @@ class SampleBacktest:
 
     Attributes:
         found: the alerts that it would have made.
+        thresholds: the numbers that values are compared with, by metric; none for counts and rates.
+        coverage: the values that it was tried on; None for a rule on events alone.
         keys: the boxes in its scope.
         merged: whether samples of all boxes must arrive in time order, not box by box.
         columns, events: the metrics and event types that it reads.
@@ -44,8 +52,13 @@ class SampleBacktest:
         self.columns = general.columns
         self.events = general.events
         self.look_back_us = general.look_back_us
-        parts = chain.from_iterable(level.node.parts() for level in general.levels)
+        parts = list(chain.from_iterable(level.node.parts() for level in general.levels))
         self.silences = frozenset(part.column for part in parts if isinstance(part, SilenceLeaf))
+        # The values of a metric whose silence is detected are not compared with anything.
+        self.thresholds = _list_thresholds(parts)
+        self._compared = sorted(INDEX[name] for name in self.thresholds)
+        self.coverage = ValueCoverage() if self.columns else None
+        self._intervals_us = {facts.key: facts.interval_s * US_PER_S for facts in site.boxes}
         self.parts = general.parts
 
     def compile(self, facts: BoxFacts) -> CompiledRule:
@@ -90,6 +103,14 @@ class SampleBacktest:
                 continue
             if run.event is None:
                 self.found.take(self._simulator.feed(run.box_key, run.times, run.values))
+                if self.coverage is not None:
+                    self.coverage.take_samples(
+                        run.box_key,
+                        self._intervals_us[run.box_key],
+                        (run.times, run.values),
+                        self.columns,
+                        self._compared,
+                    )
             else:
                 self.found.take(self._simulator.feed_event(run.box_key, *run.event))
 
@@ -97,3 +118,19 @@ class SampleBacktest:
         """Advance to the end of the range and close the open alerts there."""
         self.found.take(self._simulator.finish(until_us))
         self.found.settle(until_us)
+
+
+def _list_thresholds(parts: Iterable[object]) -> dict[str, set[float]]:
+    """List the metrics that are compared with something, and the thresholds of their values."""
+    found: dict[str, set[float]] = {}
+    for part in parts:
+        if isinstance(part, ValueLeaf):
+            column, is_value = part.column, True
+        elif isinstance(part, WindowLeaf):
+            column, is_value = part.span.column, part.function not in _OTHER_UNITS
+        else:
+            continue
+        thresholds = found.setdefault(COLUMNS[column], set())
+        if is_value and part.limit.threshold is not None:
+            thresholds.add(part.limit.threshold)
+    return found

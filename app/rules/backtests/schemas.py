@@ -130,6 +130,49 @@ class TrialSummary(Summary):
     samples_per_second: int
 
 
+class MeasuredRange(BaseModel):
+    """The values of a metric, or of an index, that a rule was tried on."""
+
+    name: str = Field(description="The metric, or the method of the index")
+    values: int = Field(description="Number of values")
+    lowest: float = Field(description="The lowest value")
+    highest: float = Field(description="The highest value")
+    thresholds: list[float] = Field(
+        description="The thresholds that its values are compared with; empty for indices, counts and rates"
+    )
+
+
+class BacktestCoverage(BaseModel):
+    """The data that a back-test rests on. Without alerts and with a small share, it tells nothing."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "boxes": 5,
+                    "boxes_with_values": 4,
+                    "longest_s": 420.0,
+                    "share": 0.00013,
+                    "measured": [
+                        {"name": "pm10", "values": 28, "lowest": 11.2, "highest": 41.6, "thresholds": [80.0]}
+                    ],
+                }
+            ]
+        }
+    )
+
+    boxes: int = Field(description="Boxes that the rule applies to")
+    boxes_with_values: int = Field(description="Those that have values in the range")
+    longest_s: float = Field(
+        description="Time with values of the box that has most of it, in seconds. A value lasts until the "
+        "next one, two sampling intervals at most"
+    )
+    share: float = Field(description="Share of the range with values, as the mean of all boxes: 0 to 1")
+    measured: list[MeasuredRange] = Field(
+        description="The lowest and the highest value of each metric or index that the rule compares"
+    )
+
+
 class TrialAlert(BaseModel):
     """An alert that the rule would have made."""
 
@@ -165,6 +208,9 @@ class Result(BaseModel):
     """The result of a back-test."""
 
     summary: TrialSummary
+    coverage: BacktestCoverage | None = Field(
+        default=None, description="The data that it rests on; null for a rule on events alone"
+    )
     alerts: list[TrialAlert] = Field(description=f"Box by box, in time order; at most {ALERTS_LIMIT:,}")
     truncated: int = Field(description="Alerts that are counted, but neither listed nor compared")
     against: Against | None

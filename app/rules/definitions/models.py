@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Text
+from sqlalchemy import BigInteger, Computed, ForeignKey, Text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -39,6 +39,10 @@ class Rule(Base):
     created_at: Mapped[datetime] = mapped_column(_Instant)
     updated_at: Mapped[datetime] = mapped_column(_Instant)
     deleted_at: Mapped[datetime | None] = mapped_column(_Instant)
+    # Deferred: only searches compare it (app.platform.db.search_terms).
+    search_text: Mapped[str] = mapped_column(
+        Text, Computed("fold_search_text(ARRAY[name])", persisted=True), deferred=True
+    )
 
 
 class RuleVersion(Base):

@@ -11,6 +11,7 @@ from app.notifications.events.outbox import wake_dispatcher_after
 from app.platform.db.alert_closer_protocol import AlertCloser, AlertCloserDependency
 from app.platform.db.database import Database, WriteSession
 from app.platform.http.contract.etags import PreconditionDep, skip_precondition
+from app.platform.http.contract.fields import Identifier
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import (
@@ -28,7 +29,7 @@ from app.rules.definitions.condition_fields import MetricName
 from app.rules.definitions.models import Rule
 from app.rules.definitions.rule_examples import EXAMPLES
 from app.rules.definitions.rule_queries import RuleFilter
-from app.rules.definitions.rule_response_schemas import RuleOut, RuleVersionOut
+from app.rules.definitions.rule_response_schemas import RuleCheckOut, RuleOut, RuleVersionOut
 from app.rules.definitions.schemas import RuleChange, RuleCreate
 from app.rules.definitions.severity import Severity
 from app.rules.presets.preset_list import PRESETS
@@ -76,6 +77,25 @@ async def create_rule(
     A value older than `max_age` is unknown. An unknown condition neither fires nor resolves.
     """
     return RuleOut.of(await service.add_rule(session, principal, body, datetime.now(UTC)))
+
+
+@router.post("/check", summary="Check a rule", responses=document_problems(404))
+async def check_rule(
+    principal: Writer,
+    session: WriteSessionDep,
+    body: Annotated[RuleCreate, Body(openapi_examples=EXAMPLES)],
+    replaces: Annotated[
+        Identifier | None,
+        Query(description="A rule that it would replace: its parts do not count for the limits of the site"),
+    ] = None,
+) -> RuleCheckOut:
+    """Check a rule as its creation does, and describe it in words. Nothing is stored.
+
+    The errors are those of the creation. To see which alerts it would have made, use
+    `POST /v1/rules/backtest`.
+    """
+    checked = await service.check_rule(session, principal, body, replaces=replaces)
+    return RuleCheckOut.of(checked.definition, dry_run=body.dry_run)
 
 
 @router.get("", summary="List rules", responses=document_problems(404))

@@ -128,7 +128,7 @@ async def read_rule_descriptions(connection: RawConnection, rule_ids: Sequence[U
     return await connection.fetch(_DESCRIPTIONS, rule_ids)
 
 
-async def find_rule(session: ReadSession, rule_id: UUID, visible: TenantScope) -> Rule:
+async def find_rule(session: ReadSession | WriteSession, rule_id: UUID, visible: TenantScope) -> Rule:
     """Read a rule (NotFoundError for a deleted one or one outside of the tenant scope)."""
     rule = await session.scalar(
         select(Rule).where(Rule.id == rule_id, Rule.deleted_at.is_(None), *_owned(visible))

@@ -13,6 +13,7 @@ from pydantic_core import CoreSchema, core_schema
 from app.platform.http.contract.etags import ResourceModel
 from app.rules.definitions.condition_schemas import Condition
 from app.rules.definitions.models import Rule, RuleVersion
+from app.rules.definitions.rule_in_words import describe_rule
 from app.rules.definitions.schemas import Active, Escalation, Level, Scoped
 from app.rules.definitions.severity import Severity
 from app.rules.presets.preset_list import is_preset_modified
@@ -62,9 +63,17 @@ class _Defined(BaseModel):
     preset: PresetOrigin | None = Field(description="Null for a rule without a preset")
     enabled: bool
     dry_run: bool
+    sentence: str = Field(
+        description="When it fires, in words",
+        examples=["Warning when PM2.5 is above 25 µg/m³ for 10 minutes, until at or below 20 µg/m³."],
+    )
+    sentence_fr: str = Field(
+        description="The same in French",
+        examples=["Avertissement : PM2,5 au-dessus de 25 µg/m³ pendant 10 minutes."],
+    )
 
 
-def _render_definition(definition: dict[str, Any]) -> dict[str, Any]:
+def _render_definition(definition: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
     levels = definition["levels"]
     single = len(levels) == 1
     return {
@@ -77,6 +86,8 @@ def _render_definition(definition: dict[str, Any]) -> dict[str, Any]:
         "escalations": definition["escalations"],
         "remind_every": definition["remind_every"],
         "preset": definition.get("preset"),
+        "sentence": describe_rule(definition, "en", dry_run=dry_run),
+        "sentence_fr": describe_rule(definition, "fr", dry_run=dry_run),
     }
 
 
@@ -116,8 +127,29 @@ class RuleOut(_Defined, _Identified, ResourceModel):
         )
         return cls(
             **{name: getattr(row, name) for name in names},
-            **_render_definition(row.definition),
+            **_render_definition(row.definition, dry_run=row.dry_run),
             preset_modified=is_preset_modified(row.definition),
+        )
+
+
+class RuleCheckOut(BaseModel):
+    """A rule that could be stored, in words."""
+
+    sentence: str = Field(
+        description="When it would fire",
+        examples=["Warning when PM2.5 is above 25 µg/m³ for 10 minutes, until at or below 20 µg/m³."],
+    )
+    sentence_fr: str = Field(
+        description="The same in French",
+        examples=["Avertissement : PM2,5 au-dessus de 25 µg/m³ pendant 10 minutes."],
+    )
+
+    @classmethod
+    def of(cls, definition: dict[str, Any], *, dry_run: bool) -> Self:
+        """Describe a definition."""
+        return cls(
+            sentence=describe_rule(definition, "en", dry_run=dry_run),
+            sentence_fr=describe_rule(definition, "fr", dry_run=dry_run),
         )
 
 
@@ -156,6 +188,6 @@ class RuleVersionOut(_Defined, _Numbered, ResourceModel):
         )
         return cls(
             **{name: getattr(row, name) for name in names},
-            **_render_definition(row.definition),
+            **_render_definition(row.definition, dry_run=row.dry_run),
             created_by_name=changed_by,
         )

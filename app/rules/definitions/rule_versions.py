@@ -28,6 +28,14 @@ class AuthoredVersion(NamedTuple):
     changed_by: str | None
 
 
+class SiteVersion(NamedTuple):
+    """A version with its author, as in `AuthoredVersion`, and the site of its rule."""
+
+    version: RuleVersion
+    changed_by: str | None
+    site_id: UUID
+
+
 # A partial table: this room must not import the models of `people`, and needs only the names.
 _USERS = table("users", column("id", Uuid), column("name", Text))
 # Each join is one primary key lookup per row of a page.
@@ -89,6 +97,27 @@ async def read_version_page(
     query = _WITH_KEY.where(RuleVersion.rule_id == rule_id)
     rows = (await session.execute(VERSIONS.page(query, page))).all()
     return [AuthoredVersion(*row) for row in rows]
+
+
+async def list_recent_versions(
+    session: ReadSession, visible: TenantScope, organisation: UUID | None, since: datetime, most: int
+) -> Sequence[SiteVersion]:
+    """List the newest versions of all rules in a tenant scope, also of deleted rules.
+
+    Args:
+        session: to the database.
+        visible: the tenant scope of the caller.
+        organisation: only rules of this organisation; None: of all in the tenant scope.
+        since: only versions recorded at or after this.
+        most: the highest number of versions.
+    """
+    query = _WITH_KEY.add_columns(Rule.site_id).join(Rule, Rule.id == RuleVersion.rule_id)
+    query = query.where(RuleVersion.created_at >= since, *visible.within(Rule.organisation_id, Rule.site_id))
+    if organisation is not None:
+        query = query.where(Rule.organisation_id == organisation)
+    order = (RuleVersion.created_at.desc(), RuleVersion.rule_id.desc(), RuleVersion.version.desc())
+    rows = await session.execute(query.order_by(*order).limit(most))
+    return [SiteVersion(*row) for row in rows]
 
 
 async def find_version(

@@ -41,11 +41,50 @@ INDEX_LIMIT: Final = 100
 EFFORT_LIMIT: Final = 2_000
 
 
+class CheckedRule(NamedTuple):
+    """A rule that may be stored: the organisation of its site, its definition and its effort."""
+
+    organisation_id: UUID
+    definition: dict[str, Any]
+    effort: int
+
+
 class RuleChangeOutcome(NamedTuple):
     """A rule after a change, and the number of alerts that the change closed."""
 
     rule: Rule
     closed: int
+
+
+async def check_rule(
+    session: WriteSession, principal: Principal, body: RuleCreate, *, replaces: UUID | None = None
+) -> CheckedRule:
+    """Check a rule as its creation does, and store nothing.
+
+    Args:
+        session: of the transaction.
+        principal: the caller.
+        body: the rule.
+        replaces: the rule that it would replace, whose parts and boxes do not count as new.
+
+    Raises:
+        NotFoundError: the caller cannot see the site or the replaced rule, or the site is not of the named
+            organisation.
+        InvalidError: `foreign_organisation`; `unknown_box_in_rule` for a box of another site;
+            `too_many_conditions` if the rules of the site exceed a limit.
+    """
+    named = None if body.organisation_id is None else principal.owner(body.organisation_id)
+    owner = await rule_queries.find_site_owner(session, body.site_id, principal.visible())
+    if owner is None or named not in {None, owner}:
+        raise NotFoundError("site", body.site_id)
+    old = None if replaces is None else await rule_queries.find_rule(session, replaces, principal.visible())
+    definition = body.definition()
+    await _check_boxes(session, body.site_id, definition, known=None if old is None else old.definition)
+    effort = compute_effort(definition)
+    if body.enabled:
+        await _check_effort(session, body.site_id, effort, but=replaces)
+        await _check_indices(session, body.site_id, count_index_conditions(definition), but=replaces)
+    return CheckedRule(owner, definition, effort)
 
 
 async def add_rule(
@@ -66,29 +105,19 @@ async def add_rule(
         preset: the id and version of the preset that the rule is made from.
 
     Raises:
-        NotFoundError: the caller cannot see the site, or it is not of the named organisation.
-        InvalidError: `foreign_organisation`; `unknown_box_in_rule` for a box of another site;
-            `too_many_conditions` if the rules of the site exceed a limit.
+        NotFoundError, InvalidError: as `check_rule`.
     """
-    named = None if body.organisation_id is None else principal.owner(body.organisation_id)
-    owner = await rule_queries.find_site_owner(session, body.site_id, principal.visible())
-    if owner is None or named not in {None, owner}:
-        raise NotFoundError("site", body.site_id)
-    definition = body.definition() | ({} if preset is None else {"preset": dict(preset)})
-    await _check_boxes(session, body.site_id, definition)
-    effort = compute_effort(definition)
-    if body.enabled:
-        await _check_effort(session, body.site_id, effort)
-        await _check_indices(session, body.site_id, count_index_conditions(definition))
+    checked = await check_rule(session, principal, body)
+    definition = checked.definition | ({} if preset is None else {"preset": dict(preset)})
     rule = Rule(
         id=new_id(),
-        organisation_id=owner,
+        organisation_id=checked.organisation_id,
         site_id=body.site_id,
         name=body.name,
         description=body.description,
         severity=_severity(definition),
         definition=definition,
-        effort=effort,
+        effort=checked.effort,
         enabled=body.enabled,
         dry_run=body.dry_run,
         version=1,

@@ -181,16 +181,20 @@ class SequentialEvaluator:
     def _refuted(self, track: BoxEvaluation, fresh: Sequence[int]) -> frozenset[str]:
         """Find the rules of a box that a timer evaluated during a silence that this sample disproves.
 
-        Rules on a whole site are not among them: at an earlier time other boxes were not silent yet, so that
-        an alert would end and begin again.
+        Rules at rest are not among them: an alert of `not` with a silence would begin again before its end.
+        Nor are rules on a whole site: at an earlier time other boxes were not silent yet, so that an alert
+        would end and begin again.
         """
-        return frozenset(
-            rule.key
-            for rule in track.rules.stateful
-            if rule.silences
-            and (evaluated_us := split_state(track.state.get(rule.key))[1]) != NEVER
-            and _was_silent(rule, track.view, fresh, evaluated_us)
-        )
+        found: set[str] = set()
+        for rule in track.rules.stateful:
+            if not rule.silences:
+                continue
+            held, evaluated_us = split_state(track.state.get(rule.key))
+            if held is None or evaluated_us == NEVER:
+                continue
+            if _was_silent(rule, track.view, fresh, evaluated_us):
+                found.add(rule.key)
+        return frozenset(found)
 
     def _evaluate_site(
         self, site: SiteEvaluation, view: BoxView, fresh: Sequence[int], kind: str | None, order: float
@@ -241,7 +245,7 @@ class SequentialEvaluator:
         """Evaluate a rule at a moment; `refutes`: a sample disproved a silence that the rule waits for."""
         held, evaluated_us = split_state(track.state.get(rule.key))
         # The time of a rule never goes back, even if a timer ran ahead of a sample. The exception is a sample
-        # that disproves a silence of its box.
+        # that disproves a silence of its box, and with it the state that the timer entered.
         if not refutes:
             at_us = max(at_us, evaluated_us)
         after, transitions = self._step(rule, track, held, at_us, counts=counts)

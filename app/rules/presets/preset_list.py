@@ -48,7 +48,8 @@ def build_definition(rule: PresetRule) -> dict[str, Any]:
 
 
 @cache
-def _build_definitions(preset_id: str) -> tuple[Mapping[str, Any], ...]:
+def build_definitions(preset_id: str) -> tuple[Mapping[str, Any], ...]:
+    """Build the stored definitions of all rules of a preset; empty for an unknown preset."""
     preset = PRESETS.get(preset_id)
     return () if preset is None else tuple(build_definition(rule) for rule in preset.rules)
 
@@ -63,7 +64,7 @@ def is_preset_modified(definition: Mapping[str, Any]) -> bool:
         return False
     return not any(
         all(made[part] == definition.get(part) for part in _COMPARED)
-        for made in _build_definitions(origin["id"])
+        for made in build_definitions(origin["id"])
     )
 
 

@@ -8,8 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import Identifier, Name, RequestBody, make_omittable_field
 from app.presentation.languages import Language
+from app.rules.definitions.rule_in_words import describe_rule
 from app.rules.definitions.rule_response_schemas import RuleOut
 from app.rules.definitions.schemas import Active, DryRun, Scoped
+from app.rules.presets.preset_list import build_definitions
 from app.rules.presets.preset_types import Preset
 
 _SITE: Final = "0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11"
@@ -30,6 +32,10 @@ class PresetRuleOut(BaseModel):
     """A rule of a preset."""
 
     name: str
+    sentence: str = Field(
+        description="When it fires, in words and in the requested language",
+        examples=["Warning when the mean of PM2.5 over 24 hours is above 15 µg/m³."],
+    )
     rule: dict[str, Any] = Field(description="The other fields of a body of `POST /v1/rules`, without a site")
 
 
@@ -77,7 +83,14 @@ class PresetOut(ResourceModel):
             metrics=list(preset.metrics),
             applies_from=preset.applies.first,
             applies_until=preset.applies.end,
-            rules=[PresetRuleOut(name=rule.name.to(language), rule=dict(rule.body)) for rule in preset.rules],
+            rules=[
+                PresetRuleOut(
+                    name=rule.name.to(language),
+                    sentence=describe_rule(definition, language),
+                    rule=dict(rule.body),
+                )
+                for rule, definition in zip(preset.rules, build_definitions(preset.id), strict=True)
+            ],
         )
 
 

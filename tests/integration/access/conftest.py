@@ -57,9 +57,10 @@ def stock(request: pytest.FixtureRequest, stock: Databases, worlds: Worlds) -> D
 
 @pytest.fixture
 def settings(settings: VigieSettings, worlds: Worlds) -> VigieSettings:
-    """Boxes may register themselves: what leads there has routes too."""
+    """Boxes may register themselves: what leads there has routes too. And nobody is called too often."""
+    api = settings.api.model_copy(update={"anonymous_rate_burst": 10_000})
     enrolment = settings.enrolment.model_copy(update={"enabled": True})
-    return settings.model_copy(update={"enrolment": enrolment, "encryption": worlds.encryption})
+    return settings.model_copy(update={"api": api, "enrolment": enrolment, "encryption": worlds.encryption})
 
 
 @pytest.fixture

@@ -39,9 +39,14 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
                 "oidc_identities",
                 "organisations",
                 "outbox",
+                "passkeys",
                 "password_resets",
+                "portal_links",
                 "provisioning_keys",
                 "quarantine",
+                "recovery_codes",
+                "report_runs",
+                "report_schedules",
                 "rights_requests",
                 "rollup_states",
                 "rule_versions",
@@ -49,12 +54,14 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
                 "silences",
                 "site_states",
                 "sites",
+                "totp_secrets",
                 "user_sessions",
                 "users",
                 "webhook_endpoints",
             ),
             _ALL,
         ),
+        "account_mails": "INSERT",
         "alembic_version": "SELECT",
         "audit_heads": "SELECT",
         "audit_log": "SELECT",
@@ -86,6 +93,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "tenant_daily": "SELECT",
         "tenant_hourly": "SELECT",
         "tenant_samples": "SELECT",
+        "used_challenges": "INSERT",
     },
     "vigie_public": dict.fromkeys(
         (
@@ -144,6 +152,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "sites": "SELECT",
     },
     "vigie_deliver": {
+        "account_mails": "SELECT, UPDATE (due_at, attempts), DELETE",
         "alembic_version": "SELECT",
         "alerts": "SELECT (id, state, updated_at, suppressed)",
         "alerts_muting": "SELECT",
@@ -165,7 +174,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "metrics": "SELECT",
         "organisations": "SELECT (id, name)",
         "outbox": (
-            "SELECT, INSERT (id, organisation_id, site_id, type, payload, created_at), UPDATE "
+            "SELECT, INSERT (id, organisation_id, site_id, type, payload, created_at, traceparent), UPDATE "
             "(fanned_out_at, stream_position)"
         ),
         "registry": "SELECT",
@@ -200,6 +209,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "SELECT, UPDATE (state, started_at, finished_at, leased_until, attempts, samples_total, "
             "samples_done, boxes_total, boxes_done, result, error), DELETE"
         ),
+        "backups": "SELECT",
         "box_configs": "SELECT (box_key, desired, desired_at, published_at), UPDATE (published_at)",
         "box_states": "SELECT (box_key, latest, newest_us), UPDATE (latest, newest_us)",
         "boxes": (
@@ -210,9 +220,9 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "claim_attempts": "SELECT (until), DELETE",
         "daily": _ALL,
         "deliveries": (
-            "SELECT (id, endpoint_id, event_id, type, state, created_at), INSERT (id, organisation_id, "
-            "endpoint_id, event_id, type, body, state, attempt_count, due_at, created_at, site_id, format, "
-            "alert_id), UPDATE (replay_id), DELETE"
+            "SELECT (id, endpoint_id, event_id, type, state, due_at, created_at), INSERT (id, "
+            "organisation_id, endpoint_id, event_id, type, body, state, attempt_count, due_at, created_at, "
+            "site_id, format, alert_id, traceparent), UPDATE (replay_id), DELETE"
         ),
         "delivery_attempts": "SELECT (delivery_id, number, started_at, endpoint_id), DELETE",
         "delivery_groups": (
@@ -220,7 +230,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         ),
         "delivery_replays": "SELECT (id, state, finished_at), DELETE",
         "door_refusals": _ALL,
-        "endpoint_states": "SELECT (endpoint_id, open_until, slow_step)",
+        "endpoint_states": "SELECT (endpoint_id, consecutive_failures, last_status, open_until, slow_step)",
         "erasure_boxes": "SELECT, UPDATE (state)",
         "erasures": ("SELECT, UPDATE (worked_at, finished_at, boxes_done, progress, chain, removed, digest)"),
         "events": (
@@ -248,16 +258,19 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "organisation_usage": "SELECT, DELETE",
         "organisations": "SELECT",
         "outbox": (
-            "SELECT (position, organisation_id, type, payload, fanned_out_at, stream_position), "
-            "INSERT (id, organisation_id, site_id, type, payload, created_at), DELETE"
+            "SELECT (position, organisation_id, type, payload, created_at, fanned_out_at, stream_position), "
+            "INSERT (id, organisation_id, site_id, type, payload, created_at, traceparent), DELETE"
         ),
         "password_resets": "SELECT (id, expires_at, used_at), DELETE",
         "quarantine": "SELECT (id, received_at, organisation_id, box), UPDATE (attempted_at), DELETE",
         "quota_notices": "SELECT, INSERT, DELETE",
+        "recovery_bundles": "SELECT, INSERT, UPDATE",
         "registry": "SELECT (version, marks_epoch), UPDATE (version, marks_epoch)",
         "registry_boxes": "SELECT",
         "registry_sites": "SELECT",
         "removals": "SELECT, INSERT, UPDATE",
+        "report_runs": _ALL,
+        "report_schedules": "SELECT, UPDATE (next_at, last_sent_at, last_error)",
         "retention_states": _ALL,
         "rights_requests": (
             "SELECT (id, reference, organisation_id, site_id, kind, state, received_at, due_at, closed_at, "
@@ -272,6 +285,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         ),
         "rules_definitions": "SELECT",
         "samples": "SELECT, DELETE",
+        "sealed_value_checks": "SELECT, UPDATE (answered_at, failures), DELETE",
         "silences": (
             "SELECT (id, organisation_id, matchers, starts_at, ends_at, schedule, timezone, "
             "window_start, window_end), UPDATE (window_start, window_end)"
@@ -284,6 +298,8 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "tenant_hourly": "SELECT",
         "tenant_samples": "SELECT",
         "timeseries_events": "SELECT",
+        "totp_secrets": "SELECT (user_id, secret), UPDATE (secret)",
+        "used_challenges": "SELECT (expires_at), DELETE",
         "user_sessions": "SELECT (id, expires_at, last_used_at, revoked_at), DELETE",
         "users": "SELECT (id, created_at), DELETE",
         "webhook_endpoints": (

@@ -10,7 +10,9 @@ from tests.openapi import openapi_document
 OPEN: Final = frozenset(
     {
         *("get_health", "get_readiness", "get_prometheus_metrics", "redeem_claim"),
+        "get_security_txt",
         *("create_rights_request", "get_rights_request_status", "withdraw_rights_request"),
+        *("sign_in_with_second_factor", "start_passkey_sign_in", "sign_in_with_passkey"),
         *("sign_in", "accept_invitation", "reset_password", "get_oidc", "start_oidc", "confirm_oidc"),
         *("get_register", "get_register_csv", "get_register_geojson", "get_register_changes"),
         *("get_register_site", "get_register_site_geojson", "get_register_site_data"),
@@ -20,14 +22,19 @@ OPEN: Final = frozenset(
 )
 """Routes that ask for no key."""
 
-OTHER_KEYS: Final = frozenset({"provision_box"})
+OTHER_KEYS: Final = frozenset(
+    {
+        *("provision_box", "get_portal", "get_portal_health"),
+        *("list_portal_deliveries", "get_portal_delivery"),
+    }
+)
 """Routes with a key of another kind, which tests of their own cover."""
 
 ANY_KEY: Final = frozenset(
     {
         *("list_metrics", "list_indices", "list_rule_presets", "get_rule_preset", "list_event_types"),
         *("list_purposes", "list_event_catalogue"),
-        *("list_acoustic_sources", "get_acoustic_source", "get_me"),
+        *("list_acoustic_sources", "get_acoustic_source", "get_me", "get_connection"),
     }
 )
 """Routes that a key without any scope may call: they show what Vigie is, nothing of anybody."""
@@ -36,6 +43,8 @@ PEOPLE_ONLY: Final = frozenset(
     {
         *("update_me", "change_password", "list_my_sessions", "end_my_session"),
         *("switch_organisation", "sign_out"),
+        *("get_second_factors", "prove_identity", "start_totp", "confirm_totp", "remove_totp"),
+        *("start_passkey", "create_passkey", "remove_passkey", "create_recovery_codes"),
     }
 )
 """Routes for people who signed in: no key opens them."""
@@ -51,6 +60,8 @@ PLATFORM_ONLY: Final = frozenset(
 
 _BODIES: Final[Mapping[str, Any]] = {
     "acknowledge_alerts": {"ids": ["@alert_id"]},
+    "change_alerts": {"ids": ["@alert_id"], "operation": {"type": "assign", "assignee": "theirs"}},
+    "escalate_alert": {"severity": "critical"},
     "apply_rule_preset": {"site_id": "@site_id"},
     "create_backtest": {
         "rule_id": "@rule_id",
@@ -85,6 +96,7 @@ _BODIES: Final[Mapping[str, Any]] = {
         "email": "theirs@example.com",
         "role": "viewer",
     },
+    "create_report_schedule": {"site_id": "@site_id", "report": "day", "recipients": ["theirs@example.com"]},
     "create_site": {
         "organisation_id": "@organisation_id",
         "name": "theirs",
@@ -110,8 +122,10 @@ SOURCE: Final = "glock-17"
 _QUERIES: Final[Mapping[str, str]] = {
     "get_box_readings": "?metric=pm2_5",
     "list_readings": "?metric=pm2_5&box=@box",
+    "list_search_results": "?q=zebra",
     "list_site_index_history": "?method=eaqi&box=@box",
     "get_site_daily_report": "?date=2026-01-02&box=@box",
+    "get_site_weekly_report": "?date=2026-01-05&box=@box",
     "get_site_monthly_report": "?month=2026-01&box=@box",
     "get_site_indices": "?method=eaqi&at=2026-01-02T00:00:00Z&box=@box",
     "get_readings_comparison": "?metric=pm2_5&from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z&box=@box",

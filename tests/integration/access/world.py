@@ -15,6 +15,7 @@ from app.platform.db.database import Database
 from app.platform.kernel.ids import new_id
 from tests.conftest import Tenant, client_of
 from tests.incidents import put_incident
+from tests.integration.people.authenticator import SoftwareAuthenticator
 
 MARK: Final = "zebra"
 """Part of every name that the client gives: whoever else reads it has been told too much."""
@@ -169,6 +170,22 @@ async def _delivery(database: Database, owner: str, endpoint: str) -> str:
     return str(identifier)
 
 
+async def _schedule(database: Database, owner: str, site: str) -> str:
+    """A scheduled report: by the API it would need a mail server."""
+    identifier = new_id()
+    async with database.write() as session:
+        await session.execute(
+            text(
+                "INSERT INTO report_schedules (id, organisation_id, site_id, report, hour, recipients,"
+                " formats, language, alerts, enabled, next_at, created_at, updated_at)"
+                " VALUES (:id, :owner, :site, 'day', 8, :recipients, '{pdf}', 'en', true, true,"
+                " now() + interval '1 hour', now(), now())"
+            ),
+            {"id": identifier, "owner": owner, "site": site, "recipients": [f"{MARK}@example.com"]},
+        )
+    return str(identifier)
+
+
 async def _keys(client: httpx.AsyncClient, database: Database) -> dict[str, str]:
     """Keys of the client with something wrong about each; those that have expired were made in time."""
     made = {
@@ -198,7 +215,12 @@ async def _people(client: httpx.AsyncClient) -> dict[str, str]:
     signed_in = await make(client, "/v1/invitations/accept", token=made[0]["token"], **person)
     headers = {"Authorization": f"Bearer {signed_in['token']}"}
     (held,) = (await client.get("/v1/me/sessions", headers=headers)).json()["data"]
+    begun = (await client.post("/v1/me/passkeys/options", headers=headers)).json()
+    credential = SoftwareAuthenticator().create(begun["options"])
+    body = {"challenge": begun["challenge"], "name": f"{MARK} phone", "credential": credential}
+    passkey = (await client.post("/v1/me/passkeys", json=body, headers=headers)).json()
     return {
+        "passkey_id": passkey["id"],
         "member_id": signed_in["memberships"][0]["id"],
         "invitation_id": made[1]["id"],
         "session_id": held["id"],
@@ -219,6 +241,9 @@ async def make_world(
         ids |= await _people(client.client)
         ids["incident_id"] = await put_incident(database, ids["site_id"], boxes=[ids["box"]])
         ids["delivery"] = await _delivery(database, client.id, ids["webhook"])
+        link = await make(client.client, f"/v1/webhooks/{ids['webhook']}/portal-links", name=f"{MARK} link")
+        ids["portal_link"] = link["id"]
+        ids["schedule_id"] = await _schedule(database, client.id, ids["site_id"])
         keys = await _keys(client.client, database)
         ids |= {"organisation_id": client.id, "key_id": keys.pop("key_id")}
         yield TenantsUnderTest(admin, integrator, client, sibling, stranger, ids, keys)

@@ -92,7 +92,7 @@ async def test_an_alert_appears_rises_and_ends_and_opsgenie_is_told_by_its_route
             assert shown["labels"]["severity"] == "warning"
             assert shown["status"]["state"] == "active"
             assert shown["annotations"]["alert_id"] == str(story.alert_id)
-            assert shown["generatorURL"].endswith(f"/v1/alerts/{story.alert_id}")
+            assert shown["generatorURL"].endswith(f"/console/alerts/{story.alert_id}")
             # Longer than its own `resolve_timeout`, after which it would end what has no end of its own.
             assert datetime.fromisoformat(shown["endsAt"]) > datetime.now(UTC) + timedelta(hours=3)
             await asyncio.sleep(1.5)

@@ -55,7 +55,7 @@ async def test_samples_make_an_alert_that_fires_and_resolves(watched: WatchedAle
         "current_time": at(3),
         "sentence": "PM2.5 at Rue d'Alsace-Lorraine is 32.5 µg/m³, above 25 for 2 minutes",
         "sentence_fr": "Rue d'Alsace-Lorraine\xa0: PM2,5 à 32,5\xa0µg/m³, au-dessus de 25 depuis 2 minutes",
-        "link": f"http://127.0.0.1:8000/v1/alerts/{firing['id']}",
+        "link": f"http://127.0.0.1:8000/console/alerts/{firing['id']}",
     }
     await watched.send((4, 29.5))
     now = await watched.alert()

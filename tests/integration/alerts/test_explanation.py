@@ -33,6 +33,7 @@ async def test_it_has_the_rule_in_words_and_the_measurements_around(watched: Wat
         "sentence": "Warning when PM2.5 is above 25 µg/m³ for 2 minutes, until at or below 20 µg/m³.",
     }
     assert "Avertissement" in found["rule"]["sentence_fr"]
+    assert found["rule"]["condition"].items() >= {"metric": "pm2_5", "threshold": 25}.items()
     samples = found["samples"]
     assert (samples["box"], samples["metric"], samples["unit"], samples["truncated"]) == (
         watched.box,

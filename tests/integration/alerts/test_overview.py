@@ -1,5 +1,6 @@
 """`GET /v1/overview`: what is wrong now, in one call, as far as the caller may see it."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -36,6 +37,7 @@ async def test_where_nothing_is_wrong_nothing_is_listed(watched: WatchedAlerts) 
     assert (found["sites"], found["sites_total"], found["newest"]) == ([], 0, [])
     assert found["silent_boxes"] == {"total": 0, "of": 1, "listed": []}
     assert found["refused_boxes"] == {"total": 0, "of": 1, "listed": []}
+    assert found["open_incidents"] == {"total": 0, "listed": []}
     assert found["endpoints"] == {"total": 0, "failing": 0, "disabled": 0, "pending": 0, "listed": []}
 
 
@@ -168,3 +170,23 @@ async def test_a_key_without_measurements_reads_no_current_value(
     assert (found["silent_boxes"], found["endpoints"]) == (None, None)
     assert found["newest"][0]["current_value"] is None
     assert (await overview(watched))["newest"][0]["current_value"] == 31
+
+
+async def test_it_counts_boxes_by_activity_and_stored_samples(
+    watched: WatchedAlerts, application: FastAPI, connection: asyncpg.Connection
+) -> None:
+    await add_box(watched, "overview-4")
+    await connection.execute(
+        "UPDATE boxes SET created_at = created_at - interval '2 days' WHERE id = 'overview-4'"
+    )
+    found = await overview(watched)
+    assert found["boxes"] == {"total": 2, "active": 1, "silent": 1, "refused": 0}
+    assert found["samples_per_s"] is None
+    await watched.send(*((minute, 10) for minute in range(10)))
+    await asyncio.sleep(1.1)
+    rate = (await overview(watched))["samples_per_s"]
+    assert 0 < rate < 10
+    made = (await watched.client.post("/v1/api-keys", json={"name": "x", "scopes": ["alerts:read"]})).json()
+    async with client_of(application, made["key"]) as narrow:
+        limited = (await narrow.get("/v1/overview")).json()
+    assert (limited["boxes"], limited["samples_per_s"]) == (None, None)

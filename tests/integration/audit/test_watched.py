@@ -19,6 +19,7 @@ NOT_WATCHED = {
     "audit_heads": "the log itself",
     "audit_log": "the log itself",
     "audit_pending": "the log itself",
+    "backups": "a list of what `vigie backup` made, of no organisation",
     "box_configs": "its desired configuration has a trigger of its own",
     "box_refusals": "when something of a box was last refused",
     "box_states": "what samples say of boxes",
@@ -27,6 +28,7 @@ NOT_WATCHED = {
     "delivery_attempts": "the dispatcher's",
     "delivery_groups": "the dispatcher's",
     "door_refusals": "counts of what was refused at the doors",
+    "account_mails": "what waits to be told of changes that are recorded",
     "endpoint_states": "the dispatcher's",
     "erasure_boxes": "how far an erasure is, whose beginning and end are recorded",
     "events": "what boxes recognised",
@@ -35,6 +37,7 @@ NOT_WATCHED = {
     "heartbeats": "the processes' own",
     "hourly": "what samples say of hours",
     "idempotency_keys": "answers that are kept for a day",
+    "imported_audit_entries": "the log of a former installation",
     "incident_events": "which events are of an incident",
     "incident_history": "written with each change of an incident, whose reviews are recorded",
     "incident_marks": "which events are to be looked at",
@@ -44,19 +47,24 @@ NOT_WATCHED = {
     "organisation_usage": "counts of what was used and refused",
     "outbox": "what is told to others",
     "quota_notices": "which quotas were told of",
+    "recovery_bundles": "sealed copies of files, of no organisation",
     "register_changes": "what the public register tells of changes that are recorded",
     "registry": "a version number",
     "removals": "counts of what was removed for its age",
+    "report_runs": "the maintainer's",
     "retention_states": "how far boxes were cleaned",
     "rollup_day_marks": "which summaries are to be made",
     "rollup_marks": "which summaries are to be made",
     "rollup_states": "how far summaries have come",
     "rule_versions": "written with each change of a rule, which is recorded",
     "samples": "what boxes measured",
+    "sealed_value_checks": "questions of a verification to `vigie maintain`, of no organisation",
     "site_states": "what samples say of sites",
+    "tenant_imports": "how far an import is, whose rows are recorded",
+    "used_challenges": "which challenges were answered",
 }
 # Columns that the program itself writes, or that follow from others.
-_STAMPS = {"created_at", "updated_at"}
+_STAMPS = {"created_at", "updated_at", "search_text"}
 OF_NO_ACCOUNT: dict[str, set[str]] = {
     "alerts": {
         *("organisation_id", "rule_id", "rule_version", "site_id", "box_key", "box", "metric"),
@@ -72,6 +80,7 @@ OF_NO_ACCOUNT: dict[str, set[str]] = {
         *("created_by", "started_at", "finished_at", "leased_until", "attempts", "samples_total"),
         *("samples_done", "boxes_total", "boxes_done", "result", "error"),
     },
+    "report_schedules": {"next_at", "last_sent_at", "last_error", "created_by"},
     "rights_requests": {
         *("token_hash", "language", "begins_at", "ends_at", "received_at", "handled_kind"),
         "overdue_told_at",
@@ -105,7 +114,7 @@ OF_NO_ACCOUNT: dict[str, set[str]] = {
     "deliveries": {
         "alert_id",
         *("organisation_id", "endpoint_id", "event_id", "site_id", "type", "format", "body", "due_at"),
-        *("attempt_count", "leased_until", "delivered_at", "replay_id"),
+        *("attempt_count", "leased_until", "delivered_at", "replay_id", "traceparent"),
     },
     "delivery_replays": {"replayed", "after_id", "created_by", "finished_at"},
     "erasures": {"created_by", "worked_at", "boxes_done", "progress", "chain"},
@@ -116,6 +125,8 @@ OF_NO_ACCOUNT: dict[str, set[str]] = {
         *("told", "told_at", "untold", "detected_at", "settled_at", "reviewed_kind", "reviewed_name"),
         *("reviewed_at", "superseded_by", "erased_at"),
     },
+    "passkeys": {"sign_count", "transports", "last_used_at"},
+    "portal_links": {"hint", "last_used_at"},
     "provisioning_keys": {"used", "last_used_at"},
     "quarantine": {
         *("organisation_id", "detail", "topic", "payload", "attempted_at", "outcome"),
@@ -123,8 +134,10 @@ OF_NO_ACCOUNT: dict[str, set[str]] = {
     "rules": {"effort", "revision"},
     "silences": {"window_start", "window_end", "created_by"},
     "sites": {"revision"},
+    "totp_secrets": {"last_step"},
     "user_sessions": {"last_used_at", "address"},
-    "users": {"last_sign_in_at"},
+    # When the first factor came, which is recorded itself.
+    "users": {"last_sign_in_at", "second_factor_at"},
     "webhook_endpoints": {"disabled_at"},
 }
 _COLUMNS = """

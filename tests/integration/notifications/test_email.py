@@ -242,25 +242,41 @@ async def test_the_wait_for_a_place_is_part_of_the_time() -> None:
 
 async def test_an_organisation_sends_so_many_mails_in_an_hour() -> None:
     flood, other = new_id(), new_id()
-    nobody = {"to": ["b@ville.example"]}
+    one, nobody = {"to": ["a@ville.example"]}, {"to": ["b@ville.example"]}
     async with (
         mailbox({"b@ville.example": "550 5.1.1 unknown"}) as server,
         EmailTransport(smtp(server.port, mails_per_hour=3)) as mailer,
     ):
         # What the server does not take does not count.
         refused = await mailer.send(claim(organisation_id=flood, target=nobody), NOW)
-        ours = await asyncio.gather(*(mailer.send(claim(organisation_id=flood), NOW) for _ in range(5)))
-        more = await mailer.send(claim(organisation_id=flood), NOW)
-        theirs = await mailer.send(claim(organisation_id=other), NOW)
+        ours = await asyncio.gather(
+            *(mailer.send(claim(organisation_id=flood, target=one), NOW) for _ in range(5))
+        )
+        more = await mailer.send(claim(organisation_id=flood, target=one), NOW)
+        theirs = await mailer.send(claim(organisation_id=other, target=one), NOW)
     assert refused.reason == "mail_refused"
     assert sorted(outcome.reason for outcome in ours) == ["delivered"] * 3 + ["quota_exceeded"] * 2
     assert (more.reason, more.status) == ("quota_exceeded", None)
-    assert more.body == "This organisation has sent 3 mails in an hour."
+    assert (
+        more.body == "This organisation may send mails to 3 recipients in an hour. The mail waits for room."
+    )
     assert more.retry_after_s is not None
     assert 3590 < more.retry_after_s <= 3600
     assert theirs.delivered
     # Nothing was said to the server for those that there was no room for.
     assert (len(server.got), len(server.said)) == (4, 5)
+
+
+async def test_each_recipient_counts_in_the_hour() -> None:
+    one = {"to": ["a@ville.example"]}
+    three = {"to": ["a@ville.example", "b@ville.example", "c@ville.example"]}
+    organisation = new_id()
+    async with mailbox() as server, EmailTransport(smtp(server.port, mails_per_hour=4)) as mailer:
+        first = await mailer.send(claim(organisation_id=organisation, target=three), NOW)
+        second = await mailer.send(claim(organisation_id=organisation, target=three), NOW)
+        single = await mailer.send(claim(organisation_id=organisation, target=one), NOW)
+    assert [each.reason for each in (first, second, single)] == ["delivered", "quota_exceeded", "delivered"]
+    assert [len(mail.rcpt_tos) for mail in server.got] == [3, 1]
 
 
 async def test_no_limit_is_no_limit() -> None:

@@ -61,6 +61,7 @@ BEYOND_SCHEMAS: Final = {
     "ends_too_late": "an end that is not put off",
     "not_open": "no open data of what is sensitive",
     "select_or_ids": "one of two fields, not both",
+    "one_factor_needed": "one of three fields or four",
     "preview_required": "`preview` beside `select`, but in a dry run",
     "replace_or_change": "`replace`, or what changes, not both",
     "summaries_before_samples": "no number of days less than the others",
@@ -113,7 +114,10 @@ BEYOND_SCHEMAS_OF: Final = {
     ("POST /v1/silences", "missing_field"),
     # `severity` and `condition`, or `levels`.
     *itertools.product(
-        ("POST /v1/rules", "PATCH /v1/rules/{rule_id}", "POST /v1/rules/backtest"),
+        (
+            *("POST /v1/rules", "PATCH /v1/rules/{rule_id}"),
+            *("POST /v1/rules/check", "POST /v1/rules/backtest"),
+        ),
         # The second: of another kind of comparison.
         ("missing_field", "unknown_field"),
     ),

@@ -22,6 +22,11 @@ from tests.openapi import openapi_document
 # request is read and understood all the same. By operation, the status that says so.
 REFUSED: Final = {
     "sign_in": 401,
+    "sign_in_with_second_factor": 401,
+    "sign_in_with_passkey": 401,
+    "prove_identity": 403,
+    "confirm_totp": 403,
+    "create_passkey": 403,
     "set_mail_settings": 409,  # what the environment sets goes first
     "reset_password": 401,
     "accept_invitation": 401,

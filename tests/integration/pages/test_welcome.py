@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from app.settings import VigieSettings
 from tests.conftest import Tenant, client_of, new_application, running
 from tests.integration.notifications.streams import serving
+from tests.integration.people.factors import enrol_totp
 from tests.integration.people.folk import PASSWORD, OrganisationPeople
 from tests.integration.public_register.browsing import chromium, looking
 
@@ -124,6 +125,21 @@ async def test_an_account_is_taken_along(
     assert (await accept(anybody, token, current_password=PASSWORD, password=OTHER)).status_code == 201
 
 
+async def test_an_account_with_a_second_factor_accepts_with_its_code(
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, other_tenant: Tenant
+) -> None:
+    ada = await folk.join("Ada", "viewer")
+    app = await enrol_totp(ada)
+    token = await folk.invite(ada.email, "viewer", other_tenant.id)
+    given = {"current_password": PASSWORD, "password": OTHER}
+    asked = await accept(anybody, token, **given)
+    assert (asked.status_code, 'name="factor_code"' in asked.text) == (422, True)
+    wrong = await accept(anybody, token, **given, factor_code="000 000")
+    assert (wrong.status_code, 'name="factor_code"' in wrong.text) == (401, True)
+    code = app.next_code()
+    assert (await accept(anybody, token, **given, factor_code=f"{code[:3]} {code[3:]}")).status_code == 201
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -199,10 +215,14 @@ async def test_behind_a_path_of_a_proxy_all_leads_there(
     api = settings.api.model_copy(update={"public_url": "https://city.example.com/vigie/"})
     proxied = new_application(settings.model_copy(update={"api": api}))
     async with running(proxied) as app, client_of(app, None) as anybody:
-        for page in (await open_link(anybody, token), await anybody.get("/docs/guides/alerts")):
-            paths = re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text)
-            assert paths
-            assert [path for path in paths if not path.startswith("/vigie/")] == []
+        page = await open_link(anybody, token)
+        paths = re.findall(r'(?:href|src|action)="(/[^"]*)"', page.text)
+        assert paths
+        assert [path for path in paths if not path.startswith("/vigie/")] == []
+        # The guides' links are relative to their folder, so only its address has the path.
+        guide = await anybody.get("/docs/guides/alerts")
+        assert re.findall(r'(?:href|src|action)="(/[^"]*)"', guide.text) == []
+        assert (await anybody.get("/docs/guides")).headers["location"] == "/vigie/docs/guides/index"
 
 
 @pytest.mark.parametrize("scripts", [True, False])

@@ -11,6 +11,8 @@ import pytest
 from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.integration.audit.logs import actions, entries, last
+from tests.integration.people.authenticator import SoftwareAuthenticator
+from tests.integration.people.factors import ask, complete, enrol_passkey, enrol_totp
 from tests.integration.people.folk import PASSWORD, OrganisationPeople, SignedInPerson, refusal
 
 NOBODY = str(UUID(int=0))
@@ -212,3 +214,39 @@ async def test_what_cannot_be_recorded_is_refused_all_the_same(
     await owner.execute("ALTER TABLE audit_pending RENAME TO gone")
     answer = await anybody.post("/v1/sessions", json={"email": ada.email, "password": "not hers"})
     assert refusal(answer) == (401, "wrong_credentials")
+
+
+async def test_factors_are_told_of_without_what_they_are(
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, tenant: Tenant, owner: asyncpg.Connection
+) -> None:
+    ada = await folk.join("Ada", "viewer")
+    oda = await folk.join("Oda", "owner")
+    before = len(await entries(owner, tenant.id))
+    app = await enrol_totp(ada)
+    phone = SoftwareAuthenticator()
+    passkey = await enrol_passkey(ada, phone, "Ada's phone")
+    problem = await ask(anybody, ada.email)
+    await complete(anybody, problem, totp="000000")
+    await complete(anybody, problem, recovery_code=app.recovery_codes[0])
+    await ada.client.post("/v1/me/reauthentication", json={"password": PASSWORD})
+    await ada.client.post("/v1/me/recovery-codes")
+    await ada.client.delete("/v1/me/totp")
+    await oda.client.delete(f"/v1/members/{ada.member_id}/second-factors")
+    done = (await entries(owner, tenant.id))[before:]
+    assert [each["action"] for each in done] == [
+        *("totp.created", "totp.updated", "recovery_codes.created", "passkey.created"),
+        *("session.refused", "recovery_codes.updated", "session.created", "session.updated"),
+        *("recovery_codes.deleted", "recovery_codes.created", "totp.deleted"),
+        *("passkey.deleted", "recovery_codes.deleted", "session.revoked", "session.revoked"),
+    ]
+    by = {each["action"]: each for each in done}
+    assert by["session.refused"]["after"] == {"code": "wrong_second_factor"}
+    assert by["recovery_codes.updated"]["after"] == {"code_hashes": "changed"}
+    assert by["passkey.created"]["subject"] == {"kind": "passkey", "id": passkey["id"]}
+    assert (by["totp.updated"]["actor"]["id"], by["passkey.deleted"]["actor"]["id"]) == (ada.id, oda.id)
+    told = json.dumps(done)
+    hidden = ("phone", app.secret, *app.recovery_codes, phone.credential_id.hex())
+    assert [each for each in hidden if each in told] == []
+    await tenant.client.patch(f"/v1/organisations/{tenant.id}", json={"second_factor_required": True})
+    entry = await last(owner, tenant.id)
+    assert (entry["action"], entry["after"]) == ("organisation.updated", {"second_factor_required": True})

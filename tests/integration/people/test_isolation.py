@@ -14,10 +14,16 @@ from app.platform.db.database import Database
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.tenant_scope import ScopedCaller, TenantScope, format_actor
 from tests.conftest import Tenant
+from tests.integration.people.authenticator import SoftwareAuthenticator
+from tests.integration.people.factors import enrol_passkey, enrol_totp
 from tests.integration.people.folk import OrganisationPeople
 from tests.roles import working_as
 
-TABLES = ("users", "memberships", "invitations", "user_sessions", "password_resets", "oidc_identities")
+FACTORS = ("totp_secrets", "passkeys", "recovery_codes")
+TABLES = (
+    *("users", "memberships", "invitations", "user_sessions", "password_resets", "oidc_identities"),
+    *FACTORS,
+)
 
 
 async def told(connection: asyncpg.Connection, caller: ScopedCaller) -> None:
@@ -33,6 +39,9 @@ async def populate(folk: OrganisationPeople, other: Tenant, database: Database) 
     """Two people of two organisations, with one of each thing. Returns the first one's ids."""
     owners = (await folk.join("Ada", "owner"), await folk.join("Bob", "owner", other.id))
     await folk.invite("x@example.com", "viewer")
+    for owner in owners:
+        await enrol_totp(owner)
+        await enrol_passkey(owner, SoftwareAuthenticator())
     connection = await database.connect()
     for owner in owners:
         await connection.execute(
@@ -92,10 +101,15 @@ async def test_no_other_process_reads_people(database: Database, role: str) -> N
         "users": ("email", "name", "password_hash"),
         # Whom it mails, the role that delivers has to know: see below.
         "invitations": ("token_hash",) if role == "vigie_deliver" else ("email", "token_hash"),
+        "account_mails": () if role == "vigie_deliver" else ("email", "user_id"),
         "user_sessions": ("token_hash", "user_id", "address"),
         "password_resets": ("token_hash", "user_id"),
         "memberships": ("role", "organisation_id"),
         "oidc_identities": ("subject", "user_id"),
+        "passkeys": ("credential_id", "user_id"),
+        "recovery_codes": ("code_hashes", "user_id"),
+        # Who maintains encrypts the secrets again when keys are replaced.
+        "totp_secrets": ("last_step",) if role == "vigie_maintain" else ("secret", "user_id"),
     }
     for table, columns in secrets.items():
         for column in columns:
@@ -128,6 +142,7 @@ async def test_what_has_ended_is_forgotten_under_the_maintainers_role(
 ) -> None:
     ada, bob, eve = [await folk.join(name, "owner") for name in ("Ada", "Bob", "Eve")]
     await folk.join("Eve", "viewer", other_tenant.id)
+    await enrol_passkey(bob, SoftwareAuthenticator())
     await folk.invite("late@example.com", "viewer")
     for person in (bob, eve):
         assert (await tenant.client.delete(f"/v1/members/{person.member_id}")).status_code == 204
@@ -146,6 +161,12 @@ async def test_what_has_ended_is_forgotten_under_the_maintainers_role(
             " now() + $3::interval)",
             *(UUID(ada.id), str(offset).encode(), offset),
         )
+    for offset in (timedelta(seconds=-1), timedelta(hours=1)):
+        await connection.execute(
+            "INSERT INTO used_challenges VALUES (sha256($1), now() + $2::interval)",
+            str(offset).encode(),
+            offset,
+        )
     await connection.execute("SET ROLE vigie_maintain")
     await purge_people_data(connection, get_resource(application, PeopleContext).settings)
     await connection.execute("RESET ROLE")
@@ -158,6 +179,10 @@ async def test_what_has_ended_is_forgotten_under_the_maintainers_role(
     assert await connection.fetchval("SELECT count(*) FROM user_sessions") == 1
     assert await connection.fetchval("SELECT count(*) FROM invitations") == before - 2
     assert await connection.fetchval("SELECT count(*) FROM password_resets") == 1
+    # That of Bob's enrolment, and the later one.
+    assert await connection.fetchval("SELECT count(*) FROM used_challenges") == 2
+    # His passkey went with him.
+    assert await connection.fetchval("SELECT count(*) FROM passkeys") == 0
     await connection.close()
 
 

@@ -57,6 +57,7 @@ async def test_a_member_for_some_sites_sees_these_alone(
     assert [row["id"] for row in (await ada.client.get("/v1/sites")).json()["data"]] == [site_id]
     assert (await ada.client.get(f"/v1/sites/{other}")).status_code == 404
     assert (await ada.client.get("/v1/me")).json()["site_ids"] == [site_id]
+    assert (await ada.client.get("/v1/me")).json()["timezone"] == "Europe/Paris"
     # What concerns the organisation as a whole is not hers, though her role has the scope.
     assert refusal(await ada.client.get("/v1/webhooks")) == (403, "limited_to_sites")
     path = f"/v1/members/{ada.member_id}"

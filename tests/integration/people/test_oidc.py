@@ -15,13 +15,17 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from joserfc import jwt
+from sqlalchemy import text
 
 from app.people import repository
 from app.people.oidc_state import COOKIE
 from app.people.sign_in_dependencies import PeopleContext
+from app.platform.db.database import Database
 from app.platform.kernel.application_resources import get_resource
 from app.standalone.free_ports import find_free_port
 from tests.conftest import Tenant
+from tests.integration.people.authenticator import SoftwareAuthenticator
+from tests.integration.people.factors import enrol_passkey
 from tests.integration.people.folk import PASSWORD, OrganisationPeople, refusal
 from tests.integration.people.provider import CLIENT_ID, CLIENT_SECRET, LyingProvider, signed
 
@@ -519,3 +523,59 @@ async def test_who_was_disabled_is_so_for_nobody_else(
         confirmed = (await sign_in(anybody, {"organisation_id": where.id})).json()
         assert confirmed["user"]["id"] == made["user"]["id"]
         assert (await sign_in(anybody)).json()["user"]["id"] == made["user"]["id"]
+
+
+async def test_the_provider_counts_as_a_second_factor_and_ends_those_of_before(
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, tenant: Tenant, database: Database
+) -> None:
+    """Whoever made the account under her address has a passkey of it: it opens nothing once it is hers."""
+    ada = await folk.join("Ada", "viewer")
+    phone = SoftwareAuthenticator()
+    await enrol_passkey(ada, phone)
+    signed_in = await sign_in(anybody)
+    assert (signed_in.status_code, signed_in.json()["user"]["id"]) == (200, ada.id)
+    begun = (await anybody.post("/v1/sessions/passkey-options")).json()
+    body = {"challenge": begun["challenge"], "passkey": phone.get(begun["options"])}
+    assert refusal(await anybody.post("/v1/sessions/passkey", json=body)) == (401, "passkey_refused")
+    path = f"/v1/organisations/{tenant.id}"
+    (await tenant.client.patch(path, json={"second_factor_required": True})).raise_for_status()
+    hers = await folk.client(signed_in.json()["token"])
+    assert (await hers.get("/v1/me")).json()["second_factor"] == "provider"
+    assert (await hers.get("/v1/sites")).status_code == 200
+    # She can enrol one of her own while the sign-in is young; later only after another one there.
+    assert (await hers.post("/v1/me/totp")).status_code == 201
+    async with database.write() as session:
+        await session.execute(text("UPDATE user_sessions SET authenticated_at = now() - interval '1 hour'"))
+    late = await hers.post("/v1/me/totp")
+    assert (refusal(late), late.json()["methods"]) == ((403, "reauthentication_required"), [])
+    again = await hers.post("/v1/me/reauthentication", json={"password": PASSWORD})
+    assert refusal(again) == (409, "no_password")
+
+
+async def test_an_invitation_makes_no_old_sign_in_young(
+    folk: OrganisationPeople, anybody: httpx.AsyncClient, other_tenant: Tenant
+) -> None:
+    """With a stolen session one accepts an invitation of one's own, and gets another session by it."""
+    await folk.join("Ada", "viewer")
+    stolen = await folk.client((await sign_in(anybody)).json()["token"])
+    token = await folk.invite("ada@example.com", "viewer", other_tenant.id)
+    made = await stolen.post("/v1/invitations/accept", json={"token": token})
+    assert made.status_code == 201, made.text
+    client = await folk.client(made.json()["token"])
+    assert refusal(await client.post("/v1/me/totp")) == (403, "reauthentication_required")
+
+
+async def test_a_sign_in_to_the_console_ends_the_session_of_the_same_browser(
+    folk: OrganisationPeople, anybody: httpx.AsyncClient
+) -> None:
+    joined = (await accept(anybody, await folk.invite("ada@example.com", "viewer"))).json()
+    elsewhere = await folk.client(joined["token"])
+    planted = await folk.join("Mallory", "viewer")
+    anybody.cookies.set("vigie_session", planted.token, domain="vigie.test")
+    for former in (planted.client, None):
+        begun = await anybody.get("/console/sign-in/provider?next=/console/rules")
+        answer = await come_back(anybody, await at_provider(begun.headers["location"]))
+        assert (answer.status_code, answer.headers["location"][-14:]) == (303, "/console/rules")
+        if former is not None:
+            assert refusal(await former.get("/v1/me")) == (401, "unauthorised")
+    assert (await elsewhere.get("/v1/me")).status_code == 200

@@ -13,6 +13,8 @@ import asyncpg
 import httpx
 from playwright.async_api import Browser, BrowserContext, Page, Request, Route, async_playwright
 
+from tests.scenarios.processes import until
+
 _ROOT: Final = Path(__file__).parents[3]
 AXE: Final = _ROOT / "tests" / "node" / "node_modules" / "axe-core" / "axe.min.js"
 _RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -132,6 +134,14 @@ async def furnish(client: httpx.AsyncClient, owner: asyncpg.Connection, street: 
     (await client.patch(f"/v1/sites/{street}", json=change)).raise_for_status()
 
 
+async def wait_until_true(page: Page, expression: str, given: object = None, patience_s: float = 30) -> Any:  # noqa: ANN401 (whatever it comes to)
+    """Wait until a JavaScript expression is true; gives its value.
+
+    `wait_for_function` evaluates a text in the page when it looks again, which its policy forbids.
+    """
+    return await until(lambda: page.evaluate(expression, given), patience_s=patience_s)
+
+
 @dataclass
 class WatchedPage:
     """A page, and what must not happen on it."""
@@ -177,6 +187,8 @@ class WatchedPage:
 
     async def grave(self) -> list[str]:
         """What axe finds that is serious or worse, as it says it."""
+        # A page whose style sheet is still on its way has small targets.
+        await self.page.wait_for_load_state("load")
         if not await self.page.evaluate("!!window.axe"):
             # By the debugger: the page's own policy lets no foreign script in, and must not.
             await self.page.evaluate(AXE.read_text(encoding="utf-8"))

@@ -15,7 +15,14 @@ from app.public_register.settings import RegisterSettings
 from tests.conftest import Tenant
 from tests.integration.notifications.streams import serving
 from tests.integration.public_register.archives import PICTURE, VECTOR, land, picture, write_archive
-from tests.integration.public_register.browsing import WatchedPage, chromium, furnish, looking, undeclared
+from tests.integration.public_register.browsing import (
+    WatchedPage,
+    chromium,
+    furnish,
+    looking,
+    undeclared,
+    wait_until_true,
+)
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 
@@ -171,8 +178,9 @@ async def test_a_position_that_is_refused_is_said(browser: Browser, city: tuple[
     async with looking(browser, base) as watched:
         await watched.go("/public?lang=en")
         await watched.page.click("#near")
-        await watched.page.wait_for_function(
-            "() => document.getElementById('near-said').textContent.includes('gives no position')"
+        await wait_until_true(
+            watched.page,
+            "() => document.getElementById('near-said').textContent.includes('gives no position')",
         )
         assert await watched.page.locator("#near").is_enabled()
         watched.check()
@@ -251,14 +259,15 @@ async def test_the_map_has_the_operators_own_tiles(  # noqa: PLR0917 (fixtures)
             ),
         )
         await watched.go("/public")
-        seen = await watched.page.wait_for_function(
+        seen = await wait_until_true(
+            watched.page,
             """() => {
                 const tile = document.querySelector(".leaflet-layer canvas");
                 const pixel = tile?.width && tile.getContext("2d").getImageData(100, 100, 1, 1).data;
                 return pixel && pixel[3] === 255 ? [...pixel].slice(0, 3) : null;
-            }"""
+            }""",
         )
-        assert await seen.json_value() == colour, watched.told
+        assert seen == colour, watched.told
         assert answers
         assert {status for status, _ in answers} == {206}
         assert await watched.page.locator(".leaflet-control-attribution").inner_text() == "© OpenStreetMap"

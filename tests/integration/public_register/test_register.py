@@ -65,7 +65,7 @@ async def test_a_site_answers_what_where_why_by_what_right_how_long_who(
         "For this purpose",
         # Of what came with the site nobody has said anything.
         "no legal basis is claimed, and nothing is published",
-        "Nothing measured within 30 days: Air quality, Climate and comfort, Odours and State",
+        "Nothing measured within 30 days: Air quality, Climate and indoor air, Odours and State",
         "yes; there are none for the last 365 days yet",
         "There are no figures for the last 365 days yet.",
         f"/public/requests?site={site}&amp;lang=en",

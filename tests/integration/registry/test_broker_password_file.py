@@ -3,7 +3,10 @@
 import asyncio
 import os
 import re
+import signal
 import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -62,10 +65,6 @@ def rewriting(database: Database, path: Path) -> bool:
     """Whether a rewrite has begun that has not ended: who calls now is served by the next one."""
     known = broker_password_file._files_by_database[database][path]
     return known._begun > known._done
-
-
-async def test_without_a_password_file_nothing_is_done(database: Database) -> None:
-    await broker_password_file.sync_password_file(database, BrokerSettings(password_file=None))
 
 
 async def test_ten_callers_at_once_are_served_by_few_rewrites(
@@ -168,3 +167,55 @@ async def test_a_folder_that_cannot_be_written_is_told_to_the_client(
     monkeypatch.undo()
     answer = await tenant.client.post("/v1/boxes/box-1/credentials")
     assert answer.status_code == 200
+
+
+class Watcher:
+    """Signals the broker after each change of the file, as a path unit of systemd does.
+
+    Args:
+        broker: The broker.
+        missed: So many changes it does not notice at first.
+    """
+
+    def __init__(self, broker: PrivateMosquitto, missed: int = 0) -> None:
+        self.signals = 0
+        self._broker = broker
+        self._missed = missed
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        path = self._broker.password_file
+        seen = path.stat()
+        while True:
+            await asyncio.sleep(0.01)
+            now = path.stat()
+            if (now.st_ino, now.st_mtime_ns) == (seen.st_ino, seen.st_mtime_ns):
+                continue
+            seen = now
+            if self._missed:
+                self._missed -= 1
+                continue
+            self.signals += 1
+            os.kill(int(self._broker.pid_file.read_text()), signal.SIGHUP)
+
+
+@pytest.mark.parametrize("missed", [0, 1])
+async def test_a_watcher_signals_the_broker_where_the_process_may_not(
+    site_id: str, database: Database, settings: VigieSettings, mosquitto: PrivateMosquitto, missed: int
+) -> None:
+    """The call returns when the account is in force, even if the watcher missed the change."""
+    watched = settings.broker.model_copy(update={"pid_file": None, "watches_password_file": True})
+    watcher = Watcher(mosquitto, missed)
+    async with watcher.watching():
+        await add_box(database, site_id, f"watched-{missed}", "secret")
+        await broker_password_file.sync_password_file(database, watched)
+        assert await accepts(mosquitto, f"watched-{missed}", "secret")
+    assert watcher.signals == 1

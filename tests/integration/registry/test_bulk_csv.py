@@ -216,3 +216,59 @@ async def test_faults_beyond_a_hundred_are_counted(tenant: Tenant, site_id: str)
     boxes = [{"id": f"b{n}", "site_id": site_id} for n in range(150)]
     answer = (await tenant.client.post("/v1/boxes/bulk", json={"boxes": boxes})).json()
     assert (len(answer["errors"]), answer["errors_omitted"]) == (100, 50)
+
+
+async def test_a_dry_run_finds_the_same_faults_and_creates_nothing(tenant: Tenant, site_id: str) -> None:
+    good = f"id,site_id\ndry-1,{site_id}\ndry-2,{site_id}\n"
+    answer = await tenant.client.post("/v1/boxes/bulk?dry_run=true", content=good, headers=CSV)
+    assert (answer.status_code, answer.json()) == (200, {"dry_run": True, "valid": 2})
+    assert (await tenant.client.get("/v1/boxes/dry-1")).status_code == 404
+    await send(tenant.client, f"id,site_id\ndry-1,{site_id}\n")
+    bad = good + f"dry-3,{NOWHERE}\na b,{site_id}\n"
+    answer = await tenant.client.post("/v1/boxes/bulk?dry_run=true", content=bad, headers=CSV)
+    assert answer.status_code == 422
+    assert faults(answer) == [
+        (2, "id", "box_exists"),
+        (4, "site_id", "not_found"),
+        (5, "id", "invalid_box_id"),
+    ]
+    assert (await tenant.client.get("/v1/boxes/dry-2")).status_code == 404
+
+
+async def test_a_dry_run_under_an_idempotency_key_is_not_the_creation(tenant: Tenant, site_id: str) -> None:
+    body = {"boxes": [{"id": "dry-9", "site_id": site_id}]}
+    headers = {"Idempotency-Key": "import-1"}
+    answer = await tenant.client.post("/v1/boxes/bulk?dry_run=true", json=body, headers=headers)
+    assert answer.json() == {"dry_run": True, "valid": 1}
+    answer = await tenant.client.post("/v1/boxes/bulk", json=body, headers={"Idempotency-Key": "import-2"})
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("is_table", [True, False])
+async def test_a_thousand_boxes_have_positions(tenant: Tenant, site_id: str, *, is_table: bool) -> None:
+    places = [(f"placed-{number:04}", round(1.4 + number / 10_000, 4), 43.6) for number in range(1000)]
+    if is_table:
+        rows = "".join(f"{box},{site_id},{longitude},{latitude}\n" for box, longitude, latitude in places)
+        answer = await tenant.client.post(
+            "/v1/boxes/bulk",
+            content=f"id,site_id,longitude,latitude\n{rows}",
+            headers={"Content-Type": "text/csv"},
+        )
+    else:
+        boxes = [
+            {
+                "id": box,
+                "site_id": site_id,
+                "location": {"type": "Point", "coordinates": [longitude, latitude]},
+            }
+            for box, longitude, latitude in places
+        ]
+        answer = await tenant.client.post("/v1/boxes/bulk", json={"boxes": boxes})
+        # Free fields are guarded as before.
+        rest = [{**box, "id": f"other-{n}", "attributes": {"x": [1, 2]}} for n, box in enumerate(boxes)]
+        refused = await tenant.client.post("/v1/boxes/bulk", json={"boxes": rest})
+        assert (refused.status_code, refused.json()["code"]) == (422, "forbidden_content")
+    assert answer.status_code == 201, answer.text
+    assert [each["location"]["coordinates"] for each in answer.json()["data"]] == [
+        [longitude, latitude] for _, longitude, latitude in places
+    ]

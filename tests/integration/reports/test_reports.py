@@ -1,9 +1,10 @@
 """Reports by REST: they say what the API's own indices and series say, to whom may know it, and no more."""
 
 import asyncio
+import csv
 import io
 import sys
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -414,3 +415,41 @@ async def test_who_hangs_up_gives_the_place_back(application: FastAPI, tenant: T
     assert not report_processes.tenant_count
     # Nobody hears it, but it is no fault of ours.
     assert answers[0]["status"] == 400
+
+
+async def test_a_week_is_reported_from_monday_to_sunday(tenant: Tenant, street: str) -> None:
+    for day in ("2026-03-23", "2026-03-29"):
+        root = await page(tenant.client, street, "week", date=day)
+        title = next(root.iter("title")).text or ""
+        assert title.startswith("Weekly report")
+        assert title.endswith("23 March \u2013 29 March 2026")
+    whole = text(root)
+    # It has figures of days, as a month, and of the week.
+    assert "Day by day" in whole
+    answer = await report(tenant.client, street, "week", date="2026-03-29", format="pdf", language="fr")
+    assert "RAPPORT HEBDOMADAIRE" in pdf_text(answer)
+    assert answer.headers["content-disposition"].endswith('-2026-W13-fr.pdf"')
+    refused = await tenant.client.get(f"/v1/sites/{street}/reports/week", params={"date": "2126-01-01"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "period_not_over")
+
+
+async def test_the_csv_has_the_numbers_of_series(tenant: Tenant, street: str) -> None:
+    for length, day, bucket, span in (
+        ("day", "2026-03-29", "1h", ("2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z")),
+        ("week", "2026-03-29", "1d", ("2026-03-22T23:00:00Z", "2026-03-29T22:00:00Z")),
+    ):
+        answer = await report(tenant.client, street, length, date=day, format="csv")
+        assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+        rows = list(csv.DictReader(io.StringIO(answer.text)))
+        for metric in ("pm2_5", "laeq"):
+            query = {"metric": metric, "bucket": bucket, "from": span[0], "to": span[1]}
+            series = (await tenant.client.get("/v1/boxes/loud/readings", params=query)).json()["points"]
+            points = [point for point in series if point["count"]]
+            found = [row for row in rows if (row["box"], row["metric"]) == ("loud", metric)]
+            assert [int(row["count"]) for row in found] == [point["count"] for point in points]
+            for row, point in zip(found, points, strict=True):
+                assert datetime.fromisoformat(row["from"]) == datetime.fromisoformat(point["time"])
+                for name, of in (("mean", "avg"), ("min", "min"), ("max", "max")):
+                    assert float(row[name]) == pytest.approx(point[of], rel=1e-3)
+    preferred = await report(tenant.client, street, "day", ("text/csv", "*"), date=str(DAY))
+    assert preferred.text.startswith("box,metric,unit,from,to,mean")

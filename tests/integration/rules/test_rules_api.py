@@ -69,6 +69,8 @@ async def test_a_rule_is_made_read_changed_and_deleted(tenant: Tenant, site_id: 
         "enabled": False,
         "version": 2,
         "updated_at": "",
+        "sentence": made["sentence"].replace("Warning", "Critical"),
+        "sentence_fr": made["sentence_fr"].replace("Avertissement", "Critique"),
     }
     assert (await client.get(path)).json() == changed.json()
     gone = await client.delete(path)

@@ -1,4 +1,5 @@
 import asyncio
+import shlex
 import shutil
 import signal
 import socket
@@ -12,7 +13,9 @@ from pathlib import Path
 import aiomqtt
 import asyncpg
 import pytest
+from typer.testing import CliRunner
 
+from app.processes.cli import app
 from tests.integration.standalone.stack import Stack, alive, processes_of, started, until
 
 NO_DEMO = "--no-demo"
@@ -86,6 +89,7 @@ def test_a_whole_stack_starts_serves_and_stops(folder: Path) -> None:
         run = stack.run
         assert (folder / "run.json").stat().st_mode & 0o777 == 0o600
         assert run["ready"] is True
+        assert (run["console"], run["sign_in"]) == (f"{run['api']}/console", None)
         assert list(run["pids"]) == ["postgres", "mosquitto", "api", "ingest", "deliver", "maintain"]
         assert all(alive(pid) for pid in run["pids"].values())
         for page in ("readyz", "docs", "metrics"):
@@ -97,6 +101,7 @@ def test_a_whole_stack_starts_serves_and_stops(folder: Path) -> None:
         with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310  # our own
             assert response.status == 200
         asyncio.run(publish(run["mqtt"]))
+        invite_first_owner(folder, stack.said())
         assert (
             witness(run["database"], "SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'") == 1
         )
@@ -105,6 +110,19 @@ def test_a_whole_stack_starts_serves_and_stops(folder: Path) -> None:
         assert not (folder / "run.json").exists()
         assert processes_of(folder) == []
         assert not any(alive(pid) for pid in run["pids"].values())
+
+
+def invite_first_owner(folder: Path, said: str) -> None:
+    """Follow what `vigie up` says to a person who has started an empty installation."""
+    (line,) = [line for line in said.splitlines() if "first owner" in line]
+    words = shlex.split(line.partition("vigie ")[2])
+    assert words == ["invite", "you@example.com", "--data-dir", str(folder)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "#vgi_" in result.stdout.splitlines()[-1]
+    refused = CliRunner().invoke(app, ["invite", "nobody", "--data-dir", str(folder)])
+    assert refused.exit_code == 1
+    assert "the API refused the invitation" in refused.stderr
 
 
 async def publish(mqtt: dict[str, str]) -> None:

@@ -79,7 +79,7 @@ def test_a_firing_alert() -> None:
                 "annotations": annotations,
                 "startsAt": "2026-11-24T10:10:00Z",
                 "endsAt": NEVER,
-                "generatorURL": f"{URL}/v1/alerts/{data['alert_id']}",
+                "generatorURL": f"{URL}/console/alerts/{data['alert_id']}",
             }
         ],
     }

@@ -116,7 +116,7 @@ def test_a_message_says_what_happened_where_and_leads_on(kind: str) -> None:
     assert "PM2.5 at Rue de Metz is 31.2 µg/m³, above 25 for 10 minutes" in said
     assert "Particules fines" in said
     assert "Close the windows of the school." in said
-    assert f"/v1/alerts/{EXAMPLES['alert.firing']['data']['alert_id']}" in said
+    assert f"/console/alerts/{EXAMPLES['alert.firing']['data']['alert_id']}" in said
     assert "Rue de Metz" in said
 
 

@@ -1,4 +1,5 @@
 import ast
+import re
 import string
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -9,12 +10,22 @@ from typing import Any
 import pytest
 from babel.messages.pofile import read_po
 
+from app.console.framework import page_translation, problem_translation
 from app.notifications.email import mail_texts
 from app.notifications.sentences import phrases
-from app.people import invitation_mail
+from app.people import account_mail, invitation_mail
 from app.presentation.translation import load_french, translated
+from app.reports import report_mail
 
 APP = Path(__file__).parents[3] / "app"
+CONSOLE = APP / "console"
+# Texts in templates: `t("…")`, and `n(count, "…", "…")` for counts.
+_LITERAL = r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
+_TEXT_IN_TEMPLATE = re.compile(rf"\bt\(\s*{_LITERAL}")
+_COUNT_IN_TEMPLATE = re.compile(rf"\bn\([^\"']*,\s*{_LITERAL}\s*,\s*{_LITERAL}")
+# Texts of problems, which their own test compares with the sources.
+_OF_PROBLEMS = {problem_translation.CONTEXT, problem_translation.PART_CONTEXT}
+_TRANSLATING = {"t", "n", "find_text", "mark_text"}
 
 
 def _marked(path: Path) -> Iterator[tuple[str | None, str]]:
@@ -43,15 +54,48 @@ def _of_fields(english: Any, french: Any, context: str) -> Iterator[tuple[str, s
             yield from _nested(getattr(english, each.name), f"{context}.{each.name}")
 
 
+def _of_console(path: Path) -> Iterator[str]:
+    """Yield the English texts of a module or template of the console."""
+    source = path.read_text(encoding="utf-8")
+    if path.suffix == ".html":
+        for pattern in (_TEXT_IN_TEMPLATE, _COUNT_IN_TEMPLATE):
+            for match in pattern.finditer(source):
+                yield from (ast.literal_eval(literal) for literal in match.groups())
+        return
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        given: list[ast.expr] = list(node.args) if name in _TRANSLATING else []
+        if name == "render_anonymous_page":
+            given = [each.value for each in node.keywords if each.arg == "title"]
+        yield from (
+            each.value for each in given if isinstance(each, ast.Constant) and isinstance(each.value, str)
+        )
+
+
+def _console_texts() -> Iterator[tuple[Path, tuple[str | None, str]]]:
+    for path in (*CONSOLE.rglob("*.py"), *CONSOLE.rglob("*.html")):
+        for text in _of_console(path):
+            own = (page_translation.CONTEXT, text)
+            yield path, own if own in load_french() or (None, text) not in load_french() else (None, text)
+
+
 def test_every_text_is_translated_and_no_translation_is_unused() -> None:
     marked: set[tuple[str | None, str]] = {text for path in APP.rglob("*.py") for text in _marked(path)}
     marked |= set(_of_fields(mail_texts.TEXTS, mail_texts.FRENCH, "mail"))
     marked |= set(_of_fields(phrases.PHRASES, phrases.FRENCH, "sentence"))
     invitation = invitation_mail.TEXTS_BY_LANGUAGE["fr"]
     marked |= set(_of_fields(invitation_mail.TEXTS, invitation, "invitation"))
+    account = account_mail.TEXTS_BY_LANGUAGE["fr"]
+    marked |= set(_of_fields(account_mail.TEXTS, account, "account mail"))
+    marked |= {text for _, text in _console_texts()}
+    report = report_mail.TEXTS_BY_LANGUAGE["fr"]
+    marked |= set(_of_fields(report_mail.TEXTS, report, "report mail"))
     french = load_french()
     assert sorted(map(str, marked - french.keys())) == [], "add these to vigie.po"
-    assert sorted(map(str, french.keys() - marked)) == [], "remove these from vigie.po"
+    unused = {own for own in french.keys() - marked if own[0] not in _OF_PROBLEMS}
+    assert sorted(map(str, unused)) == [], "remove these from vigie.po"
 
 
 def test_translations_name_the_modules_of_their_texts() -> None:
@@ -59,6 +103,9 @@ def test_translations_name_the_modules_of_their_texts() -> None:
     with (APP / "presentation/locale/fr/LC_MESSAGES/vigie.po").open("rb") as file:
         for entry in read_po(file):
             places[str(entry.id)] |= {place for place, _ in entry.locations}
+    for path, (context, text) in _console_texts():
+        if context is not None:
+            assert {place for place in places[text] if place.startswith("app/console/")}, (path, text)
     for path in APP.rglob("*.py"):
         for _, text in _marked(path):
             assert path.relative_to(APP.parent).as_posix() in places[text], text

@@ -3,11 +3,12 @@
 import csv
 import hashlib
 import io
+import json
 import math
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -330,6 +331,20 @@ async def test_a_crowd_waits_for_one_read_and_sees_what_was_there_when_it_fails(
         await cache.get("b", 10, read)
 
 
+def test_outlines_of_land_go_on_beyond_the_antimeridian() -> None:
+    """A ring that jumps from 180° east to 180° west is drawn as stripes over the whole map."""
+    land = json.loads((FOLDER / "land.json").read_text(encoding="utf-8"))
+    rings = [ring for polygon in land["polygons"] for ring in polygon]
+    assert len(rings) > 400
+    # The south pole's land goes all around.
+    around = [ring for ring in rings if any(abs(step) > 18_000 for step in ring[2::2])]
+    assert [ring[1] < -8_000 for ring in around] == [True]
+    # Most of a ring is on the map.
+    for ring in rings:
+        longitudes = list(accumulate(ring[::2]))
+        assert abs(sum(longitudes) / len(longitudes)) <= 18_000, ring[:2]
+
+
 LIBRARIES: Final = {
     "leaflet/leaflet.js": "db49d009c841f5ca34a888c96511ae936fd9f5533e90d8b2c4d57596f4e5641a",
     "leaflet/leaflet.css": "a7837102824184820dfa198d1ebcd109ff6d0ff9a2672a074b9a1b4d147d04c6",
@@ -349,7 +364,7 @@ def test_the_libraries_files_are_those_of_its_package_and_go_into_the_wheel() ->
 
 
 def test_own_files_name_no_other_host() -> None:
-    for name in ("register.css", "map.js", "near.js"):
+    for name in ("register.css", "ground.css", "ground.js", "map.js", "near.js", "share.js"):
         text = (FOLDER / name).read_text(encoding="utf-8")
         assert "//" not in text.replace("// ", ""), name
 

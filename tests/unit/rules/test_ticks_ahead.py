@@ -61,3 +61,12 @@ def test_a_sample_of_the_box_that_was_silent_ends_it(waits: str) -> None:
     stage.sample(0, co2=400)
     ((_, fired),) = brief(stage.tick(60))
     assert brief(stage.sample(1, co2=400)) == [("resolved", fired)]
+
+
+def test_an_alert_does_not_begin_before_the_last_one_ended() -> None:
+    """A timer ends an alert for silence; then a sample arrives that was measured before."""
+    stage = RuleStage({1: single({"not": {"no_data": "PT3M", "metric": "pm2_5"}})})
+    assert brief(stage.sample(39, pm2_5=0)) == [("firing", 39)]
+    assert brief(stage.sample(44, co2=400)) == [("resolved", 42)]
+    assert brief(stage.sample(41, pm2_5=0)) == [("firing", 42)]
+    assert brief(stage.tick(60)) == [("resolved", 44)]

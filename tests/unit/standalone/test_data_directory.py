@@ -7,14 +7,17 @@ import pytest
 from app.standalone.data_directory import (
     SHARED_MEMORY,
     DataDirectory,
+    DemoAccess,
     clear_metrics,
     find_stale_services,
     lock_data_directory,
     open_data_directory,
     place_services,
+    read_demo_access,
     remove_metrics,
 )
 from app.standalone.unprivileged_accounts import StandaloneError, SystemAccount
+from simulators.demo_state import DemoState
 
 ROOT = os.geteuid() == 0
 # An account that cannot pass through a folder of mode 0700 that is not its own.
@@ -151,3 +154,19 @@ if ROOT:
         assert find_stale_services(tmp_path / "elsewhere") == []
         shutil.rmtree(layout.root)
         assert find_stale_services(tmp_path / "elsewhere") == [folder]
+
+
+def test_the_access_to_the_demo_is_what_it_has_stored(tmp_path: Path) -> None:
+    path = tmp_path / "demo.json"
+    assert read_demo_access(path) == DemoAccess()
+    path.write_text("[]")
+    assert read_demo_access(path) == DemoAccess()
+    state = DemoState(key="vg_d")
+    state.save(path)
+    assert read_demo_access(path) == DemoAccess("vg_d")
+    state.operator_email, state.operator_password = "operator@demo.example", "k7mq-2vxp"
+    state.save(path)
+    assert read_demo_access(path) == DemoAccess("vg_d", "operator@demo.example", "k7mq-2vxp")
+    state.operator_changed = True
+    state.save(path)
+    assert read_demo_access(path) == DemoAccess("vg_d", "operator@demo.example", None)

@@ -117,7 +117,7 @@ def test_a_file_in_the_data_directorys_place_is_named(tmp_path: Path) -> None:
 
 
 def test_without_what_lays_out_pdfs_reports_are_html(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert str(doctor._reports()) == "ok       reports: as HTML and PDF"
+    assert str(doctor.check_report_libraries()) == "ok       reports: as HTML and PDF"
     monkeypatch.setattr(doctor, "_PDF_LIBRARIES", {"libnowhere.so.0": "libnowhere-0"})
-    assert doctor._reports().state == "note"
-    assert doctor._reports().mend == "sudo apt-get install libnowhere-0"
+    assert doctor.check_report_libraries().state == "note"
+    assert doctor.check_report_libraries().mend == "sudo apt-get install libnowhere-0"

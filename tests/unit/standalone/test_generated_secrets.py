@@ -10,7 +10,8 @@ from app.settings import VigieSettings
 from app.standalone.insecure_settings import SettingsEnvironment, find_insecure_settings
 from app.standalone.secrets_cli import app
 from app.standalone.startup_settings_check import find_security_findings
-from tools.docs_tables import default_settings, flatten_settings
+from tools.default_settings import default_settings
+from tools.docs_tables import flatten_settings
 
 RUNNER = CliRunner()
 

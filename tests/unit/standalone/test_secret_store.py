@@ -7,7 +7,13 @@ import pytest
 from app.platform.config.encryption_settings import EncryptionSettings
 from app.platform.kernel.secret_tokens import is_well_formed_key
 from app.platform.secrets.sealing import SecretSealer, generate_encryption_key
-from app.standalone.data_directory import StackAddresses, open_data_directory, remove_run_file, write_run_file
+from app.standalone.data_directory import (
+    DemoAccess,
+    StackAddresses,
+    open_data_directory,
+    remove_run_file,
+    write_run_file,
+)
 from app.standalone.secret_store import (
     change_secrets,
     list_encryption_keys,
@@ -117,6 +123,13 @@ def test_the_run_file_is_closed_to_others_and_goes_away(tmp_path: Path) -> None:
     write_run_file(path, reach, {"api": 3})
     assert path.stat().st_mode & 0o777 == 0o600
     assert '"api": 3' in path.read_text()
+    run = json.loads(path.read_text())
+    assert (run["console"], run["sign_in"]) == ("http://127.0.0.1:1/console", None)
+    write_run_file(path, reach, {}, DemoAccess("vg_d", "operator@demo.example", "k7mq-2vxp"))
+    assert json.loads(path.read_text())["sign_in"] == {
+        "email": "operator@demo.example",
+        "password": "k7mq-2vxp",
+    }
     remove_run_file(path)
     remove_run_file(path)
     assert not path.exists()

@@ -1,8 +1,10 @@
 import io
+from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
-from app.standalone.data_directory import StackAddresses
+from app.standalone.data_directory import DemoAccess, StackAddresses
 from app.standalone.status_screen import (
     MessageRate,
     PipeSafeConsole,
@@ -84,14 +86,62 @@ def test_a_closed_pipe_disturbs_nothing() -> None:
     display.close()
 
 
-def test_the_demo_key_is_told_once_it_is_known() -> None:
+KNOWN = DemoAccess("vg_demo", "operator@demo.example", "k7mq-2vxp")
+
+
+def rows(text: str) -> list[str]:
+    """The lines after "Ready", without their indent."""
+    lines = [line.strip() for line in text.splitlines()]
+    return lines[next(place for place, line in enumerate(lines) if line.startswith("Ready")) + 1 :]
+
+
+def test_the_demo_is_told_once_it_is_known() -> None:
     out = io.StringIO()
     display = StartupScreen(Console(file=out, width=200))
+    display.demo = DemoAccess()
     display.ready(REACH)
+    # The key is stored some milliseconds before the sign-in: both are told together.
+    display.demo = DemoAccess("vg_demo")
     display.update(StackMetrics(), 1.0)
     assert "demo key" not in out.getvalue()
-    display.demo_key = "vg_demo"
+    assert rows(out.getvalue())[0].startswith("console         http://127.0.0.1:8000/console (the sign-in")
+    display.demo = KNOWN
     display.update(StackMetrics(), 2.0)
     display.update(StackMetrics(), 3.0)
-    assert out.getvalue().count("vg_demo") == 1
-    assert out.getvalue().count("Aberdeen, replay of 10 March 2019") == 1
+    for said in ("vg_demo", "operator@demo.example", "k7mq-2vxp", "Aberdeen, replay of 10 March 2019"):
+        assert out.getvalue().count(said) == 1
+    display.demo = DemoAccess("vg_demo", "operator@demo.example", None)
+    display.update(StackMetrics(), 4.0)
+    assert "password        the one that you chose" in out.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_console_and_the_sign_in_stand_first(terminal: bool) -> None:  # noqa: FBT001 (a table)
+    out = io.StringIO()
+    display = StartupScreen(Console(file=out, force_terminal=terminal, color_system=None, width=120))
+    display.demo = KNOWN
+    display.ready(REACH)
+    display.close()
+    text = out.getvalue()
+    places = [
+        text.index(each)
+        for each in ("8000/console", "operator@demo.example", "k7mq-2vxp", "8000/docs", "vg_key", "vg_demo")
+    ]
+    assert places == sorted(places)
+
+
+def test_without_a_demo_it_tells_how_the_first_owner_gets_in() -> None:
+    out = io.StringIO()
+    display = StartupScreen(Console(file=out, width=200), invite="vigie invite you@example.com")
+    display.ready(REACH)
+    assert [row.split(maxsplit=1) for row in rows(out.getvalue())[:2]] == [
+        ["console", "http://127.0.0.1:8000/console"],
+        ["first", "owner     vigie invite you@example.com"],
+    ]
+
+
+def test_without_the_api_there_is_no_console() -> None:
+    out = io.StringIO()
+    display = StartupScreen(Console(file=out, width=200))
+    display.ready(replace(REACH, api=None))
+    assert "console" not in out.getvalue()

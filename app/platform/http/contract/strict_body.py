@@ -71,6 +71,9 @@ class StrictRoute(APIRoute):
     max_body: ClassVar[int | None] = 262_144
     """Maximum bytes of a body, below `api.max_body_bytes`; None: only that setting applies."""
 
+    open_without_second_factor: ClassVar[bool] = False
+    """Whether it answers people whose organisation requires a second factor that they do not have."""
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return FastAPI's handler, wrapped in the read_scopes of the body."""
         handler = super().get_route_handler()
@@ -292,3 +295,9 @@ class AnonymousRoute(StrictRoute):
     """A strict route that limits the body to `ANONYMOUS_BODY_MAX` bytes, below `api.max_body_bytes`."""
 
     max_body = ANONYMOUS_BODY_MAX
+
+
+class AccountRoute(StrictRoute):
+    """A strict route of the caller's own account, such as the enrolment of a second factor."""
+
+    open_without_second_factor = True

@@ -25,6 +25,7 @@ from app.platform.http.fairness.low_priority_queue import (
 )
 from app.platform.http.fairness.principal_groups import PrincipalGroup
 from app.platform.kernel.errors import TooManyRequestsError
+from app.platform.observability.gauge_sampling import HTTP_RUNNING, HTTP_WAITING, sample_gauge
 
 SAMPLES_CONNECTIONS: Final = 4
 """Database connections of a process for storing samples."""
@@ -70,6 +71,10 @@ class ConcurrencyLimits:
             integrator = _leave_one_connection(max(settings.running_per_integrator, organisation), available)
             self._semaphores["organisation", samples] = FairSemaphore(organisation, waiting)
             self._semaphores["integrator", samples] = FairSemaphore(integrator, waiting, total=available)
+        for (level, samples), semaphore in self._semaphores.items():
+            labels = (level, str(samples).lower())
+            sample_gauge(HTTP_RUNNING, labels, semaphore, lambda each: each.running)
+            sample_gauge(HTTP_WAITING, labels, semaphore, FairSemaphore.count_waiting)
 
     def of(self, level: ConcurrencyLevel, *, samples: bool) -> FairSemaphore | None:
         """Return one semaphore; None where its limit is off."""

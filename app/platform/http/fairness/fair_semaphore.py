@@ -49,6 +49,15 @@ class FairSemaphore:
     def __len__(self) -> int:
         return len(self._subjects)
 
+    @property
+    def running(self) -> int:
+        """The number of requests that hold a permit."""
+        return self._busy
+
+    def count_waiting(self) -> int:
+        """Count the requests that wait for a permit."""
+        return sum(len(queue.waiting) for queue in self._subjects.values())
+
     async def acquire(self, subject: Hashable) -> bool:
         """Wait for a permit. Return False immediately if the queue is full; after True, call `release`."""
         queue = self._subjects.setdefault(subject, _SubjectQueue())

@@ -36,6 +36,7 @@ from app.platform.identity.caller_authentication import (
     add_authentication_step,
     get_known_principal,
 )
+from app.platform.identity.session_cookie import is_console_path, read_session_cookie
 from app.platform.kernel.errors import TooManyRequestsError
 from app.platform.kernel.ip_addresses import make_address_subject
 from app.platform.kernel.secret_tokens import (
@@ -133,6 +134,7 @@ class RequestRateLimits:
         self._buckets = RateLimitBuckets(settings, store)
         # The one key without a checksum.
         self._bootstrap = None if bootstrap is None else hash_key(bootstrap)
+        self._https = settings.public_url.startswith("https:")
         self._verified = VerifiedKeyCache()
         self._quick = RateLimiter(_QUICK_PER_S, _QUICK_BURST)
         self._delayed = 0
@@ -159,8 +161,11 @@ class RequestRateLimits:
             self._verified.remove(counted.digest)
 
     def _counted(self, scope: Scope) -> RateLimitSubject:
-        bearer = read_request_head(scope).bearer
         path: str = scope["path"]
+        if is_console_path(path):
+            bearer = read_session_cookie(scope, https=self._https)
+        else:
+            bearer = read_request_head(scope).bearer
         samples = path in _TELEMETRY or path.startswith(_TELEMETRY_BELOW)
         if bearer is not None:
             digest = hash_key(bearer)

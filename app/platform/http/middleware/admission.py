@@ -26,6 +26,7 @@ from app.platform.http.fairness.token_buckets import BucketStore
 from app.platform.http.middleware.request_context import mark_admitted
 from app.platform.http.middleware.request_head_checks import find_head_fault
 from app.platform.identity.caller_authentication import Principal, add_authentication_step
+from app.platform.identity.session_cookie import is_console_path
 from app.platform.kernel.errors import DeadlineExceededError, TooManyRequestsError
 
 _STREAM: Final = b"text/event-stream"
@@ -39,7 +40,8 @@ class AdmissionMiddleware:
     Concurrency (429 `too_many_requests_at_once` if the queue is full): each request needs permits of its key
     (or address), its organisation, and its integrator, whose permits all tenants share. An unknown key counts
     for its address until it was looked up. The shared permits are released while a client is slow to send or
-    to read. Event streams release all permits when they begin: they have a separate limit and no end.
+    to read. Event streams release all permits when they begin: they have a separate limit and no end. Pages
+    of the console need no permits: they wait for calls of the API that they make themselves.
 
     Deadline (504 `deadline_exceeded`): a request without a response is cancelled. A response that has begun
     may continue, as it may be a stream; `app.platform.runtime.server_timeouts` limits how long a client may
@@ -138,6 +140,10 @@ class AdmissionMiddleware:
     async def _run_with_permits(
         self, scope: Scope, receive: Receive, send: Send, subject: RateLimitSubject, permits: RequestPermits
     ) -> None:
+        if is_console_path(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+
         async def authenticated(principal: Principal) -> None:
             # The next unknown key of this address may be looked up.
             permits.release()

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.platform.http.contract.deprecation import list_deprecation_headers
 from app.platform.http.contract.request_head import read_request_head
+from app.platform.http.middleware.request_tracing import trace_request
 from app.platform.kernel.tenant_scope import (
     NO_CALLER,
     current_caller,
@@ -30,13 +31,13 @@ from app.platform.observability.metrics_and_logs import (
 _Headers = tuple[tuple[bytes, bytes], ...]
 _ALWAYS: Final[_Headers] = (
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 # A year, the minimum of browsers' preload lists.
 _HTTPS: Final[_Headers] = ((b"strict-transport-security", b"max-age=31536000"),)
-# Defaults, which the pages of the documentation and of the register override.
+# Defaults, which pages override.
 _DEFAULTS: Final[_Headers] = (
+    (b"referrer-policy", b"no-referrer"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     # Caches between the API and its client must not store what only the client's key may read.
@@ -95,7 +96,7 @@ class RequestContextMiddleware:
         before = current_caller()
         set_current_caller(NO_CALLER)
         try:
-            await self._app(scope, receive, sending)
+            await trace_request(self._app, scope, receive, sending)
         finally:
             set_current_caller(before)
             end_request_id(token)

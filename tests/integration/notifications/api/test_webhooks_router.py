@@ -258,7 +258,7 @@ async def test_deliveries_are_logged_and_replayed(
                 (2, 204, "delivered"),
             ]
             assert oldest["attempts"][0].keys() == {
-                *("number", "time", "status", "duration_ms", "reason", "body")
+                *("number", "time", "status", "duration_ms", "reason", "headers", "body")
             }
             detail = (await tenant.client.get(f"/v1/deliveries/{oldest['id']}")).json()
             assert detail["body"]["type"] == "alert.firing"

@@ -1,6 +1,7 @@
 """The end of a dispatcher: in time for `vigie up`, and with nothing leased that need not be."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -78,14 +79,19 @@ def _children(pid: int) -> list[int]:
 @asynccontextmanager
 async def _suspended(postgres: PrivatePostgres) -> AsyncIterator[None]:
     assert postgres.pid is not None
-    pids = [postgres.pid, *_children(postgres.pid)]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+    stopped = [postgres.pid]
+    # First: it starts no more children. Those that run may end meanwhile.
+    os.kill(postgres.pid, signal.SIGSTOP)
     try:
+        for pid in _children(postgres.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                stopped.append(pid)
         yield
     finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        for pid in stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 async def test_a_database_that_hangs_does_not_keep_it(

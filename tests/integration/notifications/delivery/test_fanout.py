@@ -137,7 +137,7 @@ async def test_each_kind_gets_its_own_form(
     assert cloud.get_data() == native["data"]
     (alert,) = json.loads(rows[manager]["body"])["alerts"]
     assert alert["labels"]["box"] == native["data"]["box"]
-    assert alert["generatorURL"] == f"https://vigie.example.com/v1/alerts/{native['data']['alert_id']}"
+    assert alert["generatorURL"] == f"https://vigie.example.com/console/alerts/{native['data']['alert_id']}"
     english, translated = json.loads(rows[mail]["body"]), json.loads(rows[french]["body"])
     assert "Quai Lucien-Lombard" in english["text"]
     assert english["subject"] != translated["subject"]

@@ -46,6 +46,7 @@ class Desk:
 
     def __init__(self, connection: asyncpg.Connection, pool: asyncpg.Pool, settings: WebhookSettings) -> None:
         self.connection = connection
+        self.pool = pool
         self.settings = settings
         self.settled: list[RecordingResult] = []
         self.batches: list[int] = []
@@ -354,3 +355,21 @@ async def test_endpoints_in_trouble_are_counted(desk: Desk) -> None:
         "UPDATE webhook_endpoints SET enabled = false, disabled_reason = 'gone' WHERE id = $1", endpoints[4]
     )
     assert await endpoint_state_repository.count_endpoint_states(desk.connection) == (1, 2, 1)
+
+
+async def test_a_delivery_that_waits_for_a_quota_keeps_its_attempts(desk: Desk) -> None:
+    settings = WebhookSettings(jitter=0, schedule_s=[0, 5])
+    desk = Desk(desk.connection, desk.pool, settings)
+    (claimed,) = await desk.claims(1)
+    full = AttemptOutcome("quota_exceeded", None, None, 0.0, 1800.0)
+    for _ in range(4):
+        await desk.record(claimed, full)
+        row = await desk.connection.fetchrow("SELECT state, attempt_count, due_at FROM deliveries")
+        assert row is not None
+        assert (row["state"], row["attempt_count"]) == ("pending", 0)
+        assert row["due_at"] == claimed.now + timedelta(seconds=1800)
+        lease = "UPDATE deliveries SET leased_until = $1"
+        await desk.connection.execute(lease, claimed.leased_until)
+    state = await desk.state(claimed.endpoint_id)
+    assert (state["consecutive_failures"], state["last_reason"]) == (0, "quota_exceeded")
+    assert state["open_until"] == claimed.now + timedelta(seconds=1800)

@@ -56,6 +56,8 @@ def standing(
         # Sent again, and not yet tried.
         (standing("pending", 0, due=-4, number=7, began=-60), 6),
         (standing("pending", 0, due=-11, number=7, began=-60), 0),
+        # It waits for a quota, which uses up no attempt of the schedule.
+        (standing("pending", 0, due=1800, number=1, began=-60), 0),
         # Sent again, and tried: the schedule goes on.
         (standing("pending", 1, due=300, number=7, began=-60), 0),
     ],

@@ -126,6 +126,25 @@ async def test_a_database_without_the_schema_says_what_to_run(
         await connection.close()
 
 
+async def test_is_ready_on_a_newer_schema_that_serves_it(
+    settings: VigieSettings, postgres: PrivatePostgres, admin_key: str
+) -> None:
+    url = await postgres.create_database(f"newer_{os.getpid()}")
+    newer = settings.model_copy(update={"database": settings.database.model_copy(update={"url": url})})
+    connection = await asyncpg.connect(url)
+    async with served(newer, admin_key) as client:
+        # As another release leaves it, which only expands.
+        await connection.execute("UPDATE alembic_version SET version_num = '9998'")
+        found = await asked(client, status=200)
+        assert found["migrations"] == {"state": "ok", "required": True, "detail": ""}
+        # As one leaves it that contracts.
+        await connection.execute("UPDATE alembic_version SET oldest_program = '9997'")
+        found = await asked(client, status=503)
+        assert "serves programs from revision 9997 on" in found["migrations"]["detail"]
+        assert "run a newer version of Vigie" in found["migrations"]["detail"]
+    await connection.close()
+
+
 async def test_a_broker_that_is_away_is_told_and_not_required(settings: VigieSettings) -> None:
     broker = settings.broker.model_copy(update={"port": find_free_port()})
     away = settings.model_copy(update={"broker": broker})

@@ -78,6 +78,14 @@ async def test_a_rule_is_tried(
     assert summary["longest_s"] == 86_400 - 180
     assert result["against"] is None
     assert result["truncated"] == 0
+    # The late sample counts neither as a value nor as time.
+    assert result["coverage"] == {
+        "boxes": 2,
+        "boxes_with_values": 2,
+        "longest_s": 420.0,
+        "share": round((420 + 240) / (2 * 86_400), 6),
+        "measured": [{"name": "pm2_5", "values": 10, "lowest": 10.0, "highest": 60.0, "thresholds": [25.0]}],
+    }
     # Nothing came of it: no alert, nothing to tell.
     assert await connection.fetchval("SELECT count(*) FROM alerts") == 0
     assert await connection.fetchval("SELECT count(*) FROM outbox") == 0

@@ -161,3 +161,25 @@ async def test_a_second_consumer_is_refused() -> None:
     with pytest.raises(RuntimeError):
         await inbox.next_batch()
     first.cancel()
+
+
+async def test_a_traceparent_is_kept_where_telemetry_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    inbox, _, _ = make()
+    for tracing in (False, True):
+        monkeypatch.setattr("app.ingest.sources.batch_queue.is_tracing", lambda on=tracing: on)
+        put(inbox, 1)
+        inbox.add_properties(b"7", [("other", "x"), ("traceparent", parent)])
+    put(inbox, 3)
+    batch = await soon(inbox)
+    assert batch.correlations == {0: b"7", 1: b"7"}
+    assert batch.traceparents == {1: parent}
+    assert batch.since(1).traceparents == {0: parent}
+
+
+async def test_a_malformed_traceparent_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.ingest.sources.batch_queue.is_tracing", lambda: True)
+    inbox, _, _ = make(batch_delay_s=0)
+    put(inbox, 1)
+    inbox.add_properties(None, [("traceparent", "00-no-01")])
+    assert (await soon(inbox)).traceparents == {}

@@ -297,4 +297,4 @@ def test_a_limit_of_ours_is_waited_for_and_disables_nobody() -> None:
     assert get_requested_wait_s(full, LIMITS) == 1800
     for days in range(10):
         health, verdict = _after(health, full, NOW + timedelta(days=days))
-        assert (verdict, health.failing_since) == (None, None)
+        assert (verdict, health.failing_since, health.consecutive_failures) == (None, None, 0)

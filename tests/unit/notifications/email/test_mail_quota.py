@@ -10,31 +10,50 @@ from app.notifications.email.mail_quota import HOUR_S, HourlyMailQuota, MailQuot
 OURS, THEIRS = uuid4(), uuid4()
 
 
-def send(quota: HourlyMailQuota, now: float, *, taken: bool = True) -> bool:
+def send(quota: HourlyMailQuota, now: float, *, to: int = 1, taken: bool = True) -> bool:
     try:
-        with quota.reserve(OURS, now) as reservation:
+        with quota.reserve(OURS, to, now) as reservation:
             reservation.is_sent = taken
     except MailQuotaExceededError:
         return False
     return True
 
 
-@given(st.lists(st.tuples(st.floats(0, 900), st.booleans()), max_size=60), st.integers(1, 5))
-def test_never_more_in_any_hour(steps: Sequence[tuple[float, bool]], most: int) -> None:
+STEPS = st.lists(st.tuples(st.floats(0, 900), st.integers(1, 9), st.booleans()), max_size=60)
+
+
+@given(STEPS, st.integers(1, 5))
+def test_never_more_recipients_in_any_hour(steps: Sequence[tuple[float, int, bool]], most: int) -> None:
     quota, now = HourlyMailQuota(most), 0.0
-    sent: list[float] = []
-    for wait, taken in steps:
+    sent: list[tuple[float, int]] = []
+    for wait, to, taken in steps:
         now += wait
-        recent = sum(at > now - HOUR_S for at in sent)
-        assert send(quota, now, taken=taken) is (recent < most)
-        if taken and recent < most:
-            sent.append(now)
+        # A mail that is too large for any hour takes all of one.
+        cost = min(to, most)
+        has_room = sum(one for at, one in sent if at > now - HOUR_S) + cost <= most
+        assert send(quota, now, to=to, taken=taken) is has_room
+        if taken and has_room:
+            sent.append((now, cost))
+
+
+def test_each_recipient_counts_and_it_says_when_enough_of_them_are_an_hour_old() -> None:
+    quota = HourlyMailQuota(20)
+    assert send(quota, 0.0, to=8)
+    assert send(quota, 100.0, to=8)
+    with pytest.raises(MailQuotaExceededError) as full, quota.reserve(OURS, 5, 200.0):
+        pass
+    assert full.value.retry_after_s == HOUR_S - 200.0
+    with pytest.raises(MailQuotaExceededError) as more, quota.reserve(OURS, 20, 200.0):
+        pass
+    assert more.value.retry_after_s == HOUR_S - 100.0
+    assert send(quota, 200.0, to=4)
+    assert send(quota, HOUR_S, to=5)
 
 
 def test_it_says_when_there_is_room() -> None:
     quota = HourlyMailQuota(1)
     assert send(quota, 100.0)
-    with pytest.raises(MailQuotaExceededError) as full, quota.reserve(OURS, 700.0):
+    with pytest.raises(MailQuotaExceededError) as full, quota.reserve(OURS, 1, 700.0):
         pass
     assert full.value.retry_after_s == 3000.0
     assert not send(quota, 100.0 + HOUR_S - 0.1)
@@ -43,7 +62,7 @@ def test_it_says_when_there_is_room() -> None:
 
 def test_what_is_under_way_counts_and_what_failed_does_not() -> None:
     quota = HourlyMailQuota(1)
-    with quota.reserve(OURS, 0.0), quota.reserve(THEIRS, 0.0):
+    with quota.reserve(OURS, 1, 0.0), quota.reserve(THEIRS, 1, 0.0):
         assert not send(quota, 0.0)
     assert send(quota, 1.0)
 

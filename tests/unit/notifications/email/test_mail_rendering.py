@@ -326,7 +326,7 @@ def test_of_another_language_the_mail_is_english() -> None:
 SAID = {
     "sentence": "PM2.5 at Rue Mouffetard is 31.2 µg/m³, above 25 for 10 minutes",
     "sentence_fr": "Rue Mouffetard\xa0: PM2,5 à 31,2\xa0µg/m³, au-dessus de 25 depuis 10 minutes",
-    "link": f"https://vigie.example.com/v1/alerts/{ALERT}",
+    "link": f"https://vigie.example.com/console/alerts/{ALERT}",
 }
 
 

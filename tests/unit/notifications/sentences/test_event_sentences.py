@@ -195,7 +195,27 @@ def caused(**cause: object) -> dict[str, Any]:
             },
             {"event": "gunshot", "confidence": 0.7, "count": 2, "window": "PT1M"},
             "Gunshot recognised at Rue de Metz (pistol, 81%), 2 times in 1 minute",
-            "Rue de Metz : le boîtier signale « coup de feu » (pistol, 81 %), 2 fois en 1 minute",
+            "Rue de Metz : coup de feu détecté (pistolet, 81 %), 2 fois en 1 minute",
+        ),
+        (
+            "alert.resolved",
+            {**ENDED, "metric": None, "resolved_value": None, **caused(event=SHOT, window="PT2M")},
+            {"event": "gunshot", "confidence": 0.7, "count": 1, "window": "PT2M"},
+            "“Fine particles” at Rue de Metz is over after 52 minutes: no further event for 2 minutes",
+            (
+                "Rue de Metz : l'alerte « Fine particles » est terminée après 52 minutes (aucun nouvel événement "
+                "pendant 2 minutes)"
+            ),
+        ),
+        (
+            "alert.resolved",
+            {**ENDED, "metric": None, "resolved_value": None, **caused(event=SHOT, window="PT2M")},
+            {"event": "gunshot", "confidence": 0.7, "count": 3, "window": "PT2M"},
+            "“Fine particles” at Rue de Metz is over after 52 minutes: fewer than 3 events in 2 minutes",
+            (
+                "Rue de Metz : l'alerte « Fine particles » est terminée après 52 minutes (moins de 3 événements en "
+                "2 minutes)"
+            ),
         ),
         (
             "alert.firing",

@@ -66,7 +66,7 @@ def said(name: str, language: str = "en", titles: dict[str, str] | None = None) 
                 " 1 minute."
             ),
             (
-                "Avertissement : « coup de feu » signalé par un boîtier, pistol, avec une confiance d'au moins 70 %,"
+                "Avertissement : « coup de feu » signalé par un boîtier, pistolet, avec une confiance d'au moins 70 %,"
                 " 2 fois en 1 minute."
             ),
         ),

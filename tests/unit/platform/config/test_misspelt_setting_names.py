@@ -122,6 +122,7 @@ def test_names_are_read_as_they_are_written(tmp_path: Path, monkeypatch: pytest.
 
 def test_every_name_in_the_program_and_its_tools_is_known() -> None:
     files = [ROOT / "Makefile", *(ROOT / "deploy").glob("*.*"), ROOT / "tests" / "openapi.py"]
+    files += [*ROOT.glob("compose*.yaml"), *(ROOT / "deploy" / "containers").iterdir()]
     files += [file for folder in ("app", "simulators", "bench") for file in (ROOT / folder).rglob("*.py")]
     used = {name for file in files for name in re.findall(r"\bVIGIE_[A-Z0-9_]*[A-Z0-9]", file.read_text())}
     example = {"VIGIE_SMTP__HOTS", "VIGE_SMTP__HOST"}

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import random
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -498,6 +499,34 @@ def test_paths_name_no_part_of_what_was_found() -> None:
     finding = examine_document({"attributes": {"camera_of_jeanne": 1}})
     assert finding is not None
     assert finding.path == "attributes"
+
+
+def _boxes(position: object, count: int = 1_000) -> dict[str, Any]:
+    return {"boxes": [{"id": f"box-{number}", "location": position} for number in range(count)]}
+
+
+def test_positions_are_not_counted_where_a_position_belongs() -> None:
+    point = {"type": "Point", "coordinates": [1.4442, 43.6047]}
+    positions = re.compile(r"boxes\.[0-9]+\.location")
+    assert examine_document(_boxes(point), positions=positions) is None
+    assert examine_document(_boxes(point)) is not None
+    for other in (
+        {"type": "Point", "coordinates": [200, 43]},
+        {"type": "Point", "coordinates": [43, 91]},
+        {"type": "Point", "coordinates": [1, 2, 3]},
+        {"type": "LineString", "coordinates": [1, 2]},
+        {**point, "more": [1]},
+        [1, 2],
+    ):
+        found = examine_document(_boxes(other), positions=positions)
+        assert found is not None, other
+        assert found.kind == "number_array"
+    # What is beside a position counts as before, as does a field of that name elsewhere.
+    assert examine_document(_boxes(point) | {"values": [0.5] * 65}, positions=positions) is not None
+    inner = {"boxes": [{"attributes": {"location": point}} for _ in range(1_000)]}
+    assert examine_document(inner, positions=positions) is not None
+    words = {"type": "Point", "coordinates": ["1.4", "43.6"]}
+    assert examine_document(_boxes(words), positions=positions) is not None
 
 
 def test_exempt_names_and_our_own() -> None:

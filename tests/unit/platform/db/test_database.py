@@ -2,6 +2,7 @@
 
 import asyncpg
 import pytest
+from sqlalchemy.exc import ProgrammingError
 
 from app.platform.db.database import is_schema_mismatch, is_transient
 
@@ -31,6 +32,7 @@ def test_what_passes_is_tried_again(error: Exception) -> None:
         asyncpg.UndefinedTableError("x"),
         asyncpg.InsufficientPrivilegeError("x"),
         asyncpg.InvalidCatalogNameError("x"),
+        ProgrammingError("SELECT", None, asyncpg.UndefinedTableError("x")),
     ],
 )
 def test_a_schema_that_does_not_fit_is_nobodys_values(error: Exception) -> None:
@@ -43,6 +45,7 @@ def test_a_schema_that_does_not_fit_is_nobodys_values(error: Exception) -> None:
     [
         asyncpg.CheckViolationError("x"),
         asyncpg.NumericValueOutOfRangeError("x"),
+        ProgrammingError("SELECT", None, asyncpg.CheckViolationError("x")),
         ValueError("x"),
         KeyError("x"),
     ],

@@ -34,7 +34,7 @@ def _run(folder: Path) -> str:
 def test_the_files_have_their_room_before_they_are_mapped(tmp_path: Path) -> None:
     assert _run(tmp_path) == "True"
     files = list(tmp_path.glob("*.db"))
-    assert len(files) == 4, "one for each kind of figure that the program has"
+    assert len(files) == 5, "one for each kind of figure that the program has"
     for path in files:
         status = path.stat()
         assert status.st_blocks * 512 >= status.st_size > 0, f"{path} is sparse"

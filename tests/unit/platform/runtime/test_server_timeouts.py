@@ -115,9 +115,10 @@ async def test_a_body_that_is_read_is_left_to_who_reads_it(port: int) -> None:
         (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"400", b"invalid_http"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: odd\r\n\r\n", b"501", b"invalid_http"),
         (b"GET /" + b"x" * 70_000, b"414", b"uri_too_long"),
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", b"414", b"uri_too_long"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 70_000, b"431", b"headers_too_large"),
     ],
-    ids=["no-host", "two-hosts", "tls", "transfer-encoding", "address", "headers"],
+    ids=["no-host", "two-hosts", "tls", "transfer-encoding", "address", "whole-address", "headers"],
 )
 async def test_what_is_no_http_is_a_problem_too(port: int, sent: bytes, status: bytes, code: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -1,0 +1,88 @@
+"""Renders pgBackRest's configuration and PostgreSQL's archive command. Pure."""
+
+import shlex
+from pathlib import Path
+from typing import Final
+
+from app.backups.settings import BackupSettings
+
+STANZA: Final = "vigie"
+ARCHIVE_TIMEOUT_S: Final = 60
+"""PostgreSQL archives a begun WAL segment after this time: the most that a lost disk costs."""
+
+
+def render_pgbackrest_config(
+    settings: BackupSettings, *, cluster_dir: Path, cipher_pass: str, s3_key: tuple[str, str] | None
+) -> str:
+    """Return the text of the configuration. It contains the passphrase, and S3's secret.
+
+    Args:
+        settings: the settings of backups.
+        cluster_dir: PostgreSQL's data directory.
+        cipher_pass: the passphrase of the repository.
+        s3_key: access key and secret of an S3 repository.
+    """
+    options = {
+        "repo1-path": str(settings.path),
+        "repo1-cipher-type": "aes-256-cbc",
+        "repo1-cipher-pass": cipher_pass,
+        # TimescaleDB makes many small files: bundles spare requests, and blocks spare unchanged pages.
+        "repo1-bundle": "y",
+        "repo1-block": "y",
+        "repo1-retention-full": str(settings.retention_full),
+        "repo1-retention-diff": str(settings.retention_differential),
+        **_s3_options(settings, s3_key),
+        "compress-type": "zst",
+        "process-max": str(settings.processes),
+        # A backup begins at once, with a checkpoint, instead of after the next regular one.
+        "start-fast": "y",
+        # Vigie shows the output itself.
+        "log-level-file": "off",
+    }
+    if settings.retention_archive:
+        options["repo1-retention-archive"] = str(settings.retention_archive)
+    cluster = {
+        "pg1-path": str(cluster_dir),
+        "pg1-user": "postgres",
+    }
+    lines = ["# Written by `vigie backup setup`: changes are lost. Contains secrets (0600).", "[global]"]
+    lines += [f"{name}={value}" for name, value in options.items()]
+    lines += ["", f"[{STANZA}]", *(f"{name}={value}" for name, value in cluster.items()), ""]
+    return "\n".join(lines)
+
+
+def _s3_options(settings: BackupSettings, key: tuple[str, str] | None) -> dict[str, str]:
+    if settings.repository == "posix" or key is None:
+        return {"repo1-type": "posix"}
+    s3 = settings.s3
+    host, _, port = s3.endpoint.partition(":")
+    options = {
+        "repo1-type": "s3",
+        "repo1-s3-endpoint": host,
+        "repo1-s3-bucket": s3.bucket,
+        "repo1-s3-region": s3.region,
+        "repo1-s3-key": key[0],
+        "repo1-s3-key-secret": key[1],
+        "repo1-s3-uri-style": "path" if s3.path_style else "host",
+    }
+    if port:
+        options["repo1-storage-port"] = port
+    if s3.ca_file is not None:
+        options["repo1-storage-ca-file"] = str(s3.ca_file)
+    return options
+
+
+def build_archive_command(config_file: Path) -> str:
+    """Build PostgreSQL's `archive_command`, in which a percent sign is written twice."""
+    config = shlex.quote(str(config_file)).replace("%", "%%")
+    return f"pgbackrest --config={config} --stanza={STANZA} archive-push %p"
+
+
+def list_archive_settings(config_file: Path) -> dict[str, str]:
+    """List the settings of PostgreSQL that archive its WAL, as they stand in `postgresql.conf`."""
+    command = build_archive_command(config_file).replace("'", "''")
+    return {
+        "archive_mode": "on",
+        "archive_command": f"'{command}'",
+        "archive_timeout": f"'{ARCHIVE_TIMEOUT_S}s'",
+    }

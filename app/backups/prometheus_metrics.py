@@ -1,0 +1,22 @@
+"""Declares the Prometheus gauges of backups and of the WAL archive.
+
+Times are times, not ages: an age would stand still if `maintain` stopped.
+"""
+
+from app.platform.observability.metric_types import Gauge
+
+BACKUP_CONFIGURED = Gauge("vigie_backup_configured", "1 if backups are set up (VIGIE_BACKUP__RECOVERY_KEY)")
+BACKUP_NEWEST = Gauge(
+    "vigie_backup_newest_timestamp_seconds", "Time at which the newest backup ended; 0: there is none"
+)
+BACKUP_VERIFIED = Gauge(
+    "vigie_backup_verified_timestamp_seconds",
+    "Time at which the newest backup ended of which a restore was verified; 0: there is none",
+)
+ARCHIVE_FAILING = Gauge(
+    "vigie_wal_archive_failing", "1 while the newest attempt to archive WAL failed, or archiving is off"
+)
+ARCHIVE_FAILURES = Gauge(
+    "vigie_wal_archive_failures", "Failed attempts to archive WAL since the database's statistics were reset"
+)
+ARCHIVE_LAG = Gauge("vigie_wal_archive_lag_bytes", "WAL that is written, and not archived")

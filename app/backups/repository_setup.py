@@ -1,0 +1,75 @@
+"""Makes the files that backups need: passphrase, repository folder, pgBackRest's configuration."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from app.backups.backup_target import BackupError, BackupTarget
+from app.backups.pgbackrest_config import render_pgbackrest_config
+from app.platform.kernel.atomic_files import replace_file_text
+
+_PASS_BYTES: Final = 48
+_KEY_LINES: Final = 2
+
+
+def set_up_repository(target: BackupTarget) -> list[str]:
+    """Create what is missing, and write pgBackRest's configuration; returns lines of what was done.
+
+    Raises:
+        BackupError: a file or folder cannot be written or read.
+    """
+    settings = target.settings
+    if settings.cipher_pass_file is None:
+        raise BackupError("VIGIE_BACKUP__RECOVERY_KEY and VIGIE_BACKUP__CIPHER_PASS_FILE are not set")
+    done = []
+    try:
+        if not settings.cipher_pass_file.exists():
+            if settings.repository == "posix" and (settings.path / "backup").exists():
+                raise BackupError(
+                    f"{settings.path} has backups already: put their passphrase into "
+                    f"{settings.cipher_pass_file}"
+                )
+            _make_passphrase(target, settings.cipher_pass_file)
+            done.append(f"{settings.cipher_pass_file}: a new passphrase. Keep a copy of it elsewhere")
+        if settings.repository == "posix" and not settings.path.exists():
+            target.make_folder(settings.path)
+            done.append(f"{settings.path}: the repository")
+        text = render_pgbackrest_config(
+            settings,
+            cluster_dir=target.cluster_dir,
+            cipher_pass=_read_secret(settings.cipher_pass_file),
+            s3_key=_read_s3_key(settings.s3.key_file) if settings.repository == "s3" else None,
+        )
+        path = target.config_file
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file_text(path, text, mode=0o600)
+            target.give(path)
+            done.append(f"{path}: pgBackRest's configuration")
+    except OSError as error:
+        raise BackupError(f"{error.filename or 'a file'} cannot be used: {error.strerror}") from error
+    return done
+
+
+def _make_passphrase(target: BackupTarget, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Never over an existing file: its passphrase opens the backups that exist.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(f"{secrets.token_urlsafe(_PASS_BYTES)}\n")
+    target.give(path)
+
+
+def _read_secret(path: Path) -> str:
+    text = path.read_text(encoding="utf-8").strip()
+    if not text or "\n" in text:
+        raise BackupError(f"{path} must have one line: the passphrase")
+    return text
+
+
+def _read_s3_key(path: Path | None) -> tuple[str, str]:
+    lines = [] if path is None else path.read_text(encoding="utf-8").split()
+    if len(lines) != _KEY_LINES:
+        raise BackupError(f"{path} must have two lines: the access key, and its secret")
+    return lines[0], lines[1]

@@ -1,0 +1,177 @@
+"""Restores the cluster to a moment, into an empty folder: `vigie restore`.
+
+The restored cluster is recovered here, on a private socket, and stopped again. So a restore that fails does
+so before anyone depends on it, and nobody connects to it too early.
+"""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import psutil
+
+from app.backups.backup_repository import StoredBundle, read_bundles, replace_backup_list
+from app.backups.backup_target import (
+    BackupError,
+    BackupTarget,
+    DamagedBackupError,
+    ProgressSink,
+    TargetNotReachedError,
+)
+from app.backups.pgbackrest_client import PgBackRest
+from app.backups.scratch_cluster import ScratchCluster
+
+_TIMELINE: Final = "SELECT timeline_id FROM pg_control_checkpoint()"
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRequest:
+    """What to restore, and where to.
+
+    Attributes:
+        to: the moment; None: the newest WAL in the archive.
+        cluster_dir: the new data directory.
+        run_dir: a folder for the socket and log of the recovery, outside of `cluster_dir`.
+        label: the backup to begin with; None: the newest one before the moment.
+        timeline: the timeline to follow; None: the newest one.
+        take_over: whether the restored cluster continues the archive of the lost one.
+        overwrite: whether a folder with another cluster may be overwritten.
+    """
+
+    to: datetime | None
+    cluster_dir: Path
+    run_dir: Path
+    label: str | None = None
+    timeline: int | None = None
+    take_over: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredCluster:
+    """A restored cluster, which does not run.
+
+    Attributes:
+        last_commit: the time of the last transaction in it.
+        bundles: the sealed parts of the recovery bundle in it.
+        restore_s: duration of copying the backup.
+        recovery_s: duration of replaying WAL.
+    """
+
+    last_commit: datetime | None
+    bundles: list[StoredBundle]
+    restore_s: float
+    recovery_s: float
+
+
+async def restore_cluster(
+    target: BackupTarget, request: RestoreRequest, say: ProgressSink
+) -> RestoredCluster:
+    """Restore and recover a cluster.
+
+    Raises:
+        BackupError: the folder is in use, the moment is not in the archive, or the backup is damaged.
+    """
+    _require_free_folder(request)
+    pgbackrest = PgBackRest(target, say)
+    backups = await pgbackrest.list_backups()
+    if not backups:
+        raise BackupError("the repository has no backup: check VIGIE_BACKUP__PATH and …__CIPHER_PASS_FILE")
+    first = backups[0].finished_at
+    if request.to is not None and request.to < first:
+        raise BackupError(f"the oldest backup ended at {first:%Y-%m-%dT%H:%M:%SZ}: choose a later moment")
+    target.make_folder(request.cluster_dir)
+    try:
+        return await _restore_and_recover(target, request, pgbackrest, say)
+    except BackupError as error:
+        if not request.overwrite:
+            # It was empty: another attempt finds it as it was.
+            shutil.rmtree(request.cluster_dir, ignore_errors=True)
+        if isinstance(error, TargetNotReachedError):
+            raise BackupError(
+                f"the archive ends before this moment: its last transaction is of {error.last_transaction}. "
+                "`--to latest` restores all of it"
+            ) from error
+        if isinstance(error, DamagedBackupError):
+            raise await pgbackrest.explain_damage(error) from error
+        raise
+
+
+async def _restore_and_recover(
+    target: BackupTarget, request: RestoreRequest, pgbackrest: PgBackRest, say: ProgressSink
+) -> RestoredCluster:
+    began = time.monotonic()
+    say("restoring …")
+    await pgbackrest.restore(request.cluster_dir, *_list_options(request))
+    restored = time.monotonic()
+    say("recovering …")
+    run_dir = target.make_folder(request.run_dir)
+    async with ScratchCluster(target, request.cluster_dir, run_dir, durable=True) as cluster:
+        recovered = time.monotonic()
+        connection = await cluster.connect()
+        try:
+            last_commit = await connection.fetchval("SELECT pg_last_xact_replay_timestamp()")
+            timeline = await connection.fetchval(_TIMELINE)
+            # The restored list ends at the moment. The repository knows newer backups.
+            await replace_backup_list(connection, await pgbackrest.list_backups())
+            bundles = list((await read_bundles(connection)).values())
+        except asyncpg.UndefinedTableError:
+            bundles = []  # a backup of a release without these tables
+        finally:
+            await connection.close()
+    if request.take_over:
+        _archive_timeline(target, request.cluster_dir, timeline)
+    return RestoredCluster(last_commit, bundles, restored - began, recovered - restored)
+
+
+def _list_options(request: RestoreRequest) -> Sequence[str]:
+    options = []
+    if request.to is None:
+        options.append("--type=default")
+    else:
+        moment = request.to.isoformat(sep=" ", timespec="microseconds")
+        options += ["--type=time", f"--target={moment}", "--target-action=promote"]
+    if request.label is not None:
+        options.append(f"--set={request.label}")
+    if request.timeline is not None:
+        options.append(f"--target-timeline={request.timeline}")
+    if request.overwrite:
+        options.append("--delta")
+    if not request.take_over:
+        # A copy that archived would write its own timeline into the repository of the original.
+        options.append("--archive-mode=off")
+    return options
+
+
+def _require_free_folder(request: RestoreRequest) -> None:
+    folder = request.cluster_dir
+    try:
+        is_empty = not folder.exists() or not any(folder.iterdir())
+        pid_file = folder / "postmaster.pid"
+        pid = int(pid_file.read_text().split("\n")[0]) if pid_file.exists() else None
+    except (OSError, ValueError) as error:
+        raise BackupError(f"{folder} cannot be read: {error}") from error
+    if pid is not None and psutil.pid_exists(pid):
+        raise BackupError(f"a PostgreSQL runs on {folder} (process {pid}): stop it, or choose another folder")
+    if not is_empty and not request.overwrite:
+        raise BackupError(
+            f"{folder} is not empty: choose a new folder, or add --overwrite-cluster to replace what is in it"
+        )
+
+
+def _archive_timeline(target: BackupTarget, cluster_dir: Path, timeline: int) -> None:
+    """Mark the history of the new timeline as due for the archive.
+
+    Recovery ran without archiving, so PostgreSQL did not mark it. A later restore needs it to find the way.
+    """
+    wal = cluster_dir / "pg_wal"
+    name = f"{timeline:08X}.history"
+    if (wal / name).exists():
+        ready = wal / "archive_status" / f"{name}.ready"
+        ready.touch(mode=0o600)
+        target.give(ready)

@@ -1,0 +1,168 @@
+"""Starts a restored cluster on a socket in a private folder, without any network address, and recovers it."""
+
+import asyncio
+import re
+import signal
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import asyncpg
+
+from app.backups.backup_target import (
+    SUPERUSER,
+    BackupError,
+    BackupTarget,
+    DamagedBackupError,
+    TargetNotReachedError,
+)
+
+_PORT: Final = 5432  # only a part of the socket's name
+_STOP_S: Final = 60.0
+_POLL_S: Final = 0.1
+_TAIL_LINES: Final = 15
+_ACCESS: Final = "local all all trust\n"  # only PostgreSQL's account may enter the folder
+_IDENTITIES: Final = ""
+_NOT_REACHED: Final = "recovery ended before configured recovery target was reached"
+_LAST_TRANSACTION: Final = re.compile(r"last completed transaction was at log time (.+)")
+
+
+class ScratchCluster:
+    """A restored cluster while it recovers, and while it is read; a context manager.
+
+    Args:
+        target: whose account and programs are used.
+        data: the restored data directory.
+        folder: a folder (0700, of PostgreSQL's account) for socket, configuration and log.
+        durable: False is for copies that are thrown away.
+    """
+
+    def __init__(self, target: BackupTarget, data: Path, folder: Path, *, durable: bool) -> None:
+        self._target = target
+        self._data = data
+        self._folder = folder
+        self._durable = durable
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def log(self) -> Path:
+        """The server's log."""
+        return self._folder / "postgres.log"
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    async def connect(self) -> asyncpg.Connection:
+        """Connect to Vigie's database as the superuser."""
+        database = self._target.settings.database
+        return await asyncpg.connect(
+            host=str(self._folder), port=_PORT, user=SUPERUSER, database=database, timeout=10
+        )
+
+    def _write(self, name: str, text: str) -> Path:
+        path = self._folder / name
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o600)
+        self._target.give(path)
+        return path
+
+    def _render_config(self) -> str:
+        settings = {
+            "listen_addresses": "''",
+            "port": str(_PORT),
+            "unix_socket_directories": f"'{self._folder}'",
+            "unix_socket_permissions": "0700",
+            "hba_file": f"'{self._write('pg_hba.conf', _ACCESS)}'",
+            "ident_file": f"'{self._write('pg_ident.conf', _IDENTITIES)}'",
+            "shared_preload_libraries": "'timescaledb'",
+            "timescaledb.telemetry_level": "'off'",
+            # No job of a restored copy may change it.
+            "timescaledb.max_background_workers": "0",
+            "autovacuum": "off",
+            # Without it the limits of connections need not be those of the original.
+            "hot_standby": "off",
+            "max_locks_per_transaction": "256",
+            "shared_buffers": "'256MB'",
+            "wal_level": "'replica'",
+            "fsync": "on" if self._durable else "off",
+            "full_page_writes": "on" if self._durable else "off",
+            "timezone": "'UTC'",
+            "log_timezone": "'UTC'",
+            "log_destination": "'stderr'",
+            "logging_collector": "off",
+            "lc_messages": "'C'",
+            "log_error_verbosity": "'terse'",
+            "log_parameter_max_length_on_error": "0",
+        }
+        return "".join(f"{name} = {value}\n" for name, value in settings.items())
+
+    async def _start(self) -> None:
+        target = self._target
+        config = self._write("postgresql.conf", self._render_config())
+        self._write("postgres.log", "")
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *target.run_as,
+                *(str(target.binaries / "postgres"), "-D", str(self._data)),
+                # On the command line: the restored postgresql.auto.conf has precedence over the file.
+                *("-c", f"config_file={config}", "-c", "archive_mode=off", "-c", "listen_addresses="),
+                env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+                cwd=self._folder,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        while not await self._is_recovered():
+            if self._process.returncode is not None:
+                raise self._explain_end()
+            await asyncio.sleep(_POLL_S)
+
+    async def _is_recovered(self) -> bool:
+        try:
+            connection = await self.connect()
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        try:
+            return not await connection.fetchval("SELECT pg_is_in_recovery()")
+        finally:
+            await connection.close()
+
+    def _explain_end(self) -> DamagedBackupError:
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        message = f"the restored cluster does not recover:\n{self._read_loud_lines(text)}"
+        if _NOT_REACHED not in text:
+            return DamagedBackupError(message)
+        last = _LAST_TRANSACTION.findall(text)
+        return TargetNotReachedError(message, last[-1] if last else "unknown")
+
+    @staticmethod
+    def _read_loud_lines(text: str) -> str:
+        lines = text.splitlines()
+        loud = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "ERROR", "HINT"))]
+        return "\n".join(f"  {line}" for line in (loud or lines)[-_TAIL_LINES:])
+
+    async def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        # Fast: it writes a checkpoint. A copy that is thrown away needs none.
+        process.send_signal(signal.SIGINT if self._durable else signal.SIGQUIT)
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            if self._durable:
+                raise BackupError(f"the restored cluster did not stop: see {self.log}") from None

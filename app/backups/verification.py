@@ -1,0 +1,257 @@
+"""Verifies a backup by restoring it into a scratch cluster: `vigie backup verify`.
+
+The copy is recovered to the point at which the backup's checksums were computed, and must be equal to them.
+Then the audit log's chains and the encrypted secrets are checked in it. Nothing of the copy stays.
+"""
+
+import asyncio
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+
+from app.audit.hash_chain import ChainVerifier
+from app.audit.verification import verify_log
+from app.backups.backup_catalogue import VERIFIED, BackupEntry, compare_tables
+from app.backups.backup_repository import BundlePart, StoredBundle, read_bundles, replace_backup_list
+from app.backups.backup_run import connect_to_cluster
+from app.backups.backup_target import BackupError, BackupTarget, DamagedBackupError, ProgressSink
+from app.backups.pgbackrest_client import PgBackRest
+from app.backups.recovery_bundle import open_bundles
+from app.backups.recovery_key import RecoveryKeyError, RecoveryPrivateKey
+from app.backups.scratch_cluster import ScratchCluster
+from app.backups.sealed_value_check import (
+    SealedValue,
+    let_maintain_open,
+    open_sealed_values,
+    sample_sealed_values,
+)
+from app.backups.table_fingerprints import fingerprint_tables
+from app.platform.secrets.sealing import SecretSealer
+
+_FINDINGS_SHOWN: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedBackup:
+    """What a verification looked at.
+
+    Attributes:
+        label: the backup.
+        tables: number of tables that are equal.
+        rows: number of their rows.
+        audit_entries: entries of the audit log.
+        sealed_values: secrets that were opened.
+        opened_with: whose keys opened them.
+        restore_s: duration of restoring and recovering.
+        took_s: duration of all.
+    """
+
+    label: str
+    tables: int
+    rows: int
+    audit_entries: int
+    sealed_values: int
+    opened_with: str
+    restore_s: float
+    took_s: float
+
+
+@dataclass(slots=True)
+class _Copy:
+    """What was read from the restored copy."""
+
+    findings: list[str] = field(default_factory=list)
+    audit_entries: int = 0
+    values: list[SealedValue] = field(default_factory=list)
+    bundles: dict[BundlePart, StoredBundle] = field(default_factory=dict)
+    restore_s: float = 0.0
+
+
+async def verify_backup(
+    target: BackupTarget,
+    label: str | None,
+    say: ProgressSink,
+    *,
+    recovery_key: RecoveryPrivateKey | None,
+    sealer: SecretSealer | None,
+) -> VerifiedBackup:
+    """Restore a backup, compare it with what was backed up, and record the result.
+
+    Args:
+        target: the cluster and its repository.
+        label: the backup; None: the newest one.
+        say: takes lines of progress.
+        recovery_key: opens the bundle in the copy; its keys then open the secrets.
+        sealer: the keys of this process, if it has any. With neither, `maintain` opens the secrets.
+
+    Raises:
+        DamagedBackupError: the backup is damaged; the message names what.
+        BackupError: nothing could be verified.
+    """
+    began = time.monotonic()
+    pgbackrest = PgBackRest(target, say)
+    entry = _choose_backup(await pgbackrest.list_backups(), label)
+    folder = Path(await asyncio.to_thread(_make_scratch_folder, target))
+    try:
+        copy = await _examine_copy(target, entry, folder, pgbackrest, say)
+    except DamagedBackupError as error:
+        raise await pgbackrest.explain_damage(error) from error
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    if copy.findings:
+        raise DamagedBackupError(_format_findings(entry.label, copy.findings))
+    failures, opened_with = await _open_values(target, copy, recovery_key, sealer)
+    if failures:
+        raise DamagedBackupError(_format_findings(entry.label, failures))
+    await pgbackrest.annotate(entry.label, {VERIFIED: datetime.now(UTC).isoformat(timespec="seconds")})
+    await _record(target, await pgbackrest.list_backups(), say)
+    rows = sum(count for count, _ in entry.tables.values())
+    return VerifiedBackup(
+        label=entry.label,
+        tables=len(entry.tables),
+        rows=rows,
+        audit_entries=copy.audit_entries,
+        sealed_values=len(copy.values),
+        opened_with=opened_with,
+        restore_s=copy.restore_s,
+        took_s=time.monotonic() - began,
+    )
+
+
+def _choose_backup(backups: list[BackupEntry], label: str | None) -> BackupEntry:
+    if not backups:
+        raise BackupError("the repository has no backup: make one with `vigie backup`")
+    # With VIGIE_BACKUP__CHECKSUMS=full, newer ones have none.
+    newest = next((each for each in reversed(backups) if each.restore_point), backups[-1])
+    found = newest if label is None else next((each for each in backups if each.label == label), None)
+    if found is None:
+        raise BackupError(f"the repository has no backup {label}: `vigie backup list` names them")
+    if found.restore_point is None:
+        raise BackupError(
+            f"the backup {found.label} has no checksums, so nothing can be compared: "
+            "VIGIE_BACKUP__CHECKSUMS is full, `vigie backup` was interrupted, or pgBackRest was run by hand. "
+            "Make another one with `vigie backup --type full`"
+        )
+    return found
+
+
+def _make_scratch_folder(target: BackupTarget) -> str:
+    try:
+        folder = tempfile.mkdtemp(prefix="vigie-verify-", dir=target.scratch_dir)
+        target.give(Path(folder))
+    except OSError as error:
+        raise BackupError(
+            f"no folder can be made in {target.scratch_dir}: {error.strerror}. VIGIE_BACKUP__SCRATCH_DIR "
+            "names one that PostgreSQL's account may write"
+        ) from error
+    return folder
+
+
+async def _examine_copy(
+    target: BackupTarget, entry: BackupEntry, folder: Path, pgbackrest: PgBackRest, say: ProgressSink
+) -> _Copy:
+    copy = _Copy()
+    data = target.make_folder(folder / "data")
+    began = time.monotonic()
+    say(f"restoring {entry.label} …")
+    await pgbackrest.restore(
+        data,
+        f"--set={entry.label}",
+        "--type=name",
+        f"--target={entry.restore_point}",
+        "--target-action=promote",
+        # The timeline of the backup: a later restore may have begun another one before this point.
+        "--target-timeline=current",
+        "--archive-mode=off",
+        # Another attempt reads the same bytes again, after 20 s. Over a network it may read others.
+        *(["--job-retry=0"] if target.settings.repository == "posix" else []),
+    )
+    say("recovering …")
+    async with ScratchCluster(target, data, folder, durable=False) as cluster:
+        copy.restore_s = time.monotonic() - began
+        connection = await cluster.connect()
+        try:
+            say("comparing …")
+            copy.findings = compare_tables(entry.tables, await fingerprint_tables(connection, say))
+            await _verify_audit_log(connection, copy, say)
+            copy.values = await sample_sealed_values(connection)
+            copy.bundles = await read_bundles(connection)
+        except asyncpg.PostgresError as error:
+            # Such as a page whose checksum is wrong.
+            raise DamagedBackupError(f"the backup {entry.label} is damaged: {error}") from error
+        finally:
+            await connection.close()
+    return copy
+
+
+async def _verify_audit_log(connection: asyncpg.Connection, copy: _Copy, say: ProgressSink) -> None:
+    verifier = ChainVerifier([], partial=False)
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute("SET LOCAL enable_sort = off")
+        async for finding in verify_log(
+            connection, verifier, None, lambda entries: say(f"{entries} entries …")
+        ):
+            copy.findings.append(
+                f"audit log of {finding.organisation_id}, position {finding.position}: {finding.code}"
+            )
+    copy.audit_entries = verifier.entries
+
+
+async def _open_values(
+    target: BackupTarget,
+    copy: _Copy,
+    recovery_key: RecoveryPrivateKey | None,
+    sealer: SecretSealer | None,
+) -> tuple[list[str], str]:
+    """Open the secrets; returns the failures, and whose keys were used."""
+    keys = copy.bundles.get("keys")
+    if keys is None:
+        return ["the recovery bundle is missing"], ""
+    if recovery_key is not None:
+        try:
+            bundle = open_bundles(copy.bundles.values(), recovery_key)
+        except RecoveryKeyError as error:
+            return [f"recovery bundle: {error}"], ""
+        sealer = SecretSealer(bundle.encryption_keys)
+        return open_sealed_values(copy.values, sealer), "the backed-up keys"
+    # Values whose key is not in the bundle could not be opened after a restore.
+    lost = [
+        f"{each['column']} of {','.join(each['key'])}: its key is not in the recovery bundle"
+        for each in copy.values
+        if each["stored"].split(":")[2] not in keys.key_names
+    ]
+    if lost or not copy.values:
+        return lost, "no key"
+    if sealer is not None and sealer.ready:
+        return open_sealed_values(copy.values, sealer), "the keys of this machine"
+    connection = await connect_to_cluster(target)
+    try:
+        return await let_maintain_open(connection, copy.values), "the keys of `maintain`"
+    finally:
+        await connection.close()
+
+
+async def _record(target: BackupTarget, backups: list[BackupEntry], say: ProgressSink) -> None:
+    """Copy the list into the live database, if there is one: a lost one is no reason to fail."""
+    try:
+        connection = await connect_to_cluster(target)
+    except BackupError as error:
+        say(f"warning: the metrics do not show this verification: {error}")
+        return
+    try:
+        await replace_backup_list(connection, backups)
+    finally:
+        await connection.close()
+
+
+def _format_findings(label: str, findings: list[str]) -> str:
+    shown = "\n".join(f"  {each}" for each in findings[:_FINDINGS_SHOWN])
+    more = len(findings) - _FINDINGS_SHOWN
+    rest = f"\n  and {more} more" if more > 0 else ""
+    return f"the backup {label} is damaged:\n{shown}{rest}"

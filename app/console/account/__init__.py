@@ -1,0 +1,1 @@
+"""Serves the sign-in, the second factors and the account of a person."""

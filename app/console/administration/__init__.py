@@ -1,0 +1,1 @@
+"""Serves the pages of organisations, members, keys, purposes, requests, audit and exports."""

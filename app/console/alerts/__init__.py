@@ -1,0 +1,1 @@
+"""Serves the list of alerts, the page of an alert, and the silences."""

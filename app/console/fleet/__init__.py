@@ -1,0 +1,1 @@
+"""Serves the first run, the registration and the operations of boxes, and the quarantine."""

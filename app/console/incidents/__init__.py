@@ -1,0 +1,1 @@
+"""Serves the list, the map and the review of sound incidents."""

@@ -1,0 +1,1 @@
+"""Serves the first page, the wall and the search."""

@@ -1,0 +1,1 @@
+"""Serves the list of rules, the rule builder and the back-tests."""

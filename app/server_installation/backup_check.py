@@ -1,0 +1,23 @@
+"""Checks the backups of a server for `vigie doctor`."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from app.server_installation.installation_context import is_unit_active
+from app.server_installation.server_paths import ServerPaths
+from app.standalone.doctor import DoctorFinding
+
+_GUIDE: Final = "docs/operations/backups.md"
+_TIMERS: Final = ("vigie-backup.timer", "vigie-backup-verify.timer")
+
+
+def check_backups(paths: ServerPaths) -> Iterator[DoctorFinding]:
+    """Check whether backups are configured, and whether their timers run."""
+    what = "backups"
+    if not paths.env_file("backup").exists():
+        yield DoctorFinding("note", what, "none are configured", _GUIDE)
+    elif idle := [timer for timer in _TIMERS if not is_unit_active(timer)]:
+        mend = f"systemctl enable --now {' '.join(idle)}"
+        yield DoctorFinding("missing", what, f"{', '.join(idle)} does not run", mend)
+    else:
+        yield DoctorFinding("ok", what, "are made and verified by timers; `vigie backup list` lists them")

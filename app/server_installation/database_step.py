@@ -1,0 +1,128 @@
+"""Creates a cluster of PostgreSQL for Vigie beside those that exist, its roles and its database."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from app.server_installation.changes import MachineChange, WantedPath, find_path_changes
+from app.server_installation.deploy_files import find_deploy_file, render_deploy_file
+from app.server_installation.installation_context import (
+    InstallationContext,
+    is_unit_active,
+    read_cluster_port,
+)
+from app.server_installation.server_paths import ACCOUNT, CLUSTER_NAME, CLUSTER_UNIT, CLUSTER_VERSION, ROLES
+from app.server_installation.server_secrets import load_or_generate_secrets
+from app.server_installation.system_commands import run_program, run_sql
+from app.standalone.login_privilege_reader import CONNECTION_ERRORS, connect_with_timeout
+from app.standalone.postgres_config import choose_postgres_memory
+from app.standalone.private_postgres import DATABASE, LOGINS, OWNER, SUPERUSER, build_postgres_url
+
+# Vigie's logins inspect the server and end hanging sessions; the owner's sees all organisations.
+_OPERATOR = f'GRANT pg_monitor, pg_signal_backend TO "{OWNER}"'
+_EXTENSION = """
+SELECT extversion <> default_version FROM pg_extension JOIN pg_available_extensions ON name = extname
+WHERE extname = 'timescaledb'
+"""
+_ROLES = "SELECT rolname FROM pg_roles"
+_DATABASES = "SELECT datname FROM pg_database"
+
+
+def find_cluster_changes(context: InstallationContext) -> list[MachineChange]:
+    """Find whether the cluster is missing, is configured differently, or does not run."""
+    changes = []
+    if read_cluster_port() is None:
+        changes.append(
+            MachineChange(f"create the PostgreSQL cluster {CLUSTER_VERSION}/{CLUSTER_NAME}", _create_cluster)
+        )
+    text = render_cluster_conf(context.total_bytes)
+    wanted = WantedPath(context.paths.cluster_conf / "vigie.conf", text, 0o644, SUPERUSER, SUPERUSER)
+    changes += find_path_changes([wanted], lambda _: _note_conf_change(context))
+    if not is_unit_active(CLUSTER_UNIT):
+        changes.append(
+            MachineChange(f"start {CLUSTER_UNIT}", lambda: run_program("systemctl", "start", CLUSTER_UNIT))
+        )
+    return changes
+
+
+def render_cluster_conf(total_bytes: int) -> str:
+    """Render the cluster's configuration for a machine with this much memory."""
+    memory = choose_postgres_memory(total_bytes)
+    return render_deploy_file(
+        "server/postgresql/vigie.conf",
+        total_mib=total_bytes // 2**20,
+        shared_buffers=memory.shared_buffers,
+        effective_cache_size=memory.effective_cache_size,
+        maintenance_work_mem=memory.maintenance_work_mem,
+        work_mem=memory.work_mem,
+    )
+
+
+def _note_conf_change(context: InstallationContext) -> None:
+    if is_unit_active(CLUSTER_UNIT):
+        # Some values need a restart, which only an administrator should decide: `vigie doctor` names them.
+        context.reload.add(CLUSTER_UNIT)
+
+
+def _create_cluster() -> None:
+    locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C.UTF-8")
+    run_program(
+        *("pg_createcluster", CLUSTER_VERSION, CLUSTER_NAME, "--start-conf=auto"),
+        *("--", "--encoding=UTF8", "--data-checksums", *locale),
+    )
+
+
+def find_database_changes(context: InstallationContext) -> list[MachineChange]:
+    """Find roles, passwords, the database and the extension's version that are missing or differ."""
+    passwords = load_or_generate_secrets(context.paths).database
+    port = read_cluster_port()
+    if port is None or not is_unit_active(CLUSTER_UNIT):
+        return [MachineChange("create the database's roles and the database", lambda: None)]
+    return list(_find_database_changes(port, passwords))
+
+
+def _find_database_changes(port: int, passwords: Mapping[str, str]) -> Iterator[MachineChange]:
+    roles, databases = set(run_sql(port, _ROLES)), set(run_sql(port, _DATABASES))
+    if OWNER not in roles:
+        yield MachineChange(
+            f"create the role {OWNER}, the owner", lambda: run_sql(port, f'CREATE ROLE "{OWNER}" LOGIN')
+        )
+    if missing := [name for name in (*LOGINS, "vigie_public") if name not in roles]:
+        yield MachineChange(f"create the roles {', '.join(missing)} (roles.sql)", lambda: _create_roles(port))
+    for name in ("migrate", *ROLES):
+        login = OWNER if name == "migrate" else f"{ACCOUNT}_{name}"
+        password = passwords[name]
+        if login not in roles or not can_log_in(port, login, password):
+            yield MachineChange(
+                f"set the password of {login}",
+                partial(run_sql, port, f"ALTER ROLE \"{login}\" PASSWORD '{password}'"),
+            )
+    if DATABASE not in databases:
+        yield MachineChange(
+            f"create the database {DATABASE}",
+            lambda: run_sql(port, f'CREATE DATABASE "{DATABASE}" OWNER "{OWNER}"'),
+        )
+    elif run_sql(port, _EXTENSION, database=DATABASE) == ["t"]:
+        yield MachineChange(
+            "update TimescaleDB to the installed version",
+            lambda: run_sql(port, "ALTER EXTENSION timescaledb UPDATE", database=DATABASE),
+        )
+
+
+def _create_roles(port: int) -> None:
+    sql = find_deploy_file("roles.sql").read_text(encoding="utf-8")
+    run_sql(port, f"{sql}\n{_OPERATOR};\n", variables=[f"owner={OWNER}"])
+
+
+def can_log_in(port: int, login: str, password: str) -> bool:
+    """Return whether a login has this password. Any database will do."""
+
+    async def log_in() -> None:
+        async with connect_with_timeout(build_postgres_url(port, login, password, "postgres")):
+            pass
+
+    try:
+        asyncio.run(log_in())
+    except CONNECTION_ERRORS:
+        return False
+    return True

@@ -1,0 +1,162 @@
+"""Runs the steps of `vigie install --server`, and prints what each of them changes and how long it takes."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+import psutil
+
+from app.server_installation.account_step import (
+    find_account_changes,
+    find_command_changes,
+    find_folder_changes,
+    find_settings_changes,
+)
+from app.server_installation.broker_step import find_broker_changes
+from app.server_installation.certificate_files import (
+    find_certificate_changes,
+    find_certificate_source,
+    find_listener_changes,
+)
+from app.server_installation.changes import MachineChange
+from app.server_installation.database_step import find_cluster_changes, find_database_changes
+from app.server_installation.installation_context import InstallationContext
+from app.server_installation.server_options import ServerOptions, read_options
+from app.server_installation.server_paths import CERTIFICATE_COPY, ServerPaths
+from app.server_installation.system_commands import run_program
+from app.server_installation.unit_step import find_proxy_changes, find_start_changes, find_unit_changes
+from app.standalone.private_mosquitto import find_mosquitto
+from app.standalone.private_postgres import find_postgres_binaries
+from app.standalone.process_commands import count_api_workers
+from app.standalone.unprivileged_accounts import StandaloneError, find_program
+
+type ChangeFinder = Callable[[InstallationContext], list[MachineChange]]
+
+_CERTIFICATE_TIMEOUT_S: Final = 60.0
+
+
+def find_first_certificate_changes(context: InstallationContext) -> list[MachineChange]:
+    """Find whether the broker waits for the first certificate that Caddy obtains."""
+    options = context.options
+    if not options.name or options.certificate or (context.paths.broker_settings / CERTIFICATE_COPY).exists():
+        return []
+    title = (
+        f"open the TLS listener of boxes, once Caddy has a certificate ({_CERTIFICATE_TIMEOUT_S:g} s at most)"
+    )
+    return [MachineChange(title, lambda: _wait_for_certificate(context.paths))]
+
+
+def _wait_for_certificate(paths: ServerPaths) -> None:
+    until = time.monotonic() + _CERTIFICATE_TIMEOUT_S
+    while find_certificate_source(read_server_options(paths), paths) is None:
+        if time.monotonic() > until:
+            sys.stdout.write(
+                "                it has none yet: see `journalctl -u caddy`. vigie-certificate.timer opens\n"
+                "                the listener later.\n"
+            )
+            return
+        time.sleep(1)
+    take_up_certificate(paths)
+
+
+STEPS: Final[tuple[tuple[str, ChangeFinder], ...]] = (
+    ("system account", find_account_changes),
+    ("folders", find_folder_changes),
+    ("PostgreSQL", find_cluster_changes),
+    ("settings", find_settings_changes),
+    ("database", find_database_changes),
+    ("certificate", find_certificate_changes),
+    ("broker", find_broker_changes),
+    ("units", find_unit_changes),
+    ("proxy", find_proxy_changes),
+    ("command", find_command_changes),
+    ("start", find_start_changes),
+    ("TLS of boxes", find_first_certificate_changes),
+)
+"""In this order: each step finds its changes after those before were applied."""
+
+_PROGRAMS: Final = ("systemctl", "pg_createcluster", "psql", "runuser", "useradd")
+
+
+def read_server_options(paths: ServerPaths) -> ServerOptions:
+    """Read the stored options, with this machine's defaults.
+
+    Raises:
+        StandaloneError: The file is invalid.
+    """
+    return read_options(paths.options_file, ServerOptions(workers=count_api_workers(os.cpu_count() or 1)))
+
+
+def install_server(options: ServerOptions, paths: ServerPaths, *, dry_run: bool) -> int:
+    """Install or update a server; returns the number of changes.
+
+    Raises:
+        StandaloneError: A requirement is missing, or a step failed. What was changed before stays, and the
+            next run goes on from there.
+    """
+    options.check()
+    check_requirements(options, paths)
+    context = InstallationContext(paths, options, psutil.virtual_memory().total)
+    total = 0
+    for title, find_changes in STEPS:
+        began = time.monotonic()
+        changes = find_changes(context)
+        for change in changes:
+            sys.stdout.write(f"{title:<15} {'would ' if dry_run else ''}{change.title}\n")
+            sys.stdout.flush()
+            if not dry_run:
+                change.apply()
+        total += len(changes)
+        done = f"{len(changes)} change{'' if len(changes) == 1 else 's'}" if changes else "unchanged"
+        sys.stdout.write(f"{title:<15} {done}, {time.monotonic() - began:.1f} s\n")
+    return total
+
+
+def check_requirements(options: ServerOptions, paths: ServerPaths) -> None:
+    """Check that this is a Debian machine with systemd and the programs of a server, and the caller is root.
+
+    Raises:
+        StandaloneError: Something is missing; the message says what to do.
+    """
+    if os.geteuid() != 0:
+        raise StandaloneError("installing a server changes the system: run it as root (sudo)")
+    missing = [name for name in _PROGRAMS if find_program(name) is None]
+    missing += [] if find_postgres_binaries() else ["PostgreSQL 17"]
+    missing += [] if find_mosquitto() else ["Mosquitto"]
+    missing += ["Caddy"] if options.name and find_program("caddy") is None else []
+    if missing:
+        raise StandaloneError(
+            f"missing: {', '.join(missing)}. Run `sh deploy/install.sh --server` in a clone of Vigie"
+        )
+    if not (paths.root / "run/systemd/system").is_dir():
+        raise StandaloneError("systemd does not run on this machine: see docs/operations/containers.md")
+    if not paths.current.is_symlink():
+        raise StandaloneError(
+            f"{paths.current} is missing: `sh deploy/install.sh --server` in a clone of Vigie makes it"
+        )
+
+
+def take_up_certificate(paths: ServerPaths) -> int:
+    """Copy a renewed certificate, and reload the broker and Caddy; returns the number of changes.
+
+    Raises:
+        StandaloneError: The certificate would not work, or a reload failed.
+    """
+    # The unit hides /proc/meminfo, and a certificate does not depend on the memory.
+    context = InstallationContext(paths, read_server_options(paths), total_bytes=0)
+    total = 0
+    for find_changes in (find_certificate_changes, find_listener_changes):
+        for change in find_changes(context):
+            total += 1
+            sys.stdout.write(f"{change.title}\n")
+            change.apply()
+    for unit in sorted(context.restart):
+        run_program("systemctl", "restart", unit)
+    for unit in sorted(context.reload - context.restart):
+        sys.stdout.write(f"reload {unit}\n")
+        run_program("systemctl", "reload", unit)
+    if not total:
+        sys.stdout.write("The certificate is unchanged.\n")
+    return total

@@ -1,0 +1,105 @@
+"""Renders the settings of a server's processes, as files for systemd. Pure: reads nothing, writes nothing."""
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from app.server_installation.server_options import ServerOptions
+from app.server_installation.server_paths import ACCOUNT, ROLES, ServerPaths
+from app.server_installation.server_secrets import (
+    ADMIN_KEY,
+    BROKER_PASSWORD,
+    CLIENT_ID,
+    DATABASE_URL,
+    GATEWAY_PASSWORD,
+    ServerSecrets,
+)
+from app.standalone.private_postgres import DATABASE, OWNER, build_postgres_url
+
+_OWN: Final = (
+    "# Written by `vigie install --server`, which keeps the secrets and replaces everything else. Your own",
+    "# settings stand in {local}, and win.",
+)
+# Ingest has nothing to decrypt.
+_WITH_KEYS: Final = ("api", "deliver", "maintain")
+
+
+def render_settings(
+    options: ServerOptions, secrets: ServerSecrets, paths: ServerPaths, *, database_port: int
+) -> dict[str, str]:
+    """Render the files `NAME.env` by name: `vigie` (all processes), `migrate` and each role.
+
+    Args:
+        options: The options of the installation.
+        secrets: The secrets.
+        paths: The paths of the server.
+        database_port: The port of the cluster.
+    """
+    files = {"vigie": _common(options, secrets, paths)}
+    for name in ("migrate", *ROLES):
+        login = OWNER if name == "migrate" else f"{ACCOUNT}_{name}"
+        url = build_postgres_url(database_port, login, secrets.database[name], DATABASE)
+        files[name] = {DATABASE_URL: url}
+    for name in (*_WITH_KEYS, "migrate"):
+        files[name]["VIGIE_ENCRYPTION__KEYS_FILE"] = str(paths.keys_file)
+    files["api"] |= _api(options, secrets)
+    files["ingest"][CLIENT_ID] = secrets.client_id
+    for number, name in enumerate(ROLES):
+        if name != "api":
+            files[name]["VIGIE_METRICS_PORT"] = str(options.api_port + number)
+    return {name: _text(name, variables, paths) for name, variables in files.items()}
+
+
+def render_gateway_account(secrets: ServerSecrets) -> str:
+    """Render the file with the broker's account for trusted gateways."""
+    return (
+        "# The broker's account that may publish for every box: for trusted gateways and load tools. No\n"
+        "# process of Vigie reads this file.\n"
+        f"GATEWAY_USERNAME=gateway\n{GATEWAY_PASSWORD}={secrets.gateway_password}\n"
+    )
+
+
+def _common(options: ServerOptions, secrets: ServerSecrets, paths: ServerPaths) -> dict[str, str]:
+    variables = {
+        "VIGIE_BROKER__HOST": "127.0.0.1",
+        "VIGIE_BROKER__PORT": str(options.mqtt_port),
+        "VIGIE_BROKER__USERNAME": "ingest",
+        BROKER_PASSWORD: secrets.broker_password,
+        "VIGIE_BROKER__PASSWORD_FILE": str(paths.broker_state / "passwords"),
+        "VIGIE_BROKER__STATIC_PASSWORD_FILE": str(paths.broker_state / "passwords.static"),
+        "VIGIE_BROKER__WATCHES_PASSWORD_FILE": "true",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if options.name:
+        variables |= {
+            "VIGIE_API__PUBLIC_URL": f"https://{options.name}",
+            "VIGIE_BROKER__PUBLIC_HOST": options.name,
+            "VIGIE_BROKER__PUBLIC_PORT": str(options.mqtts_port),
+            "VIGIE_BROKER__PUBLIC_TLS": "true",
+        }
+    return variables
+
+
+def _api(options: ServerOptions, secrets: ServerSecrets) -> dict[str, str]:
+    variables = {
+        "VIGIE_API__HOST": "127.0.0.1",
+        "VIGIE_API__PORT": str(options.api_port),
+        "VIGIE_API__WORKERS": str(options.workers),
+        "VIGIE_API__READY_REQUIRES": json.dumps(["database", "migrations", "ingest", "deliver", "maintain"]),
+    }
+    if options.name:
+        variables["VIGIE_API__TRUSTED_PROXIES"] = json.dumps(["127.0.0.1"])
+    if secrets.admin_key is not None:
+        variables[ADMIN_KEY] = secrets.admin_key
+    return variables
+
+
+def _text(name: str, variables: Mapping[str, str], paths: ServerPaths) -> str:
+    local = paths.settings / ("local.env" if name in {"vigie", "migrate"} else f"{name}.local.env")
+    heading = [line.format(local=local) for line in _OWN]
+    # Quotes as systemd and the shell read them; no value contains a single one.
+    lines = [
+        f"{key}={value}" if value.isascii() and '"' not in value and " " not in value else f"{key}='{value}'"
+        for key, value in variables.items()
+    ]
+    return "\n".join([*heading, *lines, ""])

@@ -1,0 +1,85 @@
+"""Ends an import: gives boxes and webhooks new credentials, and enables the rules.
+
+The credentials are written to a file before the transaction commits, because the database has only hashes and
+sealed values of them.
+"""
+
+import csv
+import io
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from app.notifications.http.webhook_signatures import generate_secret
+from app.platform.broker.mosquitto_password_hash import hash_mosquitto_password
+from app.platform.kernel.atomic_files import replace_file_text
+from app.platform.secrets.sealed_columns import WEBHOOK_SECRET
+from app.platform.secrets.sealing import SecretSealer
+from app.registry.box_service import generate_box_password
+from app.registry.broker_password_file import ACCOUNTS_CHANNEL
+from app.tenant_transfer.transferred_tables import BY_NAME, build_scope
+
+_HEADER: Final = ("kind", "id", "name", "secret")
+_BOXES: Final = (
+    f"SELECT key, id, name FROM {BY_NAME['boxes'].name} t "  # noqa: S608 (constants)
+    f"WHERE {build_scope(BY_NAME['boxes'])} AND deleted_at IS NULL AND revoked_at IS NULL ORDER BY key"
+)
+_SET_PASSWORDS: Final = (
+    f"UPDATE {BY_NAME['boxes'].name} t SET password_hash = g.hash "  # noqa: S608 (constants)
+    "FROM unnest($1::integer[], $2::text[]) AS g (key, hash) WHERE t.key = g.key"
+)
+_WEBHOOKS: Final = (
+    f"SELECT id, url FROM {BY_NAME['webhook_endpoints'].name} t "  # noqa: S608 (constants)
+    f"WHERE {build_scope(BY_NAME['webhook_endpoints'])} AND kind = 'webhook' ORDER BY id"
+)
+_SET_SECRETS: Final = (
+    f"UPDATE {BY_NAME['webhook_endpoints'].name} t SET secret = g.secret "  # noqa: S608 (constants)
+    "FROM unnest($1::uuid[], $2::text[]) AS g (id, secret) WHERE t.id = g.id"
+)
+_ENABLE_RULES: Final = f"UPDATE {BY_NAME['rules'].name} SET enabled = true WHERE id = ANY ($1)"  # noqa: S608 (constants)
+
+
+async def give_credentials(
+    connection: asyncpg.Connection, owner: UUID, sealer: SecretSealer, target: Path
+) -> int:
+    """Give boxes new passwords and webhooks new secrets; returns how many.
+
+    Args:
+        connection: in the transaction that ends the import.
+        owner: the organisation.
+        sealer: encrypts the secrets of webhooks.
+        target: the CSV file that is written, readable by its owner only.
+
+    Raises:
+        SealingError: There are webhooks, and no encryption key.
+        OSError: The file cannot be written.
+    """
+    boxes = await connection.fetch(_BOXES, owner)
+    passwords = [generate_box_password() for _ in boxes]
+    hashes = [hash_mosquitto_password(password) for password in passwords]
+    await connection.execute(_SET_PASSWORDS, [box["key"] for box in boxes], hashes)
+    webhooks = await connection.fetch(_WEBHOOKS, owner)
+    secrets = [generate_secret() for _ in webhooks]
+    sealed = [
+        WEBHOOK_SECRET.seal(sealer, secret, webhook["id"])
+        for webhook, secret in zip(webhooks, secrets, strict=True)
+    ]
+    await connection.execute(_SET_SECRETS, [webhook["id"] for webhook in webhooks], sealed)
+    # `maintain` writes the broker's accounts when this transaction has committed.
+    await connection.execute("SELECT pg_notify($1, '')", ACCOUNTS_CHANNEL)
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(_HEADER)
+    for box, password in zip(boxes, passwords, strict=True):
+        writer.writerow(("box", box["id"], box["name"] or "", password))
+    for webhook, secret in zip(webhooks, secrets, strict=True):
+        writer.writerow(("webhook", webhook["id"], webhook["url"], secret))
+    replace_file_text(target, lines.getvalue(), mode=0o600)
+    return len(boxes) + len(webhooks)
+
+
+async def enable_rules(connection: asyncpg.Connection, rules: list[UUID]) -> None:
+    """Enable the rules that were enabled where they come from."""
+    await connection.execute(_ENABLE_RULES, rules)

@@ -1,0 +1,49 @@
+"""Reports the progress of an export or import: rows, speed and the remaining time."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+EVERY_S: Final = 2.0
+"""Time between two lines (seconds)."""
+
+
+class TransferProgress:
+    """Counts rows, and writes a line from time to time.
+
+    Attributes:
+        rows: the rows so far.
+
+    Args:
+        write: writes a line.
+        total: the rows in all.
+        clock: a monotonic clock in seconds.
+    """
+
+    def __init__(
+        self, write: Callable[[str], None], total: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._write = write
+        self._total = total
+        self._clock = clock
+        self._began = self._told = clock()
+        self.rows = 0
+
+    def add(self, rows: int, what: str) -> None:
+        """Count rows of a table."""
+        self.rows += rows
+        now = self._clock()
+        if now - self._told < EVERY_S:
+            return
+        self._told = now
+        speed = self.rows / max(now - self._began, 1e-9)
+        left = max(self._total - self.rows, 0) / speed if speed else 0.0
+        self._write(
+            f"{what}: {self.rows:,} of {self._total:,} rows, {speed:,.0f} rows/s, {_format_time(left)} left"
+        )
+
+
+def _format_time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -1,0 +1,320 @@
+"""The real pgBackRest backs up a small cluster, restores it to a moment, and notices one changed byte."""
+
+import asyncio
+import os
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+
+from app.backups import sealed_value_check
+from app.backups.backup_repository import read_archive_state, read_bundles
+from app.backups.backup_run import make_backup, seal_files
+from app.backups.backup_target import BackupError, BackupTarget, DamagedBackupError
+from app.backups.pgbackrest_client import PgBackRest
+from app.backups.recovery_bundle import RecoveryBundle, open_bundles
+from app.backups.recovery_key import RecoveryPrivateKey
+from app.backups.repository_setup import set_up_repository
+from app.backups.restore import RestoredCluster, RestoreRequest, restore_cluster
+from app.backups.scratch_cluster import ScratchCluster
+from app.backups.verification import verify_backup
+from app.platform.secrets.sealing import SecretSealer
+from tests.integration.backups.conftest import BackedUpCluster, add_named_organisation
+
+BUNDLES = "backup/vigie/{}/bundle/*"
+
+
+async def names_in(target: BackupTarget, data: Path, folder: Path) -> list[str]:
+    async with ScratchCluster(target, data, target.make_folder(folder), durable=True) as scratch:
+        connection = await scratch.connect()
+        rows = await connection.fetch("SELECT name FROM organisations WHERE name LIKE 'T%' ORDER BY 1")
+        await connection.close()
+    return [row[0] for row in rows]
+
+
+async def test_no_backup_is_made_that_could_not_be_used(
+    sealed_cluster: BackedUpCluster, said: list[str]
+) -> None:
+    with pytest.raises(BackupError, match="no recovery key is set up"):
+        await make_backup(sealed_cluster.with_settings(recovery_key=None), None, said.append)
+    other = str(RecoveryPrivateKey.generate().public)
+    with pytest.raises(BackupError, match=r"not sealed for the recovery key \w{8} yet"):
+        await make_backup(sealed_cluster.with_settings(recovery_key=other), None, said.append)
+
+
+async def test_nothing_is_verified_where_there_is_no_backup(
+    cluster: BackedUpCluster, said: list[str]
+) -> None:
+    home = cluster.target.scratch_dir
+    target = replace(cluster.with_settings(path=home / "empty"), config_file=home / "empty.conf")
+    set_up_repository(target)
+    with pytest.raises(BackupError, match="the repository has no backup: make one"):
+        await verify_backup(target, None, said.append, recovery_key=None, sealer=None)
+
+
+async def test_the_passphrase_of_backups_is_not_replaced(backed_up: BackedUpCluster) -> None:
+    with pytest.raises(BackupError, match="has backups already: put their passphrase into /nonexistent/pass"):
+        set_up_repository(backed_up.with_settings(cipher_pass_file=Path("/nonexistent/pass")))
+
+
+async def test_the_bundle_follows_the_keys_and_names_what_it_lacks(sealed_cluster: BackedUpCluster) -> None:
+    connection = await sealed_cluster.connect()
+    bundle = (await read_bundles(connection)).get("keys")
+    assert bundle is not None
+    assert list(bundle.key_names) == sealed_cluster.sealer.names
+    assert RecoveryBundle.open(bundle.content, sealed_cluster.key).encryption_keys == list(
+        sealed_cluster.settings.encryption.key_bytes()
+    )
+    sealed_cluster.settings.backup.maintain_include = [Path("/nonexistent/vigie")]
+    await sealed_cluster.maintain()
+    bundle = (await read_bundles(connection)).get("keys")
+    sealed_cluster.settings.backup.maintain_include = []
+    await sealed_cluster.maintain()
+    await connection.close()
+    assert bundle is not None
+    assert list(bundle.unreadable) == ["/nonexistent/vigie: No such file or directory"]
+
+
+async def test_files_are_sealed_by_whoever_may_read_them(
+    sealed_cluster: BackedUpCluster, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "roles.env"
+    secret.write_text("PASSWORD=1\n")
+    connection = await sealed_cluster.connect()
+    target = sealed_cluster.with_settings(include=[secret])
+    missing = sealed_cluster.with_settings(include=[tmp_path / "none"])
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(
+        BackupError, match=r"none: No such file or directory. Run `vigie backup seal` as an account"
+    ):
+        await seal_files(missing, connection, said.append)
+    await seal_files(target, connection, said.append)
+    # Nothing better can be read now: what was sealed before stays.
+    await seal_files(missing, connection, said.append)
+    opened = open_bundles((await read_bundles(connection)).values(), sealed_cluster.key)
+    await connection.close()
+    assert opened.files == {str(secret): b"PASSWORD=1\n"}
+    assert len(opened.encryption_keys) == 1
+
+
+async def test_a_backup_under_writes_is_equal_to_its_restore(
+    sealed_cluster: BackedUpCluster, said: list[str]
+) -> None:
+    stop = asyncio.Event()
+
+    async def write() -> int:
+        connection = await sealed_cluster.connect()
+        written = 0
+        while not stop.is_set():
+            await connection.execute(
+                "INSERT INTO heartbeats VALUES ('load', $1, '', now()) ON CONFLICT DO NOTHING", str(written)
+            )
+            await connection.execute("UPDATE heartbeats SET state = $1 WHERE role = 'load'", str(written))
+            written += 1
+        await connection.close()
+        return written
+
+    writing = asyncio.create_task(write())
+    done = await make_backup(sealed_cluster.target, None, said.append)
+    stop.set()
+    assert await writing > 50
+    assert done.entry.kind in {"full", "diff"}  # `choose_kind` has the rule
+    assert 0 < done.entry.tables["heartbeats"][0] < await writing
+    assert done.paused_s < 2
+
+    found = await verify_backup(
+        sealed_cluster.target, None, said.append, recovery_key=sealed_cluster.key, sealer=None
+    )
+    assert (found.label, found.opened_with) == (done.entry.label, "the backed-up keys")
+    assert found.sealed_values == 1
+    assert found.audit_entries > 0
+    entry = (await PgBackRest(sealed_cluster.target, said.append).list_backups())[-1]
+    assert entry.verified_at is not None
+    assert list(sealed_cluster.target.scratch_dir.glob("vigie-verify-*")) == []
+
+    await sealed_cluster.maintain()
+    finished = entry.finished_at.timestamp()
+    assert REGISTRY.get_sample_value("vigie_backup_newest_timestamp_seconds") == finished
+    assert REGISTRY.get_sample_value("vigie_backup_verified_timestamp_seconds") == finished
+    assert REGISTRY.get_sample_value("vigie_backup_configured") == 1
+
+
+async def test_a_restore_to_a_moment_has_all_before_it_and_nothing_after(
+    backed_up: BackedUpCluster, said: list[str], run_dir: Path
+) -> None:
+    connection = await backed_up.connect()
+    await add_named_organisation(connection, "T before")
+    moment = datetime.now(UTC)
+    await add_named_organisation(connection, "T later")
+    # Without checksums, which a restore does not need.
+    unchecked = await make_backup(backed_up.with_settings(checksums="full"), "incr", said.append)
+    assert (unchecked.entry.restore_point, unchecked.paused_s) == (None, 0.0)
+    with pytest.raises(BackupError, match="has no checksums, so nothing can be compared"):
+        await verify_backup(
+            backed_up.target, unchecked.entry.label, said.append, recovery_key=None, sealer=None
+        )
+    await PgBackRest(backed_up.target, said.append).check()
+    data = backed_up.target.scratch_dir / "restored"
+
+    async def restore(*, overwrite: bool = False, take_over: bool = False) -> RestoredCluster:
+        request = RestoreRequest(moment, data, run_dir, overwrite=overwrite, take_over=take_over)
+        return await restore_cluster(backed_up.target, request, said.append)
+
+    done = await restore()
+    assert done.last_commit is not None
+    assert done.last_commit <= moment
+    assert open_bundles(done.bundles, backed_up.key).encryption_keys
+    assert await names_in(backed_up.target, data, run_dir) == ["T before", "Tests"]
+    assert "archive_mode = 'off'" in (data / "postgresql.auto.conf").read_text()
+    with pytest.raises(BackupError, match="is not empty"):
+        await restore()
+    (data / "postmaster.pid").write_text(f"{backed_up.postgres.pid}\n")
+    with pytest.raises(BackupError, match="a PostgreSQL runs on"):
+        await restore(overwrite=True)
+    (data / "postmaster.pid").unlink()
+    await restore(overwrite=True, take_over=True)
+    assert await names_in(backed_up.target, data, run_dir) == ["T before", "Tests"]
+    assert (data / "pg_wal" / "archive_status" / "00000002.history.ready").exists()
+    with pytest.raises(BackupError, match="the oldest backup ended at"):
+        await restore_cluster(
+            backed_up.target,
+            RestoreRequest(datetime(2026, 1, 1, tzinfo=UTC), data / "x", run_dir),
+            said.append,
+        )
+    await connection.close()
+
+
+async def test_a_moment_after_the_end_of_the_archive_is_no_damage(
+    backed_up: BackedUpCluster, said: list[str], run_dir: Path
+) -> None:
+    await PgBackRest(backed_up.target, said.append).check()
+    data = backed_up.target.scratch_dir / "too-late"
+    request = RestoreRequest(datetime.now(UTC), data, run_dir)
+    with pytest.raises(
+        BackupError, match=r"its last transaction is of 20.+ `--to latest` restores all"
+    ) as caught:
+        await restore_cluster(backed_up.target, request, said.append)
+    assert not isinstance(caught.value, DamagedBackupError)
+    assert not data.exists()
+
+
+async def test_the_command_restores_a_copy_and_leaves_the_archive_of_the_original_alone(
+    backed_up: BackedUpCluster, tmp_path: Path
+) -> None:
+    target = backed_up.target
+    key = tmp_path / "key"
+    key.write_text(backed_up.key.reveal())
+    config = target.config_file.read_text()
+    copy = target.scratch_dir / "copy"
+    settings = {
+        "RECOVERY_KEY": str(backed_up.key.public),
+        "PATH": str(target.settings.path),
+        "CIPHER_PASS_FILE": str(target.settings.cipher_pass_file),
+        "CONFIG_FILE": str(target.config_file),
+        "CLUSTER_DIR": str(target.cluster_dir),
+        "SCRATCH_DIR": str(target.scratch_dir),
+    }
+    environment = {f"VIGIE_BACKUP__{name}": value for name, value in settings.items()}
+
+    async def vigie(*words: str) -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "app", *words),
+            env={**os.environ, **environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, error = await process.communicate()
+        return process.returncode or 0, out.decode(), error.decode()
+
+    out = tmp_path / "bundle"
+    status, printed, error = await vigie(
+        *("restore", "--to", "latest", "--cluster-dir", str(copy)),
+        *("--recovery-key", str(key), "--bundle-dir", str(out)),
+    )
+    assert status == 0, error
+    assert f"Restored to {copy}." in printed
+    assert "It is a copy: it does not archive" in printed
+    assert (out / "encryption-keys").read_text().split()
+    assert target.config_file.read_text() == config
+    status, _, error = await vigie("restore", "--to", "latest", "--cluster-dir", str(copy))
+    assert status == 2
+    assert "is not empty: choose a new folder" in error
+    status, _, error = await vigie("restore", "--to", "yesterday", "--cluster-dir", str(copy))
+    assert (status, error.splitlines()[-1]) == (
+        2,
+        "vigie backup: --to yesterday: write a time like 2026-11-29T18:00:00Z, or latest",
+    )
+
+
+async def test_maintain_opens_the_secrets_where_postgres_must_not(
+    backed_up: BackedUpCluster, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def maintaining() -> None:
+        while True:
+            await backed_up.maintain()
+            await asyncio.sleep(0.1)
+
+    background = asyncio.create_task(maintaining())
+    found = await verify_backup(backed_up.target, None, said.append, recovery_key=None, sealer=None)
+    assert found.opened_with == "the keys of `maintain`"
+    background.cancel()
+    await asyncio.wait({background})
+    connection = await backed_up.connect()
+    monkeypatch.setattr(sealed_value_check, "_WAIT_S", 0.5)
+    values = [{"column": "webhook_endpoints.secret", "key": ["x"], "stored": "sealed:1:00:x"}]
+    with pytest.raises(BackupError, match="`vigie maintain` did not open"):
+        await sealed_value_check.let_maintain_open(connection, values)
+    await connection.close()
+    (failure,) = sealed_value_check.open_sealed_values(values, backed_up.sealer)
+    assert failure.startswith(
+        "webhook_endpoints.secret of x: it is sealed with the key 00, which is not among"
+    )
+
+
+async def test_a_secret_without_its_key_is_damage(backed_up: BackedUpCluster, said: list[str]) -> None:
+    with pytest.raises(
+        DamagedBackupError, match=r"webhook_endpoints.secret of \S+: it is sealed with the key"
+    ):
+        await verify_backup(
+            backed_up.target, None, said.append, recovery_key=None, sealer=SecretSealer([b"x" * 32])
+        )
+
+
+async def test_one_changed_byte_is_found_and_its_file_is_named(
+    backed_up: BackedUpCluster, said: list[str]
+) -> None:
+    full = (await PgBackRest(backed_up.target, said.append).list_backups())[0].label
+    file = max(
+        backed_up.target.settings.path.glob(BUNDLES.format(full)), key=lambda each: each.stat().st_size
+    )
+    whole = file.read_bytes()
+    changed = bytearray(whole)
+    changed[len(changed) // 2] ^= 1
+    file.write_bytes(changed)
+    with pytest.raises(DamagedBackupError, match="the backup is damaged") as caught:
+        await verify_backup(backed_up.target, full, said.append, recovery_key=None, sealer=backed_up.sealer)
+    file.write_bytes(whole)
+    assert f"invalid checksum '{full}/bundle/{file.name}'" in str(caught.value)
+
+
+async def test_archiving_that_fails_shows(cluster: BackedUpCluster) -> None:
+    connection = await cluster.connect()
+    state = await read_archive_state(connection)
+    assert not state.is_failing
+    assert 0 <= state.lag_bytes < 2 * 16 * 2**20
+    await connection.execute("ALTER SYSTEM SET archive_command = 'false'")
+    await connection.execute("SELECT pg_reload_conf()")
+    await asyncio.sleep(0.2)
+    await connection.execute("SELECT pg_create_restore_point('x'), pg_switch_wal()")
+    for _ in range(100):
+        if (state := await read_archive_state(connection)).is_failing:
+            break
+        await asyncio.sleep(0.1)
+    assert state.is_failing
+    assert state.failures > 0
+    await connection.execute("ALTER SYSTEM RESET archive_command")
+    await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()

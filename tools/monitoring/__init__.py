@@ -1,0 +1,1 @@
+"""Makes the files of `deploy/` by which Prometheus and Grafana watch Vigie."""

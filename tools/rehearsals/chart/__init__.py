@@ -1,0 +1,1 @@
+"""Renders the Helm chart without Helm: `python -m tools.rehearsals.chart`."""

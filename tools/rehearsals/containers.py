@@ -1,0 +1,271 @@
+"""Rehearses the containers on a real podman: `make rehearse-containers`, as root.
+
+It makes a base image by debootstrap, builds the images of the Dockerfile, brings compose.yaml up with the
+demo city, and checks: TLS, a box that is created and publishes by MQTT over TLS, its sample by REST, an alert
+and its webhook, Prometheus' targets, processes that are killed, a restart of all with the data kept, and that
+nothing is left. Building the images takes about ten minutes, the rest about five.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import trustme
+
+from tools.rehearsals.podman_host import PodmanHost, install_packages, kill_container
+from tools.rehearsals.report import RehearsalError, RehearsalReport, run_command, wait_for
+
+_ROOT: Final = Path(__file__).parents[2]
+_BASE: Final = "localhost/debian:trixie-slim"
+_SERVICES: Final = ("database", "broker", "proxy", "prometheus")
+_COMPOSE: Final = ("podman-compose", "-f", "compose.yaml", "-f", "compose.demo.yaml")
+_HTTPS_PORT: Final = 18443
+_ACCOUNT: Final = 10001
+_BOX: Final = "container-1"
+
+
+class _City:
+    """The containers of compose.yaml, in a folder of their own."""
+
+    def __init__(self, host: PodmanHost, folder: Path) -> None:
+        self.host, self.folder = host, folder
+        self.secrets: dict[str, str] = {}
+
+    def write_files(self) -> None:
+        """Write what an operator has beside compose.yaml: secrets and the broker's certificate."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        certificates = self.folder / "certificates"
+        certificates.mkdir(parents=True)
+        for name in ("compose.yaml", "compose.demo.yaml"):
+            shutil.copy(_ROOT / name, self.folder / name)
+        printed = self.host.run("podman", "run", "--rm", "--network", "none", "vigie", *_GENERATE)
+        lines = [*printed.splitlines(), "VIGIE_HTTP_PORT=18080", f"VIGIE_HTTPS_PORT={_HTTPS_PORT}"]
+        file = self.folder / ".env"
+        file.touch(mode=0o600)
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self.secrets = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+        authority = trustme.CA()
+        own = authority.issue_cert("localhost", "127.0.0.1")
+        authority.cert_pem.write_to_path(str(self.folder / "ca.pem"))
+        own.cert_chain_pems[0].write_to_path(str(certificates / "broker.pem"))
+        own.private_key_pem.write_to_path(str(certificates / "broker-key.pem"))
+        (certificates / "broker-key.pem").chmod(0o400)
+        for each in certificates.iterdir():
+            os.chown(each, _ACCOUNT, _ACCOUNT)
+
+    def compose(self, *words: str) -> str:
+        """Run podman-compose."""
+        return self.host.run(*_COMPOSE, *words, folder=self.folder)
+
+    def client(self) -> httpx.Client:
+        """Return a client of the API, which trusts the authority of the proxy alone."""
+        authority = self.host.run(
+            "podman", "exec", "vigie_proxy_1", "cat", "/data/caddy/pki/authorities/local/root.crt"
+        )
+        file = self.folder / "proxy-ca.pem"
+        file.write_text(authority, encoding="utf-8")
+        return httpx.Client(
+            base_url=f"https://localhost:{_HTTPS_PORT}",
+            verify=ssl.create_default_context(cafile=str(file)),
+            headers={"Authorization": f"Bearer {self.secrets['VIGIE_BOOTSTRAP_ADMIN_KEY']}"},
+            timeout=20,
+        )
+
+    def publish(self, password: str, value: float) -> None:
+        """Publish a sample as a box, by MQTT over TLS."""
+        message = f'{{"time": "{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}", "values": {{"co2": {value}}}}}'
+        words = ["mosquitto_pub", "-h", "localhost", "-p", "8883", "--cafile", str(self.folder / "ca.pem")]
+        words += ["-u", _BOX, "-P", password, "-q", "1", "-t", f"vigie/v1/{_BOX}/telemetry", "-m", message]
+        run_command(words, timeout_s=20)
+
+
+_GENERATE: Final = ("secrets", "generate", "--compose")
+
+
+def _items(client: httpx.Client, path: str) -> list[dict[str, Any]]:
+    answer = client.get(path)
+    answer.raise_for_status()
+    found: list[dict[str, Any]] = answer.json()["data"]
+    return found
+
+
+def _is_ready(client: httpx.Client) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return client.get("/readyz").status_code == httpx.codes.OK
+    return False
+
+
+def _build(report: RehearsalReport, host: PodmanHost, ca: str | None) -> None:
+    if not host.has_image(_BASE):
+        with report.step("base image by debootstrap"):
+            host.import_debian(_BASE, "trixie")
+    commit = run_command(["git", "-C", str(_ROOT), "rev-parse", "HEAD"]).strip()
+    common = ["--isolation", "chroot", "--network", "host", "--build-arg", f"BASE={_BASE}"]
+    common += ["--build-arg", f"VIGIE_COMMIT={commit}", *(["--secret", f"id=ca,src={ca}"] if ca else [])]
+    for target in ("vigie", *_SERVICES):
+        name = target if target == "vigie" else f"vigie-{target}"
+        with report.step(f"podman build --target {target}") as note:
+            host.run("podman", "build", "--quiet", *common, "--target", target, "--tag", name, str(_ROOT))
+            size = int(host.run("podman", "image", "inspect", "--format", "{{.Size}}", name))
+            note(f"{size / 1e6:.0f} MB")
+
+
+@contextlib.contextmanager
+def _running(report: RehearsalReport, city: _City) -> Iterator[None]:
+    try:
+        with report.step("podman-compose up --detach"):
+            city.compose("up", "--detach", "--no-build")
+        yield
+    finally:
+        with report.step("podman-compose down --volumes") as note:
+            city.compose("down", "--volumes")
+            left = city.host.run("podman", "ps", "--all", "--quiet") + city.host.run(
+                "podman", "volume", "ls", "--quiet"
+            )
+            if left.strip():
+                raise RehearsalError(f"left behind: {left}")
+            note("no container and no volume is left")
+
+
+def _check_image(report: RehearsalReport, host: PodmanHost) -> None:
+    with report.step("the program's image") as note:
+        look = ["podman", "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp"]  # noqa: S108
+        shell = [*look, "--entrypoint", "sh", "vigie", "-c"]
+        found = host.run(*shell, "id -u; command -v gcc cc pip git || true; touch /x 2>&1 || true").split(
+            "\n"
+        )
+        if found[0] != str(_ACCOUNT) or "Read-only" not in found[1]:
+            raise RehearsalError(f"not as it should be: {found}")
+        note(f"runs as {_ACCOUNT}, root file system read-only, no compiler, no pip")
+        note(host.run(*look, "vigie", "version").strip())
+
+
+def _serve(report: RehearsalReport, city: _City) -> None:
+    with report.step("ready behind TLS"):
+        wait_for("the proxy's authority", lambda: _exists(city), 60)
+        client = city.client()
+        wait_for("/readyz", lambda: _is_ready(client), 120, 1)
+    with report.step("the demo city") as note:
+        wait_for("boxes that are online", lambda: _count_online(client) > _SOME, 120, 1)
+        note(f"{_count_online(client)} boxes online")
+    with report.step("an alert out") as note:
+        delivered = wait_for("a webhook", lambda: _items(client, "/v1/deliveries?state=delivered"), 240, 2)
+        note(f"{delivered[0]['type']} delivered")
+    with report.step("a box made by the API, its sample by MQTT over TLS, read by REST") as note:
+        password = _make_box(client)
+        began = time.monotonic()
+        wait_for("its account at the broker", lambda: _try(lambda: city.publish(password, 612)), 10)
+        note(f"account in force after {time.monotonic() - began:.1f} s")
+        wait_for("the sample", lambda: _latest(client) == 612, 20)  # noqa: PLR2004 (published above)
+    with report.step("Prometheus") as note:
+        note(f"{wait_for('targets', _targets, 60, 1)} targets up")
+    _disturb(report, city, client, password)
+
+
+def _disturb(report: RehearsalReport, city: _City, client: httpx.Client, password: str) -> None:
+    for each in ("ingest", "deliver", "maintain", "api", "database"):
+        with report.step(f"kill -9 {each}") as note:
+            kill_container(city.host, f"vigie_{each}_1")
+            wait_for("/readyz", lambda: _is_ready(client), 90, 0.5)
+            note("restarted, ready")
+    with report.step("a sample after the crashes"):
+        wait_for("publish", lambda: _try(lambda: city.publish(password, 713)), 20)
+        wait_for("the sample", lambda: _latest(client) == 713, 30)  # noqa: PLR2004 (published above)
+    with report.step("podman-compose down, up: data are kept"):
+        city.compose("down")
+        city.compose("up", "--detach", "--no-build")
+        client = city.client()
+        wait_for("/readyz", lambda: _is_ready(client), 120, 1)
+        if _latest(client) != 713:  # noqa: PLR2004 (published above)
+            raise RehearsalError("the sample is lost")
+        wait_for("the box's account", lambda: _try(lambda: city.publish(password, 814)), 20)
+        wait_for("its next sample", lambda: _latest(client) == 814, 30)  # noqa: PLR2004 (published above)
+
+
+_SOME: Final = 5
+
+
+def _exists(city: _City) -> bool:
+    return _try(lambda: city.client().close())
+
+
+def _try(work: Any) -> bool:  # noqa: ANN401 (any callable)
+    try:
+        work()
+    except (RehearsalError, OSError, httpx.HTTPError):
+        return False
+    return True
+
+
+def _count_online(client: httpx.Client) -> int:
+    try:
+        return len(_items(client, "/v1/boxes?state=online&limit=100"))
+    except httpx.HTTPError:
+        return 0
+
+
+def _make_box(client: httpx.Client) -> str:
+    site = _items(client, "/v1/sites?limit=1")[0]["id"]
+    answer = client.post("/v1/boxes", json={"id": _BOX, "site_id": site, "interval_s": 60})
+    answer.raise_for_status()
+    password: str = answer.json()["credentials"]["password"]
+    return password
+
+
+def _latest(client: httpx.Client) -> float | None:
+    answer = client.get(f"/v1/boxes/{_BOX}/latest")
+    if answer.status_code != httpx.codes.OK:
+        return None
+    values: dict[str, Any] = answer.json()
+    return float(values["values"]["co2"]) if "co2" in values["values"] else None
+
+
+def _targets() -> int:
+    with contextlib.suppress(httpx.HTTPError):
+        answer = httpx.get("http://127.0.0.1:9090/api/v1/query", params={"query": "sum(up)"}).json()
+        found = answer["data"]["result"]
+        up = int(float(found[0]["value"][1])) if found else 0
+        return up if up >= 4 else 0  # noqa: PLR2004 (a target for each process)
+    return 0
+
+
+def main() -> int:
+    """Run the rehearsal; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--home", type=Path, default=_ROOT / ".vigie" / "rehearsal-containers")
+    parser.add_argument("--ca", help="a certificate authority (PEM) of a network that inspects TLS")
+    parser.add_argument("--no-build", action="store_true", help="use the images of the last rehearsal")
+    options = parser.parse_args()
+    report = RehearsalReport()
+    host = PodmanHost(options.home.resolve())
+    city = _City(host, host.home / "city")
+    try:
+        with report.step("Debian packages"):
+            install_packages()
+        host.prepare()
+        if not options.no_build:
+            _build(report, host, options.ca)
+        _check_image(report, host)
+        city.write_files()
+        with _running(report, city):
+            _serve(report, city)
+    except (RehearsalError, subprocess.SubprocessError) as error:
+        if not report.failures:
+            report.failures.append(str(error))
+    return report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,308 @@
+"""Rehearses a server: a fresh Debian 13, from nothing to a stored sample, then faults.
+
+`make rehearse-server` runs it. It needs root, debootstrap and systemd-nspawn, and prints every command in the
+machine with its seconds.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import ssl
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from app.server_installation.server_paths import ROLES, ServerPaths
+from app.server_installation.server_secrets import ADMIN_KEY, read_env_file
+from tools.rehearsals.debian_machine import FOLDER, DebianMachine, make_base, private_network
+from tools.rehearsals.report import RehearsalError, RehearsalReport, wait_for
+from tools.rehearsals.server_clients import (
+    HTTPS,
+    MQTTS,
+    NAME,
+    ApiClient,
+    CertificateAuthority,
+    LedgerBox,
+)
+
+_BOX: Final = "box-0001"
+_LEDGER_BOX: Final = "box-0002"
+_MOST_EXPOSURE: Final = 2.5
+_TLS: Final = "/root/tls"
+_PACKAGES: Final = ("debootstrap", "systemd-container", "nftables", "iproute2")
+_PROGRAMS: Final = ("debootstrap", "systemd-nspawn", "nft", "ip")
+
+
+class ServerRehearsal:
+    """The steps, in their order."""
+
+    def __init__(self, report: RehearsalReport) -> None:
+        self.report = report
+        self.machine = DebianMachine("server")
+        self.paths = ServerPaths(self.machine.root)
+        self.authority = CertificateAuthority(self.machine.root / _TLS.lstrip("/"))
+
+    def run(self) -> None:
+        """Run all steps (RehearsalError at the first one that fails)."""
+        self._prepare()
+        try:
+            self._install()
+            client = self._store_a_sample()
+            self._check_units()
+            self._break_processes(client)
+            self._renew_certificate()
+            self._stop_and_start()
+            self._examine()
+            self._let_caddy_obtain_certificates()
+        finally:
+            self._save_journal()
+            self.machine.stop()
+
+    def _command(self, *words: str, timeout_s: float = 600.0) -> str:
+        """Run a command in the machine as a step of its own."""
+        with self.report.step(f"# {' '.join(words)}"):
+            return self.machine.run(*words, timeout_s=timeout_s)
+
+    def _prepare(self) -> None:
+        with self.report.step("debootstrap of Debian 13 (once; then its archive)") as note:
+            note(str(make_base()))
+        with self.report.step("a fresh machine, with a copy of this clone"):
+            self.machine.unpack()
+            self.machine.copy_clone()
+            self.authority.issue()
+        with self.report.step("boot") as note:
+            note(self.machine.boot())
+
+    def _install(self) -> None:
+        install = ("sh", "vigie/deploy/install.sh", "--ca", "/etc/ssl/certs/ca-certificates.crt", "--server")
+        options = ("--name", NAME, "--certificate", f"{_TLS}/certificate.pem", "--key", f"{_TLS}/key.pem")
+        printed = self._command(*install, *options, "--workers", "2", timeout_s=1200)
+        self._show(
+            line for line in printed.splitlines() if re.search(r"done in|changes?,|changes made", line)
+        )
+        printed = self._command("sh", "vigie/deploy/install.sh", "--server")
+        if "Nothing to change" not in printed:
+            raise RehearsalError(f"the second run changed something:\n{printed}")
+        self._show(printed.splitlines()[-3:])
+
+    def _show(self, lines: Iterator[str] | list[str]) -> None:
+        for line in lines:
+            self.report.say(f"    | {line}")
+
+    def _store_a_sample(self) -> ApiClient:
+        client = ApiClient(self.authority, read_env_file(self.paths.env_file("api"))[ADMIN_KEY])
+        with self.report.step("enrol two boxes through the proxy, by TLS") as note:
+            site = client.call(
+                "POST",
+                "/v1/sites",
+                name="Rue de Metz",
+                kind="street",
+                timezone="Europe/Paris",
+                location={"type": "Point", "coordinates": [1.4453, 43.6009]},
+            )
+            self.passwords = {}
+            for box in (_BOX, _LEDGER_BOX):
+                began = time.monotonic()
+                made = client.call("POST", "/v1/boxes", id=box, site_id=site["id"])
+                self.passwords[box] = made["credentials"]["password"]
+                note(f"{box} may log in after {time.monotonic() - began:.2f} s")
+        topic, payload = f"vigie/v1/{_BOX}/telemetry", f'{{"time": "{_now()}", "values": {{"co2": 612}}}}'
+        with self.report.step(f"# mosquitto_pub -p {MQTTS} --cafile ca.pem -u {_BOX} … -m '{payload}'"):
+            where = ("-h", "127.0.0.1", "-p", str(MQTTS), "--cafile", f"{_TLS}/ca.pem", "--insecure")
+            account = ("-u", _BOX, "-P", self.passwords[_BOX])
+            self.machine.run("mosquitto_pub", *where, *account, "-q", "1", "-t", topic, "-m", payload)
+        with self.report.step(f"GET https://{NAME}/v1/boxes/{_BOX}/latest") as note:
+            found = wait_for(
+                "the sample", lambda: client.call("GET", f"/v1/boxes/{_BOX}/latest")["values"], 10.0
+            )
+            note(str(found))
+        with self.report.step("a report as PDF and an export as Parquet, by child processes") as note:
+            report = client.fetch(f"/v1/sites/{site['id']}/reports/day?format=pdf")
+            export = client.fetch(f"/v1/readings/export?box={_BOX}&metric=co2&format=parquet")
+            if not report.startswith(b"%PDF") or not export.startswith(b"PAR1"):
+                raise RehearsalError(f"{report[:20]!r}, {export[:20]!r}")
+            note(f"{len(report)} and {len(export)} bytes")
+        return client
+
+    def _check_units(self) -> None:
+        units = sorted(path.name for path in self.paths.units.glob("vigie-*.service"))
+        with self.report.step("# systemd-analyze verify") as note:
+            done = self.machine.run("systemd-analyze", "verify", "vigie.target", *units)
+            if done.strip():
+                raise RehearsalError(done)
+            note("silent")
+        with self.report.step("# systemd-analyze security") as note:
+            for unit in units:
+                line = (
+                    self.machine.run("systemd-analyze", "security", "--no-pager", unit)
+                    .strip()
+                    .splitlines()[-1]
+                )
+                found = re.search(r"for (\S+): ([\d.]+)", line)
+                if found is None or float(found[2]) > _MOST_EXPOSURE:
+                    raise RehearsalError(line)
+                note(f"{unit} {found[2]}")
+        self._command("systemctl", "is-active", "vigie.target", *(f"vigie-{role}.service" for role in ROLES))
+
+    def _break_processes(self, client: ApiClient) -> None:
+        """Kill each process, and let two hang, while a box publishes: nothing acknowledged may be lost."""
+        ledger = LedgerBox(self.authority, _LEDGER_BOX, self.passwords[_LEDGER_BOX])
+        with ledger.publishing():
+            wait_for("messages", lambda: ledger.acknowledged > 20)  # noqa: PLR2004 (it publishes steadily)
+            for role in ROLES:
+                with self._restarted(f"kill -9 of vigie-{role}", f"vigie-{role}.service") as pid:
+                    self.machine.run("kill", "-9", str(pid))
+            with self._restarted(
+                "kill -STOP of vigie-ingest: the watchdog ends it", "vigie-ingest.service"
+            ) as pid:
+                self.machine.run("kill", "-STOP", str(pid))
+            self._hang_api_worker()
+            time.sleep(2)
+        with self.report.step("every acknowledged sample is stored") as note:
+            lost = wait_for("the samples", lambda: self._count_lost(ledger), 60.0)
+            note(f"{ledger.acknowledged} acknowledged by the broker; {lost}")
+        self._kill_broker()
+        with self.report.step(f"GET https://{NAME}/readyz"):
+            wait_for("readiness", client.is_ready)
+
+    def _kill_broker(self) -> None:
+        """Kill the broker. It may lose acknowledged messages that it still has: only `ack` prevents that."""
+        ledger = LedgerBox(self.authority, _LEDGER_BOX, self.passwords[_LEDGER_BOX])
+        with ledger.publishing(), self.report.step("kill -9 of mosquitto: boxes connect again") as note:
+            wait_for("messages", lambda: ledger.acknowledged > 20)  # noqa: PLR2004 (it publishes steadily)
+            before, began = ledger.connections, time.monotonic()
+            self.machine.run("systemctl", "kill", "--signal=KILL", "mosquitto.service")
+            wait_for("the box", lambda: ledger.connections > before)
+            note(f"after {time.monotonic() - began:.1f} s")
+
+    def _count_lost(self, ledger: LedgerBox) -> str | None:
+        sql = f"SELECT count(*) FROM samples JOIN boxes b ON b.key = box_key WHERE b.id = '{_LEDGER_BOX}'"  # noqa: S608 (a constant)
+        stored = int(self.machine.run("runuser", "-u", "postgres", "--", "psql", "-Atc", sql, "vigie"))
+        return f"{stored} stored" if stored >= ledger.acknowledged else None
+
+    @contextmanager
+    def _restarted(self, title: str, unit: str) -> Iterator[int]:
+        """Break a unit's process in the block, and wait until another one works."""
+        with self.report.step(title) as note:
+            before = self._main_pid(unit)
+            began = time.monotonic()
+            yield before
+            wait_for(f"another process of {unit}", lambda: self._main_pid(unit) not in {0, before}, 60.0)
+            wait_for(
+                f"{unit} to be active", lambda: self.machine.ask("systemctl", "is-active", unit) == "active"
+            )
+            note(f"active again after {time.monotonic() - began:.1f} s")
+
+    def _main_pid(self, unit: str) -> int:
+        return int(self.machine.ask("systemctl", "show", "--property=MainPID", "--value", unit) or 0)
+
+    def _hang_api_worker(self) -> None:
+        with self.report.step("kill -STOP of one of two API workers: their parent replaces it") as note:
+            before = self._workers()
+            began = time.monotonic()
+            self.machine.run("kill", "-STOP", before[0])
+            wait_for("another worker", lambda: len(now := self._workers()) == len(before) and now != before)
+            note(f"after {time.monotonic() - began:.1f} s")
+
+    def _workers(self) -> list[str]:
+        return sorted(self.machine.ask("pgrep", "--full", "app api-worker").split())
+
+    def _renew_certificate(self) -> None:
+        ledger = LedgerBox(self.authority, _LEDGER_BOX, self.passwords[_LEDGER_BOX])
+        with ledger.publishing():
+            wait_for("messages", lambda: ledger.acknowledged > 20)  # noqa: PLR2004 (it publishes steadily)
+            with self.report.step("a renewed certificate (vigie-certificate.path)") as note:
+                serial = self.authority.issue()
+                for port in (MQTTS, HTTPS):
+                    wait_for(f"port {port}", lambda port=port: self._serves(port, serial), 30.0)  # type: ignore[misc]
+                mark = ledger.acknowledged
+                wait_for("the open connection", lambda: ledger.acknowledged > mark + 20)
+                if ledger.connections != 1:
+                    raise RehearsalError("the box had to connect again")
+                note("served by both ports; the box's connection stayed open")
+
+    def _serves(self, port: int, serial: int) -> bool:
+        try:
+            return self.authority.served_by(port) == serial
+        except (OSError, ssl.SSLError):
+            return False
+
+    def _stop_and_start(self) -> None:
+        ledger = LedgerBox(self.authority, _LEDGER_BOX, self.passwords[_LEDGER_BOX])
+        sql = "SELECT count(*) FROM samples"
+        count = ("runuser", "-u", "postgres", "--", "psql", "-Atc", sql, "vigie")
+        self._command("systemctl", "stop", "vigie.target")
+        units = [f"vigie-{role}.service" for role in ROLES]
+        with self.report.step("the processes have drained"):
+            wait_for(
+                "the stop",
+                lambda: set(self.machine.ask("systemctl", "is-active", *units).split()) == {"inactive"},
+                20.0,
+            )
+        before = int(self.machine.run(*count))
+        with self.report.step("a box publishes meanwhile: the broker queues") as note, ledger.publishing():
+            wait_for("messages", lambda: ledger.acknowledged > 50)  # noqa: PLR2004 (it publishes steadily)
+            note(f"{ledger.acknowledged} messages")
+        self._command("systemctl", "start", "vigie.target")
+        with self.report.step("the queue is drained"):
+            wait_for("the samples", lambda: int(self.machine.run(*count)) >= before + ledger.acknowledged)
+
+    def _examine(self) -> None:
+        self._show(self._command("vigie", "doctor").splitlines())
+        self._show(self._command("vigie", "invite", "ada@example.com").splitlines())
+        self._show(self._command("vigie", "secrets", "status").splitlines())
+
+    def _let_caddy_obtain_certificates(self) -> None:
+        """Give up the own files, in a Caddy that somebody has configured: with its local authority."""
+        main = self.paths.proxy_settings / "Caddyfile"
+        main.write_text(f"{{\n\tlocal_certs\n}}\n\n{main.read_text(encoding='utf-8')}", encoding="utf-8")
+        self._show(
+            self._command("vigie", "install", "--server", "--certificate", "", "--key", "").splitlines()[-3:]
+        )
+        with self.report.step("# systemctl start vigie-certificate") as note:
+            folder = self.paths.proxy_certificates
+            wait_for("a certificate of Caddy", lambda: list(folder.glob(f"*/{NAME}/{NAME}.crt")), 30.0)
+            self.machine.run("systemctl", "start", "vigie-certificate")
+            words = ("openssl", "s_client", "-connect", f"127.0.0.1:{MQTTS}", "-servername", NAME)
+            issuer = wait_for(
+                "the broker",
+                lambda: re.search(r"issuer=.*Caddy Local Authority.*", self.machine.ask(*words)),
+                10.0,
+            )
+            note(issuer[0])
+
+    def _save_journal(self) -> None:
+        path = FOLDER / "server-journal.log"
+        path.write_text(
+            self.machine.ask("journalctl", "--no-pager", "--output=short-precise"), encoding="utf-8"
+        )
+        self.report.say(f"the machine's journal is in {path}")
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def main() -> int:
+    """Run the rehearsal; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.parse_args()
+    missing = [name for name in _PROGRAMS if shutil.which(name) is None]
+    if os.geteuid() != 0 or missing:
+        sys.stderr.write(f"run it as root, after: apt-get install {' '.join(_PACKAGES)}\n")
+        return 1
+    report = RehearsalReport()
+    try:
+        with private_network():
+            ServerRehearsal(report).run()
+    except RehearsalError as error:
+        if not report.failures:
+            report.failures.append(str(error))
+    return report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The list of components, their licences, and statements on vulnerabilities."""
