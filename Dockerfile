@@ -43,6 +43,13 @@ RUN --mount=type=secret,id=ca \
     UV_PROJECT_ENVIRONMENT=/guides with-ca /uv/bin/uv sync --quiet --frozen --no-default-groups --group docs --no-install-project \
     && /guides/bin/python -m tools.guides
 
+# The list of the program's components, from the packages that are installed.
+FROM packages AS sbom
+COPY . .
+RUN --mount=type=secret,id=ca \
+    UV_PROJECT_ENVIRONMENT=/sbom with-ca /uv/bin/uv sync --quiet --frozen --no-default-groups --group sbom --no-install-project \
+    && /sbom/bin/python -m tools.supply_chain.sbom --output vigie.cdx.json
+
 FROM packages AS build
 # Empty without git: the image then says only its version.
 ARG VIGIE_COMMIT=
@@ -107,11 +114,13 @@ FROM base AS vigie
 RUN apt-install python3 ca-certificates libpangoft2-1.0-0 libharfbuzz-subset0 fonts-inter \
     && useradd --uid 10001 --user-group --no-create-home vigie
 COPY --from=build /opt/vigie /opt/vigie
+COPY --from=sbom /build/vigie.cdx.json /opt/vigie/share/vigie.cdx.json
 ARG VIGIE_COMMIT=
 LABEL org.opencontainers.image.title="Vigie" \
       org.opencontainers.image.description="Smart- and safe-city IoT ingestion backend" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.revision="${VIGIE_COMMIT}"
+      org.opencontainers.image.revision="${VIGIE_COMMIT}" \
+      vigie.sbom="/opt/vigie/share/vigie.cdx.json"
 ENV PATH=/opt/vigie/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

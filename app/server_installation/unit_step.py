@@ -52,7 +52,7 @@ def render_unit(name: str, options: ServerOptions) -> str:
 
 
 def find_unit_changes(context: InstallationContext) -> list[MachineChange]:
-    """Find units that are missing, differ, or are not enabled."""
+    """Find units that are missing, differ, are not enabled, or are left from other options."""
     options, folder = context.options, context.paths.units
     names = [name for name in list_unit_files() if not name.startswith(BROKER_UNIT)]
     if not options.certificate:
@@ -85,7 +85,16 @@ def find_unit_changes(context: InstallationContext) -> list[MachineChange]:
         changes.append(
             MachineChange(f"start {', '.join(idle)}", lambda: run_program("systemctl", "start", *idle))
         )
+    if not options.certificate and (folder / _CERTIFICATE_PATH).exists():
+        changes.append(MachineChange(f"remove {_CERTIFICATE_PATH}", partial(_remove_unit, folder)))
     return changes
+
+
+def _remove_unit(folder: Path) -> None:
+    """Remove the unit that watches files of a certificate which the server no longer has."""
+    run_program("systemctl", "disable", "--now", _CERTIFICATE_PATH)
+    (folder / _CERTIFICATE_PATH).unlink()
+    run_program("systemctl", "daemon-reload")
 
 
 def _needs_reload(unit: str) -> bool:

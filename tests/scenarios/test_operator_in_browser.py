@@ -112,6 +112,8 @@ async def url(street: Street, database: Database, tmp_path: Path) -> AsyncIterat
 
 async def follow(page: Page, link: str) -> None:
     """Follow a link of the menu, which phones open first, until the page and its scripts are there."""
+    # The menu's button does nothing until the page that shows it has its script.
+    await page.wait_for_load_state()
     if await page.is_visible("[data-menu]"):
         await page.click("[data-menu]")
     await page.click(f'#menu a[href="{link}"]')

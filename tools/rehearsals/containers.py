@@ -8,6 +8,7 @@ nothing is left. Building the images takes about ten minutes, the rest about fiv
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import ssl
@@ -32,6 +33,8 @@ _COMPOSE: Final = ("podman-compose", "-f", "compose.yaml", "-f", "compose.demo.y
 _HTTPS_PORT: Final = 18443
 _ACCOUNT: Final = 10001
 _BOX: Final = "container-1"
+_KILLED: Final = ("ingest", "database", "broker", "maintain", "deliver", "api")
+_CONTAINERS: Final = {"broker": "vigie-broker"}  # names other than podman-compose's
 
 
 class _City:
@@ -81,11 +84,11 @@ class _City:
             timeout=20,
         )
 
-    def publish(self, password: str, value: float) -> None:
+    def publish(self, password: str, value: float, box: str = _BOX) -> None:
         """Publish a sample as a box, by MQTT over TLS."""
         message = f'{{"time": "{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}", "values": {{"co2": {value}}}}}'
         words = ["mosquitto_pub", "-h", "localhost", "-p", "8883", "--cafile", str(self.folder / "ca.pem")]
-        words += ["-u", _BOX, "-P", password, "-q", "1", "-t", f"vigie/v1/{_BOX}/telemetry", "-m", message]
+        words += ["-u", box, "-P", password, "-q", "1", "-t", f"vigie/v1/{box}/telemetry", "-m", message]
         run_command(words, timeout_s=20)
 
 
@@ -148,6 +151,9 @@ def _check_image(report: RehearsalReport, host: PodmanHost) -> None:
             raise RehearsalError(f"not as it should be: {found}")
         note(f"runs as {_ACCOUNT}, root file system read-only, no compiler, no pip")
         note(host.run(*look, "vigie", "version").strip())
+        label = host.run("podman", "image", "inspect", "--format", '{{index .Labels "vigie.sbom"}}', "vigie")
+        listed = json.loads(host.run(*look, "--entrypoint", "cat", "vigie", label.strip()))
+        note(f"{len(listed['components'])} components in {label.strip()}")
 
 
 def _serve(report: RehearsalReport, city: _City) -> None:
@@ -164,7 +170,7 @@ def _serve(report: RehearsalReport, city: _City) -> None:
     with report.step("a box made by the API, its sample by MQTT over TLS, read by REST") as note:
         password = _make_box(client)
         began = time.monotonic()
-        wait_for("its account at the broker", lambda: _try(lambda: city.publish(password, 612)), 10)
+        _wait_for_account(city, password, 612)
         note(f"account in force after {time.monotonic() - began:.1f} s")
         wait_for("the sample", lambda: _latest(client) == 612, 20)  # noqa: PLR2004 (published above)
     with report.step("Prometheus") as note:
@@ -173,23 +179,30 @@ def _serve(report: RehearsalReport, city: _City) -> None:
 
 
 def _disturb(report: RehearsalReport, city: _City, client: httpx.Client, password: str) -> None:
-    for each in ("ingest", "deliver", "maintain", "api", "database"):
+    for number, each in enumerate(_KILLED):
         with report.step(f"kill -9 {each}") as note:
-            kill_container(city.host, f"vigie_{each}_1")
+            killed = datetime.now(UTC)
+            kill_container(city.host, _CONTAINERS.get(each, f"vigie_{each}_1"))
+            _pass_sample(city, client, password, 700 + number)
+            note("a sample came through")
+            if each in {"broker", "maintain"}:
+                box = f"made-after-{each}"
+                _wait_for_account(city, _make_box(client, box), 1, box)
+                note("a new box's account is in force")
+            if each == "deliver":
+                wait_for("another webhook", lambda: _has_delivered(client, killed), 240, 2)  # noqa: B023 (called here)
+                note("another webhook was delivered")
             wait_for("/readyz", lambda: _is_ready(client), 90, 0.5)
-            note("restarted, ready")
-    with report.step("a sample after the crashes"):
-        wait_for("publish", lambda: _try(lambda: city.publish(password, 713)), 20)
-        wait_for("the sample", lambda: _latest(client) == 713, 30)  # noqa: PLR2004 (published above)
+            note("ready")
     with report.step("podman-compose down, up: data are kept"):
+        last = _latest(client)
         city.compose("down")
         city.compose("up", "--detach", "--no-build")
         client = city.client()
         wait_for("/readyz", lambda: _is_ready(client), 120, 1)
-        if _latest(client) != 713:  # noqa: PLR2004 (published above)
+        if _latest(client) != last:
             raise RehearsalError("the sample is lost")
-        wait_for("the box's account", lambda: _try(lambda: city.publish(password, 814)), 20)
-        wait_for("its next sample", lambda: _latest(client) == 814, 30)  # noqa: PLR2004 (published above)
+        _pass_sample(city, client, password, 814)
 
 
 _SOME: Final = 5
@@ -214,16 +227,36 @@ def _count_online(client: httpx.Client) -> int:
         return 0
 
 
-def _make_box(client: httpx.Client) -> str:
+def _wait_for_account(city: _City, password: str, value: float, box: str = _BOX) -> None:
+    """Wait until the broker takes a sample from a box."""
+    wait_for(f"publishing as {box}", lambda: _try(lambda: city.publish(password, value, box)), 30)
+
+
+def _pass_sample(city: _City, client: httpx.Client, password: str, value: float) -> None:
+    """Have a sample pass through the broker, ingest, the database and the API."""
+    _wait_for_account(city, password, value)
+    wait_for("the sample by REST", lambda: _latest(client) == value, 90)
+
+
+def _has_delivered(client: httpx.Client, since: datetime) -> bool:
+    """Whether the last attempt of the newest delivered webhook began after a moment."""
+    newest = _items(client, "/v1/deliveries?state=delivered&limit=1")
+    return bool(newest) and datetime.fromisoformat(newest[0]["attempts"][-1]["time"]) > since
+
+
+def _make_box(client: httpx.Client, box: str = _BOX) -> str:
     site = _items(client, "/v1/sites?limit=1")[0]["id"]
-    answer = client.post("/v1/boxes", json={"id": _BOX, "site_id": site, "interval_s": 60})
+    answer = client.post("/v1/boxes", json={"id": box, "site_id": site, "interval_s": 60})
     answer.raise_for_status()
     password: str = answer.json()["credentials"]["password"]
     return password
 
 
 def _latest(client: httpx.Client) -> float | None:
-    answer = client.get(f"/v1/boxes/{_BOX}/latest")
+    try:
+        answer = client.get(f"/v1/boxes/{_BOX}/latest")
+    except httpx.HTTPError:
+        return None
     if answer.status_code != httpx.codes.OK:
         return None
     values: dict[str, Any] = answer.json()
@@ -250,17 +283,17 @@ def main() -> int:
     options = parser.parse_args()
     report = RehearsalReport()
     host = PodmanHost(options.home.resolve())
-    city = _City(host, host.home / "city")
     try:
         with report.step("Debian packages"):
             install_packages()
-        host.prepare()
-        if not options.no_build:
-            _build(report, host, options.ca)
-        _check_image(report, host)
-        city.write_files()
-        with _running(report, city):
-            _serve(report, city)
+        with host.prepared():
+            if not options.no_build:
+                _build(report, host, options.ca)
+            _check_image(report, host)
+            city = _City(host, host.home / "city")
+            city.write_files()
+            with _running(report, city):
+                _serve(report, city)
     except (RehearsalError, subprocess.SubprocessError) as error:
         if not report.failures:
             report.failures.append(str(error))

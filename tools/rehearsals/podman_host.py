@@ -1,7 +1,7 @@
 """Runs podman and podman-compose in a rehearsal, with settings and storage of their own.
 
-podman needs cgroup 2. Where the machine shows cgroup 1 beside it, commands run in a mount namespace that
-shows cgroup 2 alone. Limits of cgroups cannot be rehearsed there.
+podman needs cgroup 2. Where the machine shows cgroup 1 beside it, all commands run in one mount namespace
+that shows cgroup 2 alone. Limits of cgroups cannot be rehearsed there.
 """
 
 import json
@@ -9,7 +9,9 @@ import os
 import resource
 import shutil
 import signal
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +22,10 @@ PACKAGES: Final = ("podman", "podman-compose", "nftables", "netavark", "aardvark
 """The Debian packages of the rehearsal."""
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
-_ONLY_CGROUP2: Final = 'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec "$@"'
+# `read` keeps the namespace until the rehearsal closes the pipe, or ends.
+_ONLY_CGROUP2: Final = (
+    "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && echo ready && read end"
+)
 
 
 def install_packages() -> None:
@@ -31,7 +36,7 @@ def install_packages() -> None:
     run_command(["env", "DEBIAN_FRONTEND=noninteractive", *apt, *PACKAGES])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PodmanHost:
     """Podman with its storage below one folder.
 
@@ -40,8 +45,10 @@ class PodmanHost:
     """
 
     home: Path
+    _enter: tuple[str, ...] = ()
 
-    def prepare(self) -> None:
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
         """Write its settings: storage without overlays, and no limit that this machine refuses."""
         self.home.mkdir(parents=True, exist_ok=True)
         files, processes = (
@@ -57,6 +64,17 @@ class PodmanHost:
             f'[storage]\ndriver = "vfs"\nrunroot = "{self.home}/run"\ngraphroot = "{self.home}/storage"\n',
             encoding="utf-8",
         )
+        if (_CGROUPS / "cgroup.controllers").exists():
+            yield
+            return
+        # One namespace for all commands: podman finds the networks of its containers by mounts, and leaves
+        # their bridges behind if it does not find them.
+        words = ["unshare", "--mount", "sh", "-c", _ONLY_CGROUP2]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as keeper:  # noqa: S603 (no shell of others' words)
+            if keeper.stdout is None or keeper.stdout.readline() != b"ready\n":
+                raise RehearsalError("the machine shows no cgroup 2, which podman needs")
+            self._enter = ("nsenter", f"--mount=/proc/{keeper.pid}/ns/mnt")
+            yield
 
     def run(self, *words: str, folder: Path | None = None, timeout_s: float = 900.0) -> str:
         """Run a command, and return what it printed.
@@ -69,7 +87,7 @@ class PodmanHost:
             f"CONTAINERS_STORAGE_CONF={self.home}/storage.conf",
         ]
         where = ["--chdir", str(folder)] if folder else []
-        return run_command(["env", *where, *settings, *_enter(words)], timeout_s=timeout_s)
+        return run_command([*self._enter, "env", *where, *settings, *words], timeout_s=timeout_s)
 
     def inspect(self, container: str) -> dict[str, Any]:
         """Return what podman knows of a container."""
@@ -94,12 +112,6 @@ class PodmanHost:
         self.run("podman", "import", str(archive), name)
         archive.unlink()
         shutil.rmtree(root)
-
-
-def _enter(words: Sequence[str]) -> list[str]:
-    if (_CGROUPS / "cgroup.controllers").exists():
-        return list(words)
-    return ["unshare", "--mount", "sh", "-c", _ONLY_CGROUP2, "sh", *words]
 
 
 def kill_container(host: PodmanHost, container: str) -> None:

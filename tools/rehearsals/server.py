@@ -19,6 +19,7 @@ from app.server_installation.server_paths import ROLES, ServerPaths
 from app.server_installation.server_secrets import ADMIN_KEY, read_env_file
 from tools.rehearsals.debian_machine import FOLDER, DebianMachine, make_base, private_network
 from tools.rehearsals.report import RehearsalError, RehearsalReport, wait_for
+from tools.rehearsals.restore import flip_one_byte
 from tools.rehearsals.server_clients import (
     HTTPS,
     MQTTS,
@@ -55,6 +56,7 @@ class ServerRehearsal:
             self._break_processes(client)
             self._renew_certificate()
             self._stop_and_start()
+            self._back_up()
             self._examine()
             self._let_caddy_obtain_certificates()
         finally:
@@ -249,6 +251,39 @@ class ServerRehearsal:
         self._command("systemctl", "start", "vigie.target")
         with self.report.step("the queue is drained"):
             wait_for("the samples", lambda: int(self.machine.run(*count)) >= before + ledger.acknowledged)
+
+    def _back_up(self) -> None:
+        """Set backups up as docs/operations/backups.md says, and run both units; then damage the backup."""
+        deploy, settings = self.machine.root / "root/vigie/deploy/server", self.paths.settings / "backup.env"
+        self._command("apt-get", "-y", "-q", "--no-install-recommends", "install", "pgbackrest")
+        public = self._command("vigie", "backup", "keygen", "--out", "/root/recovery-key").splitlines()[-1]
+        name = public.partition("=")[0]
+        text = (deploy / "pgbackrest/backup.env").read_text(encoding="utf-8")
+        self._command("install", "-m", "640", "-g", "vigie", "/dev/null", "/etc/vigie/backup.env")
+        settings.write_text(re.sub(f"^{name}=$", public, text, flags=re.MULTILINE), encoding="utf-8")
+        self._command("vigie", "backup", "setup")
+        source = "vigie/deploy/server/postgresql/vigie-archive.conf"
+        self._command("install", "-m", "644", source, "/etc/postgresql/17/vigie/conf.d/")
+        self._command("systemctl", "restart", "postgresql@17-vigie", "vigie-maintain")
+        self._command("systemctl", "enable", "--now", "vigie-backup.timer", "vigie-backup-verify.timer")
+        for unit in ("vigie-backup", "vigie-backup-verify"):
+            self._command("systemctl", "start", unit)
+            printed = self.machine.run("journalctl", "--output=cat", "--identifier", unit)
+            self._show(printed.splitlines()[-2:])
+        self._show(self._command("vigie", "backup", "list").splitlines())
+        self._show(
+            self._command("vigie", "backup", "unseal", "--recovery-key", "/root/recovery-key").splitlines()
+        )
+        with self.report.step("one byte changed: vigie-backup-verify fails, and names the file") as note:
+            damaged = flip_one_byte(self.machine.root / "var/lib/pgbackrest")
+            self.machine.ask("systemctl", "start", "vigie-backup-verify")
+            result = self.machine.ask(
+                "systemctl", "show", "--property=ExecMainStatus", "--value", "vigie-backup-verify"
+            )
+            printed = self.machine.run("journalctl", "--output=cat", "--identifier=vigie-backup-verify")
+            if result != "1" or f"bundle/{damaged.name}" not in printed:
+                raise RehearsalError(f"exit status {result}; {printed[-500:]}")
+            note(printed.strip().splitlines()[-1])
 
     def _examine(self) -> None:
         self._show(self._command("vigie", "doctor").splitlines())

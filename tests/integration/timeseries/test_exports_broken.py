@@ -43,15 +43,14 @@ async def url(
 
 
 async def freed(application: FastAPI, patience_s: float = 5.0) -> None:
-    """Wait until no export has a place, nor a child process."""
+    """Wait until no export has a place, a child process or a connection."""
     turns = get_resource(application, ExportLimits)
-    deadline = time.monotonic() + patience_s
-    while turns._exporting or children():
-        assert time.monotonic() < deadline, "the export goes on"
-        await asyncio.sleep(0.01)
     pool = get_resource(application, Database).engine.pool
     assert isinstance(pool, QueuePool)
-    assert pool.checkedout() == 0
+    deadline = time.monotonic() + patience_s
+    while turns._exporting or children() or pool.checkedout():
+        assert time.monotonic() < deadline, "the export goes on"
+        await asyncio.sleep(0.01)
 
 
 def children() -> list[psutil.Process]:
