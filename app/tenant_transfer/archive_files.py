@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ from app.tenant_transfer.archive_manifest import (
 PARTIAL_SUFFIX: Final = ".partial"
 _CHUNK_BYTES: Final = 1 << 20
 _STORED: Final = (".parquet",)
+# Of a ZIP file: bytes that were changed or cut off, an encrypted file, an unknown compression.
+_DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
 class FileSink(io.RawIOBase):
@@ -206,7 +209,7 @@ class ArchiveReader:
                 self._container = self._zip = zipfile.ZipFile(source)
             with self._container.open(MANIFEST_NAME) as file:
                 self.manifest: Manifest = decode_manifest(file.read())
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, KeyError, *_DAMAGED) as error:
             self.close()
             reason = getattr(error, "strerror", None) or f"there is no {MANIFEST_NAME} in it"
             raise ArchiveError(f"{source} is not an archive of a tenant: {reason}") from None
@@ -247,7 +250,7 @@ class ArchiveReader:
                 while chunk := opened.read(_CHUNK_BYTES):
                     found.update(chunk)
                     size += len(chunk)
-        except zipfile.BadZipFile:
+        except _DAMAGED:
             return False
         return (size, found.hexdigest()) == (file.bytes, file.sha256)
 
