@@ -17,6 +17,7 @@ import typer
 
 from app.platform.config.platform_settings import DatabaseSettings, read_database_settings
 from app.platform.secrets.sealing import SealingError, SecretSealer
+from app.registry.box_service import RESERVED_BOX_IDS
 from app.settings import VigieSettings
 from app.standalone.command_database_connection import connect_for_command
 from app.standalone.secret_rotation import find_installation_database, find_rotation_target
@@ -128,13 +129,20 @@ async def _import(
 
     with closing(ArchiveReader(archive)) as opened:
         verify_archive(opened, _report)
-        target = find_rotation_target(data_dir, VigieSettings())
+        settings = VigieSettings()
+        target = find_rotation_target(data_dir, settings)
         if target.database is None:
             raise StandaloneError(f"no stack runs on {data_dir}: start it, or set VIGIE_DATABASE__URL")
         sealer = SecretSealer.of(target.encryption)
         async with _connect(target.database) as connection:
             return await import_tenant(
-                connection, opened, options, sealer=sealer, credentials=credentials, report=_report
+                connection,
+                opened,
+                options,
+                sealer=sealer,
+                credentials=credentials,
+                report=_report,
+                reserved_box_ids=RESERVED_BOX_IDS | {settings.broker.username},
             )
 
 

@@ -36,7 +36,8 @@ from app.registry.site_retention import RetentionSettings
 
 # The accounts that the broker's access rules name, and the consumer's default client id: a listener that uses
 # user names as client ids would give a box of that name the consumer's session.
-_RESERVED: Final = frozenset({"gateway", "ingest", "vigie-ingest"})
+RESERVED_BOX_IDS: Final = frozenset({"gateway", "ingest", "vigie-ingest"})
+"""Ids that no box may have."""
 _PASSWORD_BYTES: Final = 24
 _NOT_FOUND: Final = NotFoundError.status
 
@@ -168,7 +169,7 @@ async def add_boxes(
         site = sites.get(box.site_id)
         if site is None or box.organisation_id not in {None, site.organisation_id}:
             faults[index] = NotFoundError("site", box.site_id)
-        elif box.id in seen or box.id in _RESERVED or box.id == limits.broker_username:
+        elif box.id in seen or box.id in RESERVED_BOX_IDS or box.id == limits.broker_username:
             faults[index] = _make_taken_error(box.id)
         else:
             rows.append(_row(box, site.organisation_id, password_hash, now))

@@ -19,6 +19,7 @@ from app.platform.secrets.sealed_columns import WEBHOOK_SECRET
 from app.platform.secrets.sealing import SecretSealer
 from app.registry.box_service import generate_box_password
 from app.registry.broker_password_file import ACCOUNTS_CHANNEL
+from app.registry.spreadsheet_csv_reader import escape_formula
 from app.tenant_transfer.transferred_tables import BY_NAME, build_scope
 
 _HEADER: Final = ("kind", "id", "name", "secret")
@@ -38,7 +39,10 @@ _SET_SECRETS: Final = (
     f"UPDATE {BY_NAME['webhook_endpoints'].name} t SET secret = g.secret "  # noqa: S608 (constants)
     "FROM unnest($1::uuid[], $2::text[]) AS g (id, secret) WHERE t.id = g.id"
 )
-_ENABLE_RULES: Final = f"UPDATE {BY_NAME['rules'].name} SET enabled = true WHERE id = ANY ($1)"  # noqa: S608 (constants)
+_ENABLE_RULES: Final = (
+    f"UPDATE {BY_NAME['rules'].name} t SET enabled = true "  # noqa: S608 (constants)
+    f"WHERE {build_scope(BY_NAME['rules'])} AND id = ANY ($2)"
+)
 
 
 async def give_credentials(
@@ -73,13 +77,13 @@ async def give_credentials(
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(_HEADER)
     for box, password in zip(boxes, passwords, strict=True):
-        writer.writerow(("box", box["id"], box["name"] or "", password))
+        writer.writerow(("box", escape_formula(box["id"]), escape_formula(box["name"] or ""), password))
     for webhook, secret in zip(webhooks, secrets, strict=True):
-        writer.writerow(("webhook", webhook["id"], webhook["url"], secret))
+        writer.writerow(("webhook", webhook["id"], escape_formula(webhook["url"]), secret))
     replace_file_text(target, lines.getvalue(), mode=0o600)
     return len(boxes) + len(webhooks)
 
 
-async def enable_rules(connection: asyncpg.Connection, rules: list[UUID]) -> None:
-    """Enable the rules that were enabled where they come from."""
-    await connection.execute(_ENABLE_RULES, rules)
+async def enable_rules(connection: asyncpg.Connection, owner: UUID, rules: list[UUID]) -> None:
+    """Enable the organisation's rules that were enabled where they come from."""
+    await connection.execute(_ENABLE_RULES, owner, rules)

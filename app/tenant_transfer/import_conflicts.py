@@ -1,9 +1,7 @@
 """Decides whether an archive may be imported: schema, organisation, integrator, and what exists already."""
 
-import json
-from collections.abc import Iterator
 from itertools import batched
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -11,6 +9,7 @@ import asyncpg
 from app.platform.db.schema_upgrade import find_head_revision, is_known_revision
 from app.tenant_transfer.archive_files import ArchiveReader
 from app.tenant_transfer.archive_manifest import ArchiveError, Manifest
+from app.tenant_transfer.archive_rows import read_rows
 from app.tenant_transfer.import_queries import build_taken
 from app.tenant_transfer.table_columns import DatabaseColumns
 from app.tenant_transfer.table_transfer import REGISTRY
@@ -34,14 +33,6 @@ _UNIQUE: Final = (
     _UniqueValue("boxes", "id", "t.deleted_at IS NULL", "box ids"),
     _UniqueValue("rights_requests", "reference", "true", "references of rights requests"),
 )
-
-
-def read_rows(archive: ArchiveReader, table: str) -> Iterator[dict[str, Any]]:
-    """Read the rows of a file of JSON."""
-    for file in archive.manifest.of_table(table):
-        with archive.open(file) as lines:
-            for line in lines:
-                yield json.loads(line)
 
 
 async def check_schema(connection: asyncpg.Connection, manifest: Manifest) -> None:

@@ -130,8 +130,7 @@ class RowWriter:
             if present is None:
                 present = former if former not in taken else new_id()
                 lines.append(json.dumps({**person, "id": str(present)}))
-            if present != former:
-                pairs.append((former, present))
+            pairs.append((former, present))
         await self._connection.copy_records_to_table("transferred_users", records=pairs)
         return lines
 

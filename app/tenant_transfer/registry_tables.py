@@ -41,10 +41,8 @@ REGISTRY_TABLES: Final = (
         name="memberships",
         description="Who has which role, at which sites.",
         import_step=REGISTRY,
-        # People who have an account here already keep its id.
-        converted={
-            "user_id": "coalesce((SELECT present FROM transferred_users WHERE former = x.user_id), x.user_id)"
-        },
+        # People who have an account here already keep its id. Others than those of the archive have none.
+        converted={"user_id": "(SELECT present FROM transferred_users WHERE former = x.user_id)"},
     ),
     TransferredTable(
         name="invitations",

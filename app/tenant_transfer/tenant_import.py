@@ -6,7 +6,7 @@ rules are disabled, and members have no password, so nothing changes the tenant 
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -15,15 +15,17 @@ from uuid import UUID
 import asyncpg
 
 from app.platform.secrets.sealing import SecretSealer
+from app.registry.box_service import RESERVED_BOX_IDS
 from app.tenant_transfer.archive_files import ArchiveReader
 from app.tenant_transfer.archive_manifest import AUDIT_LOG_NAME, ArchivedFile, ArchiveError
+from app.tenant_transfer.archive_rows import read_rows
 from app.tenant_transfer.export_queries import CREATE_BOX_NUMBERS
+from app.tenant_transfer.former_audit_logs import list_former_logs
 from app.tenant_transfer.import_activation import enable_rules, give_credentials
 from app.tenant_transfer.import_conflicts import (
     check_integrator,
     check_schema,
     find_conflicts,
-    read_rows,
 )
 from app.tenant_transfer.import_queries import CREATE_USER_IDS, MAP_BOXES, list_tables
 from app.tenant_transfer.import_writers import RowWriter, check_references
@@ -31,11 +33,17 @@ from app.tenant_transfer.table_columns import DatabaseColumns, read_columns
 from app.tenant_transfer.table_transfer import ALERTS, DELIVERIES, EVENTS, OUTBOX, REGISTRY, SERIES, STATES
 from app.tenant_transfer.transfer_progress import TransferProgress
 from app.tenant_transfer.transferred_tables import BY_NAME
+from app.tenant_transfer.unusable_rows import find_unusable_rows
 
 _BEGIN: Final = """
 INSERT INTO tenant_imports (organisation_id, archive_id, started_at, steps) VALUES ($1, $2, now(), '{}')
 """
 _FIND: Final = "SELECT archive_id, finished_at, box_keys FROM tenant_imports WHERE organisation_id = $1"
+# An organisation that was deleted by the API may be imported once more.
+_FORGET_DELETED: Final = f"""
+DELETE FROM tenant_imports i WHERE organisation_id = $1
+    AND NOT EXISTS (SELECT FROM {BY_NAME["organisations"].name} o WHERE o.id = i.organisation_id)
+"""  # noqa: S608 (constants)
 _LOCK: Final = "SELECT steps::text FROM tenant_imports WHERE organisation_id = $1 FOR UPDATE"
 _RECORD: Final = """
 UPDATE tenant_imports SET steps = steps || jsonb_build_object($2::text, $3::jsonb) WHERE organisation_id = $1
@@ -161,7 +169,12 @@ class _Import:
             # The log of the installation that exported is the newest.
             key=lambda file: (file.path == AUDIT_LOG_NAME, len(file.path), file.path),
         )
-        return {file.path: await self._write_log(file, number) for number, file in enumerate(paths, start=1)}
+        # Those of an earlier import of an organisation that was deleted stay.
+        known = await list_former_logs(self.connection, self.owner)
+        first = max((log.number for log in known), default=0) + 1
+        return {
+            file.path: await self._write_log(file, number) for number, file in enumerate(paths, start=first)
+        }
 
     async def _write_log(self, file: ArchivedFile, number: int) -> int:
         entries = 0
@@ -180,7 +193,7 @@ class _Import:
             # Entries cannot be removed again, so they come last.
             counts = await self._write_tables(STATES) | await self._write_audit_logs()
             enabled = [UUID(row["id"]) for row in read_rows(self.archive, "rules") if row["enabled"]]
-            await enable_rules(self.connection, enabled)
+            await enable_rules(self.connection, self.owner, enabled)
             given = await give_credentials(self.connection, self.owner, sealer, target)
             await self.connection.execute(_FINISH, self.owner)
             return counts
@@ -197,6 +210,7 @@ async def import_tenant(
     sealer: SecretSealer,
     credentials: Path,
     report: Callable[[str], None],
+    reserved_box_ids: Collection[str] = RESERVED_BOX_IDS,
 ) -> ImportedTenant:
     """Import an archive that was verified. Run it again to continue an interrupted import.
 
@@ -207,6 +221,7 @@ async def import_tenant(
         sealer: encrypts the secrets of webhooks.
         credentials: the file with new passwords and secrets; it must not exist.
         report: gets lines about the progress.
+        reserved_box_ids: the ids that no box may have.
 
     Raises:
         ArchiveError: It cannot be imported.
@@ -219,6 +234,7 @@ async def import_tenant(
     await check_schema(connection, manifest)
     columns = await read_columns(connection)
     total = sum(file.rows or 0 for file in manifest.files if file.imported)
+    await connection.execute(_FORGET_DELETED, owner)
     begun = await connection.fetchrow(_FIND, owner)
     if begun is not None and begun["archive_id"] != manifest.archive_id:
         raise ArchiveError(
@@ -230,6 +246,9 @@ async def import_tenant(
     if credentials.exists():  # noqa: ASYNC240 (a command, which does nothing else meanwhile)
         raise ArchiveError(f"{credentials} exists. Name another file for the new credentials")
     _check_late_bits(manifest.late_bits, [column.name for column in columns["samples"]])
+    if unusable := find_unusable_rows(archive, reserved_box_ids):
+        listed = "\n  ".join(unusable)
+        raise ArchiveError(f"the archive has rows that cannot be used here:\n  {listed}")
     progress = TransferProgress(report, total)
     await connection.execute(CREATE_BOX_NUMBERS)
     await connection.execute(CREATE_USER_IDS)

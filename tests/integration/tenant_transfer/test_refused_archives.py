@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,19 @@ def _rewrite(
     archive: Path, path: str, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 ) -> None:
     """Change rows of a file, with a manifest that fits."""
-    rows = [json.loads(line) for line in (archive / path).read_text().splitlines()]
-    content = "".join(json.dumps(row) + "\n" for row in change(rows)).encode()
+    rows = change([json.loads(line) for line in (archive / path).read_text().splitlines()])
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
     (archive / path).write_bytes(content)
     manifest = json.loads((archive / "manifest.json").read_text())
     for file in manifest["files"]:
         if file["path"] == path:
             digest = hashlib.sha256(content).hexdigest()
-            file.update(bytes=len(content), sha256=digest)
+            file.update(bytes=len(content), sha256=digest, rows=len(rows))
     (archive / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _replace(archive: Path, path: str, *rows: dict[str, Any]) -> None:
+    _rewrite(archive, path, lambda _: list(rows))
 
 
 async def _refused(archive: Path, url: str) -> str:
@@ -103,6 +108,62 @@ async def test_an_archive_cannot_attach_anything_to_a_site_of_another_tenant(
 
     _rewrite(archive, "tables/site_purposes.jsonl", steal)
     assert "refer by site_id to sites of another tenant" in await _refused(archive, second_url)
+
+
+async def test_an_archive_cannot_take_over_an_account_of_the_broker(archive: Path, second_url: str) -> None:
+    box = json.loads((archive / "tables/boxes.jsonl").read_text())
+    for name in ("gateway", "ingest", "vigie-ingest"):
+        _replace(archive, "tables/boxes.jsonl", {**box, "id": name})
+        refused = await _refused(archive, second_url)
+        assert "tables/boxes.jsonl, line 1: the broker has an account of Vigie with this name" in refused
+
+
+async def test_an_archive_cannot_bring_a_time_zone_or_a_rule_at_which_a_process_of_all_tenants_would_fail(
+    archive: Path, second_url: str
+) -> None:
+    nested: dict[str, Any] = {"metric": "pm2_5", "operator": ">", "threshold": 25}
+    for _ in range(40):
+        nested = {"not": nested}
+    definitions: list[Any] = [{}, [], {"levels": [{"severity": "info", "condition": nested}]}]
+    for definition in definitions:
+        rule = {"id": "01936f3d-0c2f-7a3b-9c4d-5e6f7a8b9c0e", "enabled": True, "definition": definition}
+        _replace(archive, "tables/rules.jsonl", rule)
+        assert "tables/rules.jsonl, line 1: " in await _refused(archive, second_url)
+    _replace(archive, "tables/rules.jsonl")
+    _rewrite(archive, "tables/sites.jsonl", lambda rows: [{**rows[0], "timezone": "Europe/Atlantis"}])
+    assert "tables/sites.jsonl, line 1: " in await _refused(archive, second_url)
+
+
+async def test_an_archive_cannot_make_members_of_people_that_it_does_not_have(
+    archive: Path, second_url: str
+) -> None:
+    connection = await asyncpg.connect(second_url, server_settings={"vigie.reach": "all"})
+    await connection.execute(
+        "INSERT INTO users (id, email, name, locale, created_at, updated_at) VALUES"
+        " ('01936f3d-0c2f-7a3b-9c4d-5e6f7a8b9c0d', 'victim@example.com', 'Victim', 'en', now(), now())"
+    )
+    await connection.close()
+    member = {
+        "id": "01936f3d-0c2f-7a3b-9c4d-5e6f7a8b9c0f",
+        "user_id": "01936f3d-0c2f-7a3b-9c4d-5e6f7a8b9c0d",
+        "role": "viewer",
+        "created_at": "2026-01-02T03:04:05Z",
+        "updated_at": "2026-01-02T03:04:05Z",
+    }
+    _replace(archive, "tables/memberships.jsonl", member)
+    assert "a row of memberships cannot be stored" in await _refused(archive, second_url)
+
+
+async def test_damaged_bytes_of_a_zip_file_are_found(
+    tenant: Tenant, database_url: str, second_url: str, folder: Path
+) -> None:
+    await export_to(database_url, UUID(tenant.id), folder / "client.zip")
+    with zipfile.ZipFile(folder / "client.zip") as opened:
+        place = opened.getinfo("tables/organisations.jsonl").header_offset + 80
+    content = bytearray((folder / "client.zip").read_bytes())
+    content[place : place + 40] = bytes(range(200, 240))
+    (folder / "client.zip").write_bytes(content)
+    assert "organisations.jsonl: size or checksum differ" in await _refused(folder / "client.zip", second_url)
 
 
 async def test_a_folder_that_is_no_archive_is_refused(folder: Path, second_url: str) -> None:

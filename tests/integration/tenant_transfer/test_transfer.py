@@ -19,11 +19,13 @@ from app.registry.broker_password_file import ACCOUNTS_CHANNEL
 from app.tenant_transfer import tenant_import
 from app.tenant_transfer.archive_manifest import ArchiveError
 from app.tenant_transfer.discarded_imports import discard_import
+from app.tenant_transfer.import_activation import enable_rules
 from app.tenant_transfer.import_writers import RowWriter
 from app.tenant_transfer.tenant_export import _Export
 from app.tenant_transfer.tenant_import import ImportOptions
 from app.tenant_transfer.transferred_tables import TABLES
 from app.timeseries.rollups.backfill import sync_time_zones
+from tests.conftest import Tenant
 from tests.integration.access.world import MARK, TenantsUnderTest, make
 from tests.integration.tenant_transfer.archives import (
     SEALER,
@@ -244,6 +246,45 @@ async def test_an_import_that_broke_off_can_be_undone(
     # As if nothing had been.
     done = await import_from(second_url, folder / "archive", folder / "credentials.csv")
     assert done.credentials == 2
+
+
+async def test_an_organisation_that_was_deleted_after_its_import_can_be_imported_again(
+    tenant: Tenant, database_url: str, second_url: str, folder: Path
+) -> None:
+    owner = UUID(tenant.id)
+    await export_to(database_url, owner, folder / "archive")
+    await import_from(second_url, folder / "archive", folder / "credentials.csv")
+    await _fetch(second_url, "DELETE FROM organisations WHERE id = $1", owner)
+    done = await import_from(second_url, folder / "archive", folder / "other.csv")
+    assert done.credentials == 0
+    assert await _fetch(second_url, "SELECT FROM organisations WHERE id = $1", owner) != []
+    logs = await _fetch(second_url, "SELECT DISTINCT log FROM imported_audit_entries ORDER BY log")
+    assert [row["log"] for row in logs] == [1, 2]
+
+
+async def test_only_the_rules_of_the_imported_organisation_are_enabled(
+    world: TenantsUnderTest, database_url: str
+) -> None:
+    connection = await asyncpg.connect(database_url, server_settings={"vigie.reach": "all"})
+    await connection.execute("UPDATE rules SET enabled = false")
+    ids = [row["id"] for row in await connection.fetch("SELECT id FROM rules")]
+    await enable_rules(connection, UUID(world.integrator.id), ids)
+    assert await connection.fetch("SELECT FROM rules WHERE enabled") == []
+    await enable_rules(connection, UUID(world.client.id), ids)
+    enabled = await connection.fetch("SELECT id FROM rules WHERE enabled")
+    await connection.close()
+    assert [row["id"] for row in enabled] == ids != []
+
+
+async def test_a_spreadsheet_evaluates_no_name_in_the_credentials(
+    tenant: Tenant, site_id: str, database_url: str, second_url: str, folder: Path
+) -> None:
+    box = {"id": "box-1", "site_id": site_id, "name": "=1+1"}
+    (await tenant.client.post("/v1/boxes", json=box)).raise_for_status()
+    await export_to(database_url, UUID(tenant.id), folder / "archive")
+    await import_from(second_url, folder / "archive", folder / "credentials.csv")
+    with (folder / "credentials.csv").open(encoding="utf-8") as lines:
+        assert [row["name"] for row in csv.DictReader(lines)] == ["'=1+1"]
 
 
 async def test_what_exists_already_is_listed_and_nothing_is_imported(
