@@ -1,8 +1,10 @@
 """Copies the server's certificate for the broker and for Caddy, and has both take it up without a restart."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
@@ -20,6 +22,8 @@ from app.server_installation.server_paths import (
     ServerPaths,
 )
 from app.standalone.unprivileged_accounts import StandaloneError
+
+_BLOCK: Final = re.compile(r"-----BEGIN [A-Z0-9 ]+-----[\x20-\x7e\s]+?-----END [A-Z0-9 ]+-----")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +126,10 @@ def find_certificate_changes(context: InstallationContext) -> list[MachineChange
 
 
 def join_certificate(source: CertificateFiles) -> str:
-    """Return the text of the copy: the certificate with its chain, then the key."""
-    parts = (source.certificate, source.key)
-    return "".join(f"{path.read_text(encoding='ascii').strip()}\n" for path in parts)
+    """Return the text of the copy: the certificate with its chain, then the key, without comments."""
+    # Comments outside of the blocks may be in any encoding.
+    parts = (path.read_text(encoding="latin-1") for path in (source.certificate, source.key))
+    return "".join(f"{block}\n" for part in parts for block in _BLOCK.findall(part))
 
 
 def find_listener_changes(context: InstallationContext) -> list[MachineChange]:

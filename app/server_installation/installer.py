@@ -23,8 +23,9 @@ from app.server_installation.certificate_files import (
 from app.server_installation.changes import MachineChange
 from app.server_installation.database_step import find_cluster_changes, find_database_changes
 from app.server_installation.installation_context import InstallationContext
+from app.server_installation.pending_units import load_pending_units, store_pending_units
 from app.server_installation.server_options import ServerOptions, read_options
-from app.server_installation.server_paths import CERTIFICATE_COPY, ServerPaths
+from app.server_installation.server_paths import BROKER_UNIT, CERTIFICATE_COPY, PROXY_UNIT, ServerPaths
 from app.server_installation.system_commands import run_program
 from app.server_installation.unit_step import find_proxy_changes, find_start_changes, find_unit_changes
 from app.standalone.private_mosquitto import find_mosquitto
@@ -61,6 +62,7 @@ def _wait_for_certificate(paths: ServerPaths) -> None:
     take_up_certificate(paths)
 
 
+_START: Final = "start"
 STEPS: Final[tuple[tuple[str, ChangeFinder], ...]] = (
     ("system account", find_account_changes),
     ("folders", find_folder_changes),
@@ -72,7 +74,7 @@ STEPS: Final[tuple[tuple[str, ChangeFinder], ...]] = (
     ("units", find_unit_changes),
     ("proxy", find_proxy_changes),
     ("command", find_command_changes),
-    ("start", find_start_changes),
+    (_START, find_start_changes),
     ("TLS of boxes", find_first_certificate_changes),
 )
 """In this order: each step finds its changes after those before were applied."""
@@ -99,6 +101,7 @@ def install_server(options: ServerOptions, paths: ServerPaths, *, dry_run: bool)
     options.check()
     check_requirements(options, paths)
     context = InstallationContext(paths, options, psutil.virtual_memory().total)
+    load_pending_units(context)
     total = 0
     for title, find_changes in STEPS:
         began = time.monotonic()
@@ -108,6 +111,11 @@ def install_server(options: ServerOptions, paths: ServerPaths, *, dry_run: bool)
             sys.stdout.flush()
             if not dry_run:
                 change.apply()
+                store_pending_units(context)
+        if title == _START and not dry_run:
+            context.restart.clear()
+            context.reload.clear()
+            store_pending_units(context)
         total += len(changes)
         done = f"{len(changes)} change{'' if len(changes) == 1 else 's'}" if changes else "unchanged"
         sys.stdout.write(f"{title:<15} {done}, {time.monotonic() - began:.1f} s\n")
@@ -141,22 +149,46 @@ def check_requirements(options: ServerOptions, paths: ServerPaths) -> None:
 def take_up_certificate(paths: ServerPaths) -> int:
     """Copy a renewed certificate, and reload the broker and Caddy; returns the number of changes.
 
+    A reload that failed is tried again by the next run, although the copies are right then.
+
     Raises:
         StandaloneError: The certificate would not work, or a reload failed.
     """
     # The unit hides /proc/meminfo, and a certificate does not depend on the memory.
     context = InstallationContext(paths, read_server_options(paths), total_bytes=0)
+    load_pending_units(context)
     total = 0
     for find_changes in (find_certificate_changes, find_listener_changes):
         for change in find_changes(context):
             total += 1
             sys.stdout.write(f"{change.title}\n")
             change.apply()
-    for unit in sorted(context.restart):
-        run_program("systemctl", "restart", unit)
-    for unit in sorted(context.reload - context.restart):
-        sys.stdout.write(f"reload {unit}\n")
-        run_program("systemctl", "reload", unit)
-    if not total:
+            store_pending_units(context)
+    if not _apply_pending_units(context) and not total:
         sys.stdout.write("The certificate is unchanged.\n")
     return total
+
+
+def _apply_pending_units(context: InstallationContext) -> int:
+    """Restart or reload the broker and Caddy, if they are to be; returns the number of units.
+
+    Raises:
+        StandaloneError: One failed. The others were tried too.
+    """
+    # An installation that broke off restarts the other units itself.
+    units = sorted((context.restart | context.reload) & {BROKER_UNIT, PROXY_UNIT})
+    failures = []
+    for unit in units:
+        verb = "restart" if unit in context.restart else "reload"
+        sys.stdout.write(f"{verb} {unit}\n")
+        try:
+            run_program("systemctl", verb, unit)
+        except StandaloneError as error:
+            failures.append(str(error))
+            continue
+        context.restart.discard(unit)
+        context.reload.discard(unit)
+        store_pending_units(context)
+    if failures:
+        raise StandaloneError("\n".join(failures))
+    return len(units)

@@ -63,6 +63,11 @@ class ServerPaths:
         return self.root / "etc/mosquitto/vigie"
 
     @property
+    def pending_units_file(self) -> Path:
+        """The units still to be restarted or reloaded; vigie-certificate.service may write in this folder."""
+        return self.broker_settings / "pending-units.json"
+
+    @property
     def broker_conf(self) -> Path:
         """Configuration files that Debian's broker includes."""
         return self.root / "etc/mosquitto/conf.d"

@@ -10,6 +10,7 @@ from app.server_installation.certificate_files import (
     check_certificate,
     find_certificate_changes,
     find_certificate_source,
+    join_certificate,
 )
 from app.server_installation.installation_context import InstallationContext
 from app.server_installation.server_options import ServerOptions
@@ -92,6 +93,16 @@ def test_a_renewed_certificate_is_copied_for_both_and_a_broken_one_for_nobody(tm
     after = files.certificate.read_text() + files.key.read_text()
     assert after != before
     assert [read_copy(folder) for folder in copies] == [after, after]
+
+
+def test_comments_of_any_encoding_are_left_out_of_the_copy(tmp_path: Path) -> None:
+    files = issue(tmp_path, "a.example")
+    plain = join_certificate(files)
+    for path, comment in ((files.certificate, "CN = Zürich\n".encode()), (files.key, b"Schl\xfcssel\n")):
+        path.write_bytes(comment + path.read_bytes())
+    check_certificate(files, "a.example", NOW)
+    assert join_certificate(files) == plain
+    assert plain.count("-----BEGIN") == plain.count("-----END") >= 2
 
 
 def read_copy(folder: Path) -> str:
