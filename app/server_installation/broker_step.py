@@ -1,5 +1,7 @@
 """Configures Debian's Mosquitto for Vigie, and starts it."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -66,10 +68,12 @@ def find_broker_changes(context: InstallationContext) -> list[MachineChange]:
             paths.units / DROP_IN, render_deploy_file(f"server/systemd/{DROP_IN}"), 0o644, "root", "root"
         ),
     ]
-    if (paths.broker_settings / CERTIFICATE_COPY).exists():
+    if options.name and (paths.broker_settings / CERTIFICATE_COPY).exists():
         text = render_broker_tls_conf(options, paths)
         configuration.append(WantedPath(paths.broker_conf / TLS_CONF, text, 0o644, "root", "root"))
     changes = find_path_changes(configuration, restart)
+    if not options.name:
+        changes += _find_withdrawal(paths, restart)
     # Mosquitto warns of rules that another account owns.
     rules = WantedPath(
         paths.broker_settings / "acl", _mark_as_ours(ACCESS_RULES), 0o640, BROKER_ACCOUNT, BROKER_ACCOUNT
@@ -83,6 +87,17 @@ def find_broker_changes(context: InstallationContext) -> list[MachineChange]:
     if not is_unit_active(BROKER_UNIT):
         changes.append(MachineChange(f"start {BROKER_UNIT}", lambda: context.restart.add(BROKER_UNIT)))
     return changes
+
+
+def _find_withdrawal(paths: ServerPaths, restart: Callable[[Path], None]) -> list[MachineChange]:
+    """Find whether the broker still listens on all addresses, for a name that the server had before."""
+
+    def remove(path: Path) -> None:
+        path.unlink()
+        restart(path)
+
+    public = (paths.broker_conf / TLS_CONF, paths.broker_settings / CERTIFICATE_COPY)
+    return [MachineChange(f"remove {path}", partial(remove, path)) for path in public if path.exists()]
 
 
 def _mark_as_ours(rules: str) -> str:

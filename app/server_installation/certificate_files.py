@@ -134,7 +134,8 @@ def join_certificate(source: CertificateFiles) -> str:
 
 def find_listener_changes(context: InstallationContext) -> list[MachineChange]:
     """Find whether the broker has a certificate, but no TLS listener yet: a restart opens it."""
-    if not (context.paths.broker_settings / CERTIFICATE_COPY).exists():
+    copy = context.paths.broker_settings / CERTIFICATE_COPY
+    if not context.options.name or not copy.exists():
         return []
     text = render_broker_tls_conf(context.options, context.paths)
     wanted = WantedPath(context.paths.broker_conf / TLS_CONF, text, 0o644, "root", "root")

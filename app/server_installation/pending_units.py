@@ -1,7 +1,7 @@
 """Remembers which units still have to be restarted or reloaded, until that is done.
 
 The files that an installation writes are right afterwards, so another run finds no change in them. Without
-this memory an installation that breaks off, or a reload that fails, would leave units with their former files.
+this memory an installation that breaks off, or a reload that fails, would leave units with former files.
 """
 
 import json

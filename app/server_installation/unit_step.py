@@ -31,6 +31,7 @@ from app.standalone.unprivileged_accounts import StandaloneError
 _READY_TIMEOUT_S: Final = 90.0
 _CERTIFICATE_PATH: Final = CERTIFICATE_UNITS[1]
 _IMPORT: Final = "import vigie.caddyfile\n"
+_NO_SITE: Final = "# This server has no public name: `vigie install --server --name HOST` gives it one.\n"
 # In Debian's own Caddyfile: nobody has changed it.
 _DEBIAN_SITE: Final = "root * /usr/share/caddy"
 
@@ -111,10 +112,13 @@ def render_proxy_conf(options: ServerOptions, paths: ServerPaths) -> str:
 
 
 def find_proxy_changes(context: InstallationContext) -> list[MachineChange]:
-    """Find whether Caddy is configured differently, or does not run; nothing without a public name."""
+    """Find whether Caddy is configured differently, or does not run.
+
+    Without a public name it need not run, and must not serve the API under a former one.
+    """
     options, paths = context.options, context.paths
     if not options.name:
-        return []
+        return _find_withdrawal(context)
     main = paths.proxy_settings / "Caddyfile"
     text = main.read_text(encoding="utf-8") if main.exists() else ""
     wanted = [
@@ -134,6 +138,15 @@ def find_proxy_changes(context: InstallationContext) -> list[MachineChange]:
     if not is_unit_active(PROXY_UNIT):
         changes.append(MachineChange(f"start {PROXY_UNIT}", lambda: context.restart.add(PROXY_UNIT)))
     return changes
+
+
+def _find_withdrawal(context: InstallationContext) -> list[MachineChange]:
+    path = context.paths.proxy_settings / "vigie.caddyfile"
+    if not path.exists():
+        return []
+    # Not removed: the Caddyfile imports it.
+    wanted = WantedPath(path, _NO_SITE, 0o644, "root", "root")
+    return find_path_changes([wanted], lambda _: context.reload.add(PROXY_UNIT))
 
 
 def find_start_changes(context: InstallationContext) -> list[MachineChange]:
