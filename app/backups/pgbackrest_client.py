@@ -19,6 +19,9 @@ _LINE: Final = re.compile(r"^(?:[\d-]+ [\d:.]+ )?P\d+\s+(\w+): +(.*)$")
 _CONTINUED: Final = " " * 12
 _LOUD: Final = {"ERROR", "WARN", "HINT"}
 _LINES_SHOWN: Final = 12
+_LOCKED: Final = "unable to acquire lock"
+_LOCK_POLL_S: Final = 5.0
+_LOCK_WAIT_S: Final = 6 * 3600.0
 _OUTPUT_LIMIT: Final = 4 * 2**20  # a line of `info` has all annotations
 # pgBackRest's codes of a checksum that differs, of damaged formats, of ciphers and compression, and of
 # files that are missing.
@@ -62,9 +65,22 @@ class PgBackRest:
         return labels[-1]
 
     async def annotate(self, label: str, notes: Mapping[str, str]) -> None:
-        """Add annotations to a backup."""
+        """Add annotations to a backup. Waits while another backup runs, since a verification took long."""
         pairs = [f"--annotation={name}={value}" for name, value in notes.items()]
-        await self._run("annotate", f"--set={label}", *pairs)
+        until = time.monotonic() + _LOCK_WAIT_S
+        said = False
+        while True:
+            try:
+                await self._run("annotate", f"--set={label}", *pairs)
+            except BackupError as error:
+                if _LOCKED not in str(error) or time.monotonic() > until:
+                    raise
+            else:
+                return
+            if not said:
+                self._say("annotate: waiting for the end of a backup …")
+                said = True
+            await asyncio.sleep(_LOCK_POLL_S)
 
     async def restore(self, folder: Path, *options: str) -> None:
         """Restore files into a folder of PostgreSQL's account.

@@ -36,6 +36,8 @@ def render_pgbackrest_config(
         "process-max": str(settings.processes),
         # A backup begins at once, with a checkpoint, instead of after the next regular one.
         "start-fast": "y",
+        # Not in /tmp, of which a unit has its own: a command by hand would not see the lock of the unit.
+        "lock-path": str(settings.lock_dir),
         # Vigie shows the output itself.
         "log-level-file": "off",
     }

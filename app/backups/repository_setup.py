@@ -35,6 +35,8 @@ def set_up_repository(target: BackupTarget) -> list[str]:
         if settings.repository == "posix" and not settings.path.exists():
             target.make_folder(settings.path)
             done.append(f"{settings.path}: the repository")
+        if not settings.lock_dir.exists():
+            target.make_folder(settings.lock_dir)
         text = render_pgbackrest_config(
             settings,
             cluster_dir=target.cluster_dir,

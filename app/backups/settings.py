@@ -80,6 +80,11 @@ class BackupSettings(BaseModel):
         Path("/etc/pgbackrest/vigie.conf"),
         description="pgBackRest's configuration, which `vigie backup setup` writes from these settings",
     )
+    lock_dir: Path = Field(
+        Path("/var/lib/pgbackrest/lock"),
+        description="Folder of pgBackRest's locks, the same for the units and for commands: two backups at "
+        "once would damage the repository",
+    )
     cluster_dir: Path | None = Field(
         None, description="PostgreSQL's data directory; unset: that of `vigie up`"
     )

@@ -82,7 +82,10 @@ def _make_stack_target(settings: BackupSettings, home: Path) -> BackupTarget:
     passwords = json.loads(_read_text(home / _PASSWORDS) or "{}")
     port = int(_read_text(home / "port") or 0)
     return _make_target(
-        settings.model_copy(update={"port": port, "database": "vigie"}),
+        settings.model_copy(
+            # Of this stack alone: others on this machine have the same stanza.
+            update={"port": port, "database": "vigie", "lock_dir": home / "pgbackrest-lock"}
+        ),
         home / "data",
         home / _CONFIG,
         find_service_account("postgres"),

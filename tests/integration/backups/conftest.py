@@ -68,6 +68,7 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bac
         "recovery_key": str(key.public),
         "path": home / "repository",
         "cipher_pass_file": home / "passphrase",
+        "lock_dir": home / "lock",
     }
     server._archive = {
         **list_archive_settings(home / "pgbackrest.conf"),

@@ -214,6 +214,7 @@ async def test_the_command_restores_a_copy_and_leaves_the_archive_of_the_origina
         "PATH": str(target.settings.path),
         "CIPHER_PASS_FILE": str(target.settings.cipher_pass_file),
         "CONFIG_FILE": str(target.config_file),
+        "LOCK_DIR": str(target.settings.lock_dir),
         "CLUSTER_DIR": str(target.cluster_dir),
         "SCRATCH_DIR": str(target.scratch_dir),
     }

@@ -7,6 +7,7 @@ from app.backups.pgbackrest_config import (
     render_pgbackrest_config,
 )
 from app.backups.settings import BackupSettings, S3Settings
+from app.server_installation.deploy_files import find_deploy_file
 
 
 def parse(text: str) -> configparser.ConfigParser:
@@ -26,6 +27,19 @@ def test_a_folder_is_always_encrypted() -> None:
     assert made["global"]["repo1-retention-full"] == "3"
     assert made["global"]["repo1-retention-archive"] == "2"
     assert made["vigie"]["pg1-path"] == "/data"
+
+
+def test_units_with_a_tmp_of_their_own_and_commands_share_the_locks() -> None:
+    text = render_pgbackrest_config(
+        BackupSettings(), cluster_dir=Path("/data"), cipher_pass="pass", s3_key=None
+    )
+    locks = Path(parse(text)["global"]["lock-path"])
+    for name in ("vigie-backup.service", "vigie-backup-verify.service"):
+        unit = find_deploy_file(f"server/systemd/{name}").read_text()
+        (writable,) = [line for line in unit.splitlines() if line.startswith("ReadWritePaths=")]
+        folders = [Path(word) for word in writable.partition("=")[2].split()]
+        # The other one is private, as /tmp is.
+        assert locks.is_relative_to(folders[0])
 
 
 def test_all_wal_is_kept_by_default() -> None:
