@@ -24,18 +24,21 @@ from app.standalone.process_keeper import ProcessKeeper
 CHECK_EVERY_S: Final = 1.0
 # A worker reports three times as often. Longer than any request may block the event loop.
 HUNG_AFTER_S: Final = 30.0
+# Until its first report a worker imports the program, which takes long on a machine that is busy.
+STARTS_WITHIN_S: Final = 180.0
 _DYING_S: Final = 2.0
 _DATAGRAM: Final = 4096
 
 
 @dataclass(slots=True)
 class _WatchedWorker:
-    """One worker. `silent_checks` counts the checks since its last report."""
+    """One worker. `silent_checks` counts the checks since its last report, or since its start."""
 
     receiver: socket.socket
     path: Path
     is_ready: bool = False
     silent_checks: int = 0
+    has_reported: bool = False
     keeper: ProcessKeeper | None = field(default=None, repr=False)
 
 
@@ -47,11 +50,15 @@ class WorkerWatchdog:
     Args:
         folder: A private folder for sockets.
         hung_after_s: The silence after which a worker counts as hung (s).
+        starts_within_s: The same until its first report.
     """
 
-    def __init__(self, folder: Path, hung_after_s: float = HUNG_AFTER_S) -> None:
+    def __init__(
+        self, folder: Path, hung_after_s: float = HUNG_AFTER_S, starts_within_s: float = STARTS_WITHIN_S
+    ) -> None:
         self._folder = folder
         self._hung_after_s = hung_after_s
+        self._starts_within_s = max(hung_after_s, starts_within_s)
         self._workers: list[_WatchedWorker] = []
 
     @property
@@ -83,6 +90,7 @@ class WorkerWatchdog:
     def forget_silence(self, number: int) -> None:
         """Count again from now on: the worker has just started."""
         self._workers[number].silent_checks = 0
+        self._workers[number].has_reported = False
 
     def _receive(self, worker: _WatchedWorker) -> None:
         lines = worker.receiver.recv(_DATAGRAM).split(b"\n")
@@ -90,6 +98,7 @@ class WorkerWatchdog:
             worker.is_ready = True
         if WATCHDOG in lines:
             worker.silent_checks = 0
+            worker.has_reported = True
 
     async def check(self) -> list[int]:
         """Count one check, and kill workers that hang; returns their process ids."""
@@ -97,7 +106,8 @@ class WorkerWatchdog:
         for worker in self._workers:
             pid = None if worker.keeper is None else worker.keeper.pid
             worker.silent_checks += 1
-            if pid is not None and worker.silent_checks * CHECK_EVERY_S >= self._hung_after_s:
+            limit_s = self._hung_after_s if worker.has_reported else self._starts_within_s
+            if pid is not None and worker.silent_checks * CHECK_EVERY_S >= limit_s:
                 worker.silent_checks = 0
                 hung.append(pid)
                 await _abort(worker.keeper)

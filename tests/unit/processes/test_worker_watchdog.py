@@ -63,6 +63,19 @@ async def test_a_silent_worker_is_killed_and_restarted(tmp_path: Path, *, is_sus
     await end(watchdog, keeper)
 
 
+async def test_a_worker_that_still_starts_gets_more_time(tmp_path: Path) -> None:
+    watchdog = WorkerWatchdog(tmp_path, hung_after_s=3, starts_within_s=5)
+    keeper, environment = await keep(watchdog)
+    first = keeper.pid
+    assert [await watchdog.check() for _ in range(4)] == [[]] * 4
+    assert await watchdog.check() == [first]
+    await send(environment, b"WATCHDOG=1")
+    watchdog.forget_silence(0)
+    # Another process, which starts as slowly.
+    assert [await watchdog.check() for _ in range(4)] == [[]] * 4
+    await end(watchdog, keeper)
+
+
 async def test_each_worker_has_a_socket_of_its_own_that_disappears(tmp_path: Path) -> None:
     watchdog = WorkerWatchdog(tmp_path)
     paths = {watchdog.add()["NOTIFY_SOCKET"] for _ in range(3)}
