@@ -65,12 +65,14 @@ class RecoveryBundle:
         )
 
     def write(self, folder: Path) -> list[Path]:
-        """Write the keys and files into a folder (0700), below their former paths; returns the new paths.
+        """Write the keys and files into a new folder (0700), below their former paths; returns the new paths.
 
         Raises:
-            OSError: the folder cannot be written.
+            OSError: the folder exists, or cannot be written.
         """
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Another account may have made an existing one, and may change what is in it.
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700)
         written = []
         if self.encryption_keys:
             keys = "".join(f"{base64.b64encode(key).decode()}\n" for key in self.encryption_keys)

@@ -26,6 +26,7 @@ from app.backups.backup_target import (
 from app.backups.pgbackrest_client import PgBackRest
 from app.backups.scratch_cluster import ScratchCluster
 
+_OF_CLUSTER: Final = ("PG_VERSION", "backup.manifest")  # the second one while a restore was interrupted
 _TIMELINE: Final = "SELECT timeline_id FROM pg_control_checkpoint()"
 
 
@@ -162,6 +163,9 @@ def _require_free_folder(request: RestoreRequest) -> None:
         raise BackupError(
             f"{folder} is not empty: choose a new folder, or add --overwrite-cluster to replace what is in it"
         )
+    # Before the folder gets another owner. pgBackRest itself refuses later.
+    if not is_empty and not any((folder / name).exists() for name in _OF_CLUSTER):
+        raise BackupError(f"{folder} has no cluster of PostgreSQL that could be overwritten: choose another")
 
 
 def _archive_timeline(target: BackupTarget, cluster_dir: Path, timeline: int) -> None:

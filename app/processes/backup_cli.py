@@ -7,13 +7,14 @@ a backup is damaged, 2 if nothing could be done.
 import asyncio
 import json
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import asyncpg
 import typer
@@ -47,6 +48,7 @@ RecoveryKeyFile = Annotated[
 ]
 _DAMAGED: Final = 1
 _CANNOT: Final = 2
+_TERMINATED: Final = 128 + signal.SIGTERM
 _KIBIBYTE: Final = 1024
 
 
@@ -150,7 +152,7 @@ def verify(
     """
     with failing():
         found = find_installation(data_dir)
-        done = asyncio.run(
+        done = run_until_terminated(
             verify_backup(
                 found.target,
                 label,
@@ -238,6 +240,20 @@ def _find_sealer(found: BackupInstallation) -> SecretSealer | None:
         settings = EncryptionSettings(keys_file=found.layout.keys_file)
     sealer = SecretSealer.of(settings)
     return sealer if sealer.ready else None
+
+
+def run_until_terminated[T](work: Coroutine[Any, Any, T]) -> T:
+    """Run a command that removes its copies at its end; SIGTERM cancels it, as SIGINT does."""
+
+    async def run() -> T:
+        task = asyncio.ensure_future(work)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await task
+
+    try:
+        return asyncio.run(run())
+    except asyncio.CancelledError:
+        raise typer.Exit(_TERMINATED) from None
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Provides `vigie restore`: to a moment, into a new folder, and says what to do next."""
 
-import asyncio
+import shutil
 import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,12 +11,19 @@ import typer
 
 from app.backups.backup_target import BackupError, BackupTarget
 from app.backups.recovery_bundle import RecoveryBundle, open_bundles
-from app.backups.recovery_key import RecoveryPrivateKey
+from app.backups.recovery_key import RecoveryKeyError, RecoveryPrivateKey
 from app.backups.repository_setup import set_up_repository
 from app.backups.restore import RestoredCluster, RestoreRequest, restore_cluster
 from app.backups.settings import BackupCommandSettings
 from app.platform.config.platform_settings import read_valid_settings
-from app.processes.backup_cli import RecoveryKeyFile, failing, read_recovery_key, say, show_bundle
+from app.processes.backup_cli import (
+    RecoveryKeyFile,
+    failing,
+    read_recovery_key,
+    run_until_terminated,
+    say,
+    show_bundle,
+)
 from app.standalone.backup_installation import (
     BackupInstallation,
     complete_restored_stack,
@@ -56,6 +63,8 @@ def restore(
     with failing():
         moment = parse_moment(to)
         key = read_recovery_key(recovery_key)
+        if bundle_dir is not None and bundle_dir.exists():
+            raise BackupError(f"{bundle_dir} exists: name a new folder with --bundle-dir")
         found = _find_place(data_dir, cluster_dir, key)
         with tempfile.TemporaryDirectory(prefix="vigie-restore-", dir=found.target.scratch_dir) as run_dir:
             request = RestoreRequest(
@@ -68,9 +77,9 @@ def restore(
                 overwrite=overwrite_cluster,
             )
             Path(run_dir).chmod(0o711)
-            done = asyncio.run(restore_cluster(found.target, request, say))
-        bundle = _open_bundle(done, key)
+            done = run_until_terminated(restore_cluster(found.target, request, say))
         _show(done, found.target)
+        bundle = _open_bundle(done, key, found)
         if bundle is not None and found.layout is not None:
             complete_restored_stack(found.layout, bundle)
         elif bundle is not None:
@@ -119,12 +128,28 @@ def _find_place(
     return found
 
 
-def _open_bundle(done: RestoredCluster, key: RecoveryPrivateKey | None) -> RecoveryBundle | None:
+def _open_bundle(
+    done: RestoredCluster, key: RecoveryPrivateKey | None, found: BackupInstallation
+) -> RecoveryBundle | None:
     if key is None:
         return None
     if not done.bundles:
         raise BackupError("the restored database has no recovery bundle: it is older than these")
-    return open_bundles(done.bundles, key)
+    try:
+        return open_bundles(done.bundles, key)
+    except RecoveryKeyError as error:
+        names = ", ".join(sorted({each.recipient for each in done.bundles}))
+        sealed = f"{error}. It is sealed for the recovery key {names}"
+        if found.layout is None:
+            raise BackupError(
+                f"{sealed}. The restored cluster stays: start PostgreSQL on it, and open the bundle by "
+                "`vigie backup unseal --recovery-key FILE --out FOLDER`"
+            ) from None
+        # Nothing can start on it without the passwords. Another attempt needs an empty folder.
+        shutil.rmtree(found.target.cluster_dir, ignore_errors=True)
+        raise BackupError(
+            f"{sealed}. The restored cluster was removed: restore again with that key"
+        ) from None
 
 
 def _show(done: RestoredCluster, target: BackupTarget) -> None:

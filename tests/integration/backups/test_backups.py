@@ -171,6 +171,13 @@ async def test_a_restore_to_a_moment_has_all_before_it_and_nothing_after(
     assert "archive_mode = 'off'" in (data / "postgresql.auto.conf").read_text()
     with pytest.raises(BackupError, match="is not empty"):
         await restore()
+    other = run_dir.parent / "no-cluster"
+    (other / "letters").mkdir(parents=True)
+    before = other.stat()
+    request = RestoreRequest(moment, other, run_dir, overwrite=True)
+    with pytest.raises(BackupError, match="has no cluster"):
+        await restore_cluster(backed_up.target, request, said.append)
+    assert (other.stat().st_uid, other.stat().st_mode) == (before.st_uid, before.st_mode)
     (data / "postmaster.pid").write_text(f"{backed_up.postgres.pid}\n")
     with pytest.raises(BackupError, match="a PostgreSQL runs on"):
         await restore(overwrite=True)
@@ -240,6 +247,20 @@ async def test_the_command_restores_a_copy_and_leaves_the_archive_of_the_origina
     assert "It is a copy: it does not archive" in printed
     assert (out / "encryption-keys").read_text().split()
     assert target.config_file.read_text() == config
+    status, _, error = await vigie(
+        *("restore", "--to", "latest", "--cluster-dir", str(target.scratch_dir / "unused")),
+        *("--recovery-key", str(key), "--bundle-dir", str(out)),
+    )
+    assert (status, "exists: name a new folder" in error) == (2, True)
+    assert not (target.scratch_dir / "unused").exists()
+    key.write_text(RecoveryPrivateKey.generate().reveal())
+    second = target.scratch_dir / "second"
+    status, printed, error = await vigie(
+        *("restore", "--to", "latest", "--cluster-dir", str(second), "--recovery-key", str(key))
+    )
+    assert (status, f"Restored to {second}." in printed) == (2, True)
+    assert f"sealed for the recovery key {backed_up.key.public.name}" in error
+    assert "The restored cluster stays" in error
     status, _, error = await vigie("restore", "--to", "latest", "--cluster-dir", str(copy))
     assert status == 2
     assert "is not empty: choose a new folder" in error

@@ -1,8 +1,13 @@
+import asyncio
+import os
+import signal
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import typer
 
 from app.backups.backup_target import BackupError
+from app.processes.backup_cli import run_until_terminated
 from app.processes.restore_cli import parse_moment
 
 
@@ -16,3 +21,18 @@ def test_a_moment_has_a_zone() -> None:
     ):
         with pytest.raises(BackupError, match=said):
             parse_moment(text)
+
+
+def test_sigterm_ends_a_command_after_it_has_removed_its_copies() -> None:
+    ended = []
+
+    async def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(10)
+        finally:
+            ended.append("removed")
+
+    with pytest.raises(typer.Exit) as caught:
+        run_until_terminated(work())
+    assert (caught.value.exit_code, ended) == (143, ["removed"])
