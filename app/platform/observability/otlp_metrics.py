@@ -35,6 +35,7 @@ from app import __version__
 from app.platform.config.telemetry_settings import TelemetrySettings
 from app.platform.observability.metric_file_preallocation import MULTIPROCESS_VARIABLE
 from app.platform.observability.metrics_and_logs import get_logger
+from app.platform.observability.otlp_session import BoundedSession
 
 _CUMULATIVE: Final = AggregationTemporality.CUMULATIVE
 _PREFIX: Final = "vigie_"
@@ -112,7 +113,9 @@ def export_metrics(settings: TelemetrySettings, url: str, resource: Resource) ->
         url: where metrics go.
         resource: this process.
     """
-    exporter = OTLPMetricExporter(endpoint=url, headers=settings.plain_headers or None)
+    exporter = OTLPMetricExporter(
+        endpoint=url, headers=settings.plain_headers or None, session=BoundedSession()
+    )
     start_ns = time.time_ns()
     scope = InstrumentationScope("vigie", __version__)
     stopping = threading.Event()

@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from app import __version__
 from app.platform.config.telemetry_settings import TelemetrySettings
+from app.platform.observability.otlp_session import BoundedSession
 from app.platform.observability.tracing import Attributes, Span, SpanKind, parse_traceparent, set_tracer
 
 _KINDS: Final = MappingProxyType(
@@ -137,7 +138,9 @@ def export_traces(settings: TelemetrySettings, url: str, resource: Resource) -> 
         # The process ends it, and for a limited time.
         shutdown_on_exit=False,
     )
-    exporter = OTLPSpanExporter(endpoint=url, headers=settings.plain_headers or None)
+    exporter = OTLPSpanExporter(
+        endpoint=url, headers=settings.plain_headers or None, session=BoundedSession()
+    )
     provider.add_span_processor(BatchSpanProcessor(exporter))
     set_tracer(OtlpTracer(provider.get_tracer("vigie", __version__)))
 

@@ -1,7 +1,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from aiohttp import web
@@ -74,6 +74,34 @@ async def test_a_collector_that_hangs_delays_no_exit() -> None:
         # A process of its own: the thread that still waits would disturb other tests in this one.
         child = await asyncio.create_subprocess_exec(sys.executable, "-P", "-c", _EXIT, f"{url}/v1/traces")
         assert await asyncio.wait_for(child.wait(), 30) == 0
+
+
+async def test_an_answer_without_an_end_is_not_read() -> None:
+    sent = 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        await request.read()
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            while sent < 64 * 2**20:
+                await response.write(bytes(2**20))
+                sent += 2**20
+        return response
+
+    application = web.Application()
+    application.add_routes([web.post("/v1/traces", answer)])
+    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/traces"
+    telemetry = start_telemetry(TelemetrySettings(traces_endpoint=url), role="ingest")
+    start_span("ingest batch").end()
+    await telemetry.stop()
+    await runner.cleanup()
+    # What the sockets hold.
+    assert 0 < sent < 32 * 2**20
 
 
 @pytest.mark.parametrize(
