@@ -32,7 +32,7 @@ from app.backups.sealed_value_check import (
     sample_sealed_values,
 )
 from app.backups.table_fingerprints import fingerprint_tables
-from app.platform.secrets.sealing import SecretSealer
+from app.platform.secrets.sealing import UNKNOWN_KEY, SecretSealer
 
 _FINDINGS_SHOWN: Final = 10
 
@@ -107,6 +107,13 @@ async def verify_backup(
     if copy.findings:
         raise DamagedBackupError(_format_findings(entry.label, copy.findings))
     failures, opened_with = await _open_values(target, copy, recovery_key, sealer)
+    if failures and recovery_key is None and all(each.endswith(UNKNOWN_KEY) for each in failures):
+        # The keys were replaced after the backup. The bundle in it has those of its time.
+        raise BackupError(
+            f"{len(failures)} secrets of the backup {entry.label} are sealed with keys that are in its "
+            "recovery bundle, and no longer on this machine: verify it with --recovery-key FILE, or make a "
+            f"new backup. The first one: {failures[0]}"
+        )
     if failures:
         raise DamagedBackupError(_format_findings(entry.label, failures))
     await pgbackrest.annotate(entry.label, {VERIFIED: datetime.now(UTC).isoformat(timespec="seconds")})

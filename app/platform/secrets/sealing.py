@@ -30,6 +30,10 @@ _NO_KEY: Final = (
 )
 
 
+UNKNOWN_KEY: Final = "is not among VIGIE_ENCRYPTION__KEYS"
+"""The end of the text of a `SealingError` for a value whose key this process does not have."""
+
+
 class SealingError(Exception):
     """A value cannot be encrypted or decrypted. The text names the missing key, and no secret."""
 
@@ -140,7 +144,7 @@ class SecretSealer:
             self._follow()
         cipher = self._keys.get(name)
         if cipher is None:
-            raise SealingError(f"it is sealed with the key {name}, which is not among VIGIE_ENCRYPTION__KEYS")
+            raise SealingError(f"it is sealed with the key {name}, which {UNKNOWN_KEY}")
         try:
             raw = base64.b64decode(text, validate=True)
             return cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], context.encode()).decode()
