@@ -24,9 +24,17 @@ from app.server_installation.server_paths import (
 from app.server_installation.server_secrets import load_or_generate_secrets
 from app.server_installation.system_commands import run_program
 from app.standalone.mosquitto_config import ACCESS_RULES, choose_broker_limits
+from app.standalone.unprivileged_accounts import StandaloneError
 
 CONF: Final = "vigie.conf"
 TLS_CONF: Final = "vigie-tls.conf"
+# They decide who connects where.
+_OF_ANOTHER_USE: Final = frozenset(
+    {
+        *("listener", "port", "bind_address", "per_listener_settings", "allow_anonymous", "bridge_address"),
+        *("password_file", "acl_file", "psk_file", "plugin", "global_plugin", "auth_plugin", "connection"),
+    }
+)
 DROP_IN: Final = "mosquitto.service.d/vigie.conf"
 
 
@@ -102,6 +110,32 @@ def _find_withdrawal(paths: ServerPaths, restart: Callable[[Path], None]) -> lis
 
 def _mark_as_ours(rules: str) -> str:
     return rules.replace("Written by Vigie at each start", "Written by `vigie install --server`")
+
+
+def check_other_use(paths: ServerPaths) -> None:
+    """Check that Mosquitto is not configured for something else, before the first installation.
+
+    Its accounts and access rules hold for all listeners: clients of another use would be locked out. Later
+    on an administrator may add files.
+
+    Raises:
+        StandaloneError: It is; the message names the files.
+    """
+    if (paths.broker_conf / CONF).exists():
+        return
+    others = sorted(path for path in paths.broker_conf.glob("*.conf") if path.name != TLS_CONF)
+    files = [paths.broker_conf.parent / "mosquitto.conf", *others]
+    found = []
+    for path in files:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+        names = {line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")}
+        if used := sorted(names & _OF_ANOTHER_USE):
+            found.append(f"{path} ({', '.join(used)})")
+    if found:
+        raise StandaloneError(
+            f"Mosquitto has another use on this machine: {'; '.join(found)}. Vigie's accounts and access "
+            "rules would replace those: move these options away, or take another machine"
+        )
 
 
 def _find_account_changes(context: InstallationContext) -> list[MachineChange]:

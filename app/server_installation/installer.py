@@ -14,7 +14,7 @@ from app.server_installation.account_step import (
     find_folder_changes,
     find_settings_changes,
 )
-from app.server_installation.broker_step import find_broker_changes
+from app.server_installation.broker_step import check_other_use, find_broker_changes
 from app.server_installation.certificate_files import (
     find_certificate_changes,
     find_certificate_source,
@@ -144,6 +144,7 @@ def check_requirements(options: ServerOptions, paths: ServerPaths) -> None:
         raise StandaloneError(
             f"{paths.current} is missing: `sh deploy/install.sh --server` in a clone of Vigie makes it"
         )
+    check_other_use(paths)
 
 
 def take_up_certificate(paths: ServerPaths) -> int:
