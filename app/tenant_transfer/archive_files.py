@@ -26,6 +26,8 @@ from app.tenant_transfer.archive_manifest import (
 
 PARTIAL_SUFFIX: Final = ".partial"
 _CHUNK_BYTES: Final = 1 << 20
+# A few hundred bytes for each million samples; a ZIP file can hold gigabytes of zeros in a few kilobytes.
+_MOST_MANIFEST_BYTES: Final = 64 << 20
 _STORED: Final = (".parquet",)
 # Of a ZIP file: bytes that were changed or cut off, an encrypted file, an unknown compression.
 _DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
@@ -208,7 +210,12 @@ class ArchiveReader:
             else:
                 self._container = self._zip = zipfile.ZipFile(source)
             with self._container.open(MANIFEST_NAME) as file:
-                self.manifest: Manifest = decode_manifest(file.read())
+                content = file.read(_MOST_MANIFEST_BYTES + 1)
+            if len(content) > _MOST_MANIFEST_BYTES:
+                raise ArchiveError(
+                    f"{source} is not an archive of a tenant: its {MANIFEST_NAME} is too large"
+                )
+            self.manifest: Manifest = decode_manifest(content)
         except (OSError, KeyError, *_DAMAGED) as error:
             self.close()
             reason = getattr(error, "strerror", None) or f"there is no {MANIFEST_NAME} in it"

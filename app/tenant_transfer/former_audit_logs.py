@@ -1,5 +1,6 @@
 """Reads the audit logs that organisations brought from former installations."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -55,7 +56,9 @@ async def write_former_log(connection: asyncpg.Connection, owner: UUID, log: int
         await connection.execute("SET LOCAL vigie.reach = 'all'")
         if log not in {former.number for former in await list_former_logs(connection, owner)}:
             raise ArchiveError(f"organisation {owner} brought no log {log} from a former installation")
-        with out.open("x", encoding="utf-8") as file:
+        # Entries name people.
+        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             async for entry in read_former_entries(connection, owner, log):
                 file.write(format_entry_line(entry))
                 entries += 1

@@ -172,6 +172,12 @@ async def test_a_folder_that_is_no_archive_is_refused(folder: Path, second_url: 
     assert "is not the manifest" in await _refused(folder, second_url)
 
 
+async def test_a_manifest_without_bounds_is_not_read(folder: Path, second_url: str) -> None:
+    with zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("manifest.json", b" " * ((64 << 20) + 1))
+    assert "manifest.json is too large" in await _refused(folder / "bomb.zip", second_url)
+
+
 async def test_an_interrupted_export_leaves_no_archive(
     tenant: Tenant, database_url: str, folder: Path
 ) -> None:

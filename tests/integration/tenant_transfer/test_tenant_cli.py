@@ -34,6 +34,7 @@ def test_a_tenant_moves_by_the_commands_of_the_guide(
     former = folder / "former.ndjson"
     done = _run("former-audit", "--organisation", tenant.id, "--out", former)
     assert done.exit_code == 0, done.output
+    assert former.stat().st_mode & 0o777 == 0o600
     verified = CliRunner().invoke(audit_cli.app, ["verify", "--export", str(former)])
     assert (verified.exit_code, "nothing is wrong" in verified.stdout) == (0, True), verified.output
     last = json.loads(former.read_text().splitlines()[-1])
