@@ -27,6 +27,8 @@ NO_RECOVERY_KEY: Final = (
     "no recovery key is set up: without it a restore would lack the encryption keys. Run `vigie backup "
     "keygen`, keep the private part elsewhere, and set VIGIE_BACKUP__RECOVERY_KEY to the public part"
 )
+# The database lives, and its disk is full, or an administrator made it read-only.
+_CANNOT_WRITE: Final = (asyncpg.DiskFullError, asyncpg.ReadOnlySQLTransactionError)
 _CONNECT_S: Final = 10.0
 _BUNDLE_STALE_S: Final = 3600.0
 
@@ -77,9 +79,21 @@ async def seal_files(target: BackupTarget, connection: asyncpg.Connection, say: 
     is_usable = stored is not None and stored.recipient == public.name
     if not unreadable or (os.geteuid() == 0 and bundle.files):
         content = public.seal(bundle.encode())
-        await store_bundle(
-            connection, "files", recipient=public.name, key_names=[], unreadable=unreadable, content=content
-        )
+        try:
+            await store_bundle(
+                connection,
+                "files",
+                recipient=public.name,
+                key_names=[],
+                unreadable=unreadable,
+                content=content,
+            )
+        except _CANNOT_WRITE as error:
+            # Better a backup with an older bundle than none, above all now.
+            if stored is None or not is_usable:
+                raise
+            at = f"{stored.sealed_at:%Y-%m-%d %H:%M} UTC"
+            say(f"warning: the files are as they were sealed on {at}: {error}")
     elif not is_usable:
         raise BackupError(
             f"the files of VIGIE_BACKUP__INCLUDE are not sealed: {unreadable[0]}. Run `vigie backup seal` as "
@@ -116,7 +130,10 @@ async def make_backup(target: BackupTarget, kind: BackupKind | None, say: Progre
         has_checksums = kind == "full" or target.settings.checksums == "all"
         paused_s = await _add_checksums(pgbackrest, connection, label, say) if has_checksums else 0.0
         entries = await pgbackrest.list_backups()
-        await replace_backup_list(connection, entries)
+        try:
+            await replace_backup_list(connection, entries)
+        except _CANNOT_WRITE as error:
+            say(f"warning: the backup is complete, but the metrics do not show it: {error}")
     finally:
         await connection.close()
     entry = next(each for each in entries if each.label == label)

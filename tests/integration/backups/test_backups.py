@@ -296,6 +296,26 @@ async def test_maintain_opens_the_secrets_where_postgres_must_not(
     )
 
 
+async def test_a_database_that_cannot_be_written_is_backed_up(
+    backed_up: BackedUpCluster, said: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text("A=1\n")
+    target = backed_up.with_settings(include=[file])
+    connection = await backed_up.connect()
+    await seal_files(target, connection, said.append)
+    database = target.settings.database
+    await connection.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    try:
+        done = await make_backup(target, "incr", said.append)
+    finally:
+        await connection.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+        await connection.close()
+    assert done.entry.restore_point is not None
+    assert any("the files are as they were sealed on" in line for line in said)
+    assert any("the backup is complete, but the metrics" in line for line in said)
+
+
 async def test_a_secret_whose_key_was_replaced_after_the_backup_is_no_damage(
     backed_up: BackedUpCluster, said: list[str]
 ) -> None:
