@@ -81,6 +81,19 @@ def test_alertmanager_accepts_its_configuration_and_routes_by_severity() -> None
         assert run("amtool", *words).strip() == receiver
 
 
+def test_a_missing_role_inhibits_no_alert_on_another_one() -> None:
+    rules = yaml.safe_load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text())["inhibit_rules"]
+    found = {}
+    for rule in rules:
+        if 'alertname="VigieRoleMissing"' in rule["source_matchers"]:
+            (role,) = [each for each in rule["source_matchers"] if each.startswith("role=")]
+            (targets,) = rule["target_matchers"]
+            found[role] = targets
+    assert found.keys() == {'role="ingest"', 'role="deliver"'}
+    assert "VigieIngestDisconnected" in found['role="ingest"']
+    assert "Ingest" not in found['role="deliver"']
+
+
 def test_queries_are_promql_and_name_what_exists(tmp_path: Path) -> None:
     queries = [query.replace("$__rate_interval", "1m") for _, _, query in list_queries()]
     for path in PAGES:
