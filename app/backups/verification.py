@@ -107,15 +107,8 @@ async def verify_backup(
     if copy.findings:
         raise DamagedBackupError(_format_findings(entry.label, copy.findings))
     failures, opened_with = await _open_values(target, copy, recovery_key, sealer)
-    if failures and recovery_key is None and all(each.endswith(UNKNOWN_KEY) for each in failures):
-        # The keys were replaced after the backup. The bundle in it has those of its time.
-        raise BackupError(
-            f"{len(failures)} secrets of the backup {entry.label} are sealed with keys that are in its "
-            "recovery bundle, and no longer on this machine: verify it with --recovery-key FILE, or make a "
-            f"new backup. The first one: {failures[0]}"
-        )
     if failures:
-        raise DamagedBackupError(_format_findings(entry.label, failures))
+        raise _explain_failures(entry.label, failures, are_own_keys=recovery_key is None)
     await pgbackrest.annotate(entry.label, {VERIFIED: datetime.now(UTC).isoformat(timespec="seconds")})
     await _record(target, await pgbackrest.list_backups(), say)
     rows = sum(count for count, _ in entry.tables.values())
@@ -242,6 +235,17 @@ async def _open_values(
         return await let_maintain_open(connection, copy.values), "the keys of `maintain`"
     finally:
         await connection.close()
+
+
+def _explain_failures(label: str, failures: list[str], *, are_own_keys: bool) -> BackupError:
+    if are_own_keys and all(each.endswith(UNKNOWN_KEY) for each in failures):
+        # The keys were replaced after the backup. The bundle in it has those of its time.
+        return BackupError(
+            f"{len(failures)} secrets of the backup {label} are sealed with keys that are in its recovery "
+            "bundle, and no longer on this machine: verify it with --recovery-key FILE, or make a new "
+            f"backup. The first one: {failures[0]}"
+        )
+    return DamagedBackupError(_format_findings(label, failures))
 
 
 async def _record(target: BackupTarget, backups: list[BackupEntry], say: ProgressSink) -> None:

@@ -62,6 +62,18 @@ async def check_integrator(connection: asyncpg.Connection, parent: UUID) -> None
         raise ArchiveError(f"there is no integrator {parent} here. Leave --parent out, or name another")
 
 
+def read_kind(archive: ArchiveReader, parent: UUID | None) -> str:
+    """Return the kind of the archive's organisation, as its file says.
+
+    Raises:
+        ArchiveError: It is an integrator, and would have one.
+    """
+    kind = next((str(row.get("kind")) for row in read_rows(archive, "organisations")), "")
+    if kind == "integrator" and parent is not None:
+        raise ArchiveError("the archive is of an integrator, which has none itself. Leave --parent out")
+    return kind
+
+
 async def find_conflicts(
     connection: asyncpg.Connection, archive: ArchiveReader, owner: UUID, columns: DatabaseColumns
 ) -> list[str]:

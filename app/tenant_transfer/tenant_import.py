@@ -26,6 +26,7 @@ from app.tenant_transfer.import_conflicts import (
     check_integrator,
     check_schema,
     find_conflicts,
+    read_kind,
 )
 from app.tenant_transfer.import_queries import CREATE_USER_IDS, MAP_BOXES, list_tables
 from app.tenant_transfer.import_writers import RowWriter, check_references
@@ -246,9 +247,7 @@ async def import_tenant(
     if credentials.exists():  # noqa: ASYNC240 (a command, which does nothing else meanwhile)
         raise ArchiveError(f"{credentials} exists. Name another file for the new credentials")
     _check_late_bits(manifest.late_bits, [column.name for column in columns["samples"]])
-    if unusable := find_unusable_rows(archive, reserved_box_ids):
-        listed = "\n  ".join(unusable)
-        raise ArchiveError(f"the archive has rows that cannot be used here:\n  {listed}")
+    _check_rows(archive, options, reserved_box_ids, report)
     progress = TransferProgress(report, total)
     await connection.execute(CREATE_BOX_NUMBERS)
     await connection.execute(CREATE_USER_IDS)
@@ -269,6 +268,16 @@ async def import_tenant(
             "not imported; earlier ones stay. Run the import again, or undo it by `vigie tenant discard`"
         ) from None
     return ImportedTenant(owner, total, given)
+
+
+def _check_rows(
+    archive: ArchiveReader, options: ImportOptions, reserved: Collection[str], report: Callable[[str], None]
+) -> None:
+    if unusable := find_unusable_rows(archive, reserved):
+        listed = "\n  ".join(unusable)
+        raise ArchiveError(f"the archive has rows that cannot be used here:\n  {listed}")
+    if read_kind(archive, options.parent) == "integrator":
+        report("the organisation is an integrator: it can create organisations, and access what they have")
 
 
 def _check_late_bits(archived: Iterable[str], present: list[str]) -> None:

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from app.tenant_transfer.archive_manifest import ArchiveError
+from app.tenant_transfer.tenant_import import ImportOptions
 from tests.conftest import Tenant
 from tests.integration.tenant_transfer.archives import export_to, import_from
 
@@ -132,6 +133,22 @@ async def test_an_archive_cannot_bring_a_time_zone_or_a_rule_at_which_a_process_
     _replace(archive, "tables/rules.jsonl")
     _rewrite(archive, "tables/sites.jsonl", lambda rows: [{**rows[0], "timezone": "Europe/Atlantis"}])
     assert "tables/sites.jsonl, line 1: " in await _refused(archive, second_url)
+
+
+async def test_an_integrator_cannot_be_put_below_another_one(archive: Path, second_url: str) -> None:
+    parent = UUID("01936f3d-0c2f-7a3b-9c4d-5e6f7a8b9c0d")
+    connection = await asyncpg.connect(second_url, server_settings={"vigie.reach": "all"})
+    await connection.execute(
+        "INSERT INTO organisations (id, name, kind, created_at, updated_at)"
+        " VALUES ($1, 'Victim', 'integrator', now(), now())",
+        parent,
+    )
+    await connection.close()
+    row = json.loads((archive / "tables/organisations.jsonl").read_text())
+    _replace(archive, "tables/organisations.jsonl", {**row, "kind": "integrator"})
+    options = ImportOptions(parent=parent)
+    with pytest.raises(ArchiveError, match="is of an integrator"):
+        await import_from(second_url, archive, archive.parent / "credentials.csv", options)
 
 
 async def test_an_archive_cannot_make_members_of_people_that_it_does_not_have(
