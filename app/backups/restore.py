@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -84,7 +84,8 @@ async def restore_cluster(
     if not backups:
         raise BackupError("the repository has no backup: check VIGIE_BACKUP__PATH and …__CIPHER_PASS_FILE")
     first = backups[0].finished_at
-    if request.to is not None and request.to < first:
+    # pgBackRest compares whole seconds, and takes a backup that ended in an earlier one.
+    if request.to is not None and request.to < first + timedelta(seconds=1):
         raise BackupError(f"the oldest backup ended at {first:%Y-%m-%dT%H:%M:%SZ}: choose a later moment")
     target.make_folder(request.cluster_dir)
     try:

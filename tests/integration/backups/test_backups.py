@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -185,12 +185,11 @@ async def test_a_restore_to_a_moment_has_all_before_it_and_nothing_after(
     await restore(overwrite=True, take_over=True)
     assert await names_in(backed_up.target, data, run_dir) == ["T before", "Tests"]
     assert (data / "pg_wal" / "archive_status" / "00000002.history.ready").exists()
-    with pytest.raises(BackupError, match="the oldest backup ended at"):
-        await restore_cluster(
-            backed_up.target,
-            RestoreRequest(datetime(2026, 1, 1, tzinfo=UTC), data / "x", run_dir),
-            said.append,
-        )
+    first = (await PgBackRest(backed_up.target, said.append).list_backups())[0].finished_at
+    for early in (datetime(2026, 1, 1, tzinfo=UTC), first + timedelta(seconds=0.9)):
+        request = RestoreRequest(early, data / "x", run_dir)
+        with pytest.raises(BackupError, match="the oldest backup ended at"):
+            await restore_cluster(backed_up.target, request, said.append)
     await connection.close()
 
 
