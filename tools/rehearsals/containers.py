@@ -23,8 +23,14 @@ from typing import Any, Final
 import httpx
 import trustme
 
-from tools.rehearsals.podman_host import PodmanHost, install_packages, kill_container
-from tools.rehearsals.report import RehearsalError, RehearsalReport, run_command, wait_for
+from tools.rehearsals.podman_host import PACKAGES, PodmanHost, kill_container
+from tools.rehearsals.report import (
+    RehearsalError,
+    RehearsalReport,
+    install_packages,
+    run_command,
+    wait_for,
+)
 
 _ROOT: Final = Path(__file__).parents[2]
 _BASE: Final = "localhost/debian:trixie-slim"
@@ -285,7 +291,7 @@ def main() -> int:
     host = PodmanHost(options.home.resolve())
     try:
         with report.step("Debian packages"):
-            install_packages()
+            install_packages(PACKAGES)
         with host.prepared():
             if not options.no_build:
                 _build(report, host, options.ca)

@@ -28,14 +28,6 @@ _ONLY_CGROUP2: Final = (
 )
 
 
-def install_packages() -> None:
-    """Install the missing Debian packages of the rehearsal."""
-    if all(shutil.which(name) for name in ("podman", "podman-compose", "nft", "debootstrap")):
-        return
-    apt = ["apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=300", "--no-install-recommends", "install"]
-    run_command(["env", "DEBIAN_FRONTEND=noninteractive", *apt, *PACKAGES])
-
-
 @dataclass(slots=True)
 class PodmanHost:
     """Podman with its storage below one folder.

@@ -1,13 +1,12 @@
-"""Rehearses a server: a fresh Debian 13, from nothing to a stored sample, then faults.
+"""Rehearses a server: a fresh Debian 13, from nothing to a stored sample, then faults and backups.
 
-`make rehearse-server` runs it. It needs root, debootstrap and systemd-nspawn, and prints every command in the
-machine with its seconds.
+`make rehearse-server` runs it, as root. It installs the Debian packages it needs, and prints every command
+in the machine with its seconds.
 """
 
 import argparse
 import os
 import re
-import shutil
 import ssl
 import sys
 import time
@@ -18,7 +17,7 @@ from typing import Final
 from app.server_installation.server_paths import ROLES, ServerPaths
 from app.server_installation.server_secrets import ADMIN_KEY, read_env_file
 from tools.rehearsals.debian_machine import FOLDER, DebianMachine, make_base, private_network
-from tools.rehearsals.report import RehearsalError, RehearsalReport, wait_for
+from tools.rehearsals.report import RehearsalError, RehearsalReport, install_packages, wait_for
 from tools.rehearsals.restore import flip_one_byte
 from tools.rehearsals.server_clients import (
     HTTPS,
@@ -34,7 +33,6 @@ _LEDGER_BOX: Final = "box-0002"
 _MOST_EXPOSURE: Final = 2.5
 _TLS: Final = "/root/tls"
 _PACKAGES: Final = ("debootstrap", "systemd-container", "nftables", "iproute2")
-_PROGRAMS: Final = ("debootstrap", "systemd-nspawn", "nft", "ip")
 
 
 class ServerRehearsal:
@@ -325,12 +323,13 @@ def main() -> int:
     """Run the rehearsal; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.parse_args()
-    missing = [name for name in _PROGRAMS if shutil.which(name) is None]
-    if os.geteuid() != 0 or missing:
-        sys.stderr.write(f"run it as root, after: apt-get install {' '.join(_PACKAGES)}\n")
+    if os.geteuid() != 0:
+        sys.stderr.write("run it as root: it boots a machine\n")
         return 1
     report = RehearsalReport()
     try:
+        with report.step("Debian packages"):
+            install_packages(_PACKAGES)
         with private_network():
             ServerRehearsal(report).run()
     except RehearsalError as error:

@@ -34,9 +34,9 @@ from tools.rehearsals.role_processes import (
 )
 from tools.rehearsals.webhook_ledger import WebhookLedger
 
-BEFORE_OPERATIONS: Final = "1f539352945a"
-"""The commit to upgrade from while there is no release with a tag: the last one before servers, containers
-and backups were added. Its schema is of revision 0046."""
+BEFORE_RELEASES: Final = "fb6742900da1"
+"""The commit to upgrade from while there is no release with a tag: the last one before the console, servers,
+containers and backups were added. Its schema is of revision 0040."""
 
 _CACHE: Final = Path.home() / ".cache" / "vigie-rehearsals"
 _WARM_S: Final = 15.0
@@ -211,7 +211,7 @@ def find_former_version() -> str:
         check=False,
         cwd=Path(__file__).parent,
     )
-    return done.stdout.strip() or BEFORE_OPERATIONS
+    return done.stdout.strip() or BEFORE_RELEASES
 
 
 async def rehearse(former: str, stay_s: float, plan: LoadPlan, report: RehearsalReport) -> None:
