@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from packaging.markers import Marker
 
 from tools.supply_chain.licences import LicencePolicy
-from tools.vendor_scripts import VENDORED_PACKAGES
+from tools.vendored_packages import VENDORED_PACKAGES
 
 ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final = "vigie"
