@@ -1,6 +1,6 @@
 """Declares the Prometheus gauges of backups and of the WAL archive.
 
-Times are times, not ages: an age would stand still if `maintain` stopped.
+They export timestamps, not ages: an age would stop growing if `maintain` stopped.
 """
 
 from app.platform.observability.metric_types import Gauge

@@ -16,7 +16,7 @@ from app.backups.repository_setup import set_up_repository
 from app.backups.restore import RestoredCluster, RestoreRequest, restore_cluster
 from app.backups.settings import BackupCommandSettings
 from app.platform.config.platform_settings import read_valid_settings
-from app.processes.backup_cli import RecoveryKeyFile, failing, read_recovery_key, say, show_bundle
+from app.processes.backup_cli import RecoveryKeyFile, failing, read_recovery_key, report_progress, show_bundle
 from app.standalone.backup_installation import (
     BackupInstallation,
     complete_restored_stack,
@@ -68,7 +68,7 @@ def restore(
                 overwrite=overwrite_cluster,
             )
             Path(run_dir).chmod(0o711)
-            done = asyncio.run(restore_cluster(found.target, request, say))
+            done = asyncio.run(restore_cluster(found.target, request, report_progress))
         bundle = _open_bundle(done, key)
         _show(done, found.target)
         if bundle is not None and found.layout is not None:

@@ -35,7 +35,7 @@ def check_cluster() -> Iterator[DoctorFinding]:
         )
         return
     if pending:
-        said = f"{', '.join(pending)} have new values, which a restart takes up"
+        said = f"{', '.join(pending)} have new values, which apply after a restart"
         yield DoctorFinding("note", what, said, f"systemctl restart {CLUSTER_UNIT}")
     yield DoctorFinding("ok", what, f"{_CLUSTER} answers on port {port}")
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from app.platform.config.platform_settings import SmtpSettings
 
 _OLDEST_PYTHON = (3, 12)
-_LEAST_DISK = 2**30
+_MIN_FREE_BYTES = 2**30
 _API_PORT = 8000
 _APT = "sudo apt-get install"
 _PDF_LIBRARIES = {
@@ -47,10 +47,10 @@ class DoctorFinding:
     state: Literal["ok", "note", "missing"]
     what: str
     detail: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
-        arrow = f"\n         mend: {self.mend}" if self.mend else ""
+        arrow = f"\n         fix: {self.fix}" if self.fix else ""
         return f"{self.state:<8} {self.what}: {self.detail}{arrow}"
 
 
@@ -133,8 +133,8 @@ def _unknown_settings() -> Iterator[DoctorFinding]:
     from app.standalone.startup_settings_check import describe_unknown_setting, find_unknown_settings  # noqa: PLC0415 (as above)
 
     for each in find_unknown_settings():
-        mend = f"write {each.nearest}" if each.nearest else "remove it, unless another program uses it"
-        yield DoctorFinding("note", "unknown setting", describe_unknown_setting(each), mend)
+        fix = f"write {each.nearest}" if each.nearest else "remove it, unless another program uses it"
+        yield DoctorFinding("note", "unknown setting", describe_unknown_setting(each), fix)
 
 
 def check_mail_server(
@@ -190,9 +190,9 @@ def check_database_programs() -> Iterator[DoctorFinding]:
     folder = private_postgres.find_postgres_binaries()
     if folder is None:
         package = f"postgresql-{private_postgres.MAJOR}"
-        mend = f"{_APT} {package} {package}-timescaledb"
+        fix = f"{_APT} {package} {package}-timescaledb"
         yield DoctorFinding(
-            "missing", "PostgreSQL", f"version {private_postgres.MAJOR} is not installed", mend
+            "missing", "PostgreSQL", f"version {private_postgres.MAJOR} is not installed", fix
         )
         return
     yield DoctorFinding("ok", "PostgreSQL", f"{_run_program(folder / 'postgres', '--version')} in {folder}")
@@ -205,8 +205,8 @@ def check_database_programs() -> Iterator[DoctorFinding]:
     )
     control = share / "extension" / "timescaledb.control"
     if not (library / "timescaledb.so").exists() or not control.exists():
-        mend = f"{_APT} postgresql-{private_postgres.MAJOR}-timescaledb"
-        yield DoctorFinding("missing", "TimescaleDB", f"no library in {library}", mend)
+        fix = f"{_APT} postgresql-{private_postgres.MAJOR}-timescaledb"
+        yield DoctorFinding("missing", "TimescaleDB", f"no library in {library}", fix)
         return
     found = re.search(r"default_version\s*=\s*'([^']+)'", control.read_text())
     version = found[1] if found else "of unknown version"
@@ -301,7 +301,7 @@ def _disk(layout: DataDirectory) -> DoctorFinding:
     above = next(folder for folder in (layout.root, *layout.root.parents) if folder.exists())
     free = shutil.disk_usage(above).free
     shown = f"{free / 2**30:.1f} GiB free at {above}"
-    if free < _LEAST_DISK:
+    if free < _MIN_FREE_BYTES:
         return DoctorFinding(
             "missing", "disk", f"{shown}, 1 GiB is needed", "free some, or vigie up --data-dir DIR"
         )
@@ -355,10 +355,10 @@ def check_security() -> Iterator[DoctorFinding]:
         detail = f"{each.code}: {each.variable}: {known.danger}"
         if is_own_database and not allowed:
             stops = f"{detail}; keeps {', '.join(known.roles)} from starting"
-            yield DoctorFinding("missing", _WHAT, stops, f"set {known.mend}")
+            yield DoctorFinding("missing", _WHAT, stops, f"set {known.fix}")
         else:
             yield DoctorFinding(
-                "note", _WHAT, f"{detail}{' (allowed)' if allowed else ''}", f"set {known.mend}"
+                "note", _WHAT, f"{detail}{' (allowed)' if allowed else ''}", f"set {known.fix}"
             )
     if not found:
         yield DoctorFinding("ok", _WHAT, "none" if is_own_database else "none that concerns `vigie up`")

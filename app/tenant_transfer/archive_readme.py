@@ -1,4 +1,4 @@
-"""Writes the README of an archive, for people who open it without Vigie. Pure."""
+"""Renders the README of an archive, for people who open it without Vigie. Pure."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +11,7 @@ _TEMPLATE: Final = Path(__file__).with_name("readme_template.md")
 
 
 def build_readme(manifest: Manifest, files: Iterable[ArchivedFile]) -> str:
-    """Write the README.
+    """Render the README.
 
     Args:
         manifest: of the archive; its list of files is not used.

@@ -19,7 +19,8 @@ from app.tenant_transfer.transferred_tables import BY_NAME, TABLES
 _REVISION: Final = "SELECT version_num FROM alembic_version"
 _SHOWN: Final = 1000
 _ROWS_AT_ONCE: Final = 5000
-# A taken id of these is no conflict: people are matched by their e-mail address, and keys are made anew.
+# Existing ids in these tables are no conflict. People are matched by their e-mail address. `find_conflicts`
+# checks the organisation itself.
 _MATCHED: Final = frozenset({"users", "organisations"})
 
 
@@ -38,7 +39,7 @@ _UNIQUE: Final = (
 
 def read_rows(archive: ArchiveReader, table: str) -> Iterator[dict[str, Any]]:
     """Read the rows of a file of JSON."""
-    for file in archive.manifest.of_table(table):
+    for file in archive.manifest.list_table_files(table):
         with archive.open(file) as lines:
             for line in lines:
                 yield json.loads(line)
@@ -72,19 +73,19 @@ async def check_integrator(connection: asyncpg.Connection, parent: UUID) -> None
 
 
 async def find_conflicts(
-    connection: asyncpg.Connection, archive: ArchiveReader, owner: UUID, columns: DatabaseColumns
+    connection: asyncpg.Connection, archive: ArchiveReader, organisation_id: UUID, columns: DatabaseColumns
 ) -> list[str]:
-    """Find what the archive would create and what exists here; returns lines for people.
+    """Find objects of the archive that exist in this database; returns one line for each kind.
 
     Args:
         connection: sees all organisations.
         archive: the archive.
-        owner: the id that the organisation would get.
+        organisation_id: the id that the organisation would get.
         columns: the columns of the database.
     """
     found = []
-    if await connection.fetch(build_taken(BY_NAME["organisations"], "id"), [owner]):
-        found.append(f"the organisation {owner}: choose another id with --as, or delete it first")
+    if await connection.fetch(build_taken(BY_NAME["organisations"], "id"), [organisation_id]):
+        found.append(f"the organisation {organisation_id}: choose another id with --as, or delete it first")
     for unique in _UNIQUE:
         taken = await _find_taken(connection, archive, unique)
         if taken:
@@ -104,7 +105,7 @@ async def _find_taken(
     query = build_taken(BY_NAME[unique.table], unique.column, unique.condition)
     found: list[str] = []
     for rows in batched(read_rows(archive, unique.table), _ROWS_AT_ONCE):
-        # A deleted box of the archive has an id that another box may have now.
+        # Another box may have the id of a box that is deleted in the archive.
         values = [row[unique.column] for row in rows if row.get("deleted_at") is None or unique.name == "ids"]
         found.extend(row[0] for row in await connection.fetch(query, values))
     return found

@@ -33,7 +33,7 @@ async def test_chunks_that_are_compressed_are_told(postgres: PrivatePostgres, da
         assert await administrator.fetchval("SELECT count(*) FROM samples") == 0
         (finding,) = await found(database_url)
         assert (finding.state, finding.detail.partition(":")[0]) == ("missing", "1 chunks are compressed")
-        assert "decompress_chunk" in finding.mend
+        assert "decompress_chunk" in finding.fix
     finally:
         await administrator.execute("UPDATE _timescaledb_catalog.chunk SET status = 0 WHERE id = $1", chunk)
         await administrator.close()

@@ -1,6 +1,6 @@
 """Describes the Grafana dashboards of `deploy/grafana/dashboards`: tables of panels with their PromQL.
 
-`list_queries` gives all of it, for the tests. `dashboard_rendering` makes the JSON.
+`list_queries` lists all queries, for the tests. `dashboard_rendering` makes the JSON.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -44,14 +44,14 @@ _CONTAINERS: Final = {"broker": "vigie-broker"}  # names other than podman-compo
 
 
 class _City:
-    """The containers of compose.yaml, in a folder of their own."""
+    """Runs the containers of compose.yaml in a folder of their own."""
 
     def __init__(self, host: PodmanHost, folder: Path) -> None:
         self.host, self.folder = host, folder
         self.secrets: dict[str, str] = {}
 
     def write_files(self) -> None:
-        """Write what an operator has beside compose.yaml: secrets and the broker's certificate."""
+        """Write the files that an operator adds to compose.yaml: secrets and the broker's certificate."""
         shutil.rmtree(self.folder, ignore_errors=True)
         certificates = self.folder / "certificates"
         certificates.mkdir(parents=True)
@@ -245,7 +245,7 @@ def _pass_sample(city: _City, client: httpx.Client, password: str, value: float)
 
 
 def _has_delivered(client: httpx.Client, since: datetime) -> bool:
-    """Whether the last attempt of the newest delivered webhook began after a moment."""
+    """Return whether the last attempt of the newest delivered webhook began after a moment."""
     newest = _items(client, "/v1/deliveries?state=delivered&limit=1")
     return bool(newest) and datetime.fromisoformat(newest[0]["attempts"][-1]["time"]) > since
 

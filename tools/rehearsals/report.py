@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 
 class RehearsalError(Exception):
-    """A step did not have the outcome that it should have."""
+    """A step of a rehearsal failed, or had another outcome than expected."""
 
 
 @dataclass(slots=True)

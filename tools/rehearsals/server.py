@@ -16,7 +16,7 @@ from typing import Final
 
 from app.server_installation.server_paths import ROLES, ServerPaths
 from app.server_installation.server_secrets import ADMIN_KEY, read_env_file
-from tools.rehearsals.debian_machine import FOLDER, DebianMachine, make_base, private_network
+from tools.rehearsals.debian_machine import FOLDER, DebianMachine, build_base_archive, private_network
 from tools.rehearsals.report import RehearsalError, RehearsalReport, install_packages, wait_for
 from tools.rehearsals.restore import flip_one_byte
 from tools.rehearsals.server_clients import (
@@ -30,13 +30,13 @@ from tools.rehearsals.server_clients import (
 
 _BOX: Final = "box-0001"
 _LEDGER_BOX: Final = "box-0002"
-_MOST_EXPOSURE: Final = 2.5
+_MAX_EXPOSURE: Final = 2.5
 _TLS: Final = "/root/tls"
 _PACKAGES: Final = ("debootstrap", "systemd-container", "nftables", "iproute2")
 
 
 class ServerRehearsal:
-    """The steps, in their order."""
+    """Runs the steps of the rehearsal in their order."""
 
     def __init__(self, report: RehearsalReport) -> None:
         self.report = report
@@ -68,7 +68,7 @@ class ServerRehearsal:
 
     def _prepare(self) -> None:
         with self.report.step("debootstrap of Debian 13 (once; then its archive)") as note:
-            note(str(make_base()))
+            note(str(build_base_archive()))
         with self.report.step("a fresh machine, with a copy of this clone"):
             self.machine.unpack()
             self.machine.copy_clone()
@@ -142,13 +142,13 @@ class ServerRehearsal:
                     .splitlines()[-1]
                 )
                 found = re.search(r"for (\S+): ([\d.]+)", line)
-                if found is None or float(found[2]) > _MOST_EXPOSURE:
+                if found is None or float(found[2]) > _MAX_EXPOSURE:
                     raise RehearsalError(line)
                 note(f"{unit} {found[2]}")
         self._command("systemctl", "is-active", "vigie.target", *(f"vigie-{role}.service" for role in ROLES))
 
     def _break_processes(self, client: ApiClient) -> None:
-        """Kill each process, and let two hang, while a box publishes: nothing acknowledged may be lost."""
+        """Kill each process, and stop two, while a box publishes: no acknowledged sample may be lost."""
         ledger = LedgerBox(self.authority, _LEDGER_BOX, self.passwords[_LEDGER_BOX])
         with ledger.publishing():
             wait_for("messages", lambda: ledger.acknowledged > 20)  # noqa: PLR2004 (it publishes steadily)
@@ -169,7 +169,7 @@ class ServerRehearsal:
             wait_for("readiness", client.is_ready)
 
     def _kill_broker(self) -> None:
-        """Kill the broker. It may lose acknowledged messages that it still has: only `ack` prevents that."""
+        """Kill the broker. It may lose acknowledged messages in its queue: only `ack` prevents that."""
         ledger = LedgerBox(self.authority, _LEDGER_BOX, self.passwords[_LEDGER_BOX])
         with ledger.publishing(), self.report.step("kill -9 of mosquitto: boxes connect again") as note:
             wait_for("messages", lambda: ledger.acknowledged > 20)  # noqa: PLR2004 (it publishes steadily)
@@ -251,7 +251,7 @@ class ServerRehearsal:
             wait_for("the samples", lambda: int(self.machine.run(*count)) >= before + ledger.acknowledged)
 
     def _back_up(self) -> None:
-        """Set backups up as docs/operations/backups.md says, and run both units; then damage the backup."""
+        """Set up backups as docs/operations/backups.md describes, run both units, and damage the backup."""
         deploy, settings = self.machine.root / "root/vigie/deploy/server", self.paths.settings / "backup.env"
         self._command("apt-get", "-y", "-q", "--no-install-recommends", "install", "pgbackrest")
         public = self._command("vigie", "backup", "keygen", "--out", "/root/recovery-key").splitlines()[-1]
@@ -289,7 +289,7 @@ class ServerRehearsal:
         self._show(self._command("vigie", "secrets", "status").splitlines())
 
     def _let_caddy_obtain_certificates(self) -> None:
-        """Give up the own files, in a Caddy that somebody has configured: with its local authority."""
+        """Change from certificate files to certificates of Caddy, which has settings of an administrator."""
         main = self.paths.proxy_settings / "Caddyfile"
         main.write_text(f"{{\n\tlocal_certs\n}}\n\n{main.read_text(encoding='utf-8')}", encoding="utf-8")
         self._show(

@@ -124,7 +124,7 @@ def _read_context(traceparent: str | None) -> trace.SpanContext | None:
 def export_traces(settings: TelemetrySettings, url: str, resource: Resource) -> Callable[[], None]:
     """Set the tracer of this process, and return a function that flushes and ends the export.
 
-    Queue and batches are those of the SDK (`OTEL_BSP_…`): beyond 2,048 queued spans it drops new ones.
+    The SDK queues and batches spans (`OTEL_BSP_…`). It drops new ones while 2,048 are queued.
 
     Args:
         settings: headers and sampling.
@@ -134,7 +134,7 @@ def export_traces(settings: TelemetrySettings, url: str, resource: Resource) -> 
     provider = TracerProvider(
         sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)),
         resource=resource,
-        # The process ends it, and for a limited time.
+        # The process shuts the provider down itself, with a time limit.
         shutdown_on_exit=False,
     )
     exporter = OTLPSpanExporter(endpoint=url, headers=settings.plain_headers or None)

@@ -1,8 +1,7 @@
 """Exports traces and metrics by OTLP over HTTP, where telemetry is configured.
 
-`start_telemetry` imports OpenTelemetry only if an endpoint is set: a process without telemetry neither loads
-nor runs any of it. Exports run in threads of their own, drop what exceeds their queue, and never delay or
-fail the process's work.
+`start_telemetry` imports OpenTelemetry only if an endpoint is set: a process without telemetry does not load
+it. Exports run in threads of their own, drop data beyond their queue, and never delay the process's work.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ _log = get_logger(__name__)
 
 
 class Telemetry:
-    """What a process exports.
+    """Stops the running exports of a process.
 
     Args:
         stops: flush and end the exports, in threads.
@@ -40,7 +39,7 @@ class Telemetry:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(done.set)
 
-        # A daemon thread: an executor's would be waited for at the exit.
+        # A daemon thread: the exit of the process would wait for a thread of an executor.
         threading.Thread(target=flush, name="telemetry-stop", daemon=True).start()
         try:
             async with asyncio.timeout(_FLUSH_S):

@@ -56,7 +56,7 @@ def test_the_encryption_key_is_named_and_never_shown(
     assert told.startswith("ok ")
     assert "`vigie up` uses the one that it keeps (nothing to do)" in told
     # Nothing that would have to be set, and take the place of the key that is kept.
-    assert "mend:" not in told
+    assert "fix:" not in told
     old, new = base64.b64encode(b"o" * 32).decode(), base64.b64encode(b"n" * 32).decode()
     file = tmp_path / "keys"
     file.write_text(f"{new}\n{old}\n")
@@ -120,4 +120,4 @@ def test_without_what_lays_out_pdfs_reports_are_html(monkeypatch: pytest.MonkeyP
     assert str(doctor.check_report_libraries()) == "ok       reports: as HTML and PDF"
     monkeypatch.setattr(doctor, "_PDF_LIBRARIES", {"libnowhere.so.0": "libnowhere-0"})
     assert doctor.check_report_libraries().state == "note"
-    assert doctor.check_report_libraries().mend == "sudo apt-get install libnowhere-0"
+    assert doctor.check_report_libraries().fix == "sudo apt-get install libnowhere-0"
