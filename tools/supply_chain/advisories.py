@@ -53,8 +53,8 @@ def check_statement(
     products = {each["version"]: each["component_version"] for each in statement["products"]}
     if name in present and products.get(version) != present[name]:
         yield (
-            f"{statement['id']} does not name Vigie {version} with {name} {present[name]}. Review it, and add "
-            "this version to `products`, or write another statement"
+            f"{statement['id']} does not name Vigie {version} with {name} {present[name]}. Review it, and "
+            "add this version to `products`, or write another statement"
         )
     for check in statement.get("checks", ()):
         texts = [path.read_text(encoding="utf-8") for path in sorted(ROOT.glob(check["files"]))]
