@@ -188,14 +188,16 @@ def tag(version: str, key: Path) -> None:
     run("git", *ssh, "tag", "--verify", f"v{version}")
 
 
-def make_release(version: str, key: Path, folder: Path, say: Callable[[str], object], *, check: bool) -> None:
+def make_release(
+    version: str, key: Path, folder: Path, report: Callable[[str], object], *, check: bool
+) -> None:
     """Check, build, sign and tag.
 
     Args:
         version: The version.
         key: The file of the private key.
         folder: A new folder for the files.
-        say: Prints a line.
+        report: Prints a line.
         check: Whether to run `make check` and the validator of the BSI too.
 
     Raises:
@@ -206,10 +208,10 @@ def make_release(version: str, key: Path, folder: Path, say: Callable[[str], obj
     if faults := list(find_faults(version)):
         raise ReleaseError("\n".join(faults))
     if check:
-        say("make check, make audit …")
+        report("make check, make audit …")
         run("make", "check")
         run("make", "audit")
-    say("Packages, list of components, statements on vulnerabilities …")
+    report("Packages, list of components, statements on vulnerabilities …")
     try:
         build(version, folder, validate=check)
     except (ComponentError, LicenceError, advisories.AdvisoryError) as error:
@@ -217,8 +219,8 @@ def make_release(version: str, key: Path, folder: Path, say: Callable[[str], obj
     write_sums(folder)
     sign(folder, key)
     tag(version, key)
-    say(f"{folder}: built, signed and verified; the commit has the tag v{version}. Publish them:")
-    say(f"  git push origin main v{version}")
+    report(f"{folder}: built, signed and verified; the commit has the tag v{version}. Publish them:")
+    report(f"  git push origin main v{version}")
 
 
 def main() -> int:

@@ -87,7 +87,7 @@ async def replace_backup_list(connection: asyncpg.Connection, backups: Sequence[
 
 
 class BackupTimes(NamedTuple):
-    """When the newest backup, and the newest verified one, ended; None: there is none."""
+    """The end times of the newest backup and of the newest verified one; None: there is none."""
 
     newest: datetime | None
     verified: datetime | None

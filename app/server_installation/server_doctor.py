@@ -87,18 +87,18 @@ def examine_server(paths: ServerPaths) -> Iterator[DoctorFinding]:
 
 
 def _check_settings_files(paths: ServerPaths) -> Iterator[DoctorFinding]:
-    what, wrong = "settings files", False
+    subject, wrong = "settings files", False
     for wanted in list_settings_files(paths):
         if not wanted.path.exists():
             wrong = True
-            yield DoctorFinding("missing", what, f"{wanted.path} does not exist", _INSTALL)
+            yield DoctorFinding("missing", subject, f"{wanted.path} does not exist", _INSTALL)
         elif (found := _describe_rights(wanted.path)) != (should := _describe_wanted(wanted)):
             wrong = True
             mode, owners = should.split()
             fix = f"chown {owners} {wanted.path} && chmod {mode} {wanted.path}"
-            yield DoctorFinding("missing", what, f"{wanted.path} is {found} instead of {should}", fix)
+            yield DoctorFinding("missing", subject, f"{wanted.path} is {found} instead of {should}", fix)
     if not wrong:
-        yield DoctorFinding("ok", what, f"in {paths.settings}, for root and Vigie only")
+        yield DoctorFinding("ok", subject, f"in {paths.settings}, for root and Vigie only")
 
 
 def _describe_rights(path: Path) -> str:
@@ -116,7 +116,7 @@ def _describe_wanted(wanted: DesiredPath) -> str:
 
 def _check_services(options: ServerOptions, paths: ServerPaths) -> Iterator[DoctorFinding]:
     """Yield the state of each unit, with its restarts, and whether it runs the current release."""
-    what = "services"
+    subject = "services"
     units = [CLUSTER_UNIT, BROKER_UNIT, *([PROXY_UNIT] if options.name else []), *list_enabled_units(options)]
     stopped = [
         (unit, state)
@@ -125,15 +125,15 @@ def _check_services(options: ServerOptions, paths: ServerPaths) -> Iterator[Doct
     ]
     for unit, state in stopped:
         fix = f"journalctl -u {unit} -n 50, then: systemctl restart {unit}"
-        yield DoctorFinding("missing", what, f"{unit} is {state}", fix)
+        yield DoctorFinding("missing", subject, f"{unit} is {state}", fix)
     # postgresql.service starts the cluster, so its own unit is not enabled.
     for unit in units:
         if unit != CLUSTER_UNIT and not is_unit_enabled(unit):
             yield DoctorFinding(
-                "missing", what, f"{unit} does not start with the machine", f"systemctl enable {unit}"
+                "missing", subject, f"{unit} does not start with the machine", f"systemctl enable {unit}"
             )
     if not stopped:
-        yield DoctorFinding("ok", what, f"{len(units)} units are active")
+        yield DoctorFinding("ok", subject, f"{len(units)} units are active")
     yield from _check_processes([unit for unit in units if unit.startswith("vigie-")], paths)
 
 
@@ -177,11 +177,11 @@ def _check_broker_login(options: ServerOptions, paths: ServerPaths) -> DoctorFin
 
 def _check_certificate(options: ServerOptions, paths: ServerPaths) -> Iterator[DoctorFinding]:
     """Check the certificate at its source, and the broker's copy."""
-    what = "certificate"
+    subject = "certificate"
     if not options.name:
         yield DoctorFinding(
             "note",
-            what,
+            subject,
             "none: API and broker are on 127.0.0.1 only",
             f"{_INSTALL.replace(' (', ' --name HOST (')}",
         )
@@ -190,7 +190,7 @@ def _check_certificate(options: ServerOptions, paths: ServerPaths) -> Iterator[D
     if source is None:
         yield DoctorFinding(
             "missing",
-            what,
+            subject,
             f"Caddy has none for {options.name} yet",
             f"journalctl -u {PROXY_UNIT}; is port 80 or 443 reachable?",
         )
@@ -198,7 +198,7 @@ def _check_certificate(options: ServerOptions, paths: ServerPaths) -> Iterator[D
     try:
         certificate = read_certificate(source.certificate)
     except StandaloneError as error:
-        yield DoctorFinding("missing", what, str(error), f"fix {paths.options_file}, then {_INSTALL}")
+        yield DoctorFinding("missing", subject, str(error), f"fix {paths.options_file}, then {_INSTALL}")
         return
     until = certificate.not_valid_after_utc
     days = (until - datetime.now(UTC)).total_seconds() / _DAY_S
@@ -206,19 +206,19 @@ def _check_certificate(options: ServerOptions, paths: ServerPaths) -> Iterator[D
     # Certificates of Caddy's own authority are valid for half a day: shorter limits apply to them.
     lifetime = (until - certificate.not_valid_before_utc).total_seconds() / _DAY_S
     if days < min(_URGENT_DAYS, lifetime / 8):
-        yield DoctorFinding("missing", what, said, "renew it, then: systemctl start vigie-certificate")
+        yield DoctorFinding("missing", subject, said, "renew it, then: systemctl start vigie-certificate")
     elif days < min(_NOTE_DAYS, lifetime / 4):
-        yield DoctorFinding("note", what, said, "renew it, then: systemctl start vigie-certificate")
+        yield DoctorFinding("note", subject, said, "renew it, then: systemctl start vigie-certificate")
     else:
-        yield DoctorFinding("ok", what, said)
+        yield DoctorFinding("ok", subject, said)
     copy = paths.broker_settings / CERTIFICATE_COPY
     if not (paths.broker_conf / TLS_CONF).exists() or not copy.exists():
         yield DoctorFinding(
-            "missing", what, "the broker has no TLS listener yet", "systemctl start vigie-certificate"
+            "missing", subject, "the broker has no TLS listener yet", "systemctl start vigie-certificate"
         )
     elif copy.read_text(encoding="ascii") != join_certificate(source):
         yield DoctorFinding(
-            "missing", what, "the broker has an older one", "systemctl start vigie-certificate"
+            "missing", subject, "the broker has an older one", "systemctl start vigie-certificate"
         )
 
 

@@ -30,7 +30,7 @@ def check_database_roles() -> Iterator[DoctorFinding]:
 
 def find_named_database() -> "DatabaseSettings | None":
     """Return the database that the settings name; None if there is none or they are invalid."""
-    # Imported here, because its dependencies may be what is missing.
+    # Imported here, because its dependencies may be missing.
     from app.platform.config.platform_settings import InvalidSettingsError  # noqa: PLC0415
     from app.settings import read_settings  # noqa: PLC0415
 

@@ -19,7 +19,7 @@ from app.tenant_transfer.archive_manifest import (
     MANIFEST_NAME,
     ArchivedFile,
     ArchiveError,
-    Manifest,
+    ArchiveManifest,
     decode_manifest,
 )
 
@@ -205,7 +205,7 @@ class ArchiveReader:
             else:
                 self._container = self._zip = zipfile.ZipFile(source)
             with self._container.open(MANIFEST_NAME) as file:
-                self.manifest: Manifest = decode_manifest(file.read())
+                self.manifest: ArchiveManifest = decode_manifest(file.read())
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             self.close()
             reason = getattr(error, "strerror", None) or f"there is no {MANIFEST_NAME} in it"

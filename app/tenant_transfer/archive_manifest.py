@@ -62,7 +62,7 @@ class ArchivedHead(msgspec.Struct, frozen=True, kw_only=True):
     hash: str
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class ArchiveManifest(msgspec.Struct, frozen=True, kw_only=True):
     """The manifest of an archive.
 
     Attributes:
@@ -100,19 +100,19 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return sum(file.rows or 0 for file in self.list_table_files(table))
 
 
-def encode_manifest(manifest: Manifest) -> bytes:
+def encode_manifest(manifest: ArchiveManifest) -> bytes:
     """Encode a manifest as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
-def decode_manifest(content: bytes) -> Manifest:
+def decode_manifest(content: bytes) -> ArchiveManifest:
     """Decode a manifest.
 
     Raises:
         ArchiveError: It is not one, or a newer program wrote it.
     """
     try:
-        manifest = msgspec.json.decode(content, type=Manifest)
+        manifest = msgspec.json.decode(content, type=ArchiveManifest)
     except msgspec.MsgspecError as error:
         raise ArchiveError(
             f"{MANIFEST_NAME} is not the manifest of a tenant's archive ({error}). Name the file or the "

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from app.tenant_transfer.archive_manifest import ArchivedFile, Manifest
+from app.tenant_transfer.archive_manifest import ArchivedFile, ArchiveManifest
 from app.tenant_transfer.transferred_tables import BY_NAME
 
 _TEMPLATE: Final = Path(__file__).with_name("readme_template.md")
 
 
-def build_readme(manifest: Manifest, files: Iterable[ArchivedFile]) -> str:
+def build_readme(manifest: ArchiveManifest, files: Iterable[ArchivedFile]) -> str:
     """Render the README.
 
     Args:

@@ -214,7 +214,7 @@ HISTORY_TABLES: Final = (
     TransferredTable(
         name="erasures",
         description="Erasures on request: reason, range, and what was removed.",
-        # Not before the samples: an erasure that goes on must find them.
+        # After the samples: an erasure that continues must find them.
         import_step=STATES,
     ),
     TransferredTable(

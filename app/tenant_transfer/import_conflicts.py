@@ -10,7 +10,7 @@ import asyncpg
 
 from app.platform.db.schema_upgrade import find_head_revision, is_known_revision
 from app.tenant_transfer.archive_files import ArchiveReader
-from app.tenant_transfer.archive_manifest import ArchiveError, Manifest
+from app.tenant_transfer.archive_manifest import ArchiveError, ArchiveManifest
 from app.tenant_transfer.import_queries import build_taken
 from app.tenant_transfer.table_columns import DatabaseColumns
 from app.tenant_transfer.table_transfer import REGISTRY
@@ -45,7 +45,7 @@ def read_rows(archive: ArchiveReader, table: str) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-async def check_schema(connection: asyncpg.Connection, manifest: Manifest) -> None:
+async def check_schema(connection: asyncpg.Connection, manifest: ArchiveManifest) -> None:
     """Check that this schema is the archive's, or a newer one.
 
     Raises:

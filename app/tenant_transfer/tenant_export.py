@@ -28,8 +28,8 @@ from app.tenant_transfer.archive_manifest import (
     ArchivedHead,
     ArchivedOrganisation,
     ArchiveError,
+    ArchiveManifest,
     LeftOut,
-    Manifest,
     encode_manifest,
 )
 from app.tenant_transfer.archive_readme import build_readme
@@ -167,7 +167,7 @@ class _Export:
 
 async def export_tenant(
     connection: asyncpg.Connection, organisation_id: UUID, target: Path, report: Callable[[str], None]
-) -> Manifest:
+) -> ArchiveManifest:
     """Export a tenant.
 
     Args:
@@ -210,7 +210,7 @@ async def export_tenant(
                 archive.write(f"schemas/{table.name}.schema.json", _encode(schema))
             await export.write_audit_logs()
             revision = await connection.fetchval(_REVISION)
-        manifest = Manifest(
+        manifest = ArchiveManifest(
             format=FORMAT,
             format_version=FORMAT_VERSION,
             archive_id=archive_id,
@@ -229,9 +229,9 @@ async def export_tenant(
     return manifest
 
 
-def _with_files(manifest: Manifest, archive: ArchiveWriter) -> Manifest:
+def _with_files(manifest: ArchiveManifest, archive: ArchiveWriter) -> ArchiveManifest:
     fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__}
-    return Manifest(**{**fields, "files": tuple(archive.files)})
+    return ArchiveManifest(**{**fields, "files": tuple(archive.files)})
 
 
 def _list_left_out(columns: DatabaseColumns) -> list[LeftOut]:

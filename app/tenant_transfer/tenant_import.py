@@ -42,7 +42,7 @@ UPDATE tenant_imports SET steps = steps || jsonb_build_object($2::text, $3::json
 """
 _SET_KEYS: Final = "UPDATE tenant_imports SET box_keys = $2 WHERE organisation_id = $1"
 _FINISH: Final = "UPDATE tenant_imports SET finished_at = now() WHERE organisation_id = $1"
-# No COPY: PostgreSQL refuses it for tables with policies.
+# INSERT instead of COPY, which PostgreSQL refuses for tables with policies.
 _ADD_ENTRIES: Final = """
 INSERT INTO imported_audit_entries
     (organisation_id, log, position, source_organisation_id, record, previous, hash)
@@ -52,7 +52,7 @@ _AUDIT_ROWS: Final = 2000
 
 
 class ImportOptions(NamedTuple):
-    """What an import changes of the organisation.
+    """The id, name and integrator of an imported organisation.
 
     Attributes:
         organisation_id: the id of the new organisation; None: that of the archive.

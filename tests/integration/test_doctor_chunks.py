@@ -17,7 +17,7 @@ async def found(url: str) -> list[DoctorFinding]:
 
 async def test_chunks_that_are_compressed_are_told(postgres: PrivatePostgres, database_url: str) -> None:
     (finding,) = await found(database_url)
-    assert (finding.state, finding.what) == ("ok", "TimescaleDB")
+    assert (finding.state, finding.subject) == ("ok", "TimescaleDB")
     assert "edition apache: chunks are not compressed" in finding.detail
     address = postgres.superuser_url.rpartition("/")[0] + "/" + database_url.rpartition("/")[2]
     administrator = await asyncpg.connect(address)

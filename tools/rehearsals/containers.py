@@ -1,9 +1,15 @@
 """Rehearses the containers on a real podman: `make rehearse-containers`, as root.
 
-It makes a base image by debootstrap, builds the images of the Dockerfile, brings compose.yaml up with the
-demo city, and checks: TLS, a box that is created and publishes by MQTT over TLS, its sample by REST, an alert
-and its webhook, Prometheus' targets, processes that are killed, a restart of all with the data kept, and that
-nothing is left. Building the images takes about ten minutes, the rest about five.
+It makes a base image by debootstrap, builds the images of the Dockerfile, and starts compose.yaml with the
+demo city. Then it checks:
+
+- TLS, and Prometheus' targets;
+- a new box that publishes by MQTT over TLS, and its sample by REST;
+- an alert and its webhook;
+- a sample after each kill of a process, and after a restart of all containers;
+- that `down --volumes` leaves no container and no volume.
+
+Building the images takes about ten minutes, the checks about five.
 """
 
 import argparse

@@ -92,7 +92,7 @@ class HttpLoad:
         box = self.boxes[turn % len(self.boxes)]
         first = self.sent[box]
         self.sent[box] = first + _SAMPLES_PER_CALL
-        # As for MQTT: two calls of a box may be late together.
+        # (box, time) is a sample's identity: two late calls of a box must differ in their times.
         time_ms = max(round(time.time() * 1000), self._times_ms.get(box, 0))
         self._times_ms[box] = time_ms + _SAMPLES_PER_CALL * _STEP_MS
         samples = [

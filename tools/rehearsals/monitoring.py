@@ -4,9 +4,8 @@ A stack of `vigie up` with the demo city runs with telemetry. Prometheus scrapes
 Alertmanager routes what fires, VictoriaMetrics takes its metrics by OTLP, and a small collector its traces.
 A box publishes a measurement with a `traceparent` that raises an alert, which goes to a webhook.
 
-It shows that every rule evaluates, that every query of the dashboards returns data, that an alert of each
-severity reaches its receiver, and that one trace leads from the publish to the attempt. It takes about a
-minute.
+It shows that every rule evaluates, and that every query of the dashboards returns data. An alert of each
+severity reaches its receiver, and one trace leads from the publish to the attempt. It takes about a minute.
 """
 
 import asyncio

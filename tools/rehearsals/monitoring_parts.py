@@ -28,7 +28,7 @@ ROOT: Final = Path(__file__).parents[2]
 PROMETHEUS: Final = ROOT / "deploy" / "prometheus"
 ALERTMANAGER: Final = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
 SLOW_S: Final = 3.0
-"""How long the slow receiver takes."""
+"""The delay of the slow receiver (seconds)."""
 
 _NS_PER_MS: Final = 1_000_000
 

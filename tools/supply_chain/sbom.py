@@ -71,7 +71,7 @@ def build_sbom(version: str, components: Sequence[ComponentInfo], direct: Iterab
     bom.register_dependency(product, [by_name[name] for name in {*direct, *others}])
     for name, needed in needs.items():
         bom.register_dependency(by_name[name], [by_name[each] for each in needed])
-    # Made of the content with a fixed number, instead of a random one.
+    # The serial number is a hash of the content with a fixed number, instead of a random one.
     bom.serial_number = _NAMESPACE
     bom.serial_number = uuid.uuid5(_NAMESPACE, hashlib.sha256(_render(bom).encode()).hexdigest())
     return bom

@@ -92,7 +92,7 @@ class OtlpTracer:
     ) -> Span:
         """Start a span."""
         remote = _read_context(parent)
-        # Without a parent: an empty context, not the SDK's own current one.
+        # A span without a parent gets an empty context, not the SDK's current one.
         context = (
             Context()
             if remote is None

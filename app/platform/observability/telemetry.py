@@ -17,7 +17,7 @@ _FLUSH_S: Final = 1.5
 _log = get_logger(__name__)
 
 
-class Telemetry:
+class TelemetryExports:
     """Stops the running exports of a process.
 
     Args:
@@ -48,7 +48,7 @@ class Telemetry:
             _log.warning("telemetry_not_flushed", after_s=_FLUSH_S)
 
 
-def start_telemetry(settings: TelemetrySettings, *, role: str) -> Telemetry:
+def start_telemetry(settings: TelemetrySettings, *, role: str) -> TelemetryExports:
     """Start the exports that the settings name.
 
     Args:
@@ -57,7 +57,7 @@ def start_telemetry(settings: TelemetrySettings, *, role: str) -> Telemetry:
     """
     is_disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     if is_disabled or not (settings.traces_url or settings.metrics_url):
-        return Telemetry()
+        return TelemetryExports()
     from app.platform.observability.otlp_metrics import export_metrics  # noqa: PLC0415 (only where it is on)
     from app.platform.observability.otlp_traces import build_resource, export_traces  # noqa: PLC0415 (the same)
 
@@ -73,4 +73,4 @@ def start_telemetry(settings: TelemetrySettings, *, role: str) -> Telemetry:
         metrics=settings.metrics_url is not None,
         sample_ratio=settings.sample_ratio,
     )
-    return Telemetry(*stops)
+    return TelemetryExports(*stops)
