@@ -16,7 +16,7 @@ from app.platform.observability.metric_types import DURATION_BUCKETS, Gauge, His
 
 POOL_SIZE = Gauge(
     "vigie_database_pool_size",
-    "Most connections of a pool to the database",
+    "Maximum number of connections of a pool to the database",
     ["pool"],
     multiprocess_mode="livesum",
 )

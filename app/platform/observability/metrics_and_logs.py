@@ -52,7 +52,7 @@ BROKER_CLIENTS = Gauge(
 )
 BROKER_CLIENTS_AWAY = Gauge(
     "vigie_broker_clients_away",
-    "Sessions that the broker keeps for clients that are away",
+    "Sessions that the broker stores for disconnected clients",
     multiprocess_mode="mostrecent",
 )
 BROKER_STORED = Gauge(
@@ -61,7 +61,7 @@ BROKER_STORED = Gauge(
     multiprocess_mode="mostrecent",
 )
 BROKER_STORED_BYTES = Gauge(
-    "vigie_broker_stored_bytes", "Bytes of these messages", multiprocess_mode="mostrecent"
+    "vigie_broker_stored_bytes", "Bytes of the messages that the broker holds", multiprocess_mode="mostrecent"
 )
 HTTP_REQUESTS = Counter("vigie_http_requests_total", "REST calls", ["method", "route", "status"])
 HTTP_REFUSED = Counter(
