@@ -203,7 +203,7 @@ class UpgradeRehearsal:
 
 
 def find_former_version() -> str:
-    """Return the newest release tag, or BEFORE_OPERATIONS if there is none."""
+    """Return the newest release tag, or BEFORE_RELEASES if there is none."""
     done = subprocess.run(
         ["git", "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*", "HEAD^"],  # noqa: S607 (from the PATH)
         capture_output=True,
