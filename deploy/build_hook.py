@@ -1,4 +1,4 @@
-"""Adds the built guides, which the API serves, the files of a server, and the commit to packages.
+"""Adds the built guides, the files of a server, and the commit to packages.
 
 The commit comes from `VIGIE_COMMIT` if it is set (a build without git, such as a container's), otherwise from
 git. A package that is built from a source archive takes the commit of the archive.

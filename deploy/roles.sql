@@ -14,7 +14,7 @@ SELECT format('CREATE ROLE %I LOGIN', name)
 FROM unnest('{vigie_api,vigie_ingest,vigie_deliver,vigie_maintain}'::text[]) AS needed (name)
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 
--- The API switches to this role to read the public register. Nobody can log in as it.
+-- The API switches to this role to read the public register. It cannot log in.
 SELECT 'CREATE ROLE vigie_public NOLOGIN'
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'vigie_public') \gexec
 ALTER ROLE vigie_public NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS;

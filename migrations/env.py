@@ -1,10 +1,13 @@
 """Runs the migrations over asyncpg, with a lock timeout, one migrator at a time (Alembic's environment)."""
 
 import asyncio
+import time
+from typing import Final
 
 from alembic import context
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, pool, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.platform.config.platform_settings import DatabaseSettings
@@ -17,10 +20,16 @@ from app.platform.db.schema_upgrade import (
 )
 from migrations.tables import load_metadata
 
+# A migration of several tables may wait for a process that waits for the migration. It gives up before
+# `deadlock_timeout` (1 s), when PostgreSQL would end one of the two, which may be the process. Besides, every
+# later query of the table queues behind it: the pause lets them pass.
+_ATTEMPT_S: Final = 0.4
+_PAUSE_S: Final = 0.6
+_LOCK_CONFLICTS: Final = {"55P03", "40P01"}  # lock timeout, deadlock
+
 
 def _run(connection: Connection, settings: DatabaseSettings) -> None:
-    milliseconds = round(settings.lock_timeout_s * 1000)
-    # Every later query queues behind a migration that waits for a lock, so it fails early and is retried.
+    milliseconds = round(min(settings.lock_timeout_s, _ATTEMPT_S) * 1000)
     connection.execute(text(f"SET lock_timeout = {milliseconds}"))
     connection.execute(text("SET statement_timeout = 0"))
     # Policies apply to owners too: without this a migration would see no rows in the tables of tenants.
@@ -31,9 +40,36 @@ def _run(connection: Connection, settings: DatabaseSettings) -> None:
         # The way back after an upgrade: the former program runs on the schema that stays.
         context.config.attributes["newer_revision"] = newer
         return
-    context.configure(connection=connection, target_metadata=load_metadata(), transaction_per_migration=True)
-    with context.begin_transaction():
-        context.run_migrations()
+    _migrate(connection, settings.lock_timeout_s)
+
+
+def _migrate(connection: Connection, patience_s: float) -> None:
+    """Run the migrations, each in a transaction, and repeat one that does not get its locks.
+
+    Raises:
+        DBAPIError: One failed, or had not got its locks when `patience_s` was over.
+    """
+    reached: str | None = ""
+    until = 0.0
+    while True:
+        context.configure(
+            connection=connection, target_metadata=load_metadata(), transaction_per_migration=True
+        )
+        revision = context.get_context().get_current_revision()
+        if revision != reached:
+            reached, until = revision, time.monotonic() + patience_s
+        connection.rollback()
+        try:
+            with context.begin_transaction():
+                context.run_migrations()
+        except DBAPIError as error:
+            connection.rollback()
+            conflict = getattr(error.orig, "sqlstate", None) in _LOCK_CONFLICTS
+            if not conflict or time.monotonic() + _PAUSE_S > until:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
 
 
 def _find_newer_revision(connection: Connection) -> str | None:

@@ -113,7 +113,7 @@ FIGURES: Final[Mapping[str, ConceptFigure]] = {
             "firing": FigureBox(2, 0, "Firing|held long enough"),
             "resolved": FigureBox(3, 0, "Resolved|value at clear"),
             "acknowledged": FigureBox(2, 1, "Acknowledged|by a person"),
-            "escalated": FigureBox(3, 1, "Escalated|nobody came"),
+            "escalated": FigureBox(3, 1, "Escalated|not acknowledged"),
         },
         (
             ("rest", "pending", ""),

@@ -96,7 +96,7 @@ def render_insecurities_table() -> str:
             f"`{code}`",
             ", ".join(f"`{variable}`" for variable in known.variables),
             known.danger,
-            known.mend,
+            known.fix,
             ", ".join(known.roles),
         )
         for code, known in SECURITY_FINDING_TYPES.items()

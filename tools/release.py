@@ -1,8 +1,8 @@
 """Makes a release: `uv run python -m tools.release 0.3.0 --key ~/.ssh/vigie_release`.
 
-First `--prepare`: writes the version, and moves the entries of the changelog under it. Commit that, then run
-it with a key. It checks, builds and signs, verifies the result as a user would, and tags the commit last.
-Nothing is pushed.
+Run it with `--prepare` first: it writes the version, and moves the entries of the changelog under it. Commit
+that, then run it with a key. It checks, builds and signs, verifies the result as a user would, and tags the
+commit last. It pushes nothing.
 """
 
 import argparse
@@ -37,7 +37,7 @@ _UNRELEASED: Final = "## [Unreleased]"
 
 
 class ReleaseError(Exception):
-    """A release that cannot be made; the text says why and what to do."""
+    """The release cannot be made; the text says why and what to do."""
 
 
 def run(*command: str, environment: Mapping[str, str] | None = None, text: str | None = None) -> str:
@@ -93,7 +93,7 @@ def read_changes(changelog: str, version: str) -> str:
 
 
 def find_faults(version: str) -> Iterator[str]:
-    """Yield what keeps the present commit from being released as this version."""
+    """Yield the reasons why the present commit cannot be released as this version."""
     if changed := run("git", "status", "--porcelain").splitlines():
         yield f"{len(changed)} files differ from the commit, such as {changed[0][3:]}. Commit or restore them"
     for name, before, after in _PLACES:
@@ -127,7 +127,7 @@ def build(version: str, folder: Path, *, validate: bool) -> None:
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    # Archives have the time of the commit: the same commit makes the same bytes.
+    # Archives get the time of the commit, so that the same commit makes the same bytes.
     commit, moment = run("git", "show", "--no-patch", "--format=%H %ct", "HEAD").split()
     os.environ["SOURCE_DATE_EPOCH"] = moment
     documents = advisories.build_documents()
@@ -135,7 +135,7 @@ def build(version: str, folder: Path, *, validate: bool) -> None:
         advisories.validate_all(list(documents.values()))
     advisories.write_files(folder / "csaf", advisories.build_files(documents))
     (folder / f"vigie-{version}.cdx.json").write_text(sbom.make_sbom(), encoding="utf-8")
-    # Packages contain the built guides, where there is a program that builds them.
+    # Packages contain the built guides, unless VIGIE_WITHOUT_GUIDES is set.
     if (ROOT / "tools/guides").is_dir() and not os.environ.get("VIGIE_WITHOUT_GUIDES"):
         run(sys.executable, "-m", "tools.guides")
     run("uv", "build", "--quiet", "--out-dir", str(folder), environment={"VIGIE_COMMIT": commit})
@@ -166,7 +166,7 @@ def sign(folder: Path, key: Path) -> None:
         public = run("ssh-keygen", "-y", "-f", str(key)).strip()
         line = f'{IDENTITY} namespaces="git,{NAMESPACE}" {public}'
         raise ReleaseError(
-            f"{SIGNERS} does not have this key, so that nobody could verify the release. Add the line, and "
+            f"{SIGNERS} does not have this key, so users could not verify the release. Add the line, and "
             "commit:\n"
             f"{line}\n{error}"
         ) from None
@@ -188,14 +188,16 @@ def tag(version: str, key: Path) -> None:
     run("git", *ssh, "tag", "--verify", f"v{version}")
 
 
-def make_release(version: str, key: Path, folder: Path, say: Callable[[str], object], *, check: bool) -> None:
+def make_release(
+    version: str, key: Path, folder: Path, report: Callable[[str], object], *, check: bool
+) -> None:
     """Check, build, sign and tag.
 
     Args:
         version: The version.
         key: The file of the private key.
         folder: A new folder for the files.
-        say: Prints a line.
+        report: Prints a line.
         check: Whether to run `make check` and the validator of the BSI too.
 
     Raises:
@@ -206,10 +208,10 @@ def make_release(version: str, key: Path, folder: Path, say: Callable[[str], obj
     if faults := list(find_faults(version)):
         raise ReleaseError("\n".join(faults))
     if check:
-        say("make check, make audit …")
+        report("make check, make audit …")
         run("make", "check")
         run("make", "audit")
-    say("Packages, list of components, statements on vulnerabilities …")
+    report("Packages, list of components, statements on vulnerabilities …")
     try:
         build(version, folder, validate=check)
     except (ComponentError, LicenceError, advisories.AdvisoryError) as error:
@@ -217,8 +219,8 @@ def make_release(version: str, key: Path, folder: Path, say: Callable[[str], obj
     write_sums(folder)
     sign(folder, key)
     tag(version, key)
-    say(f"{folder}: built, signed and verified; the commit has the tag v{version}. Publish them:")
-    say(f"  git push origin main v{version}")
+    report(f"{folder}: built, signed and verified; the commit has the tag v{version}. Publish them:")
+    report(f"  git push origin main v{version}")
 
 
 def main() -> int:

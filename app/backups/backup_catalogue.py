@@ -1,10 +1,10 @@
 """Reads the list of backups as pgBackRest prints it, with the annotations that Vigie adds. Pure.
 
-The annotations of a backup are in the repository beside it. So they survive the loss of the database:
+The repository stores the annotations of a backup beside it, so they survive the loss of the database:
 
     vigie-restore-point   the named point in the WAL at which `vigie-tables` was computed
     vigie-tables          count and checksum of each table at that point
-    vigie-verified        time at which a restore was last compared with it
+    vigie-verified        time at which a restore was last compared with `vigie-tables`
 """
 
 import base64
@@ -54,7 +54,7 @@ class BackupEntry:
     verified_at: datetime | None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it for `vigie backup list --json`."""
+        """Return the fields of `vigie backup list --json`."""
         return {
             "label": self.label,
             "type": self.kind,
@@ -86,7 +86,7 @@ def _parse_backup(each: dict[str, Any]) -> BackupEntry:
         started_at=_from_epoch(each["timestamp"]["start"]),
         finished_at=_from_epoch(each["timestamp"]["stop"]),
         database_bytes=info["size"],
-        # Without a delta where block incremental backups are on: pgBackRest counts whole files then.
+        # With block incremental backups pgBackRest reports no delta: it counts whole files.
         repository_bytes=repository.get("delta", 0),
         has_error=bool(each.get("error")),
         restore_point=notes.get(RESTORE_POINT),
@@ -96,13 +96,13 @@ def _parse_backup(each: dict[str, Any]) -> BackupEntry:
 
 
 def encode_tables(tables: TableFingerprints) -> str:
-    """Encode fingerprints for an annotation: an argument of at most 128 KiB."""
+    """Encode fingerprints as the text of an annotation, which is an argument of at most 128 KiB."""
     text = json.dumps(tables, sort_keys=True, separators=(",", ":"))
     return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
 def decode_tables(text: str) -> TableFingerprints:
-    """Decode what `encode_tables` returned."""
+    """Decode the fingerprints of an annotation."""
     found: dict[str, list[Any]] = json.loads(zlib.decompress(base64.b64decode(text)))
     return {table: (int(rows), str(checksum)) for table, (rows, checksum) in found.items()}
 
@@ -125,9 +125,9 @@ def compare_tables(expected: TableFingerprints, restored: TableFingerprints) -> 
 
 
 def choose_kind(backups: list[BackupEntry], now: datetime, full_every_days: int) -> BackupKind:
-    """Choose the kind of the next backup: differential while a full one is young enough."""
+    """Choose the kind of the next backup: differential until the newest full one is `full_every_days` old."""
     newest = max((each.finished_at for each in backups if each.kind == "full"), default=None)
-    # Half a day early, so that a timer at the same time of the day does not slip by a day.
+    # Half a day early: a timer at the same time of each day must not miss the limit by minutes.
     due = timedelta(days=full_every_days) - timedelta(hours=12)
     return "full" if newest is None or now - newest >= due else "diff"
 

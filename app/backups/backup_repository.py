@@ -19,7 +19,7 @@ ON CONFLICT (part) DO UPDATE SET recipient = excluded.recipient, key_names = exc
 
 
 BundlePart = Literal["keys", "files"]
-"""`keys` are sealed by `maintain`, which has them; `files` by `vigie backup seal`, which may read them."""
+"""`maintain` seals the `keys`, which it has. `vigie backup seal` seals the `files`, which it may read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ async def store_bundle(
 
 
 async def mark_keys_checked(connection: asyncpg.Connection) -> None:
-    """Record that the sealed keys are up to date; at most every ten minutes, to spare the WAL."""
+    """Record that the sealed keys are up to date; at most every ten minutes, to write little WAL."""
     await connection.execute(
         "UPDATE recovery_bundles SET checked_at = now() "
         "WHERE part = 'keys' AND checked_at < now() - interval '10 minutes'"
@@ -73,7 +73,7 @@ async def read_bundles(connection: asyncpg.Connection) -> dict[BundlePart, Store
 
 
 async def replace_backup_list(connection: asyncpg.Connection, backups: Sequence[BackupEntry]) -> None:
-    """Copy the repository's list into the database: a restored database then knows newer backups, too."""
+    """Replace the database's list of backups by the repository's, which has newer ones after a restore."""
     async with connection.transaction():
         labels = [each.label for each in backups]
         await connection.execute("DELETE FROM backups WHERE label <> ALL ($1)", labels)
@@ -87,7 +87,7 @@ async def replace_backup_list(connection: asyncpg.Connection, backups: Sequence[
 
 
 class BackupTimes(NamedTuple):
-    """When the newest backup, and the newest verified one, ended; None: there is none."""
+    """The end times of the newest backup and of the newest verified one; None: there is none."""
 
     newest: datetime | None
     verified: datetime | None
@@ -130,11 +130,11 @@ FROM pg_stat_archiver
 
 
 async def read_archive_state(connection: asyncpg.Connection) -> ArchiveState:
-    """Read how archiving goes."""
+    """Read the state of the WAL archive."""
     row = await connection.fetchrow(_ARCHIVE)
     return ArchiveState(*row) if row else ArchiveState(is_failing=True, failures=0, lag_bytes=0)
 
 
-def age_s(at: datetime) -> float:
+def compute_age_s(at: datetime) -> float:
     """Return the age of a time (seconds)."""
     return (datetime.now(UTC) - at).total_seconds()

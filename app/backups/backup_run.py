@@ -16,7 +16,7 @@ from app.backups.backup_catalogue import (
     choose_kind,
     encode_tables,
 )
-from app.backups.backup_repository import age_s, read_bundles, replace_backup_list, store_bundle
+from app.backups.backup_repository import compute_age_s, read_bundles, replace_backup_list, store_bundle
 from app.backups.backup_target import BackupError, BackupTarget, ProgressSink
 from app.backups.pgbackrest_client import PgBackRest
 from app.backups.pgbackrest_config import STANZA
@@ -40,7 +40,7 @@ class FinishedBackup:
     Attributes:
         entry: the backup as the repository lists it.
         paused_s: how long writers were paused for the exact point.
-        took_s: the duration of all.
+        took_s: the total duration.
     """
 
     entry: BackupEntry
@@ -61,7 +61,7 @@ async def connect_to_cluster(target: BackupTarget) -> asyncpg.Connection:
         ) from None
 
 
-async def seal_files(target: BackupTarget, connection: asyncpg.Connection, say: ProgressSink) -> None:
+async def seal_files(target: BackupTarget, connection: asyncpg.Connection, report: ProgressSink) -> None:
     """Seal the files of `VIGIE_BACKUP__INCLUDE`, which this process must be able to read.
 
     A process that may not read them uses those that were sealed before.
@@ -93,7 +93,7 @@ async def seal_files(target: BackupTarget, connection: asyncpg.Connection, say: 
             if stored is None or not is_usable:
                 raise
             at = f"{stored.sealed_at:%Y-%m-%d %H:%M} UTC"
-            say(f"warning: the files are as they were sealed on {at}: {error}")
+            report(f"warning: the files are as they were sealed on {at}: {error}")
     elif not is_usable:
         raise BackupError(
             f"the files of VIGIE_BACKUP__INCLUDE are not sealed: {unreadable[0]}. Run `vigie backup seal` as "
@@ -102,38 +102,38 @@ async def seal_files(target: BackupTarget, connection: asyncpg.Connection, say: 
     else:
         unreadable = list(stored.unreadable) if stored is not None else []
     for each in unreadable:
-        say(f"warning: not in the backup: {each}")
+        report(f"warning: not in the backup: {each}")
 
 
-async def make_backup(target: BackupTarget, kind: BackupKind | None, say: ProgressSink) -> FinishedBackup:
+async def make_backup(target: BackupTarget, kind: BackupKind | None, report: ProgressSink) -> FinishedBackup:
     """Make a backup, and record count and checksum of each table at a point of the WAL after it.
 
     Args:
         target: the cluster and its repository.
         kind: the kind; None: differential while a full backup is young enough.
-        say: takes lines of progress.
+        report: takes lines of progress.
 
     Raises:
         BackupError: backups are not set up, or this one failed.
     """
     began = time.monotonic()
-    pgbackrest = PgBackRest(target, say)
+    pgbackrest = PgBackRest(target, report)
     connection = await connect_to_cluster(target)
     try:
-        await _require_set_up(target, connection, say)
+        await _require_set_up(target, connection, report)
         await pgbackrest.create_stanza()
         if kind is None:
             backups = await pgbackrest.list_backups()
             kind = choose_kind(backups, datetime.now(UTC), target.settings.full_every_days)
-        say(f"{kind} backup …")
+        report(f"{kind} backup …")
         label = await pgbackrest.back_up(kind)
         has_checksums = kind == "full" or target.settings.checksums == "all"
-        paused_s = await _add_checksums(pgbackrest, connection, label, say) if has_checksums else 0.0
+        paused_s = await _add_checksums(pgbackrest, connection, label, report) if has_checksums else 0.0
         entries = await pgbackrest.list_backups()
         try:
             await replace_backup_list(connection, entries)
         except _CANNOT_WRITE as error:
-            say(f"warning: the backup is complete, but the metrics do not show it: {error}")
+            report(f"warning: the backup is complete, but the metrics do not show it: {error}")
     finally:
         await connection.close()
     entry = next(each for each in entries if each.label == label)
@@ -141,11 +141,11 @@ async def make_backup(target: BackupTarget, kind: BackupKind | None, say: Progre
 
 
 async def _add_checksums(
-    pgbackrest: PgBackRest, connection: asyncpg.Connection, label: str, say: ProgressSink
+    pgbackrest: PgBackRest, connection: asyncpg.Connection, label: str, report: ProgressSink
 ) -> float:
     """Add count and checksum of each table to a backup; returns how long writers were paused."""
-    say(f"{label}: checksums of the tables …")
-    point = await fingerprint_at_restore_point(connection, label, say)
+    report(f"{label}: checksums of the tables …")
+    point = await fingerprint_at_restore_point(connection, label, report)
     # The point must be in the archive: a verification recovers to it.
     await pgbackrest.check()
     await pgbackrest.annotate(
@@ -154,7 +154,7 @@ async def _add_checksums(
     return point.paused_s
 
 
-async def _require_set_up(target: BackupTarget, connection: asyncpg.Connection, say: ProgressSink) -> None:
+async def _require_set_up(target: BackupTarget, connection: asyncpg.Connection, report: ProgressSink) -> None:
     """Refuse a backup that a restore could not use."""
     public = target.settings.public_key
     if public is None:
@@ -176,12 +176,12 @@ async def _require_set_up(target: BackupTarget, connection: asyncpg.Connection, 
             f"the encryption keys are not sealed for the recovery key {public.name} yet: `vigie maintain` "
             "does that within ten seconds. Check that it runs, with the same VIGIE_BACKUP__RECOVERY_KEY"
         )
-    # Better a backup with an older bundle than no backup.
-    if age_s(bundle.checked_at) > _BUNDLE_STALE_S:
+    # Warn only: a backup with an older bundle is better than no backup.
+    if compute_age_s(bundle.checked_at) > _BUNDLE_STALE_S:
         at = f"{bundle.checked_at:%Y-%m-%d %H:%M} UTC"
-        say(f"warning: `vigie maintain` last checked the sealed keys at {at}")
+        report(f"warning: `vigie maintain` last checked the sealed keys at {at}")
     if not bundle.key_names:
-        say("warning: `vigie maintain` has no encryption key, so none is in the backup")
+        report("warning: `vigie maintain` has no encryption key, so none is in the backup")
     for each in bundle.unreadable:
-        say(f"warning: not in the backup: {each}")
-    await seal_files(target, connection, say)
+        report(f"warning: not in the backup: {each}")
+    await seal_files(target, connection, report)

@@ -21,7 +21,7 @@ class BackupError(Exception):
 
 
 class DamagedBackupError(BackupError):
-    """A backup does not restore what was backed up. The message names what is damaged."""
+    """A restored backup differs from the original, or cannot be restored. The message names the damage."""
 
 
 class TargetNotReachedError(DamagedBackupError):
@@ -46,11 +46,12 @@ class BackupTarget:
         config_file: pgBackRest's configuration.
         scratch_dir: the folder for copies that are restored to be verified.
         binaries: the folder of PostgreSQL's programs.
-        run_as: the beginning of a command line that changes to PostgreSQL's account; empty: it is ours.
-        owner: user and group id of that account; None: it is ours.
+        run_as: the beginning of a command line that changes to PostgreSQL's account; empty: this process
+            has it.
+        owner: user and group id of that account; None: this process has it.
         host: the folder of the socket, or the address, of the cluster.
         port: its port.
-        password: the superuser's password; None: the socket knows the account.
+        password: the superuser's password; None: the socket authenticates the account (peer).
     """
 
     settings: BackupSettings
@@ -84,7 +85,7 @@ class BackupTarget:
 
     @contextmanager
     def acting_as_owner(self) -> Iterator[None]:
-        """Act as PostgreSQL's account where root is only known to the socket as that one (peer)."""
+        """Run a block as PostgreSQL's account, which the socket authenticates (peer)."""
         if self.owner is None or self.password is not None:
             yield
             return
@@ -101,13 +102,13 @@ class BackupTarget:
         """Create a folder that only PostgreSQL's account may read (BackupError)."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.give(folder)
+            self.set_owner(folder)
             folder.chmod(0o700)
         except OSError as error:
             raise BackupError(f"the folder {folder} cannot be made: {error.strerror}") from error
         return folder
 
-    def give(self, path: Path) -> None:
+    def set_owner(self, path: Path) -> None:
         """Make PostgreSQL's account the owner of a file or folder (OSError)."""
         if self.owner is not None:
             os.chown(path, *self.owner)

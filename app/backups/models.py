@@ -24,7 +24,7 @@ class Backup(Base):
     verified_at: Mapped[datetime | None] = mapped_column(_Instant)
 
 
-class RecoveryBundleRow(Base):
+class RecoveryBundlePart(Base):
     """A sealed part of the recovery bundle: the keys, by `maintain`, or the files, by `vigie backup seal`."""
 
     __tablename__ = "recovery_bundles"
@@ -38,7 +38,7 @@ class RecoveryBundleRow(Base):
     content: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class SealedValueCheckRow(Base):
+class SealedValueCheck(Base):
     """Sealed values of a restored copy, which `maintain` opens with the keys of the installation."""
 
     __tablename__ = "sealed_value_checks"

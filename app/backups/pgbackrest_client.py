@@ -17,14 +17,13 @@ _PERCENT: Final = re.compile(r"\([^()]*?([\d.]+)%\)")
 _LABEL: Final = re.compile(r"new backup label = (\S+)")
 _LINE: Final = re.compile(r"^(?:[\d-]+ [\d:.]+ )?P\d+\s+(\w+): +(.*)$")
 _CONTINUED: Final = " " * 12
-_LOUD: Final = {"ERROR", "WARN", "HINT"}
+_SEVERE: Final = {"ERROR", "WARN", "HINT"}
 _LINES_SHOWN: Final = 12
 _LOCKED: Final = "unable to acquire lock"
 _LOCK_POLL_S: Final = 5.0
 _LOCK_WAIT_S: Final = 6 * 3600.0
 _OUTPUT_LIMIT: Final = 4 * 2**20  # a line of `info` has all annotations
-# pgBackRest's codes of a checksum that differs, of damaged formats, of ciphers and compression, and of
-# files that are missing.
+# Words of pgBackRest's messages about checksums, formats, ciphers, compression and missing files.
 _DAMAGED: Final = re.compile(
     r"checksum|unable to decrypt|decrypt|decompress|zst|lz4|cipher|invalid|unable to find|missing|"
     r"unexpected eof|corrupt|FormatError",
@@ -33,16 +32,16 @@ _DAMAGED: Final = re.compile(
 
 
 class PgBackRest:
-    """pgBackRest for one cluster.
+    """Runs pgBackRest for one cluster.
 
     Args:
         target: the cluster and its repository.
-        say: takes lines of progress.
+        report: takes lines of progress.
     """
 
-    def __init__(self, target: BackupTarget, say: ProgressSink) -> None:
+    def __init__(self, target: BackupTarget, report: ProgressSink) -> None:
         self._target = target
-        self._say = say
+        self._report = report
 
     async def create_stanza(self) -> None:
         """Create the repository's part for this cluster; does nothing if it exists."""
@@ -78,7 +77,7 @@ class PgBackRest:
             else:
                 return
             if not said:
-                self._say("annotate: waiting for the end of a backup …")
+                self._report("annotate: waiting for the end of a backup …")
                 said = True
             await asyncio.sleep(_LOCK_POLL_S)
 
@@ -97,7 +96,7 @@ class PgBackRest:
 
     async def explain_damage(self, error: DamagedBackupError) -> DamagedBackupError:
         """Add the damaged files of the repository to an error. It reads the whole repository."""
-        self._say("looking for the damaged files in the repository …")
+        self._report("looking for the damaged files in the repository …")
         try:
             lines = await self._run("verify", "--output=text")
         except BackupError as other:
@@ -136,7 +135,7 @@ class PgBackRest:
         return lines
 
     async def _follow(self, process: asyncio.subprocess.Process, command: str) -> list[str]:
-        """Collect the output, and say every few seconds how far the command is."""
+        """Collect the output, and report its progress every five seconds."""
         lines: list[str] = []
         said = time.monotonic()
         if process.stdout is None:
@@ -148,7 +147,7 @@ class PgBackRest:
                 percent = _PERCENT.search(line)
                 if percent and time.monotonic() - said >= _PROGRESS_EVERY_S:
                     said = time.monotonic()
-                    self._say(f"{command}: {float(percent[1]):.0f} %")
+                    self._report(f"{command}: {float(percent[1]):.0f} %")
         except BaseException:
             if process.returncode is None:
                 process.terminate()
@@ -160,14 +159,14 @@ class PgBackRest:
 def _format_failure(lines: Sequence[str]) -> str:
     """Return the errors, warnings and hints among the output, else its end."""
     found: list[str] = []
-    is_loud = False
+    is_severe = False
     for line in lines:
         matched = _LINE.match(line)
         if matched:
-            is_loud = matched[1] in _LOUD
-            if is_loud:
+            is_severe = matched[1] in _SEVERE
+            if is_severe:
                 found.append(f"  {matched[2]}")
-        elif is_loud and line.startswith(_CONTINUED):
+        elif is_severe and line.startswith(_CONTINUED):
             found.append(f"  {line.strip()}")
     return "\n".join(found[:_LINES_SHOWN]) or _format_tail(lines)
 

@@ -8,7 +8,7 @@ from app.backups.settings import BackupSettings
 
 STANZA: Final = "vigie"
 ARCHIVE_TIMEOUT_S: Final = 60
-"""PostgreSQL archives a begun WAL segment after this time: the most that a lost disk costs."""
+"""PostgreSQL archives an incomplete WAL segment after this time: the most that the loss of the disk costs."""
 
 
 def render_pgbackrest_config(
@@ -26,7 +26,8 @@ def render_pgbackrest_config(
         "repo1-path": str(settings.path),
         "repo1-cipher-type": "aes-256-cbc",
         "repo1-cipher-pass": cipher_pass,
-        # TimescaleDB makes many small files: bundles spare requests, and blocks spare unchanged pages.
+        # TimescaleDB makes many small files: bundles reduce requests, and block increments copy changed
+        # pages only.
         "repo1-bundle": "y",
         "repo1-block": "y",
         "repo1-retention-full": str(settings.retention_full),

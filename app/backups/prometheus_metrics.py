@@ -1,6 +1,6 @@
 """Declares the Prometheus gauges of backups and of the WAL archive.
 
-Times are times, not ages: an age would stand still if `maintain` stopped.
+They export timestamps, not ages: an age would stop growing if `maintain` stopped.
 """
 
 from app.platform.observability.metric_types import Gauge
@@ -11,7 +11,7 @@ BACKUP_NEWEST = Gauge(
 )
 BACKUP_VERIFIED = Gauge(
     "vigie_backup_verified_timestamp_seconds",
-    "Time at which the newest backup ended of which a restore was verified; 0: there is none",
+    "Time at which the newest verified backup ended; 0: there is none",
 )
 ARCHIVE_FAILING = Gauge(
     "vigie_wal_archive_failing", "1 while the newest attempt to archive WAL failed, or archiving is off"
@@ -19,4 +19,4 @@ ARCHIVE_FAILING = Gauge(
 ARCHIVE_FAILURES = Gauge(
     "vigie_wal_archive_failures", "Failed attempts to archive WAL since the database's statistics were reset"
 )
-ARCHIVE_LAG = Gauge("vigie_wal_archive_lag_bytes", "WAL that is written, and not archived")
+ARCHIVE_LAG = Gauge("vigie_wal_archive_lag_bytes", "Bytes of WAL that are written and not archived yet")

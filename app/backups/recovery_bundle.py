@@ -1,9 +1,9 @@
-"""Collects what a restore needs beside the database, and seals it for the recovery key.
+"""Collects the encryption keys and files that a restore needs, and writes them after a restore.
 
 The bundle has two parts: encryption keys with the broker's accounts, and the files of
 `VIGIE_BACKUP__INCLUDE`. They are rows of the database, so each backup and the WAL carry them. A restore to
-any moment finds the keys of that moment. Whoever has the repository and its passphrase cannot open them
-without the recovery key.
+any moment finds the keys of that moment. They are sealed for the recovery key: the repository and its
+passphrase are not enough to open them.
 """
 
 import base64
@@ -40,7 +40,7 @@ class RecoveryBundle:
     files: dict[str, bytes]
 
     def encode(self) -> bytes:
-        """Return it as bytes; equal content has equal bytes."""
+        """Return the bundle as bytes; equal content has equal bytes."""
         content = {
             "version": _VERSION,
             "encryption_keys": [base64.b64encode(key).decode() for key in self.encryption_keys],
@@ -50,7 +50,7 @@ class RecoveryBundle:
 
     @property
     def digest(self) -> bytes:
-        """A hash of its content. It is not stored: the content may be guessable where it has no key."""
+        """A hash of the content. It is never stored: the content of a bundle without keys may be guessed."""
         return hashlib.sha256(self.encode()).digest()
 
     @classmethod
@@ -101,11 +101,11 @@ def open_bundles(stored: Iterable[StoredBundle], key: RecoveryPrivateKey) -> Rec
 
 
 def collect_keys(settings: PlatformSettings, include: Sequence[Path]) -> tuple[RecoveryBundle, list[str]]:
-    """Collect what `maintain` seals: encryption keys and broker accounts.
+    """Collect the encryption keys and broker accounts, which `maintain` seals.
 
     Args:
         settings: the settings of a process with the encryption keys.
-        include: further files and folders that it may read.
+        include: further files and folders that the process may read.
 
     Returns:
         The bundle, and the files that should be in it and could not be read.

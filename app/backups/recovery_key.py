@@ -1,7 +1,7 @@
 """Makes recovery keys, and seals data for them: HPKE (RFC 9180) with X25519, HKDF-SHA256 and AES-256-GCM.
 
-Pure. Whoever has the public part can only seal. The private part opens, and belongs on paper or in a vault,
-not on the machine.
+Pure. The public part seals data. Only the private part opens them: it belongs on paper or in a vault, not on
+the machine.
 """
 
 import base64
@@ -64,7 +64,7 @@ class RecoveryPublicKey:
 
     @property
     def name(self) -> str:
-        """The beginning of its hash, which tells keys apart."""
+        """The beginning of the key's hash, which distinguishes keys."""
         return hashlib.sha256(self.key).hexdigest()[:_NAME_LENGTH]
 
     def seal(self, data: bytes) -> bytes:
@@ -80,7 +80,7 @@ class RecoveryPrivateKey:
 
     @classmethod
     def generate(cls) -> Self:
-        """Make a new one."""
+        """Generate a new key."""
         return cls(X25519PrivateKey.generate().private_bytes_raw())
 
     @classmethod
@@ -103,7 +103,7 @@ class RecoveryPrivateKey:
         )
 
     def open(self, sealed: bytes) -> bytes:
-        """Decrypt what `seal` of the public part encrypted.
+        """Decrypt data that the public part sealed.
 
         Raises:
             RecoveryKeyError: The data were sealed for another key, or are damaged.

@@ -1,4 +1,4 @@
-"""Makes the files that backups need: passphrase, repository folder, pgBackRest's configuration."""
+"""Creates the files that backups need: passphrase, repository folder, pgBackRest's configuration."""
 
 import os
 import secrets
@@ -14,7 +14,7 @@ _KEY_LINES: Final = 2
 
 
 def set_up_repository(target: BackupTarget) -> list[str]:
-    """Create what is missing, and write pgBackRest's configuration; returns lines of what was done.
+    """Create missing files, and write pgBackRest's configuration; returns one line for each change.
 
     Raises:
         BackupError: a file or folder cannot be written or read.
@@ -47,7 +47,7 @@ def set_up_repository(target: BackupTarget) -> list[str]:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file_text(path, text, mode=0o600)
-            target.give(path)
+            target.set_owner(path)
             done.append(f"{path}: pgBackRest's configuration")
     except OSError as error:
         raise BackupError(f"{error.filename or 'a file'} cannot be used: {error.strerror}") from error
@@ -56,11 +56,11 @@ def set_up_repository(target: BackupTarget) -> list[str]:
 
 def _make_passphrase(target: BackupTarget, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Never over an existing file: its passphrase opens the backups that exist.
+    # O_EXCL: an existing file has the passphrase of existing backups.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(f"{secrets.token_urlsafe(_PASS_BYTES)}\n")
-    target.give(path)
+    target.set_owner(path)
 
 
 def _read_secret(path: Path) -> str:

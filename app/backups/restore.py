@@ -1,7 +1,7 @@
 """Restores the cluster to a moment, into an empty folder: `vigie restore`.
 
-The restored cluster is recovered here, on a private socket, and stopped again. So a restore that fails does
-so before anyone depends on it, and nobody connects to it too early.
+The restored cluster recovers on a private socket and is stopped again. So a restore fails before a process
+uses the cluster, and no client connects during recovery.
 """
 
 import shutil
@@ -32,7 +32,7 @@ _TIMELINE: Final = "SELECT timeline_id FROM pg_control_checkpoint()"
 
 @dataclass(frozen=True, slots=True)
 class RestoreRequest:
-    """What to restore, and where to.
+    """The moment to restore, and the target folder.
 
     Attributes:
         to: the moment; None: the newest WAL in the archive.
@@ -55,7 +55,7 @@ class RestoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class RestoredCluster:
-    """A restored cluster, which does not run.
+    """The result of a restore. The cluster does not run.
 
     Attributes:
         last_commit: the time of the last transaction in it.
@@ -71,7 +71,7 @@ class RestoredCluster:
 
 
 async def restore_cluster(
-    target: BackupTarget, request: RestoreRequest, say: ProgressSink
+    target: BackupTarget, request: RestoreRequest, report: ProgressSink
 ) -> RestoredCluster:
     """Restore and recover a cluster.
 
@@ -79,7 +79,7 @@ async def restore_cluster(
         BackupError: the folder is in use, the moment is not in the archive, or the backup is damaged.
     """
     _require_free_folder(request)
-    pgbackrest = PgBackRest(target, say)
+    pgbackrest = PgBackRest(target, report)
     backups = await pgbackrest.list_backups()
     if not backups:
         raise BackupError("the repository has no backup: check VIGIE_BACKUP__PATH and …__CIPHER_PASS_FILE")
@@ -89,10 +89,10 @@ async def restore_cluster(
         raise BackupError(f"the oldest backup ended at {first:%Y-%m-%dT%H:%M:%SZ}: choose a later moment")
     target.make_folder(request.cluster_dir)
     try:
-        return await _restore_and_recover(target, request, pgbackrest, say)
+        return await _restore_and_recover(target, request, pgbackrest, report)
     except BackupError as error:
         if not request.overwrite:
-            # It was empty: another attempt finds it as it was.
+            # The folder was empty before: leave it so for another attempt.
             shutil.rmtree(request.cluster_dir, ignore_errors=True)
         if isinstance(error, TargetNotReachedError):
             raise BackupError(
@@ -105,13 +105,13 @@ async def restore_cluster(
 
 
 async def _restore_and_recover(
-    target: BackupTarget, request: RestoreRequest, pgbackrest: PgBackRest, say: ProgressSink
+    target: BackupTarget, request: RestoreRequest, pgbackrest: PgBackRest, report: ProgressSink
 ) -> RestoredCluster:
     began = time.monotonic()
-    say("restoring …")
+    report("restoring …")
     await pgbackrest.restore(request.cluster_dir, *_list_options(request))
     restored = time.monotonic()
-    say("recovering …")
+    report("recovering …")
     run_dir = target.make_folder(request.run_dir)
     async with ScratchCluster(target, request.cluster_dir, run_dir, durable=True) as cluster:
         recovered = time.monotonic()
@@ -119,7 +119,7 @@ async def _restore_and_recover(
         try:
             last_commit = await connection.fetchval("SELECT pg_last_xact_replay_timestamp()")
             timeline = await connection.fetchval(_TIMELINE)
-            # The restored list ends at the moment. The repository knows newer backups.
+            # The restored list ends at the moment; the repository also lists newer backups.
             await replace_backup_list(connection, await pgbackrest.list_backups())
             bundles = list((await read_bundles(connection)).values())
         except asyncpg.UndefinedTableError:
@@ -145,7 +145,7 @@ def _list_options(request: RestoreRequest) -> Sequence[str]:
     if request.overwrite:
         options.append("--delta")
     if not request.take_over:
-        # A copy that archived would write its own timeline into the repository of the original.
+        # Archiving would write the copy's timeline into the repository of the original.
         options.append("--archive-mode=off")
     return options
 
@@ -172,11 +172,12 @@ def _require_free_folder(request: RestoreRequest) -> None:
 def _archive_timeline(target: BackupTarget, cluster_dir: Path, timeline: int) -> None:
     """Mark the history of the new timeline as due for the archive.
 
-    Recovery ran without archiving, so PostgreSQL did not mark it. A later restore needs it to find the way.
+    Recovery ran without archiving, so PostgreSQL did not mark it. A later restore needs the history file to
+    follow this timeline.
     """
     wal = cluster_dir / "pg_wal"
     name = f"{timeline:08X}.history"
     if (wal / name).exists():
         ready = wal / "archive_status" / f"{name}.ready"
         ready.touch(mode=0o600)
-        target.give(ready)
+        target.set_owner(ready)

@@ -1,4 +1,4 @@
-"""Starts a restored cluster on a socket in a private folder, without any network address, and recovers it."""
+"""Recovers a restored cluster on a socket in a private folder, without a network address."""
 
 import asyncio
 import re
@@ -28,13 +28,13 @@ _LAST_TRANSACTION: Final = re.compile(r"last completed transaction was at log ti
 
 
 class ScratchCluster:
-    """A restored cluster while it recovers, and while it is read; a context manager.
+    """Runs a restored cluster for the length of a block, and waits for its recovery first.
 
     Args:
-        target: whose account and programs are used.
+        target: gives the account and the programs.
         data: the restored data directory.
         folder: a folder (0700, of PostgreSQL's account) for socket, configuration and log.
-        durable: False is for copies that are thrown away.
+        durable: whether changes must survive a crash; False for copies that are removed.
     """
 
     def __init__(self, target: BackupTarget, data: Path, folder: Path, *, durable: bool) -> None:
@@ -73,7 +73,7 @@ class ScratchCluster:
         path = self._folder / name
         path.write_text(text, encoding="utf-8")
         path.chmod(0o600)
-        self._target.give(path)
+        self._target.set_owner(path)
         return path
 
     def _render_config(self) -> str:
@@ -86,10 +86,10 @@ class ScratchCluster:
             "ident_file": f"'{self._write('pg_ident.conf', _IDENTITIES)}'",
             "shared_preload_libraries": "'timescaledb'",
             "timescaledb.telemetry_level": "'off'",
-            # No job of a restored copy may change it.
+            # TimescaleDB's background jobs would change the copy.
             "timescaledb.max_background_workers": "0",
             "autovacuum": "off",
-            # Without it the limits of connections need not be those of the original.
+            # With hot standby the limits of connections would have to be those of the original.
             "hot_standby": "off",
             "max_locks_per_transaction": "256",
             "shared_buffers": "'256MB'",
@@ -140,23 +140,23 @@ class ScratchCluster:
 
     def _explain_end(self) -> DamagedBackupError:
         text = self.log.read_text(encoding="utf-8", errors="replace")
-        message = f"the restored cluster does not recover:\n{self._read_loud_lines(text)}"
+        message = f"the restored cluster does not recover:\n{self._select_severe_lines(text)}"
         if _NOT_REACHED not in text:
             return DamagedBackupError(message)
         last = _LAST_TRANSACTION.findall(text)
         return TargetNotReachedError(message, last[-1] if last else "unknown")
 
     @staticmethod
-    def _read_loud_lines(text: str) -> str:
+    def _select_severe_lines(text: str) -> str:
         lines = text.splitlines()
-        loud = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "ERROR", "HINT"))]
-        return "\n".join(f"  {line}" for line in (loud or lines)[-_TAIL_LINES:])
+        severe = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "ERROR", "HINT"))]
+        return "\n".join(f"  {line}" for line in (severe or lines)[-_TAIL_LINES:])
 
     async def _stop(self) -> None:
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
             return
-        # Fast: it writes a checkpoint. A copy that is thrown away needs none.
+        # SIGINT (fast shutdown) writes a checkpoint, which a copy that is removed does not need.
         process.send_signal(signal.SIGINT if self._durable else signal.SIGQUIT)
         try:
             async with asyncio.timeout(_STOP_S):

@@ -1,7 +1,7 @@
-"""Opens secrets of a restored copy with the keys that a restore would have.
+"""Opens sealed values of a restored copy with the keys of a restore or of `maintain`.
 
-A command that verifies may run under PostgreSQL's account, which must not have the encryption keys. Then the
-sealed values go through a table of the live database to `maintain`, which has the keys.
+A verification may run under PostgreSQL's account, which must not have the encryption keys. It then writes the
+sealed values into a table of the live database, and `maintain` opens them.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ type SealedValue = Mapping[str, Any]
 
 
 async def sample_sealed_values(connection: asyncpg.Connection) -> list[SealedValue]:
-    """Read some values of each encrypted column and of each key that encrypted them."""
+    """Read up to three values of each encrypted column and each key."""
     found: list[SealedValue] = []
     for column in SEALED:
         rows = await connection.fetch(_sample(column), SEALED_PREFIX, _PER_KEY)
@@ -57,7 +57,7 @@ def open_sealed_values(values: Sequence[SealedValue], sealer: SecretSealer) -> l
     for each in values:
         column = _COLUMNS.get(each["column"])
         if column is None:
-            failures.append(f"{each['column']}: this release knows no such column")
+            failures.append(f"{each['column']}: this release has no such column")
             continue
         try:
             column.open(sealer, each["stored"], *each["key"])
@@ -66,8 +66,8 @@ def open_sealed_values(values: Sequence[SealedValue], sealer: SecretSealer) -> l
     return failures
 
 
-async def let_maintain_open(connection: asyncpg.Connection, values: Sequence[SealedValue]) -> list[str]:
-    """Ask `maintain` of the live installation to open values; returns its failures.
+async def request_value_check(connection: asyncpg.Connection, values: Sequence[SealedValue]) -> list[str]:
+    """Have `maintain` of the live installation open values; returns its failures.
 
     Raises:
         BackupError: it did not answer.
@@ -95,8 +95,8 @@ async def let_maintain_open(connection: asyncpg.Connection, values: Sequence[Sea
     )
 
 
-async def answer_open_requests(connection: asyncpg.Connection, sealer: SecretSealer) -> int:
-    """Open the values of waiting requests; returns the number of requests. For `maintain`."""
+async def answer_value_checks(connection: asyncpg.Connection, sealer: SecretSealer) -> int:
+    """Open the values of pending requests in `maintain`; returns the number of requests."""
     rows = await connection.fetch(
         "SELECT id, sealed_values FROM sealed_value_checks WHERE answered_at IS NULL"
     )

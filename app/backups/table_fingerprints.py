@@ -1,11 +1,11 @@
-"""Computes count and checksum of each table at one exact point of the WAL, so that a restore can be compared.
+"""Computes count and checksum of each table at one exact point of the WAL, to compare a restore with.
 
-A snapshot and a position in the WAL do not belong together by themselves: a transaction may have written its
-commit record before the position, and not be visible in the snapshot yet. So no writer may be at work for a
-moment. One transaction:
+A snapshot does not match a position in the WAL by itself: a transaction may have written its commit record
+before the position, and not be visible in the snapshot yet. So all writers must pause for a moment. One
+transaction:
 
 1. locks all tables against changes of their schema (ACCESS SHARE), so that no chunk disappears meanwhile;
-2. locks them against writes (SHARE) within a savepoint: it waits until running writers have ended;
+2. locks them against writes (SHARE) within a savepoint, which waits until running writers have ended;
 3. writes a named restore point, and takes its snapshot in the same statement;
 4. rolls back to the savepoint: writers continue;
 5. reads all tables in that snapshot.
@@ -36,8 +36,8 @@ ORDER BY 1
 _FINGERPRINT: Final = (
     "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text FROM {} AS t"
 )
-# Texts of values must not depend on the settings of a role or a server.
-_FORMS: Final = (
+# The text form of values must not depend on the settings of a role or a server.
+_OUTPUT_SETTINGS: Final = (
     "SET LOCAL timezone = 'UTC'",
     "SET LOCAL datestyle = 'ISO, YMD'",
     "SET LOCAL intervalstyle = 'iso_8601'",
@@ -63,37 +63,37 @@ class FingerprintedPoint(NamedTuple):
 
 
 async def fingerprint_at_restore_point(
-    connection: asyncpg.Connection, label: str, say: ProgressSink
+    connection: asyncpg.Connection, label: str, report: ProgressSink
 ) -> FingerprintedPoint:
     """Write a restore point after a backup, and compute the tables' fingerprints at this point.
 
     Args:
         connection: as a superuser, outside a transaction.
         label: the label of the backup.
-        say: takes lines of progress.
+        report: takes lines of progress.
 
     Raises:
-        BackupError: writers were at work all the time.
+        BackupError: some transaction was writing all the time.
     """
     name = f"vigie-{label}-{secrets.token_hex(4)}"
     tables = await _list_tables(connection)
     async with connection.transaction(isolation="repeatable_read"):
-        for statement in _FORMS:
+        for statement in _OUTPUT_SETTINGS:
             await connection.execute(statement)
         listed = ", ".join(tables)
         await connection.execute(f"LOCK TABLE {listed} IN ACCESS SHARE MODE")
         paused_s = await _write_restore_point(connection, name, listed)
-        found = await _read_tables(connection, tables, say)
+        found = await _read_tables(connection, tables, report)
     return FingerprintedPoint(name, found, paused_s)
 
 
-async def fingerprint_tables(connection: asyncpg.Connection, say: ProgressSink) -> TableFingerprints:
+async def fingerprint_tables(connection: asyncpg.Connection, report: ProgressSink) -> TableFingerprints:
     """Compute the fingerprints of all tables of a restored database."""
     tables = await _list_tables(connection)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        for statement in _FORMS:
+        for statement in _OUTPUT_SETTINGS:
             await connection.execute(statement)
-        return await _read_tables(connection, tables, say)
+        return await _read_tables(connection, tables, report)
 
 
 async def _list_tables(connection: asyncpg.Connection) -> list[str]:
@@ -128,7 +128,7 @@ async def _write_restore_point(connection: asyncpg.Connection, name: str, listed
 
 
 async def _read_tables(
-    connection: asyncpg.Connection, tables: list[str], say: ProgressSink
+    connection: asyncpg.Connection, tables: list[str], report: ProgressSink
 ) -> TableFingerprints:
     found = {}
     for table in tables:
@@ -137,5 +137,5 @@ async def _read_tables(
         rows, checksum = row if row is not None else (0, "0")
         found[table] = (rows, checksum)
         if (took_s := time.monotonic() - began) > 1:
-            say(f"checksum of {table}: {rows} rows in {took_s:.0f} s")
+            report(f"checksum of {table}: {rows} rows in {took_s:.0f} s")
     return found

@@ -1,7 +1,7 @@
 """Verifies a backup by restoring it into a scratch cluster: `vigie backup verify`.
 
-The copy is recovered to the point at which the backup's checksums were computed, and must be equal to them.
-Then the audit log's chains and the encrypted secrets are checked in it. Nothing of the copy stays.
+The copy is recovered to the point at which the backup's checksums were computed. Its tables must have these
+checksums. Then the audit log's chains and the encrypted secrets are checked. The copy is removed.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from app.backups.recovery_key import RecoveryKeyError, RecoveryPrivateKey
 from app.backups.scratch_cluster import ScratchCluster
 from app.backups.sealed_value_check import (
     SealedValue,
-    let_maintain_open,
     open_sealed_values,
+    request_value_check,
     sample_sealed_values,
 )
 from app.backups.table_fingerprints import fingerprint_tables
@@ -39,7 +39,7 @@ _FINDINGS_SHOWN: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class VerifiedBackup:
-    """What a verification looked at.
+    """The result of a successful verification.
 
     Attributes:
         label: the backup.
@@ -47,9 +47,9 @@ class VerifiedBackup:
         rows: number of their rows.
         audit_entries: entries of the audit log.
         sealed_values: secrets that were opened.
-        opened_with: whose keys opened them.
+        opened_with: the keys that opened them.
         restore_s: duration of restoring and recovering.
-        took_s: duration of all.
+        took_s: the total duration.
     """
 
     label: str
@@ -63,8 +63,8 @@ class VerifiedBackup:
 
 
 @dataclass(slots=True)
-class _Copy:
-    """What was read from the restored copy."""
+class _CopyContents:
+    """Findings and values that were read from the restored copy."""
 
     findings: list[str] = field(default_factory=list)
     audit_entries: int = 0
@@ -76,30 +76,30 @@ class _Copy:
 async def verify_backup(
     target: BackupTarget,
     label: str | None,
-    say: ProgressSink,
+    report: ProgressSink,
     *,
     recovery_key: RecoveryPrivateKey | None,
     sealer: SecretSealer | None,
 ) -> VerifiedBackup:
-    """Restore a backup, compare it with what was backed up, and record the result.
+    """Restore a backup, compare it with the original, and record the result.
 
     Args:
         target: the cluster and its repository.
         label: the backup; None: the newest one.
-        say: takes lines of progress.
+        report: takes lines of progress.
         recovery_key: opens the bundle in the copy; its keys then open the secrets.
         sealer: the keys of this process, if it has any. With neither, `maintain` opens the secrets.
 
     Raises:
-        DamagedBackupError: the backup is damaged; the message names what.
+        DamagedBackupError: the backup is damaged; the message names the damaged parts.
         BackupError: nothing could be verified.
     """
     began = time.monotonic()
-    pgbackrest = PgBackRest(target, say)
+    pgbackrest = PgBackRest(target, report)
     entry = _choose_backup(await pgbackrest.list_backups(), label)
     folder = Path(await asyncio.to_thread(_make_scratch_folder, target))
     try:
-        copy = await _examine_copy(target, entry, folder, pgbackrest, say)
+        copy = await _examine_copy(target, entry, folder, pgbackrest, report)
     except DamagedBackupError as error:
         raise await pgbackrest.explain_damage(error) from error
     finally:
@@ -110,7 +110,7 @@ async def verify_backup(
     if failures:
         raise _explain_failures(entry.label, failures, are_own_keys=recovery_key is None)
     await pgbackrest.annotate(entry.label, {VERIFIED: datetime.now(UTC).isoformat(timespec="seconds")})
-    await _record(target, await pgbackrest.list_backups(), say)
+    await _record(target, await pgbackrest.list_backups(), report)
     rows = sum(count for count, _ in entry.tables.values())
     return VerifiedBackup(
         label=entry.label,
@@ -127,7 +127,7 @@ async def verify_backup(
 def _choose_backup(backups: list[BackupEntry], label: str | None) -> BackupEntry:
     if not backups:
         raise BackupError("the repository has no backup: make one with `vigie backup`")
-    # With VIGIE_BACKUP__CHECKSUMS=full, newer ones have none.
+    # With VIGIE_BACKUP__CHECKSUMS=full, the newest backups may have no checksums.
     newest = next((each for each in reversed(backups) if each.restore_point), backups[-1])
     found = newest if label is None else next((each for each in backups if each.label == label), None)
     if found is None:
@@ -144,7 +144,7 @@ def _choose_backup(backups: list[BackupEntry], label: str | None) -> BackupEntry
 def _make_scratch_folder(target: BackupTarget) -> str:
     try:
         folder = tempfile.mkdtemp(prefix="vigie-verify-", dir=target.scratch_dir)
-        target.give(Path(folder))
+        target.set_owner(Path(folder))
     except OSError as error:
         raise BackupError(
             f"no folder can be made in {target.scratch_dir}: {error.strerror}. VIGIE_BACKUP__SCRATCH_DIR "
@@ -154,12 +154,12 @@ def _make_scratch_folder(target: BackupTarget) -> str:
 
 
 async def _examine_copy(
-    target: BackupTarget, entry: BackupEntry, folder: Path, pgbackrest: PgBackRest, say: ProgressSink
-) -> _Copy:
-    copy = _Copy()
+    target: BackupTarget, entry: BackupEntry, folder: Path, pgbackrest: PgBackRest, report: ProgressSink
+) -> _CopyContents:
+    copy = _CopyContents()
     data = target.make_folder(folder / "data")
     began = time.monotonic()
-    say(f"restoring {entry.label} …")
+    report(f"restoring {entry.label} …")
     await pgbackrest.restore(
         data,
         f"--set={entry.label}",
@@ -169,33 +169,35 @@ async def _examine_copy(
         # The timeline of the backup: a later restore may have begun another one before this point.
         "--target-timeline=current",
         "--archive-mode=off",
-        # Another attempt reads the same bytes again, after 20 s. Over a network it may read others.
+        # On a disk, a retry after 20 s reads the same damaged bytes. Over a network it may succeed.
         *(["--job-retry=0"] if target.settings.repository == "posix" else []),
     )
-    say("recovering …")
+    report("recovering …")
     async with ScratchCluster(target, data, folder, durable=False) as cluster:
         copy.restore_s = time.monotonic() - began
         connection = await cluster.connect()
         try:
-            say("comparing …")
-            copy.findings = compare_tables(entry.tables, await fingerprint_tables(connection, say))
-            await _verify_audit_log(connection, copy, say)
+            report("comparing …")
+            copy.findings = compare_tables(entry.tables, await fingerprint_tables(connection, report))
+            await _verify_audit_log(connection, copy, report)
             copy.values = await sample_sealed_values(connection)
             copy.bundles = await read_bundles(connection)
         except asyncpg.PostgresError as error:
-            # Such as a page whose checksum is wrong.
+            # For example, the checksum of a page is wrong.
             raise DamagedBackupError(f"the backup {entry.label} is damaged: {error}") from error
         finally:
             await connection.close()
     return copy
 
 
-async def _verify_audit_log(connection: asyncpg.Connection, copy: _Copy, say: ProgressSink) -> None:
+async def _verify_audit_log(
+    connection: asyncpg.Connection, copy: _CopyContents, report: ProgressSink
+) -> None:
     verifier = ChainVerifier([], partial=False)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute("SET LOCAL enable_sort = off")
         async for finding in verify_log(
-            connection, verifier, None, lambda entries: say(f"{entries} entries …")
+            connection, verifier, None, lambda entries: report(f"{entries} entries …")
         ):
             copy.findings.append(
                 f"audit log of {finding.organisation_id}, position {finding.position}: {finding.code}"
@@ -205,11 +207,11 @@ async def _verify_audit_log(connection: asyncpg.Connection, copy: _Copy, say: Pr
 
 async def _open_values(
     target: BackupTarget,
-    copy: _Copy,
+    copy: _CopyContents,
     recovery_key: RecoveryPrivateKey | None,
     sealer: SecretSealer | None,
 ) -> tuple[list[str], str]:
-    """Open the secrets; returns the failures, and whose keys were used."""
+    """Open the secrets; returns the failures, and a description of the keys."""
     keys = copy.bundles.get("keys")
     if keys is None:
         return ["the recovery bundle is missing"], ""
@@ -232,7 +234,7 @@ async def _open_values(
         return open_sealed_values(copy.values, sealer), "the keys of this machine"
     connection = await connect_to_cluster(target)
     try:
-        return await let_maintain_open(connection, copy.values), "the keys of `maintain`"
+        return await request_value_check(connection, copy.values), "the keys of `maintain`"
     finally:
         await connection.close()
 
@@ -248,12 +250,12 @@ def _explain_failures(label: str, failures: list[str], *, are_own_keys: bool) ->
     return DamagedBackupError(_format_findings(label, failures))
 
 
-async def _record(target: BackupTarget, backups: list[BackupEntry], say: ProgressSink) -> None:
-    """Copy the list into the live database, if there is one: a lost one is no reason to fail."""
+async def _record(target: BackupTarget, backups: list[BackupEntry], report: ProgressSink) -> None:
+    """Copy the list into the live database. If the database is lost, print a warning instead of failing."""
     try:
         connection = await connect_to_cluster(target)
     except BackupError as error:
-        say(f"warning: the metrics do not show this verification: {error}")
+        report(f"warning: the metrics do not show this verification: {error}")
         return
     try:
         await replace_backup_list(connection, backups)

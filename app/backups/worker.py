@@ -1,6 +1,6 @@
-"""Runs the part of backups that `vigie maintain` does: metrics, the recovery bundle, and sealed values.
+"""Runs the backup job of `vigie maintain`: metrics, the recovery bundle, and sealed values.
 
-`maintain` has the encryption keys. PostgreSQL's account, which makes the backups, has not.
+`maintain` has the encryption keys. PostgreSQL's account, which makes the backups, does not have them.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from app.backups.prometheus_metrics import (
     BACKUP_VERIFIED,
 )
 from app.backups.recovery_bundle import collect_keys
-from app.backups.sealed_value_check import answer_open_requests
+from app.backups.sealed_value_check import answer_value_checks
 from app.backups.settings import BackupSettings
 from app.platform.config.platform_settings import PlatformSettings
 from app.platform.observability.metrics_and_logs import get_logger
@@ -34,7 +34,7 @@ _log = get_logger(__name__)
 
 
 class BackupMaintenance:
-    """The periodic job of `maintain`.
+    """Updates backup metrics, the recovery bundle and sealed value checks periodically.
 
     Args:
         settings: the settings of the process, with the encryption keys.
@@ -61,10 +61,10 @@ class BackupMaintenance:
         ARCHIVE_FAILING.set(archive.is_failing)
         ARCHIVE_FAILURES.set(archive.failures)
         ARCHIVE_LAG.set(archive.lag_bytes)
-        await self._keep_bundle(connection)
-        await answer_open_requests(connection, self._sealer)
+        await self._update_bundle(connection)
+        await answer_value_checks(connection, self._sealer)
 
-    async def _keep_bundle(self, connection: asyncpg.Connection) -> None:
+    async def _update_bundle(self, connection: asyncpg.Connection) -> None:
         public = self._backups.public_key
         if public is None:
             return
@@ -77,7 +77,7 @@ class BackupMaintenance:
         if known == (public.name, unreadable) and digest == self._sealed_digest:
             await mark_keys_checked(connection)
             return
-        # Sealed again at each start, too: the digest is not stored.
+        # The digest is not stored, so the keys are also sealed again at each start.
         await store_bundle(
             connection,
             "keys",

@@ -75,7 +75,7 @@ def main(
         return
     with failing():
         target = find_installation(data_dir).target
-        done = asyncio.run(make_backup(target, None if kind is None else kind.value, say))
+        done = asyncio.run(make_backup(target, None if kind is None else kind.value, report_progress))
     rows = sum(count for count, _ in done.entry.tables.values())
     typer.echo(
         f"{done.entry.label}: {format_bytes(done.entry.database_bytes)} of database, "
@@ -131,7 +131,7 @@ def list_command(
     """List the backups in the repository, the oldest first."""
     with failing():
         target = find_installation(data_dir).target
-        backups = asyncio.run(PgBackRest(target, say).list_backups())
+        backups = asyncio.run(PgBackRest(target, report_progress).list_backups())
     if as_json:
         typer.echo(json.dumps([each.as_json() for each in backups], indent=1))
         return
@@ -156,7 +156,7 @@ def verify(
             verify_backup(
                 found.target,
                 label,
-                say,
+                report_progress,
                 recovery_key=read_recovery_key(recovery_key),
                 sealer=_find_sealer(found),
             )
@@ -178,7 +178,7 @@ def seal(*, data_dir: DataDir = None) -> None:
 async def _seal(target: BackupTarget) -> None:
     connection = await connect_to_cluster(target)
     try:
-        await seal_files(target, connection, say)
+        await seal_files(target, connection, report_progress)
     finally:
         await connection.close()
 
@@ -277,7 +277,7 @@ def fail(error: Exception, status: int) -> NoReturn:
     raise typer.Exit(status)
 
 
-def say(line: str) -> None:
+def report_progress(line: str) -> None:
     """Print a line of progress."""
     typer.echo(line, err=True)
 

@@ -219,7 +219,7 @@ def invite(
 
 @app.command()
 def doctor(*, data_dir: _DataDir = Path(".vigie")) -> None:
-    """List what is missing on this machine or server, and the commands that fix it."""
+    """List the missing parts of this machine or server, and the commands that fix them."""
     from app.server_installation.server_paths import ServerPaths, is_server  # noqa: PLC0415
     from app.standalone.doctor import (  # noqa: PLC0415
         check_mail_server,

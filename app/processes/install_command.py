@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from app.server_installation.installer import install_server, read_server_options, take_up_certificate
+from app.server_installation.installer import copy_renewed_certificate, install_server, read_server_options
 from app.server_installation.server_paths import ServerPaths, is_server
 from app.server_installation.server_secrets import ADMIN_KEY, read_env_file
 from app.standalone.data_directory import DataDirectory
@@ -55,7 +55,7 @@ def run_certificate_renewed() -> int:
         sys.stderr.write("vigie: this machine is no server: run `vigie install --server` first\n")
         return _FAILED
     try:
-        take_up_certificate(ServerPaths())
+        copy_renewed_certificate(ServerPaths())
     except (StandaloneError, OSError) as error:
         sys.stderr.write(f"vigie: {error}\n")
         return _FAILED

@@ -20,8 +20,8 @@ from app.processes.backup_cli import (
     RecoveryKeyFile,
     failing,
     read_recovery_key,
+    report_progress,
     run_until_terminated,
-    say,
     show_bundle,
 )
 from app.standalone.backup_installation import (
@@ -77,7 +77,7 @@ def restore(
                 overwrite=overwrite_cluster,
             )
             Path(run_dir).chmod(0o711)
-            done = run_until_terminated(restore_cluster(found.target, request, say))
+            done = run_until_terminated(restore_cluster(found.target, request, report_progress))
         _show(done, found.target)
         bundle = _open_bundle(done, key, found)
         if bundle is not None and found.layout is not None:

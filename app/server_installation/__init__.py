@@ -1,5 +1,5 @@
 """Installs Vigie on a server (`vigie install --server`), and examines that server for `vigie doctor`.
 
-A step finds what differs from the wanted state as a list of changes, and the installer applies them. A second
-run therefore finds none, and `--dry-run` prints them without applying any.
+A step compares the machine with the desired state and lists the changes that it needs. The installer applies
+them. A second run therefore finds none, and `--dry-run` prints them without applying any.
 """

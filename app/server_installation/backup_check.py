@@ -13,11 +13,11 @@ _TIMERS: Final = ("vigie-backup.timer", "vigie-backup-verify.timer")
 
 def check_backups(paths: ServerPaths) -> Iterator[DoctorFinding]:
     """Check whether backups are configured, and whether their timers run."""
-    what = "backups"
+    subject = "backups"
     if not paths.env_file("backup").exists():
-        yield DoctorFinding("note", what, "none are configured", _GUIDE)
+        yield DoctorFinding("note", subject, "none are configured", _GUIDE)
     elif idle := [timer for timer in _TIMERS if not is_unit_active(timer)]:
-        mend = f"systemctl enable --now {' '.join(idle)}"
-        yield DoctorFinding("missing", what, f"{', '.join(idle)} does not run", mend)
+        fix = f"systemctl enable --now {' '.join(idle)}"
+        yield DoctorFinding("missing", subject, f"{', '.join(idle)} does not run", fix)
     else:
-        yield DoctorFinding("ok", what, "are made and verified by timers; `vigie backup list` lists them")
+        yield DoctorFinding("ok", subject, "are made and verified by timers; `vigie backup list` lists them")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from app.platform.broker.mosquitto_password_hash import format_password_line, verify_mosquitto_password
-from app.server_installation.changes import MachineChange, WantedPath, find_path_changes
+from app.server_installation.changes import DesiredPath, MachineChange, find_path_changes
 from app.server_installation.deploy_files import render_deploy_file
 from app.server_installation.installation_context import (
     InstallationContext,
@@ -57,34 +57,34 @@ def render_broker_tls_conf(options: ServerOptions, paths: ServerPaths) -> str:
 
 
 def find_broker_changes(context: InstallationContext) -> list[MachineChange]:
-    """Find whether the broker is configured differently, or does not run."""
+    """Find whether the broker's configuration differs, or the broker does not run."""
     paths, options = context.paths, context.options
 
     def restart(_: Path) -> None:
         context.restart.add(BROKER_UNIT)
 
     configuration = [
-        WantedPath(
+        DesiredPath(
             paths.broker_conf / CONF,
             render_broker_conf(options, paths, context.total_bytes),
             0o644,
             "root",
             "root",
         ),
-        WantedPath(paths.units / "mosquitto.service.d", None, 0o755, "root", "root"),
-        WantedPath(
+        DesiredPath(paths.units / "mosquitto.service.d", None, 0o755, "root", "root"),
+        DesiredPath(
             paths.units / DROP_IN, render_deploy_file(f"server/systemd/{DROP_IN}"), 0o644, "root", "root"
         ),
     ]
     if options.name and (paths.broker_settings / CERTIFICATE_COPY).exists():
         text = render_broker_tls_conf(options, paths)
-        configuration.append(WantedPath(paths.broker_conf / TLS_CONF, text, 0o644, "root", "root"))
+        configuration.append(DesiredPath(paths.broker_conf / TLS_CONF, text, 0o644, "root", "root"))
     changes = find_path_changes(configuration, restart)
     if not options.name:
         changes += _find_withdrawal(paths, restart)
-    # Mosquitto warns of rules that another account owns.
-    rules = WantedPath(
-        paths.broker_settings / "acl", _mark_as_ours(ACCESS_RULES), 0o640, BROKER_ACCOUNT, BROKER_ACCOUNT
+    # Mosquitto logs a warning if another account owns the file of access rules.
+    rules = DesiredPath(
+        paths.broker_settings / "acl", _name_writer(ACCESS_RULES), 0o640, BROKER_ACCOUNT, BROKER_ACCOUNT
     )
     changes += find_path_changes([rules], lambda _: context.reload.add(BROKER_UNIT))
     changes += _find_account_changes(context)
@@ -108,7 +108,7 @@ def _find_withdrawal(paths: ServerPaths, restart: Callable[[Path], None]) -> lis
     return [MachineChange(f"remove {path}", partial(remove, path)) for path in public if path.exists()]
 
 
-def _mark_as_ours(rules: str) -> str:
+def _name_writer(rules: str) -> str:
     return rules.replace("Written by Vigie at each start", "Written by `vigie install --server`")
 
 
@@ -147,7 +147,7 @@ def _find_account_changes(context: InstallationContext) -> list[MachineChange]:
     changes = []
     if not has_accounts(static, wanted):
         text = "".join(f"{format_password_line(*account)}\n" for account in wanted.items())
-        changes += find_path_changes([WantedPath(static, text, 0o640, ACCOUNT, BROKER_ACCOUNT)])
+        changes += find_path_changes([DesiredPath(static, text, 0o640, ACCOUNT, BROKER_ACCOUNT)])
     if not passwords.exists():
         # The broker does not start without it. `maintain` adds the boxes.
         changes.append(
@@ -169,6 +169,6 @@ def has_accounts(path: Path, accounts: dict[str, str]) -> bool:
 
 
 def _copy(static: Path, passwords: Path) -> None:
-    wanted = WantedPath(passwords, static.read_text(encoding="utf-8"), 0o640, ACCOUNT, BROKER_ACCOUNT)
+    wanted = DesiredPath(passwords, static.read_text(encoding="utf-8"), 0o640, ACCOUNT, BROKER_ACCOUNT)
     for change in find_path_changes([wanted]):
         change.apply()

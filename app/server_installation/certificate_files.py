@@ -1,4 +1,4 @@
-"""Copies the server's certificate for the broker and for Caddy, and has both take it up without a restart."""
+"""Copies the server's certificate for the broker and for Caddy, and marks both for a reload."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from app.server_installation.broker_step import TLS_CONF, render_broker_tls_conf
-from app.server_installation.changes import MachineChange, WantedPath, find_path_changes
+from app.server_installation.changes import DesiredPath, MachineChange, find_path_changes
 from app.server_installation.installation_context import InstallationContext
 from app.server_installation.server_options import ServerOptions
 from app.server_installation.server_paths import (
@@ -35,7 +35,7 @@ class CertificateFiles:
 
 
 def find_certificate_source(options: ServerOptions, paths: ServerPaths) -> CertificateFiles | None:
-    """Return the files given by the options, or those that Caddy obtained; None if there are none yet."""
+    """Return the files that the options name, or those that Caddy obtained; None if there are none yet."""
     if options.certificate:
         return CertificateFiles(Path(options.certificate), Path(options.key))
     if not options.name:
@@ -48,7 +48,7 @@ def find_certificate_source(options: ServerOptions, paths: ServerPaths) -> Certi
 
 
 def read_certificate(path: Path) -> x509.Certificate:
-    """Read the first certificate of a file, which is the server's own.
+    """Read the server's own certificate, the first one of a file.
 
     Raises:
         StandaloneError: The file cannot be read, or has no certificate.
@@ -117,8 +117,8 @@ def find_certificate_changes(context: InstallationContext) -> list[MachineChange
     for folder, group, unit in copies:
         changes += find_path_changes(
             [
-                WantedPath(folder, None, 0o750, "root", group),
-                WantedPath(folder / CERTIFICATE_COPY, text, 0o640, "root", group),
+                DesiredPath(folder, None, 0o750, "root", group),
+                DesiredPath(folder / CERTIFICATE_COPY, text, 0o640, "root", group),
             ],
             lambda _, unit=unit: context.reload.add(unit),  # type: ignore[misc]
         )
@@ -133,10 +133,10 @@ def join_certificate(source: CertificateFiles) -> str:
 
 
 def find_listener_changes(context: InstallationContext) -> list[MachineChange]:
-    """Find whether the broker has a certificate, but no TLS listener yet: a restart opens it."""
+    """Find whether the broker has a certificate, but no TLS listener yet. A restart opens the listener."""
     copy = context.paths.broker_settings / CERTIFICATE_COPY
     if not context.options.name or not copy.exists():
         return []
     text = render_broker_tls_conf(context.options, context.paths)
-    wanted = WantedPath(context.paths.broker_conf / TLS_CONF, text, 0o644, "root", "root")
+    wanted = DesiredPath(context.paths.broker_conf / TLS_CONF, text, 0o644, "root", "root")
     return find_path_changes([wanted], lambda _: context.restart.add(BROKER_UNIT))

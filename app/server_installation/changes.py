@@ -1,4 +1,4 @@
-"""Describes changes to the machine, and finds those that files need."""
+"""Describes changes to the machine, and finds files and folders that differ from their desired state."""
 
 import grp
 import os
@@ -15,11 +15,11 @@ from app.platform.kernel.atomic_files import replace_file_text
 
 @dataclass(frozen=True, slots=True)
 class MachineChange:
-    """A change that is needed.
+    """A change that brings the machine to the desired state.
 
     Attributes:
-        title: What it does, beginning with a verb: `write /etc/vigie/api.env`.
-        apply: Does it.
+        title: The change, beginning with a verb: `write /etc/vigie/api.env`.
+        apply: Makes the change.
     """
 
     title: str
@@ -27,8 +27,8 @@ class MachineChange:
 
 
 @dataclass(frozen=True, slots=True)
-class WantedPath:
-    """The wanted state of a file or folder.
+class DesiredPath:
+    """The desired state of a file or folder.
 
     Attributes:
         path: Its path.
@@ -46,12 +46,12 @@ class WantedPath:
 
 
 def find_path_changes(
-    wanted: Iterable[WantedPath], then: Callable[[Path], object] | None = None
+    wanted: Iterable[DesiredPath], then: Callable[[Path], object] | None = None
 ) -> list[MachineChange]:
     """Find the files and folders that are missing or differ.
 
     Args:
-        wanted: The wanted state, folders before their files.
+        wanted: The desired states, folders before their files.
         then: Called after each change.
     """
     return [
@@ -61,7 +61,7 @@ def find_path_changes(
     ]
 
 
-def _describe_difference(wanted: WantedPath) -> str | None:
+def _describe_difference(wanted: DesiredPath) -> str | None:
     path = wanted.path
     if wanted.text is None and not path.is_dir():
         return f"create the folder {path} ({_rights(wanted)})"
@@ -80,12 +80,12 @@ def _describe_difference(wanted: WantedPath) -> str | None:
     return None
 
 
-def _rights(wanted: WantedPath) -> str:
+def _rights(wanted: DesiredPath) -> str:
     owners = f" {wanted.owner or ''}:{wanted.group or ''}" if wanted.owner or wanted.group else ""
     return f"{wanted.mode:04o}{owners}"
 
 
-def _ids(wanted: WantedPath) -> tuple[int, int]:
+def _ids(wanted: DesiredPath) -> tuple[int, int]:
     """Return owner and group as numbers; -1 for any, and for an account that is still missing."""
     uid = gid = -1
     with suppress(KeyError):
@@ -95,12 +95,12 @@ def _ids(wanted: WantedPath) -> tuple[int, int]:
     return uid, gid
 
 
-def _make(wanted: WantedPath, then: Callable[[Path], object] | None) -> None:
+def _make(wanted: DesiredPath, then: Callable[[Path], object] | None) -> None:
     uid, gid = _ids(wanted)
     if wanted.text is None:
         wanted.path.mkdir(parents=True, exist_ok=True)
     else:
-        # Closed until the rights are right: it may contain secrets.
+        # Only root may read the file until its owner is set: it may contain secrets.
         replace_file_text(wanted.path, wanted.text, mode=0o600)
     os.chown(wanted.path, uid, gid)
     wanted.path.chmod(wanted.mode)

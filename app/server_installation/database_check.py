@@ -22,22 +22,22 @@ _CLUSTER: Final = f"{CLUSTER_VERSION}/{CLUSTER_NAME}"
 
 def check_cluster() -> Iterator[DoctorFinding]:
     """Check that the cluster exists and runs with its configuration."""
-    what = "cluster"
+    subject = "cluster"
     port = read_cluster_port()
     if port is None:
-        yield DoctorFinding("missing", what, f"there is no {_CLUSTER}", "sh deploy/install.sh --server")
+        yield DoctorFinding("missing", subject, f"there is no {_CLUSTER}", "sh deploy/install.sh --server")
         return
     try:
         pending = run_sql(port, _PENDING)
     except StandaloneError as error:
         yield DoctorFinding(
-            "missing", what, str(error).splitlines()[-1].strip(), f"journalctl -u {CLUSTER_UNIT}"
+            "missing", subject, str(error).splitlines()[-1].strip(), f"journalctl -u {CLUSTER_UNIT}"
         )
         return
     if pending:
-        said = f"{', '.join(pending)} have new values, which a restart takes up"
-        yield DoctorFinding("note", what, said, f"systemctl restart {CLUSTER_UNIT}")
-    yield DoctorFinding("ok", what, f"{_CLUSTER} answers on port {port}")
+        said = f"{', '.join(pending)} have new values, which apply after a restart"
+        yield DoctorFinding("note", subject, said, f"systemctl restart {CLUSTER_UNIT}")
+    yield DoctorFinding("ok", subject, f"{_CLUSTER} answers on port {port}")
 
 
 def check_database(variables: Mapping[str, str]) -> Iterator[DoctorFinding]:
@@ -49,25 +49,25 @@ def check_database(variables: Mapping[str, str]) -> Iterator[DoctorFinding]:
     url = variables.get(DATABASE_URL)
     if not url:
         return  # reported with the files
-    what = "database"
+    subject = "database"
     try:
         revision, fault, missing = asyncio.run(_read_state(url))
     except CONNECTION_ERRORS as error:
         yield DoctorFinding(
             "missing",
-            what,
+            subject,
             f"the owner cannot log in ({type(error).__name__})",
             "sh deploy/install.sh --server",
         )
         return
     if missing:
         yield DoctorFinding(
-            "missing", what, f"there is no role {', '.join(missing)}", "sh deploy/install.sh --server"
+            "missing", subject, f"there is no role {', '.join(missing)}", "sh deploy/install.sh --server"
         )
     if fault:
-        yield DoctorFinding("missing", what, f"the schema {fault}", "systemctl restart vigie.target")
+        yield DoctorFinding("missing", subject, f"the schema {fault}", "systemctl restart vigie.target")
     else:
-        yield DoctorFinding("ok", what, f"the schema is at {revision}, and all roles exist")
+        yield DoctorFinding("ok", subject, f"the schema is at {revision}, and all roles exist")
         yield from examine_chunks(DatabaseSettings(url=url))
 
 

@@ -1,10 +1,10 @@
-"""Creates a cluster of PostgreSQL for Vigie beside those that exist, its roles and its database."""
+"""Creates Vigie's own PostgreSQL cluster beside existing ones, with its roles and its database."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from app.server_installation.changes import MachineChange, WantedPath, find_path_changes
+from app.server_installation.changes import DesiredPath, MachineChange, find_path_changes
 from app.server_installation.deploy_files import find_deploy_file, render_deploy_file
 from app.server_installation.installation_context import (
     InstallationContext,
@@ -18,7 +18,7 @@ from app.standalone.login_privilege_reader import CONNECTION_ERRORS, connect_wit
 from app.standalone.postgres_config import choose_postgres_memory
 from app.standalone.private_postgres import DATABASE, LOGINS, OWNER, SUPERUSER, build_postgres_url
 
-# Vigie's logins inspect the server and end hanging sessions; the owner's sees all organisations.
+# With the owner's login, administrators inspect the server and end hanging sessions.
 _OPERATOR = f'GRANT pg_monitor, pg_signal_backend TO "{OWNER}"'
 _EXTENSION = """
 SELECT extversion <> default_version FROM pg_extension JOIN pg_available_extensions ON name = extname
@@ -36,7 +36,7 @@ def find_cluster_changes(context: InstallationContext) -> list[MachineChange]:
             MachineChange(f"create the PostgreSQL cluster {CLUSTER_VERSION}/{CLUSTER_NAME}", _create_cluster)
         )
     text = render_cluster_conf(context.total_bytes)
-    wanted = WantedPath(context.paths.cluster_conf / "vigie.conf", text, 0o644, SUPERUSER, SUPERUSER)
+    wanted = DesiredPath(context.paths.cluster_conf / "vigie.conf", text, 0o644, SUPERUSER, SUPERUSER)
     changes += find_path_changes([wanted], lambda _: _note_conf_change(context))
     if not is_unit_active(CLUSTER_UNIT):
         changes.append(
@@ -60,7 +60,7 @@ def render_cluster_conf(total_bytes: int) -> str:
 
 def _note_conf_change(context: InstallationContext) -> None:
     if is_unit_active(CLUSTER_UNIT):
-        # Some values need a restart, which only an administrator should decide: `vigie doctor` names them.
+        # Some values need a restart, which an administrator decides: `vigie doctor` names these values.
         context.reload.add(CLUSTER_UNIT)
 
 
@@ -115,7 +115,7 @@ def _create_roles(port: int) -> None:
 
 
 def can_log_in(port: int, login: str, password: str) -> bool:
-    """Return whether a login has this password. Any database will do."""
+    """Return whether a login has this password. Connects to the database `postgres`, which always exists."""
 
     async def log_in() -> None:
         async with connect_with_timeout(build_postgres_url(port, login, password, "postgres")):

@@ -1,23 +1,23 @@
-"""Holds what the steps of an installation share."""
+"""Holds the paths, options and pending restarts that the steps of an installation share."""
 
 from dataclasses import dataclass, field
 
 from app.server_installation.server_options import ServerOptions
 from app.server_installation.server_paths import CLUSTER_NAME, CLUSTER_VERSION, ServerPaths
-from app.server_installation.system_commands import ask_program
+from app.server_installation.system_commands import read_program_output
 
 _FIRST_PORT = 5432
 
 
 @dataclass(slots=True)
 class InstallationContext:
-    """An installation.
+    """The state of one run of the installer.
 
     Attributes:
         paths: The paths of the server.
         options: The options.
         total_bytes: The machine's memory.
-        restart: Units to restart at the end, as their files changed.
+        restart: Units to restart at the end, because their files changed.
         reload: Units to reload at the end.
     """
 
@@ -30,7 +30,7 @@ class InstallationContext:
 
 def read_cluster_port() -> int | None:
     """Return the port of Vigie's cluster; None if there is no cluster."""
-    for line in ask_program("pg_lsclusters", "--no-header").splitlines():
+    for line in read_program_output("pg_lsclusters", "--no-header").splitlines():
         fields = line.split()
         if fields[:2] == [CLUSTER_VERSION, CLUSTER_NAME]:
             return int(fields[2])
@@ -44,9 +44,9 @@ def find_cluster_port() -> int:
 
 def is_unit_active(unit: str) -> bool:
     """Return whether a unit is active."""
-    return ask_program("systemctl", "is-active", unit) == "active"
+    return read_program_output("systemctl", "is-active", unit) == "active"
 
 
 def is_unit_enabled(unit: str) -> bool:
     """Return whether a unit starts with the machine."""
-    return ask_program("systemctl", "is-enabled", unit) == "enabled"
+    return read_program_output("systemctl", "is-enabled", unit) == "enabled"

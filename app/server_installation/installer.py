@@ -1,4 +1,4 @@
-"""Runs the steps of `vigie install --server`, and prints what each of them changes and how long it takes."""
+"""Runs the steps of `vigie install --server`, and prints the changes and the duration of each step."""
 
 import os
 import sys
@@ -59,7 +59,7 @@ def _wait_for_certificate(paths: ServerPaths) -> None:
             )
             return
         time.sleep(1)
-    take_up_certificate(paths)
+    copy_renewed_certificate(paths)
 
 
 _START: Final = "start"
@@ -77,7 +77,7 @@ STEPS: Final[tuple[tuple[str, ChangeFinder], ...]] = (
     (_START, find_start_changes),
     ("TLS of boxes", find_first_certificate_changes),
 )
-"""In this order: each step finds its changes after those before were applied."""
+"""The steps in their order: each one finds its changes after those of earlier steps were applied."""
 
 _PROGRAMS: Final = ("systemctl", "pg_createcluster", "psql", "runuser", "useradd")
 
@@ -95,8 +95,8 @@ def install_server(options: ServerOptions, paths: ServerPaths, *, dry_run: bool)
     """Install or update a server; returns the number of changes.
 
     Raises:
-        StandaloneError: A requirement is missing, or a step failed. What was changed before stays, and the
-            next run goes on from there.
+        StandaloneError: A requirement is missing, or a step failed. Earlier changes stay, and the next run
+            continues from there.
     """
     options.check()
     check_requirements(options, paths)
@@ -123,7 +123,7 @@ def install_server(options: ServerOptions, paths: ServerPaths, *, dry_run: bool)
 
 
 def check_requirements(options: ServerOptions, paths: ServerPaths) -> None:
-    """Check that this is a Debian machine with systemd and the programs of a server, and the caller is root.
+    """Check that systemd runs, the programs of a server are installed, and the caller is root.
 
     Raises:
         StandaloneError: Something is missing; the message says what to do.
@@ -147,7 +147,7 @@ def check_requirements(options: ServerOptions, paths: ServerPaths) -> None:
     check_other_use(paths)
 
 
-def take_up_certificate(paths: ServerPaths) -> int:
+def copy_renewed_certificate(paths: ServerPaths) -> int:
     """Copy a renewed certificate, and reload the broker and Caddy; returns the number of changes.
 
     A reload that failed is tried again by the next run, although the copies are right then.
@@ -155,7 +155,7 @@ def take_up_certificate(paths: ServerPaths) -> int:
     Raises:
         StandaloneError: The certificate would not work, or a reload failed.
     """
-    # The unit hides /proc/meminfo, and a certificate does not depend on the memory.
+    # The unit of this command hides /proc/meminfo, and these steps do not need the memory size.
     context = InstallationContext(paths, read_server_options(paths), total_bytes=0)
     load_pending_units(context)
     total = 0

@@ -17,10 +17,10 @@ from app.server_installation.server_secrets import (
 from app.standalone.private_postgres import DATABASE, OWNER, build_postgres_url
 
 _OWN: Final = (
-    "# Written by `vigie install --server`, which keeps the secrets and replaces everything else. Your own",
-    "# settings stand in {local}, and win.",
+    "# Written by `vigie install --server`, which keeps the secrets and replaces everything else. Put your",
+    "# own settings into {local}: they have precedence.",
 )
-# Ingest has nothing to decrypt.
+# `ingest` decrypts no value, so it gets no keys.
 _WITH_KEYS: Final = ("api", "deliver", "maintain")
 
 
@@ -97,7 +97,7 @@ def _api(options: ServerOptions, secrets: ServerSecrets) -> dict[str, str]:
 def _text(name: str, variables: Mapping[str, str], paths: ServerPaths) -> str:
     local = paths.settings / ("local.env" if name in {"vigie", "migrate"} else f"{name}.local.env")
     heading = [line.format(local=local) for line in _OWN]
-    # Quotes as systemd and the shell read them; no value contains a single one.
+    # Single quotes, which systemd and the shell read alike; no value contains one.
     lines = [
         f"{key}={value}" if value.isascii() and '"' not in value and " " not in value else f"{key}='{value}'"
         for key, value in variables.items()

@@ -21,7 +21,7 @@ from app.server_installation.certificate_files import (
     join_certificate,
     read_certificate,
 )
-from app.server_installation.changes import WantedPath
+from app.server_installation.changes import DesiredPath
 from app.server_installation.database_check import check_cluster, check_database
 from app.server_installation.installation_context import is_unit_enabled
 from app.server_installation.installer import read_server_options
@@ -35,7 +35,7 @@ from app.server_installation.server_paths import (
     TARGET,
     ServerPaths,
 )
-from app.server_installation.system_commands import ask_program
+from app.server_installation.system_commands import read_program_output
 from app.server_installation.unit_step import find_running_release, list_enabled_units
 from app.standalone.doctor import (
     DoctorFinding,
@@ -49,9 +49,9 @@ from app.standalone.private_mosquitto import can_log_in_to_broker
 from app.standalone.unprivileged_accounts import StandaloneError
 
 _INSTALL: Final = "sh deploy/install.sh --server (in a clone of Vigie)"
-_LEAST_DISK: Final = 2 * 2**30
-_LEAST_SHARE: Final = 0.1
-_RENEW_DAYS: Final = 21
+_MIN_FREE_BYTES: Final = 2 * 2**30
+_MIN_FREE_SHARE: Final = 0.1
+_NOTE_DAYS: Final = 21
 _URGENT_DAYS: Final = 7
 _DAY_S: Final = 86_400
 
@@ -73,7 +73,7 @@ def examine_server(paths: ServerPaths) -> Iterator[DoctorFinding]:
     try:
         options = read_server_options(paths)
     except StandaloneError as error:
-        yield DoctorFinding("missing", "options", str(error), f"mend {paths.options_file}")
+        yield DoctorFinding("missing", "options", str(error), f"fix {paths.options_file}")
         return
     yield from _check_settings_files(paths)
     yield from check_process_settings(paths)
@@ -87,18 +87,18 @@ def examine_server(paths: ServerPaths) -> Iterator[DoctorFinding]:
 
 
 def _check_settings_files(paths: ServerPaths) -> Iterator[DoctorFinding]:
-    what, wrong = "settings files", False
+    subject, wrong = "settings files", False
     for wanted in list_settings_files(paths):
         if not wanted.path.exists():
             wrong = True
-            yield DoctorFinding("missing", what, f"{wanted.path} does not exist", _INSTALL)
+            yield DoctorFinding("missing", subject, f"{wanted.path} does not exist", _INSTALL)
         elif (found := _describe_rights(wanted.path)) != (should := _describe_wanted(wanted)):
             wrong = True
             mode, owners = should.split()
-            mend = f"chown {owners} {wanted.path} && chmod {mode} {wanted.path}"
-            yield DoctorFinding("missing", what, f"{wanted.path} is {found} instead of {should}", mend)
+            fix = f"chown {owners} {wanted.path} && chmod {mode} {wanted.path}"
+            yield DoctorFinding("missing", subject, f"{wanted.path} is {found} instead of {should}", fix)
     if not wrong:
-        yield DoctorFinding("ok", what, f"in {paths.settings}, for root and Vigie only")
+        yield DoctorFinding("ok", subject, f"in {paths.settings}, for root and Vigie only")
 
 
 def _describe_rights(path: Path) -> str:
@@ -110,30 +110,30 @@ def _describe_rights(path: Path) -> str:
     return f"{stat.S_IMODE(found.st_mode):04o} {owners}"
 
 
-def _describe_wanted(wanted: WantedPath) -> str:
+def _describe_wanted(wanted: DesiredPath) -> str:
     return f"{wanted.mode:04o} {wanted.owner}:{wanted.group}"
 
 
 def _check_services(options: ServerOptions, paths: ServerPaths) -> Iterator[DoctorFinding]:
     """Yield the state of each unit, with its restarts, and whether it runs the current release."""
-    what = "services"
+    subject = "services"
     units = [CLUSTER_UNIT, BROKER_UNIT, *([PROXY_UNIT] if options.name else []), *list_enabled_units(options)]
     stopped = [
         (unit, state)
         for unit in units
-        if (state := ask_program("systemctl", "is-active", unit) or "unknown") != "active"
+        if (state := read_program_output("systemctl", "is-active", unit) or "unknown") != "active"
     ]
     for unit, state in stopped:
-        mend = f"journalctl -u {unit} -n 50, then: systemctl restart {unit}"
-        yield DoctorFinding("missing", what, f"{unit} is {state}", mend)
-    # A cluster starts with postgresql.service.
+        fix = f"journalctl -u {unit} -n 50, then: systemctl restart {unit}"
+        yield DoctorFinding("missing", subject, f"{unit} is {state}", fix)
+    # postgresql.service starts the cluster, so its own unit is not enabled.
     for unit in units:
         if unit != CLUSTER_UNIT and not is_unit_enabled(unit):
             yield DoctorFinding(
-                "missing", what, f"{unit} does not start with the machine", f"systemctl enable {unit}"
+                "missing", subject, f"{unit} does not start with the machine", f"systemctl enable {unit}"
             )
     if not stopped:
-        yield DoctorFinding("ok", what, f"{len(units)} units are active")
+        yield DoctorFinding("ok", subject, f"{len(units)} units are active")
     yield from _check_processes([unit for unit in units if unit.startswith("vigie-")], paths)
 
 
@@ -141,7 +141,7 @@ def _check_processes(units: list[str], paths: ServerPaths) -> Iterator[DoctorFin
     release = paths.current.resolve()
     old = []
     for unit in units:
-        restarts = ask_program("systemctl", "show", "--property=NRestarts", "--value", unit)
+        restarts = read_program_output("systemctl", "show", "--property=NRestarts", "--value", unit)
         if restarts.isdecimal() and int(restarts):
             yield DoctorFinding(
                 "note",
@@ -176,12 +176,12 @@ def _check_broker_login(options: ServerOptions, paths: ServerPaths) -> DoctorFin
 
 
 def _check_certificate(options: ServerOptions, paths: ServerPaths) -> Iterator[DoctorFinding]:
-    """Check the certificate at its source, and the copy that the broker has."""
-    what = "certificate"
+    """Check the certificate at its source, and the broker's copy."""
+    subject = "certificate"
     if not options.name:
         yield DoctorFinding(
             "note",
-            what,
+            subject,
             "none: API and broker are on 127.0.0.1 only",
             f"{_INSTALL.replace(' (', ' --name HOST (')}",
         )
@@ -190,7 +190,7 @@ def _check_certificate(options: ServerOptions, paths: ServerPaths) -> Iterator[D
     if source is None:
         yield DoctorFinding(
             "missing",
-            what,
+            subject,
             f"Caddy has none for {options.name} yet",
             f"journalctl -u {PROXY_UNIT}; is port 80 or 443 reachable?",
         )
@@ -198,27 +198,27 @@ def _check_certificate(options: ServerOptions, paths: ServerPaths) -> Iterator[D
     try:
         certificate = read_certificate(source.certificate)
     except StandaloneError as error:
-        yield DoctorFinding("missing", what, str(error), f"mend {paths.options_file}, then {_INSTALL}")
+        yield DoctorFinding("missing", subject, str(error), f"fix {paths.options_file}, then {_INSTALL}")
         return
     until = certificate.not_valid_after_utc
     days = (until - datetime.now(UTC)).total_seconds() / _DAY_S
     said = f"{source.certificate} is valid until {until:%Y-%m-%d %H:%M} UTC"
-    # Certificates of Caddy's own authority are valid for half a day, and renewed in time.
+    # Certificates of Caddy's own authority are valid for half a day: shorter limits apply to them.
     lifetime = (until - certificate.not_valid_before_utc).total_seconds() / _DAY_S
     if days < min(_URGENT_DAYS, lifetime / 8):
-        yield DoctorFinding("missing", what, said, "renew it, then: systemctl start vigie-certificate")
-    elif days < min(_RENEW_DAYS, lifetime / 4):
-        yield DoctorFinding("note", what, said, "renew it, then: systemctl start vigie-certificate")
+        yield DoctorFinding("missing", subject, said, "renew it, then: systemctl start vigie-certificate")
+    elif days < min(_NOTE_DAYS, lifetime / 4):
+        yield DoctorFinding("note", subject, said, "renew it, then: systemctl start vigie-certificate")
     else:
-        yield DoctorFinding("ok", what, said)
+        yield DoctorFinding("ok", subject, said)
     copy = paths.broker_settings / CERTIFICATE_COPY
     if not (paths.broker_conf / TLS_CONF).exists() or not copy.exists():
         yield DoctorFinding(
-            "missing", what, "the broker has no TLS listener yet", "systemctl start vigie-certificate"
+            "missing", subject, "the broker has no TLS listener yet", "systemctl start vigie-certificate"
         )
     elif copy.read_text(encoding="ascii") != join_certificate(source):
         yield DoctorFinding(
-            "missing", what, "the broker has a former one", "systemctl start vigie-certificate"
+            "missing", subject, "the broker has an older one", "systemctl start vigie-certificate"
         )
 
 
@@ -236,9 +236,9 @@ def _check_disks() -> Iterator[DoctorFinding]:
         seen.add(device)
         usage = shutil.disk_usage(path)
         said = f"{usage.free / 2**30:.1f} GiB free at {path} ({grows})"
-        if usage.free < _LEAST_DISK:
+        if usage.free < _MIN_FREE_BYTES:
             yield DoctorFinding("missing", "disk", said, "free some: without space nothing is stored")
-        elif usage.free < usage.total * _LEAST_SHARE:
+        elif usage.free < usage.total * _MIN_FREE_SHARE:
             yield DoctorFinding("note", "disk", said, "it is nine tenths full")
         else:
             yield DoctorFinding("ok", "disk", said)

@@ -66,13 +66,11 @@ def check_process_settings(paths: ServerPaths) -> Iterator[DoctorFinding]:
 def _check_process(role: str, variables: Mapping[str, str]) -> Iterator[DoctorFinding]:
     names: dict[str, VariableSource] = dict.fromkeys(variables, "environment")
     for unknown in find_misspelt_settings(names, list_setting_names(VigieSettings)):
-        yield DoctorFinding(
-            "note", "unknown setting", describe_unknown_setting(unknown), "write its name right"
-        )
+        yield DoctorFinding("note", "unknown setting", describe_unknown_setting(unknown), "correct its name")
     try:
         settings: VigieSettings = read_settings()
     except InvalidSettingsError as error:
-        yield DoctorFinding("missing", "settings", f"{role}: {error}", f"set it right in {role}.local.env")
+        yield DoctorFinding("missing", "settings", f"{role}: {error}", f"correct it in {role}.local.env")
         return
     for each in find_security_findings(settings, [role], variables):
         known = SECURITY_FINDING_TYPES[each.code]
@@ -80,5 +78,5 @@ def _check_process(role: str, variables: Mapping[str, str]) -> Iterator[DoctorFi
         detail = f"{each.code}: {each.variable}: {known.danger}"
         end = " (allowed)" if is_allowed else f"; keeps {role} from starting"
         yield DoctorFinding(
-            "note" if is_allowed else "missing", "insecure setting", f"{detail}{end}", f"set {known.mend}"
+            "note" if is_allowed else "missing", "insecure setting", f"{detail}{end}", f"set {known.fix}"
         )

@@ -12,7 +12,7 @@ from app.standalone.unprivileged_accounts import StandaloneError
 # A host name, or an address with an optional port, as Caddy and certificates take them.
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _PORTS: Final = ("api_port", "mqtt_port", "mqtts_port")
-_MOST_PORT: Final = 65_532
+_MAX_PORT: Final = 65_532
 _COMMENTS: Final = {
     "name": "Public host name: Caddy serves the API there with TLS, boxes connect to it. Empty: the API and "
     "the broker are on 127.0.0.1 only.",
@@ -60,8 +60,8 @@ class ServerOptions:
             raise StandaloneError(
                 "--api-port (and the three after it), --mqtt-port and --mqtts-port must differ"
             )
-        if not all(0 < port <= _MOST_PORT for port in ports):
-            raise StandaloneError(f"ports are numbers from 1 to {_MOST_PORT}")
+        if not all(0 < port <= _MAX_PORT for port in ports):
+            raise StandaloneError(f"ports are numbers from 1 to {_MAX_PORT}")
         if self.workers < 1:
             raise StandaloneError("--workers: at least 1")
 
@@ -88,10 +88,10 @@ def read_options(path: Path, defaults: ServerOptions) -> ServerOptions:
 
 
 def render_options(options: ServerOptions) -> str:
-    """Render the file."""
+    """Render the options file."""
     lines = [
         "# Options of `vigie install --server`, which reads this file at each run. Options of its command",
-        "# line win, and are written here. After a change by hand, run it again.",
+        "# line have precedence, and are written here. After you edit this file, run the command again.",
     ]
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)

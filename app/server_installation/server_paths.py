@@ -15,7 +15,7 @@ PROXY_UNIT: Final = "caddy.service"
 TARGET: Final = "vigie.target"
 ROLES: Final = ("api", "ingest", "deliver", "maintain")
 CERTIFICATE_COPY: Final = "certificate-and-key.pem"
-"""One file, which is replaced at once: a broker that starts meanwhile must not find half of a renewal."""
+"""One file with both parts, which is replaced atomically: a broker never reads a new and an old part."""
 
 RELOAD_PATH_UNIT: Final = "vigie-broker-reload.path"
 CERTIFICATE_UNITS: Final = ("vigie-certificate.timer", "vigie-certificate.path")
@@ -49,7 +49,7 @@ class ServerPaths:
 
     @property
     def state(self) -> Path:
-        """What the processes write outside of the database."""
+        """Files that the processes write outside of the database."""
         return self.root / "var/lib/vigie"
 
     @property

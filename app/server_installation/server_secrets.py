@@ -1,7 +1,7 @@
-"""Generates the secrets of a server at the first installation, and finds them again in its settings.
+"""Generates the secrets of a server at the first installation, and reads them from its settings later.
 
-They stand in the files of `/etc/vigie` only. An existing secret is never replaced: `vigie secrets rotate` and
-`ALTER ROLE` do that.
+They are only in the files of `/etc/vigie`. An installation never replaces an existing secret: use `vigie
+secrets rotate` and `ALTER ROLE`.
 """
 
 import secrets
@@ -62,7 +62,7 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def load_or_generate_secrets(paths: ServerPaths) -> ServerSecrets:
-    """Find the secrets in the settings, and generate those that are missing.
+    """Read the secrets from the settings, and generate missing ones.
 
     The administrator's key is generated only with the first settings of the API: an administrator should
     revoke and remove it.

@@ -40,7 +40,7 @@ def run_program(*words: str, text: str | None = None, timeout_s: float = _TIMEOU
     return done.stdout
 
 
-def ask_program(*words: str) -> str:
+def read_program_output(*words: str) -> str:
     """Run a program that may fail, and return its standard output; empty if it is missing or hangs."""
     path = find_program(words[0])
     if path is None:
@@ -55,7 +55,7 @@ def ask_program(*words: str) -> str:
 
 
 def run_sql(port: int, sql: str, *, database: str = "postgres", variables: Sequence[str] = ()) -> list[str]:
-    """Run SQL as the superuser, over the socket, and return the lines of its result.
+    """Run SQL as the superuser through the socket, and return the lines of its result.
 
     Args:
         port: The port of the cluster.

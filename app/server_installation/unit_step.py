@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from app.server_installation.changes import MachineChange, WantedPath, find_path_changes
+from app.server_installation.changes import DesiredPath, MachineChange, find_path_changes
 from app.server_installation.deploy_files import list_unit_files, render_deploy_file
 from app.server_installation.installation_context import (
     InstallationContext,
@@ -25,14 +25,14 @@ from app.server_installation.server_paths import (
     TARGET,
     ServerPaths,
 )
-from app.server_installation.system_commands import ask_program, run_program
+from app.server_installation.system_commands import read_program_output, run_program
 from app.standalone.unprivileged_accounts import StandaloneError
 
 _READY_TIMEOUT_S: Final = 90.0
 _CERTIFICATE_PATH: Final = CERTIFICATE_UNITS[1]
 _IMPORT: Final = "import vigie.caddyfile\n"
 _NO_SITE: Final = "# This server has no public name: `vigie install --server --name HOST` gives it one.\n"
-# In Debian's own Caddyfile: nobody has changed it.
+# A line of Debian's sample Caddyfile. A file with this line is unchanged and may be replaced.
 _DEBIAN_SITE: Final = "root * /usr/share/caddy"
 
 
@@ -53,14 +53,16 @@ def render_unit(name: str, options: ServerOptions) -> str:
 
 
 def find_unit_changes(context: InstallationContext) -> list[MachineChange]:
-    """Find units that are missing, differ, are not enabled, or are left from other options."""
+    """Find units that are missing, differ, are not enabled, or belong to former options."""
     options, folder = context.options, context.paths.units
     names = [name for name in list_unit_files() if not name.startswith(BROKER_UNIT)]
     if not options.certificate:
         names.remove(_CERTIFICATE_PATH)
     folders = sorted({folder / Path(name).parent for name in names} - {folder})
-    wanted = [WantedPath(path, None, 0o755, "root", "root") for path in folders]
-    wanted += [WantedPath(folder / name, render_unit(name, options), 0o644, "root", "root") for name in names]
+    wanted = [DesiredPath(path, None, 0o755, "root", "root") for path in folders]
+    wanted += [
+        DesiredPath(folder / name, render_unit(name, options), 0o644, "root", "root") for name in names
+    ]
 
     processes = {TARGET, "vigie-migrate.service", *(f"vigie-{role}.service" for role in ROLES)}
 
@@ -69,7 +71,7 @@ def find_unit_changes(context: InstallationContext) -> list[MachineChange]:
             context.restart.add(TARGET)
 
     changes = find_path_changes(wanted, note)
-    # The step of the broker may have changed its drop-in.
+    # The broker's step may have changed the drop-in of the broker's unit.
     if changes or any(_needs_reload(unit) for unit in (TARGET, BROKER_UNIT)):
         changes.append(
             MachineChange("have systemd read its units", lambda: run_program("systemctl", "daemon-reload"))
@@ -99,7 +101,7 @@ def _remove_unit(folder: Path) -> None:
 
 
 def _needs_reload(unit: str) -> bool:
-    return ask_program("systemctl", "show", "--property=NeedDaemonReload", "--value", unit) == "yes"
+    return read_program_output("systemctl", "show", "--property=NeedDaemonReload", "--value", unit) == "yes"
 
 
 def render_proxy_conf(options: ServerOptions, paths: ServerPaths) -> str:
@@ -122,14 +124,14 @@ def find_proxy_changes(context: InstallationContext) -> list[MachineChange]:
     main = paths.proxy_settings / "Caddyfile"
     text = main.read_text(encoding="utf-8") if main.exists() else ""
     wanted = [
-        WantedPath(
+        DesiredPath(
             paths.proxy_settings / "vigie.caddyfile", render_proxy_conf(options, paths), 0o644, "root", "root"
         )
     ]
     if _IMPORT not in text:
-        # Somebody's own sites stay; Debian's sample is replaced.
+        # An administrator's own sites stay; Debian's sample is replaced.
         others = "" if _DEBIAN_SITE in text else text
-        wanted.append(WantedPath(main, f"{others}{_IMPORT}", 0o644, "root", "root"))
+        wanted.append(DesiredPath(main, f"{others}{_IMPORT}", 0o644, "root", "root"))
     changes = find_path_changes(wanted, lambda _: context.reload.add(PROXY_UNIT))
     if not is_unit_enabled(PROXY_UNIT):
         changes.append(
@@ -145,12 +147,12 @@ def _find_withdrawal(context: InstallationContext) -> list[MachineChange]:
     if not path.exists():
         return []
     # Not removed: the Caddyfile imports it.
-    wanted = WantedPath(path, _NO_SITE, 0o644, "root", "root")
+    wanted = DesiredPath(path, _NO_SITE, 0o644, "root", "root")
     return find_path_changes([wanted], lambda _: context.reload.add(PROXY_UNIT))
 
 
 def find_start_changes(context: InstallationContext) -> list[MachineChange]:
-    """Find units to restart, reload or start, after what the steps before have changed."""
+    """Find units to restart, reload or start after the changes of earlier steps."""
     changes = [
         MachineChange(f"restart {unit}", partial(run_program, "systemctl", "restart", unit))
         for unit in sorted(context.restart - {TARGET})
@@ -169,7 +171,7 @@ def find_start_changes(context: InstallationContext) -> list[MachineChange]:
             MachineChange(f"restart {TARGET}", lambda: run_program("systemctl", "restart", TARGET))
         )
     elif not is_running:
-        # Of a unit that has given up too.
+        # `_start` also resets units that reached their limit of restarts.
         changes.append(MachineChange(f"start {TARGET}", lambda: _start(units)))
     if changes:
         url = f"http://127.0.0.1:{context.options.api_port}/readyz"
@@ -184,14 +186,14 @@ def _start(units: list[str]) -> None:
 
 def find_running_release(unit: str) -> Path | None:
     """Return the release from which a unit's process was started; None if it does not run."""
-    pid = ask_program("systemctl", "show", "--property=MainPID", "--value", unit)
+    pid = read_program_output("systemctl", "show", "--property=MainPID", "--value", unit)
     if not pid.isdecimal() or int(pid) == 0:
         return None
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return None
-    # A script's interpreter: /opt/vigie/releases/RELEASE/bin/python.
+    # The first word is the interpreter of the script: /opt/vigie/releases/RELEASE/bin/python.
     return Path(words[0].decode()).parent.parent
 
 

@@ -1,6 +1,6 @@
-"""Finds the cluster that backup commands refer to: that of the settings, or the one of `vigie up`.
+"""Finds the cluster of a backup command: that of the settings, or the one of `vigie up`.
 
-It also prepares the archive of `vigie up`, and puts a restored cluster into a new data directory.
+It also configures WAL archiving for `vigie up`, and prepares a new data directory for a restored cluster.
 """
 
 import base64
@@ -55,7 +55,7 @@ def find_backup_installation(data_dir: Path | None, settings: BackupSettings) ->
         settings: The settings of backups.
 
     Raises:
-        StandaloneError: There is none, or this account may not read it.
+        StandaloneError: There is no cluster, or this account may not read it.
     """
     if data_dir is None and settings.cluster_dir is not None:
         account = _find_owner(settings.cluster_dir)
@@ -118,7 +118,7 @@ def _make_target(
         binaries=binaries,
         host=host,
         port=settings.port,
-        # It ends with this process: a backup that nobody waits for would only hold locks.
+        # The child ends with this process: an orphaned backup would hold locks for no purpose.
         run_as=tuple(build_run_as_command(account, [])) if account is not None else (),
         owner=None if account is None else (account.uid, account.gid),
         password=password,
@@ -126,7 +126,7 @@ def _make_target(
 
 
 def _find_owner(cluster_dir: Path) -> SystemAccount | None:
-    """Find the account of a cluster; None if it is ours."""
+    """Find the account of a cluster; None if it is the account of this process."""
     try:
         found = cluster_dir.stat()
     except FileNotFoundError:
@@ -151,7 +151,7 @@ def prepare_stack_archive(layout: DataDirectory, settings: BackupSettings) -> Ma
     if settings.public_key is None:
         return None
     if find_program("pgbackrest") is None:
-        # Without it PostgreSQL would keep all WAL.
+        # Without pgBackRest archiving would fail, and PostgreSQL would retain all WAL.
         raise StandaloneError("backups: pgBackRest is missing: apt-get install pgbackrest")
     home = _find_home(layout)
     make_folder(home, 0o750, find_service_account("postgres"), group_only=True)
@@ -193,7 +193,7 @@ def complete_restored_stack(layout: DataDirectory, bundle: RecoveryBundle) -> No
     """Write the secrets of a restored stack, so that `vigie up` starts on it.
 
     Raises:
-        StandaloneError: the bundle has none: it is that of an installation without `vigie up`.
+        StandaloneError: the bundle has no secrets of `vigie up`: it is that of another installation.
     """
     stored, passwords = bundle.find_file(layout.secrets_file.name), bundle.find_file(_PASSWORDS)
     if stored is None or passwords is None:
@@ -203,7 +203,7 @@ def complete_restored_stack(layout: DataDirectory, bundle: RecoveryBundle) -> No
     content = json.loads(stored)
     known = {content.get("encryption_key"), *content.get("former_encryption_keys", ())}
     keys = [base64.b64encode(key).decode() for key in bundle.encryption_keys]
-    # Keys of the operator's own settings, which the new machine may not have.
+    # The bundle may have keys of an administrator's own settings, which the new machine may lack.
     content["former_encryption_keys"] = [
         *content.get("former_encryption_keys", ()),
         *(key for key in keys if key not in known),

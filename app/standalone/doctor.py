@@ -1,4 +1,4 @@
-"""Checks the machine for `vigie doctor`: what is missing, and the command that fixes it. Changes nothing.
+"""Checks the machine for `vigie doctor`: lists missing parts with the command that fixes each; read-only.
 
 It also lists insecure settings: those that keep a process from starting, and those that were allowed.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from app.platform.config.platform_settings import SmtpSettings
 
 _OLDEST_PYTHON = (3, 12)
-_LEAST_DISK = 2**30
+_MIN_FREE_BYTES = 2**30
 _API_PORT = 8000
 _APT = "sudo apt-get install"
 _PDF_LIBRARIES = {
@@ -45,13 +45,13 @@ class DoctorFinding:
     """One line: `ok`, `note` (works, but worth knowing) or `missing` (must be fixed)."""
 
     state: Literal["ok", "note", "missing"]
-    what: str
+    subject: str
     detail: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
-        arrow = f"\n         mend: {self.mend}" if self.mend else ""
-        return f"{self.state:<8} {self.what}: {self.detail}{arrow}"
+        arrow = f"\n         fix: {self.fix}" if self.fix else ""
+        return f"{self.state:<8} {self.subject}: {self.detail}{arrow}"
 
 
 def run_doctor(data_dir: Path = Path(".vigie"), more: Iterable[DoctorFinding] = ()) -> int:
@@ -100,32 +100,32 @@ def check_python() -> DoctorFinding:
 
 
 def _settings() -> Iterator[DoctorFinding]:
-    # Imported here, because its dependencies may be what is missing.
+    # Imported here, because its dependencies may be missing.
     from app.platform.config.platform_settings import InvalidSettingsError  # noqa: PLC0415
     from app.platform.secrets.sealing import derive_key_name  # noqa: PLC0415
     from app.settings import read_settings  # noqa: PLC0415
 
-    what = "encryption key"
+    subject = "encryption key"
     try:
         encryption = read_settings().encryption
         names = [derive_key_name(key) for key in encryption.key_bytes()]
     except InvalidSettingsError as error:
         yield DoctorFinding(
-            "missing", "settings", str(error), "set what is named right (docs/operations/settings.md)"
+            "missing", "settings", str(error), "correct the named setting (docs/operations/settings.md)"
         )
         return
     except ValueError as error:
-        yield DoctorFinding("missing", what, str(error), "set VIGIE_ENCRYPTION__KEYS_FILE right")
+        yield DoctorFinding("missing", subject, str(error), "correct VIGIE_ENCRYPTION__KEYS_FILE")
         return
     if not names:
         none = (
             "none is set: `vigie up` uses the one that it keeps (nothing to do); other processes "
             "need VIGIE_ENCRYPTION__KEYS (docs/operations/secrets.md)"
         )
-        yield DoctorFinding("ok", what, none)
+        yield DoctorFinding("ok", subject, none)
         return
-    also = f", also opens what {', '.join(names[1:])} sealed" if names[1:] else ""
-    yield DoctorFinding("ok", what, f"seals with {names[0]}{also}")
+    also = f", also opens values of {', '.join(names[1:])}" if names[1:] else ""
+    yield DoctorFinding("ok", subject, f"seals with {names[0]}{also}")
 
 
 def _unknown_settings() -> Iterator[DoctorFinding]:
@@ -133,8 +133,8 @@ def _unknown_settings() -> Iterator[DoctorFinding]:
     from app.standalone.startup_settings_check import describe_unknown_setting, find_unknown_settings  # noqa: PLC0415 (as above)
 
     for each in find_unknown_settings():
-        mend = f"write {each.nearest}" if each.nearest else "remove it, unless another program uses it"
-        yield DoctorFinding("note", "unknown setting", describe_unknown_setting(each), mend)
+        fix = f"write {each.nearest}" if each.nearest else "remove it, unless another program uses it"
+        yield DoctorFinding("note", "unknown setting", describe_unknown_setting(each), fix)
 
 
 def check_mail_server(
@@ -148,7 +148,7 @@ def check_mail_server(
     from app.platform.config.platform_settings import InvalidSettingsError  # noqa: PLC0415 (as below)
     from app.settings import read_settings  # noqa: PLC0415 (as below)
 
-    what = "mail server"
+    subject = "mail server"
     try:
         smtp = read_settings().smtp
     except InvalidSettingsError:
@@ -157,9 +157,9 @@ def check_mail_server(
         return
     if fault := fault_of(smtp):
         variable, why = fault
-        yield DoctorFinding("missing", what, f"{variable}: {why}", f"set {variable} right (docs/email.md)")
+        yield DoctorFinding("missing", subject, f"{variable}: {why}", f"correct {variable} (docs/email.md)")
     else:
-        yield DoctorFinding("ok", what, f"{smtp.host}, port {smtp.port}, {smtp.security}; not contacted")
+        yield DoctorFinding("ok", subject, f"{smtp.host}, port {smtp.port}, {smtp.security}; not contacted")
 
 
 def check_report_libraries() -> DoctorFinding:
@@ -190,9 +190,9 @@ def check_database_programs() -> Iterator[DoctorFinding]:
     folder = private_postgres.find_postgres_binaries()
     if folder is None:
         package = f"postgresql-{private_postgres.MAJOR}"
-        mend = f"{_APT} {package} {package}-timescaledb"
+        fix = f"{_APT} {package} {package}-timescaledb"
         yield DoctorFinding(
-            "missing", "PostgreSQL", f"version {private_postgres.MAJOR} is not installed", mend
+            "missing", "PostgreSQL", f"version {private_postgres.MAJOR} is not installed", fix
         )
         return
     yield DoctorFinding("ok", "PostgreSQL", f"{_run_program(folder / 'postgres', '--version')} in {folder}")
@@ -205,8 +205,8 @@ def check_database_programs() -> Iterator[DoctorFinding]:
     )
     control = share / "extension" / "timescaledb.control"
     if not (library / "timescaledb.so").exists() or not control.exists():
-        mend = f"{_APT} postgresql-{private_postgres.MAJOR}-timescaledb"
-        yield DoctorFinding("missing", "TimescaleDB", f"no library in {library}", mend)
+        fix = f"{_APT} postgresql-{private_postgres.MAJOR}-timescaledb"
+        yield DoctorFinding("missing", "TimescaleDB", f"no library in {library}", fix)
         return
     found = re.search(r"default_version\s*=\s*'([^']+)'", control.read_text())
     version = found[1] if found else "of unknown version"
@@ -235,36 +235,38 @@ def _accounts() -> Iterator[DoctorFinding]:
     if os.geteuid() != 0:
         yield DoctorFinding("ok", "accounts", "the services run as you")
         return
-    for what, names, package in (
+    for subject, names, package in (
         ("PostgreSQL", ("postgres",), f"postgresql-{private_postgres.MAJOR}"),
         ("Mosquitto", ("mosquitto", "nobody"), "mosquitto"),
     ):
         try:
             account = find_service_account(*names)
         except StandaloneError as error:
-            yield DoctorFinding("missing", f"account of {what}", str(error), f"{_APT} {package}")
+            yield DoctorFinding("missing", f"account of {subject}", str(error), f"{_APT} {package}")
         else:
-            yield DoctorFinding("ok", f"account of {what}", account.name if account else "you")
+            yield DoctorFinding("ok", f"account of {subject}", account.name if account else "you")
 
 
 def _data_directory(layout: DataDirectory) -> Iterator[DoctorFinding]:
-    what, root = "data directory", layout.root
+    subject, root = "data directory", layout.root
     if not root.exists():
         above = next(parent for parent in root.parents if parent.exists())
         if os.access(above, os.W_OK | os.X_OK):
-            yield DoctorFinding("ok", what, f"{root} will be made by `vigie up`")
+            yield DoctorFinding("ok", subject, f"{root} will be made by `vigie up`")
         else:
-            yield DoctorFinding("missing", what, f"{above} cannot be written", "vigie up --data-dir DIR")
+            yield DoctorFinding("missing", subject, f"{above} cannot be written", "vigie up --data-dir DIR")
         return
     owner = root.stat().st_uid
     if not root.is_dir() or not os.access(root, os.W_OK | os.X_OK):
-        yield DoctorFinding("missing", what, f"{root} cannot be written", "vigie up --data-dir DIR")
+        yield DoctorFinding("missing", subject, f"{root} cannot be written", "vigie up --data-dir DIR")
         return
     if layout.instance() and layout.instance_file.stat().st_uid != os.geteuid():
-        yield DoctorFinding("missing", what, f"{root} belongs to user {owner}", "vigie up --data-dir DIR")
+        yield DoctorFinding("missing", subject, f"{root} belongs to user {owner}", "vigie up --data-dir DIR")
         return
     yield DoctorFinding(
-        "ok", what, f"{root}, {'in use by a running stack' if _is_locked(layout) else 'no stack runs on it'}"
+        "ok",
+        subject,
+        f"{root}, {'in use by a running stack' if _is_locked(layout) else 'no stack runs on it'}",
     )
     if layout.services.is_symlink() and not layout.services.exists():
         gone = f"{layout.services.readlink()} is gone, and the database with it"
@@ -301,7 +303,7 @@ def _disk(layout: DataDirectory) -> DoctorFinding:
     above = next(folder for folder in (layout.root, *layout.root.parents) if folder.exists())
     free = shutil.disk_usage(above).free
     shown = f"{free / 2**30:.1f} GiB free at {above}"
-    if free < _LEAST_DISK:
+    if free < _MIN_FREE_BYTES:
         return DoctorFinding(
             "missing", "disk", f"{shown}, 1 GiB is needed", "free some, or vigie up --data-dir DIR"
         )
@@ -325,7 +327,7 @@ def _remains(layout: DataDirectory) -> Iterator[DoctorFinding]:
         )
 
 
-_WHAT: Final = "insecure setting"
+_SUBJECT: Final = "insecure setting"
 
 
 def check_security() -> Iterator[DoctorFinding]:
@@ -333,7 +335,7 @@ def check_security() -> Iterator[DoctorFinding]:
 
     Settings without a database are for `vigie up`. Findings that `vigie up` decides itself are left out then.
     """
-    # Imported here, because its dependencies may be what is missing.
+    # Imported here, because its dependencies may be missing.
     from app.platform.config.platform_settings import InvalidSettingsError  # noqa: PLC0415
     from app.platform.config.security_finding_catalogue import SECURITY_FINDING_TYPES  # noqa: PLC0415
     from app.settings import read_settings  # noqa: PLC0415
@@ -355,10 +357,10 @@ def check_security() -> Iterator[DoctorFinding]:
         detail = f"{each.code}: {each.variable}: {known.danger}"
         if is_own_database and not allowed:
             stops = f"{detail}; keeps {', '.join(known.roles)} from starting"
-            yield DoctorFinding("missing", _WHAT, stops, f"set {known.mend}")
+            yield DoctorFinding("missing", _SUBJECT, stops, f"set {known.fix}")
         else:
             yield DoctorFinding(
-                "note", _WHAT, f"{detail}{' (allowed)' if allowed else ''}", f"set {known.mend}"
+                "note", _SUBJECT, f"{detail}{' (allowed)' if allowed else ''}", f"set {known.fix}"
             )
     if not found:
-        yield DoctorFinding("ok", _WHAT, "none" if is_own_database else "none that concerns `vigie up`")
+        yield DoctorFinding("ok", _SUBJECT, "none" if is_own_database else "none that concerns `vigie up`")

@@ -30,7 +30,7 @@ def check_database_roles() -> Iterator[DoctorFinding]:
 
 def find_named_database() -> "DatabaseSettings | None":
     """Return the database that the settings name; None if there is none or they are invalid."""
-    # Imported here, because its dependencies may be what is missing.
+    # Imported here, because its dependencies may be missing.
     from app.platform.config.platform_settings import InvalidSettingsError  # noqa: PLC0415
     from app.settings import read_settings  # noqa: PLC0415
 
@@ -83,15 +83,15 @@ def examine_roles(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
         # Not the error's text, which may contain the address with its password.
         yield DoctorFinding("note", _ROLES_CHECK, f"the database does not answer ({type(error).__name__})")
         return
-    mend = f"psql -v owner={login.name} -f deploy/roles.sql, as an administrator of the server"
+    fix = f"psql -v owner={login.name} -f deploy/roles.sql, as an administrator of the server"
     refused = [name for name in LOGINS if name not in login.holds]
     if missing:
-        yield DoctorFinding("missing", _ROLES_CHECK, f"there is no {', '.join(missing)}", mend)
+        yield DoctorFinding("missing", _ROLES_CHECK, f"there is no {', '.join(missing)}", fix)
     elif login.name in LOGINS:
         yield DoctorFinding("ok", _ROLES_CHECK, f"{login.name} is the login of one process")
     elif refused:
         yield DoctorFinding(
-            "missing", _ROLES_CHECK, f"{login.name} may not SET ROLE {', '.join(refused)}", mend
+            "missing", _ROLES_CHECK, f"{login.name} may not SET ROLE {', '.join(refused)}", fix
         )
     else:
         yield DoctorFinding("ok", _ROLES_CHECK, f"{login.name} may work as each")
@@ -100,21 +100,21 @@ def examine_roles(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:
 
 def _check_excess_privileges(login: "LoginPrivileges") -> Iterator[DoctorFinding]:
     """Yield privileges beyond one process: after SET ROLE NONE, a process has all of its login again."""
-    mend = "VIGIE_DATABASE__URL of each process with its own login (docs/operations/database-roles.md)"
+    fix = "VIGIE_DATABASE__URL of each process with its own login (docs/operations/database-roles.md)"
     no_start = "api, ingest, deliver and maintain do not start with it"
     if login.superuser:
         yield DoctorFinding(
             "missing",
             _ROLES_CHECK,
             f"{login.name} bypasses all access rules of the database: {no_start}",
-            mend,
+            fix,
         )
     elif login.owner:
         owns = f"{login.name} owns the tables, which only `vigie migrate` needs: {no_start}"
-        yield DoctorFinding("note", _ROLES_CHECK, owns, mend)
+        yield DoctorFinding("note", _ROLES_CHECK, owns, fix)
     else:
         several = f"{login.name} holds several roles: an attacker of one process can act as any of them"
-        yield DoctorFinding("note", _ROLES_CHECK, several, mend)
+        yield DoctorFinding("note", _ROLES_CHECK, several, fix)
 
 
 async def _read_login_and_roles(url: str) -> "tuple[LoginPrivileges, list[str]]":

@@ -70,7 +70,7 @@ class SecurityFinding:
 
     def __str__(self) -> str:
         known = SECURITY_FINDING_TYPES[self.code]
-        return f"{self.code}: {self.variable}: {known.danger}; set {known.mend}"
+        return f"{self.code}: {self.variable}: {known.danger}; set {known.fix}"
 
 
 @dataclass(frozen=True, slots=True)

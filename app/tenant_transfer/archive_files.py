@@ -20,7 +20,7 @@ from app.tenant_transfer.archive_manifest import (
     MANIFEST_NAME,
     ArchivedFile,
     ArchiveError,
-    Manifest,
+    ArchiveManifest,
     decode_manifest,
 )
 
@@ -34,10 +34,10 @@ _DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
 class FileSink(io.RawIOBase):
-    """A file that is written once from beginning to end, with its size and checksum.
+    """Writes a file from beginning to end, and computes its size and checksum.
 
     Args:
-        file: where the bytes go.
+        file: receives the bytes.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -69,7 +69,7 @@ class FileSink(io.RawIOBase):
 
 
 class ArchiveWriter:
-    """Writes an archive, one file after the other.
+    """Writes the files of an archive in sequence.
 
     Attributes:
         files: the files that were written.
@@ -90,7 +90,7 @@ class ArchiveWriter:
         self.files: list[ArchivedFile] = []
 
     def __enter__(self) -> Self:
-        # What an interrupted export left.
+        # An interrupted export leaves a partial archive.
         self._remove_partial()
         self._partial.parent.mkdir(parents=True, exist_ok=True)
         if self._target.suffix == ".zip":
@@ -107,7 +107,7 @@ class ArchiveWriter:
                 self._zip.close()
                 _sync(stream)
             else:
-                # Without the directory that `close` would write: it is removed.
+                # `close` would write the ZIP directory of a file that is removed.
                 self._zip.fp = None
             if stream is not None:
                 stream.close()
@@ -167,8 +167,8 @@ class ArchiveWriter:
             sink.write(content)
         self.add(path, sink)
 
-    def end(self, manifest: bytes) -> None:
-        """Write the manifest, the last file."""
+    def write_manifest(self, manifest: bytes) -> None:
+        """Write the manifest, which is the last file."""
         with self.create(MANIFEST_NAME) as sink:
             sink.write(manifest)
 
@@ -189,10 +189,10 @@ class _Folder:
 
 
 class ArchiveReader:
-    """Reads an archive. Files are named by the manifest and are never written under their names.
+    """Reads an archive. It never writes to paths that the manifest names.
 
     Attributes:
-        manifest: what is in it.
+        manifest: the list of its files.
 
     Args:
         source: the ZIP file or folder.
@@ -215,7 +215,7 @@ class ArchiveReader:
                 raise ArchiveError(
                     f"{source} is not an archive of a tenant: its {MANIFEST_NAME} is too large"
                 )
-            self.manifest: Manifest = decode_manifest(content)
+            self.manifest: ArchiveManifest = decode_manifest(content)
         except (OSError, KeyError, *_DAMAGED) as error:
             self.close()
             reason = getattr(error, "strerror", None) or f"there is no {MANIFEST_NAME} in it"

@@ -1,4 +1,4 @@
-"""Defines the manifest of an archive: its files with checksums, its version, what is left out. Pure."""
+"""Defines the manifest of an archive: version, files with checksums, and omissions with reasons. Pure."""
 
 from datetime import datetime
 from typing import Final
@@ -21,7 +21,7 @@ class ArchivedFile(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         path: its path in the archive.
-        table: the table that it is of; None: documentation, or the audit log.
+        table: the table whose rows it has; None: documentation, or the audit log.
         rows: its lines or rows; None for documentation.
         bytes: its size, uncompressed.
         sha256: of its content, uncompressed, as hexadecimal digits.
@@ -62,8 +62,8 @@ class ArchivedHead(msgspec.Struct, frozen=True, kw_only=True):
     hash: str
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in an archive.
+class ArchiveManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The manifest of an archive.
 
     Attributes:
         format: `FORMAT`.
@@ -72,11 +72,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         exported_at: the time of the snapshot: later changes are not in the archive.
         software: name, version and commit of the program that wrote it.
         schema_revision: the revision of the database's schema.
-        organisation: whose archive it is.
+        organisation: the exported organisation.
         late_bits: the metrics of the bits of `late` in samples, from the lowest.
         audit_heads: where each file of the audit log ends.
         files: all files but the manifest.
-        left_out: what is not in the archive.
+        left_out: tables and columns that are not in the archive.
     """
 
     format: str
@@ -91,28 +91,28 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[ArchivedFile, ...]
     left_out: tuple[LeftOut, ...]
 
-    def of_table(self, table: str) -> list[ArchivedFile]:
+    def list_table_files(self, table: str) -> list[ArchivedFile]:
         """Return the files of a table, in the order of their parts."""
         return [file for file in self.files if file.table == table]
 
     def count_rows(self, table: str) -> int:
         """Return the number of rows of a table."""
-        return sum(file.rows or 0 for file in self.of_table(table))
+        return sum(file.rows or 0 for file in self.list_table_files(table))
 
 
-def encode_manifest(manifest: Manifest) -> bytes:
+def encode_manifest(manifest: ArchiveManifest) -> bytes:
     """Encode a manifest as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
-def decode_manifest(content: bytes) -> Manifest:
+def decode_manifest(content: bytes) -> ArchiveManifest:
     """Decode a manifest.
 
     Raises:
         ArchiveError: It is not one, or a newer program wrote it.
     """
     try:
-        manifest = msgspec.json.decode(content, type=Manifest)
+        manifest = msgspec.json.decode(content, type=ArchiveManifest)
     except msgspec.MsgspecError as error:
         raise ArchiveError(
             f"{MANIFEST_NAME} is not the manifest of a tenant's archive ({error}). Name the file or the "

@@ -1,17 +1,17 @@
-"""Writes the README of an archive, for people who open it without Vigie. Pure."""
+"""Renders the README of an archive, for people who open it without Vigie. Pure."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from app.tenant_transfer.archive_manifest import ArchivedFile, Manifest
+from app.tenant_transfer.archive_manifest import ArchivedFile, ArchiveManifest
 from app.tenant_transfer.transferred_tables import BY_NAME
 
 _TEMPLATE: Final = Path(__file__).with_name("readme_template.md")
 
 
-def build_readme(manifest: Manifest, files: Iterable[ArchivedFile]) -> str:
-    """Write the README.
+def build_readme(manifest: ArchiveManifest, files: Iterable[ArchivedFile]) -> str:
+    """Render the README.
 
     Args:
         manifest: of the archive; its list of files is not used.

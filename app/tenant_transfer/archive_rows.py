@@ -10,7 +10,7 @@ from app.tenant_transfer.archive_manifest import ArchiveError
 
 def read_rows(archive: ArchiveReader, table: str) -> Iterator[dict[str, Any]]:
     """Read the rows of a table's files (ArchiveError if a line is not JSON)."""
-    for file in archive.manifest.of_table(table):
+    for file in archive.manifest.list_table_files(table):
         with archive.open(file) as lines:
             for number, line in enumerate(lines, start=1):
                 try:

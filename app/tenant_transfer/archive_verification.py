@@ -14,11 +14,11 @@ _CHUNK_BYTES: Final = 1 << 20
 
 
 def verify_archive(archive: ArchiveReader, report: Callable[[str], None]) -> None:
-    """Verify an archive.
+    """Verify files, checksums, row counts and audit logs of an archive.
 
     Args:
         archive: the archive.
-        report: gets a line for each file that takes a while.
+        report: prints a line for each file above 1 MiB.
 
     Raises:
         ArchiveError: It was changed or is incomplete; the text lists what is wrong.

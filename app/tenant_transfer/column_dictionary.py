@@ -62,7 +62,7 @@ def _value_schema(type_: str) -> dict[str, Any]:
 
 
 def build_row_schema(table: TransferredTable, columns: Sequence[TableColumn]) -> dict[str, Any]:
-    """Build the JSON Schema of a line of a file; of Parquet, of a row as an object.
+    """Build the JSON Schema of a row: a line of JSON Lines, or a row of Parquet as an object.
 
     Args:
         table: the table.

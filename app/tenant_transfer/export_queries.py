@@ -54,7 +54,7 @@ def _order(table: TransferredTable, columns: Sequence[TableColumn]) -> str:
         if name == "box_key" or (table.name, name) == ("boxes", "key"):
             found.append("m.number")
         else:
-            # The same order in each installation, whatever its collation is.
+            # COLLATE "C" gives the same order in each installation.
             found.append(f"t.{_quote(name)}" + (' COLLATE "C"' if name in texts else ""))
     return ", ".join(found)
 

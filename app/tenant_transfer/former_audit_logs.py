@@ -30,20 +30,20 @@ class FormerLog(NamedTuple):
     last: int
 
 
-async def list_former_logs(connection: asyncpg.Connection, owner: UUID) -> list[FormerLog]:
-    """Return the logs of an organisation."""
-    return [FormerLog(*row) for row in await connection.fetch(_LOGS, owner)]
+async def list_former_logs(connection: asyncpg.Connection, organisation_id: UUID) -> list[FormerLog]:
+    """List the imported logs of an organisation, the oldest first."""
+    return [FormerLog(*row) for row in await connection.fetch(_LOGS, organisation_id)]
 
 
 async def read_former_entries(
-    connection: asyncpg.Connection, owner: UUID, log: int
+    connection: asyncpg.Connection, organisation_id: UUID, log: int
 ) -> AsyncIterator[ChainEntry]:
     """Read the entries of a log, in the order of their positions, in a transaction."""
-    async for row in connection.cursor(_ENTRIES, owner, log, prefetch=_PREFETCH):
+    async for row in connection.cursor(_ENTRIES, organisation_id, log, prefetch=_PREFETCH):
         yield ChainEntry(*row)
 
 
-async def write_former_log(connection: asyncpg.Connection, owner: UUID, log: int, out: Path) -> int:
+async def write_former_log(connection: asyncpg.Connection, organisation_id: UUID, log: int, out: Path) -> int:
     """Write a log as a file that `vigie audit verify --export` reads; returns the number of entries.
 
     Raises:
@@ -54,12 +54,14 @@ async def write_former_log(connection: asyncpg.Connection, owner: UUID, log: int
     entry: ChainEntry | None = None
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute("SET LOCAL vigie.reach = 'all'")
-        if log not in {former.number for former in await list_former_logs(connection, owner)}:
-            raise ArchiveError(f"organisation {owner} brought no log {log} from a former installation")
+        if log not in {former.number for former in await list_former_logs(connection, organisation_id)}:
+            raise ArchiveError(
+                f"organisation {organisation_id} brought no log {log} from a former installation"
+            )
         # Entries name people.
         descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            async for entry in read_former_entries(connection, owner, log):
+            async for entry in read_former_entries(connection, organisation_id, log):
                 file.write(format_entry_line(entry))
                 entries += 1
             if entry is not None:

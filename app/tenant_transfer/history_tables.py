@@ -1,4 +1,4 @@
-"""Lists the tables of what happened: events, alerts, deliveries, samples, and states. Pure."""
+"""Lists the tables of a tenant's events, alerts, deliveries, samples and states. Pure."""
 
 from typing import Final
 
@@ -48,7 +48,7 @@ HISTORY_TABLES: Final = (
         parent=OF_SITE,
         left_out={"id": LOCAL_NUMBER},
         import_step=EVENTS,
-        emptied=True,
+        is_emptied=True,
     ),
     TransferredTable(
         name="alerts",
@@ -64,7 +64,7 @@ HISTORY_TABLES: Final = (
     ),
     TransferredTable(
         name="outbox",
-        description="Events of alerts and incidents as they were told to webhooks and the event stream.",
+        description="Events of alerts and incidents as webhooks and the event stream got them.",
         order=("position",),
         left_out={
             "position": LOCAL_NUMBER,
@@ -76,7 +76,7 @@ HISTORY_TABLES: Final = (
     ),
     TransferredTable(
         name="deliveries",
-        description="What became of each event for each webhook or channel, with the body that was sent.",
+        description="The delivery of each event to each webhook or channel, with its state and body.",
         left_out={"due_at": WORKING_STATE, "leased_until": WORKING_STATE},
         import_step=DELIVERIES,
         converted={"state": "CASE x.state WHEN 'pending' THEN 'failed' ELSE x.state END"},
@@ -89,7 +89,7 @@ HISTORY_TABLES: Final = (
     ),
     TransferredTable(
         name="delivery_replays",
-        description="Replays of deliveries that somebody requested.",
+        description="Requested replays of deliveries.",
         export_only="a replay would send old events again",
     ),
     TransferredTable(
@@ -106,19 +106,19 @@ HISTORY_TABLES: Final = (
     ),
     TransferredTable(
         name="door_refusals",
-        description="How much was refused a day because no purpose covers it.",
+        description="Data that were refused because no purpose covers them, counted by day.",
         order=("day", "site_id", "door", "code", "purpose", "writer"),
         import_step=DELIVERIES,
     ),
     TransferredTable(
         name="organisation_usage",
-        description="What was used of each quota a day.",
+        description="Daily use of each quota.",
         order=("day", "quota", "writer"),
         export_only="it counts what the former installation did",
     ),
     TransferredTable(
         name="quota_notices",
-        description="Which quotas the organisation was told of.",
+        description="Notices to the organisation about its quotas.",
         order=("day", "quota", "type"),
         export_only="it belongs to the counts of the former installation",
     ),
@@ -128,7 +128,7 @@ HISTORY_TABLES: Final = (
         order=("box_key", "time"),
         parent=OF_BOX,
         import_step=SERIES,
-        columnar=True,
+        is_columnar=True,
     ),
     TransferredTable(
         name="hourly",
@@ -136,7 +136,7 @@ HISTORY_TABLES: Final = (
         order=("box_key", "day", "metric"),
         parent=OF_BOX,
         import_step=SERIES,
-        columnar=True,
+        is_columnar=True,
     ),
     TransferredTable(
         name="daily",
@@ -144,7 +144,7 @@ HISTORY_TABLES: Final = (
         order=("box_key", "day", "metric"),
         parent=OF_BOX,
         import_step=SERIES,
-        columnar=True,
+        is_columnar=True,
     ),
     TransferredTable(
         name="rollup_states",
@@ -152,7 +152,7 @@ HISTORY_TABLES: Final = (
         order=("box_key",),
         parent=OF_BOX,
         import_step=STATES,
-        emptied=True,
+        is_emptied=True,
     ),
     TransferredTable(
         name="rollup_marks",
@@ -161,7 +161,7 @@ HISTORY_TABLES: Final = (
         parent=OF_BOX,
         left_out={"epoch": LOCAL_NUMBER},
         import_step=STATES,
-        emptied=True,
+        is_emptied=True,
         filled={"epoch": "(SELECT marks_epoch FROM registry)"},
     ),
     TransferredTable(
@@ -170,7 +170,7 @@ HISTORY_TABLES: Final = (
         order=("box_key", "day"),
         parent=OF_BOX,
         import_step=STATES,
-        emptied=True,
+        is_emptied=True,
     ),
     TransferredTable(
         name="retention_states",
@@ -178,7 +178,7 @@ HISTORY_TABLES: Final = (
         order=("box_key", "purpose"),
         parent=OF_BOX,
         import_step=STATES,
-        emptied=True,
+        is_emptied=True,
     ),
     TransferredTable(
         name="box_states",
@@ -186,7 +186,7 @@ HISTORY_TABLES: Final = (
         order=("box_key",),
         parent=OF_BOX,
         import_step=STATES,
-        emptied=True,
+        is_emptied=True,
     ),
     TransferredTable(
         name="site_states",
@@ -194,7 +194,7 @@ HISTORY_TABLES: Final = (
         order=("site_id",),
         parent=OF_SITE,
         import_step=STATES,
-        emptied=True,
+        is_emptied=True,
     ),
     TransferredTable(
         name="index_states",
@@ -202,7 +202,7 @@ HISTORY_TABLES: Final = (
         order=("rule_id", "box_key"),
         parent=("rule_id", "rules"),
         import_step=STATES,
-        emptied=True,
+        is_emptied=True,
     ),
     TransferredTable(
         name="backtests",
@@ -214,7 +214,7 @@ HISTORY_TABLES: Final = (
     TransferredTable(
         name="erasures",
         description="Erasures on request: reason, range, and what was removed.",
-        # Not before the samples: an erasure that goes on must find them.
+        # After the samples: an erasure that continues must find them.
         import_step=STATES,
     ),
     TransferredTable(
@@ -230,6 +230,6 @@ HISTORY_TABLES: Final = (
         order=("site_id",),
         parent=OF_SITE,
         import_step=STATES,
-        emptied=True,
+        is_emptied=True,
     ),
 )

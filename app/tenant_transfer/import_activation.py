@@ -1,4 +1,4 @@
-"""Ends an import: gives boxes and webhooks new credentials, and enables the rules.
+"""Activates an imported tenant: issues new credentials to boxes and webhooks, and enables the rules.
 
 The credentials are written to a file before the transaction commits, because the database has only hashes and
 sealed values of them.
@@ -45,26 +45,26 @@ _ENABLE_RULES: Final = (
 )
 
 
-async def give_credentials(
-    connection: asyncpg.Connection, owner: UUID, sealer: SecretSealer, target: Path
+async def issue_credentials(
+    connection: asyncpg.Connection, organisation_id: UUID, sealer: SecretSealer, target: Path
 ) -> int:
-    """Give boxes new passwords and webhooks new secrets; returns how many.
+    """Issue new passwords to boxes and new secrets to webhooks; returns their number.
 
     Args:
         connection: in the transaction that ends the import.
-        owner: the organisation.
+        organisation_id: the organisation.
         sealer: encrypts the secrets of webhooks.
-        target: the CSV file that is written, readable by its owner only.
+        target: the CSV file to write, with mode 0600.
 
     Raises:
         SealingError: There are webhooks, and no encryption key.
         OSError: The file cannot be written.
     """
-    boxes = await connection.fetch(_BOXES, owner)
+    boxes = await connection.fetch(_BOXES, organisation_id)
     passwords = [generate_box_password() for _ in boxes]
     hashes = [hash_mosquitto_password(password) for password in passwords]
     await connection.execute(_SET_PASSWORDS, [box["key"] for box in boxes], hashes)
-    webhooks = await connection.fetch(_WEBHOOKS, owner)
+    webhooks = await connection.fetch(_WEBHOOKS, organisation_id)
     secrets = [generate_secret() for _ in webhooks]
     sealed = [
         WEBHOOK_SECRET.seal(sealer, secret, webhook["id"])
@@ -84,6 +84,6 @@ async def give_credentials(
     return len(boxes) + len(webhooks)
 
 
-async def enable_rules(connection: asyncpg.Connection, owner: UUID, rules: list[UUID]) -> None:
-    """Enable the organisation's rules that were enabled where they come from."""
-    await connection.execute(_ENABLE_RULES, owner, rules)
+async def enable_rules(connection: asyncpg.Connection, organisation_id: UUID, rules: list[UUID]) -> None:
+    """Enable the organisation's rules that were enabled in the former installation."""
+    await connection.execute(_ENABLE_RULES, organisation_id, rules)

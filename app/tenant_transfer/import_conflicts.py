@@ -8,7 +8,7 @@ import asyncpg
 
 from app.platform.db.schema_upgrade import find_head_revision, is_known_revision
 from app.tenant_transfer.archive_files import ArchiveReader
-from app.tenant_transfer.archive_manifest import ArchiveError, Manifest
+from app.tenant_transfer.archive_manifest import ArchiveError, ArchiveManifest
 from app.tenant_transfer.archive_rows import read_rows
 from app.tenant_transfer.import_queries import build_taken
 from app.tenant_transfer.table_columns import DatabaseColumns
@@ -18,7 +18,8 @@ from app.tenant_transfer.transferred_tables import BY_NAME, TABLES
 _REVISION: Final = "SELECT version_num FROM alembic_version"
 _SHOWN: Final = 1000
 _ROWS_AT_ONCE: Final = 5000
-# A taken id of these is no conflict: people are matched by their e-mail address, and keys are made anew.
+# Existing ids in these tables are no conflict. People are matched by their e-mail address. `find_conflicts`
+# checks the organisation itself.
 _MATCHED: Final = frozenset({"users", "organisations"})
 
 
@@ -35,7 +36,7 @@ _UNIQUE: Final = (
 )
 
 
-async def check_schema(connection: asyncpg.Connection, manifest: Manifest) -> None:
+async def check_schema(connection: asyncpg.Connection, manifest: ArchiveManifest) -> None:
     """Check that this schema is the archive's, or a newer one.
 
     Raises:
@@ -75,19 +76,19 @@ def read_kind(archive: ArchiveReader, parent: UUID | None) -> str:
 
 
 async def find_conflicts(
-    connection: asyncpg.Connection, archive: ArchiveReader, owner: UUID, columns: DatabaseColumns
+    connection: asyncpg.Connection, archive: ArchiveReader, organisation_id: UUID, columns: DatabaseColumns
 ) -> list[str]:
-    """Find what the archive would create and what exists here; returns lines for people.
+    """Find objects of the archive that exist in this database; returns one line for each kind.
 
     Args:
         connection: sees all organisations.
         archive: the archive.
-        owner: the id that the organisation would get.
+        organisation_id: the id that the organisation would get.
         columns: the columns of the database.
     """
     found = []
-    if await connection.fetch(build_taken(BY_NAME["organisations"], "id"), [owner]):
-        found.append(f"the organisation {owner}: choose another id with --as, or delete it first")
+    if await connection.fetch(build_taken(BY_NAME["organisations"], "id"), [organisation_id]):
+        found.append(f"the organisation {organisation_id}: choose another id with --as, or delete it first")
     for unique in _UNIQUE:
         taken = await _find_taken(connection, archive, unique)
         if taken:
@@ -107,7 +108,7 @@ async def _find_taken(
     query = build_taken(BY_NAME[unique.table], unique.column, unique.condition)
     found: list[str] = []
     for rows in batched(read_rows(archive, unique.table), _ROWS_AT_ONCE):
-        # A deleted box of the archive has an id that another box may have now.
+        # Another box may have the id of a box that is deleted in the archive.
         values = [row[unique.column] for row in rows if row.get("deleted_at") is None or unique.name == "ids"]
         found.extend(row[0] for row in await connection.fetch(query, values))
     return found

@@ -23,12 +23,9 @@ from app.tenant_transfer.import_queries import (
 )
 from app.tenant_transfer.parquet_files import read_parquet
 from app.tenant_transfer.table_columns import DatabaseColumns
-from app.tenant_transfer.table_transfer import TransferredTable
+from app.tenant_transfer.table_transfer import STATEMENT_TIMEOUT_S, TransferredTable
 from app.tenant_transfer.transfer_progress import TransferProgress
 from app.tenant_transfer.transferred_tables import BY_NAME, build_scope
-
-STATEMENT_S: Final = 7 * 86_400.0
-"""Timeout of a statement that may read a whole table (seconds)."""
 
 _BATCH_ROWS: Final = 1000
 _BATCH_BYTES: Final = 4 << 20
@@ -43,7 +40,7 @@ class RowWriter:
     Args:
         connection: of the owner of the tables.
         archive: the archive.
-        owner: the organisation that gets the rows.
+        organisation_id: the organisation that gets the rows.
         columns: the columns of the database.
         progress: counts the rows.
     """
@@ -52,20 +49,20 @@ class RowWriter:
         self,
         connection: asyncpg.Connection,
         archive: ArchiveReader,
-        owner: UUID,
+        organisation_id: UUID,
         *,
         columns: DatabaseColumns,
         progress: TransferProgress,
     ) -> None:
         self._connection = connection
         self._archive = archive
-        self._owner = owner
+        self._organisation_id = organisation_id
         self._columns = columns
         self._progress = progress
 
     async def read_box_keys(self) -> list[int]:
         """Return the keys of the imported boxes, in the order of their numbers."""
-        return [row["key"] for row in await self._connection.fetch(_BOX_KEYS, self._owner)]
+        return [row["key"] for row in await self._connection.fetch(_BOX_KEYS, self._organisation_id)]
 
     async def write_table(self, table: TransferredTable) -> int:
         """Write the files of a table; returns the number of rows.
@@ -73,17 +70,19 @@ class RowWriter:
         Raises:
             ArchiveError: Rows are missing afterwards, because they refer to something of another tenant.
         """
-        if table.emptied:
-            await self._connection.execute(build_emptying(table), self._owner)
+        if table.is_emptied:
+            await self._connection.execute(build_emptying(table), self._organisation_id)
         rows = 0
-        for file in self._archive.manifest.of_table(table.name):
+        for file in self._archive.manifest.list_table_files(table.name):
             rows += await self._write_lines(table, file)
         if table.name == "boxes":
             await self._map_boxes(rows)
         if table.name == "users":
-            # Memberships decide who belongs to the tenant.
+            # The scope of `users` depends on memberships, which the import writes later.
             return rows
-        stored = await self._connection.fetchval(build_count(table), self._owner, timeout=STATEMENT_S)
+        stored = await self._connection.fetchval(
+            build_count(table), self._organisation_id, timeout=STATEMENT_TIMEOUT_S
+        )
         if stored < rows:
             raise ArchiveError(
                 f"{rows} rows of {table.name} were written, and {stored} are the organisation's: the archive "
@@ -109,7 +108,7 @@ class RowWriter:
                     written = await self._match_users(batch)
                 if table.self_reference is not None:
                     references += _collect_references(batch, table.self_reference)
-                await self._connection.execute(query, "[" + ",".join(written) + "]", self._owner)
+                await self._connection.execute(query, "[" + ",".join(written) + "]", self._organisation_id)
                 rows += len(batch)
                 self._progress.add(len(batch), table.name)
         if references:
@@ -154,7 +153,7 @@ class RowWriter:
                         f"{file.path} has rows of box {error}, which boxes.jsonl lacks"
                     ) from None
                 status = await self._connection.copy_records_to_table(
-                    table.name, records=records, columns=columns, timeout=STATEMENT_S
+                    table.name, records=records, columns=columns, timeout=STATEMENT_TIMEOUT_S
                 )
                 rows += int(status.rpartition(" ")[2])
                 self._progress.add(len(batch), table.name)
@@ -164,13 +163,13 @@ class RowWriter:
 
 
 async def check_references(
-    connection: asyncpg.Connection, owner: UUID, tables: Sequence[TransferredTable]
+    connection: asyncpg.Connection, organisation_id: UUID, tables: Sequence[TransferredTable]
 ) -> None:
     """Check that imported rows refer to rows of the same organisation only.
 
     Args:
         connection: in the transaction that wrote them.
-        owner: the organisation.
+        organisation_id: the organisation.
         tables: the tables that were written.
 
     Raises:
@@ -181,7 +180,7 @@ async def check_references(
         if name not in written or parent not in BY_NAME or "organisations" in {name, parent}:
             continue
         query = build_foreign_count(written[name], column, parent, key)
-        if count := await connection.fetchval(query, owner, timeout=STATEMENT_S):
+        if count := await connection.fetchval(query, organisation_id, timeout=STATEMENT_TIMEOUT_S):
             raise ArchiveError(
                 f"{count} rows of {name} refer by {column} to {parent} of another tenant. "
                 "Nothing of this step was imported"

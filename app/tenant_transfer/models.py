@@ -15,8 +15,7 @@ class TenantImport(Base):
     """An import of an organisation, and how far it has come.
 
     `steps` are the transactions that have committed, with the rows of each table. `box_keys` are the keys of
-    the archive's boxes, in the order of their numbers. `enabled_rules` are the rules that the last step
-    enables.
+    the archive's boxes, in the order of their numbers.
     """
 
     __tablename__ = "tenant_imports"
@@ -30,7 +29,7 @@ class TenantImport(Base):
 
 
 class ImportedAuditEntry(Base):
-    """An entry of the audit log that an organisation had in a former installation. Nobody changes it.
+    """An entry of the audit log that an organisation had in a former installation. It never changes.
 
     `log` counts an organisation's imported logs from 1, the oldest first.
     """

@@ -45,13 +45,13 @@ def build_arrow_schema(table: str, columns: Sequence[TableColumn]) -> pa.Schema:
 
 
 class ParquetPart:
-    """A file of one table.
+    """Writes one Parquet file of a table.
 
     Attributes:
         rows: the number of rows that were added.
 
     Args:
-        sink: where it is written.
+        sink: receives the file.
         schema: its columns.
     """
 
@@ -64,7 +64,7 @@ class ParquetPart:
 
     def add(self, rows: Sequence[Iterable[Any]]) -> None:
         """Add some rows, at least one, whose values are in the order of the schema."""
-        # At once: as Python's objects they would take ten times the memory.
+        # Convert at once: Python objects would take ten times the memory.
         arrays = [
             pa.array(values, field.type)
             for values, field in zip(zip(*rows, strict=True), self._schema, strict=True)
@@ -87,7 +87,7 @@ class ParquetPart:
 
 
 def read_parquet(file: IO[bytes], columns: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
-    """Read columns of a file, some thousand rows at a time."""
+    """Read columns of a file in batches of 10,000 rows."""
     for batch in pq.ParquetFile(file).iter_batches(_READ_ROWS, columns=list(columns)):
         values = [batch.column(name).to_pylist() for name in columns]
         yield list(zip(*values, strict=True))

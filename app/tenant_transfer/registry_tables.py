@@ -58,7 +58,7 @@ REGISTRY_TABLES: Final = (
         name="api_keys",
         description="API keys by name, scopes and sites, without the keys.",
         left_out={"hash": SECRET_HASH, "platform": "the same for all keys of a tenant"},
-        # For the names in histories: a key without its secret opens nothing.
+        # Histories show the names of keys. A key without its secret gives no access.
         import_step=REGISTRY,
         filled={"hash": RANDOM_HASH, "platform": "false"},
         converted={"revoked_at": "coalesce(x.revoked_at, now())"},
@@ -75,7 +75,7 @@ REGISTRY_TABLES: Final = (
         order=("site_id", "purpose"),
         left_out={"revision": LOCAL_REVISION},
         import_step=REGISTRY,
-        emptied=True,
+        is_emptied=True,
     ),
     TransferredTable(
         name="boxes",
@@ -87,7 +87,7 @@ REGISTRY_TABLES: Final = (
             "shared_until": "which processes of the former installation wrote to the box",
         },
         import_step=REGISTRY,
-        # Nobody can sign in, and the broker does not know the box, until the last step.
+        # Until the last step sets a password, the box cannot sign in, and the broker does not know it.
         filled={"password_hash": "''"},
     ),
     TransferredTable(
@@ -145,7 +145,7 @@ REGISTRY_TABLES: Final = (
     ),
     TransferredTable(
         name="rule_versions",
-        description="What each rule said when.",
+        description="Each version of each rule, with its time.",
         order=("rule_id", "version"),
         parent=("rule_id", "rules"),
         import_step=REGISTRY,
@@ -168,7 +168,7 @@ REGISTRY_TABLES: Final = (
             "credentials": "secrets of other services",
         },
         import_step=REGISTRY,
-        # Receivers must not get messages before somebody has checked secrets and addresses.
+        # Receivers must not get messages before an administrator has checked secrets and addresses.
         converted={
             "enabled": "false",
             "disabled_reason": "coalesce(x.disabled_reason, 'imported')",
@@ -195,6 +195,6 @@ REGISTRY_TABLES: Final = (
         left_out={"id": LOCAL_NUMBER},
         order=("id",),
         import_step=REGISTRY,
-        emptied=True,
+        is_emptied=True,
     ),
 )

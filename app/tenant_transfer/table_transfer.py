@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+STATEMENT_TIMEOUT_S: Final = 7 * 86_400.0
+"""Timeout of a statement that may read a whole table (seconds)."""
+
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 LOCAL_NUMBER: Final = "a number that only the former installation uses; the order of the lines stands for it"
 LOCAL_REVISION: Final = "the version of the former installation's registry"
@@ -14,7 +17,7 @@ SECRET_HASH: Final = "the hash of a secret"  # noqa: S105 (a reason)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferredTable:
-    """A table of which an archive has a file.
+    """A table that an archive contains as a file.
 
     Attributes:
         name: the table, and the file.
@@ -27,10 +30,10 @@ class TransferredTable:
         export_only: why it is not imported.
         filled: SQL of columns that are not in the file, at the import.
         converted: SQL of columns whose values an import changes; `x` is the row of the file.
-        emptied: rows that triggers and `maintain` made of this organisation are deleted before the import
-            writes the table.
+        is_emptied: whether the import first deletes the organisation's rows, which triggers and `maintain`
+            made of the rows of earlier tables.
         self_reference: a column that refers to other rows of the table, by `id`.
-        columnar: the file is Parquet, one part after the other; else JSON Lines.
+        is_columnar: whether the files are Parquet, in parts; else one file of JSON Lines.
     """
 
     name: str
@@ -42,9 +45,9 @@ class TransferredTable:
     export_only: str | None = None
     filled: Mapping[str, str] = field(default_factory=lambda: _NONE)
     converted: Mapping[str, str] = field(default_factory=lambda: _NONE)
-    emptied: bool = False
+    is_emptied: bool = False
     self_reference: str | None = None
-    columnar: bool = False
+    is_columnar: bool = False
 
 
 REGISTRY: Final = "registry"
@@ -59,4 +62,4 @@ OF_BOX: Final = ("box_key", "boxes")
 OF_SITE: Final = ("site_id", "sites")
 RANDOM_HASH: Final = "sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))"
 UNUSABLE_SECRET: Final = "'whsec_' || encode(" + RANDOM_HASH + ", 'base64')"
-"""SQL of a webhook's secret that nobody knows; the end of an import replaces it."""
+"""SQL of a random secret of a webhook. No receiver has it; the last step of an import replaces it."""

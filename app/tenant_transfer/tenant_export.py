@@ -1,8 +1,8 @@
 """Exports a tenant: reads all its rows in one snapshot, and writes them as an archive.
 
 The snapshot is a REPEATABLE READ transaction that only reads: it blocks neither ingest nor requests. Rows are
-streamed, so memory does not grow with the data. While it is open, PostgreSQL removes no row version that is
-newer, so a very long export lets tables grow.
+streamed, so memory does not grow with the data. While the snapshot is open, PostgreSQL removes no row version
+that is newer, so tables grow during a very long export.
 """
 
 import json
@@ -28,8 +28,8 @@ from app.tenant_transfer.archive_manifest import (
     ArchivedHead,
     ArchivedOrganisation,
     ArchiveError,
+    ArchiveManifest,
     LeftOut,
-    Manifest,
     encode_manifest,
 )
 from app.tenant_transfer.archive_readme import build_readme
@@ -45,16 +45,13 @@ from app.tenant_transfer.export_queries import (
 from app.tenant_transfer.former_audit_logs import list_former_logs, read_former_entries
 from app.tenant_transfer.parquet_files import PART_ROWS, ParquetPart, build_arrow_schema
 from app.tenant_transfer.table_columns import DatabaseColumns, read_columns, select_exported
-from app.tenant_transfer.table_transfer import TransferredTable
+from app.tenant_transfer.table_transfer import STATEMENT_TIMEOUT_S, TransferredTable
 from app.tenant_transfer.transfer_progress import TransferProgress
 from app.tenant_transfer.transferred_tables import BY_NAME, LEFT_OUT, TABLES
 
-FOREVER_S: Final = 7 * 86_400.0
-"""Timeout of a statement that may read a whole table (seconds)."""
-
 _ORGANISATION: Final = f"SELECT id, name, kind FROM {BY_NAME['organisations'].name} WHERE id = $1"  # noqa: S608 (a constant)
 _REVISION: Final = "SELECT version_num FROM alembic_version"
-# The log has who took the data, before the first byte.
+# The audit log records the export before its first byte is written.
 _RECORD: Final = """
 SELECT audit_record($1, 'organisation.read', jsonb_build_object('kind', 'organisation', 'id', $1::uuid),
     jsonb_build_object('export', $2::uuid))
@@ -67,7 +64,7 @@ class _Export:
 
     Args:
         connection: in the snapshot.
-        owner: the organisation.
+        organisation_id: the organisation.
         archive: where it is written.
         progress: counts the rows.
     """
@@ -75,12 +72,12 @@ class _Export:
     def __init__(
         self,
         connection: asyncpg.Connection,
-        owner: UUID,
+        organisation_id: UUID,
         archive: ArchiveWriter,
         progress: TransferProgress,
     ) -> None:
         self._connection = connection
-        self._owner = owner
+        self._organisation_id = organisation_id
         self._archive = archive
         self._progress = progress
         self.heads: list[ArchivedHead] = []
@@ -90,8 +87,8 @@ class _Export:
         path = f"tables/{table.name}.jsonl"
         rows = 0
         with self._archive.create(path) as sink:
-            cursor = await self._connection.cursor(build_json_query(table, columns), self._owner)
-            while found := await cursor.fetch(_FETCHED_ROWS, timeout=FOREVER_S):
+            cursor = await self._connection.cursor(build_json_query(table, columns), self._organisation_id)
+            while found := await cursor.fetch(_FETCHED_ROWS, timeout=STATEMENT_TIMEOUT_S):
                 sink.write(("\n".join(row[0] for row in found) + "\n").encode())
                 rows += len(found)
                 self._progress.add(len(found), table.name)
@@ -130,16 +127,18 @@ class _Export:
     ) -> AsyncIterator[list[asyncpg.Record]]:
         for box in boxes:
             cursor = await self._connection.cursor(query, box["key"], box["number"], box["id"])
-            while found := await cursor.fetch(_FETCHED_ROWS, timeout=FOREVER_S):
+            while found := await cursor.fetch(_FETCHED_ROWS, timeout=STATEMENT_TIMEOUT_S):
                 yield found
 
     async def write_audit_logs(self) -> None:
         """Write the audit log, and the logs that the organisation brought from former installations."""
-        entries = read_entries(self._connection, self._owner)
-        known = {head.organisation_id: head for head in await read_heads(self._connection, self._owner)}
-        await self._write_log(AUDIT_LOG_NAME, entries, known.get(self._owner))
-        for log in await list_former_logs(self._connection, self._owner):
-            former = read_former_entries(self._connection, self._owner, log.number)
+        entries = read_entries(self._connection, self._organisation_id)
+        known = {
+            head.organisation_id: head for head in await read_heads(self._connection, self._organisation_id)
+        }
+        await self._write_log(AUDIT_LOG_NAME, entries, known.get(self._organisation_id))
+        for log in await list_former_logs(self._connection, self._organisation_id):
+            former = read_former_entries(self._connection, self._organisation_id, log.number)
             await self._write_log(f"audit/before-import-{log.number}.ndjson", former, None, last=log.last)
 
     async def _write_log(
@@ -167,49 +166,51 @@ class _Export:
 
 
 async def export_tenant(
-    connection: asyncpg.Connection, owner: UUID, target: Path, report: Callable[[str], None]
-) -> Manifest:
+    connection: asyncpg.Connection, organisation_id: UUID, target: Path, report: Callable[[str], None]
+) -> ArchiveManifest:
     """Export a tenant.
 
     Args:
         connection: of the owner of the tables, in no transaction.
-        owner: the organisation.
-        target: the ZIP file or folder that is made.
-        report: gets lines about the progress.
+        organisation_id: the organisation.
+        target: the ZIP file or folder to write.
+        report: prints a line of progress.
 
     Raises:
         ArchiveError: It cannot be exported.
         OSError: The target cannot be written.
     """
     await connection.execute("SET vigie.reach = 'all'; SET idle_in_transaction_session_timeout = 0")
-    organisation = await connection.fetchrow(_ORGANISATION, owner)
+    organisation = await connection.fetchrow(_ORGANISATION, organisation_id)
     if organisation is None:
-        raise ArchiveError(f"there is no organisation {owner}. `GET /v1/organisations` lists them")
+        raise ArchiveError(f"there is no organisation {organisation_id}. `GET /v1/organisations` lists them")
     if organisation["kind"] == "platform":
         raise ArchiveError("this organisation operates the platform. Use `vigie backup` for an installation")
     columns = await read_columns(connection)
     archive_id = new_id()
     with ArchiveWriter(target) as archive:
         await connection.execute("SELECT set_config('vigie.actor', '', false)")
-        await connection.fetchval(_RECORD, owner, archive_id)
+        await connection.fetchval(_RECORD, organisation_id, archive_id)
         await connection.execute(CREATE_BOX_NUMBERS)
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            await connection.execute(FILL_BOX_NUMBERS, owner, timeout=FOREVER_S)
+            await connection.execute(FILL_BOX_NUMBERS, organisation_id, timeout=STATEMENT_TIMEOUT_S)
             exported_at: datetime = await connection.fetchval("SELECT now()")
             total = 0
             for table in TABLES:
-                total += await connection.fetchval(build_count(table), owner, timeout=FOREVER_S)
+                total += await connection.fetchval(
+                    build_count(table), organisation_id, timeout=STATEMENT_TIMEOUT_S
+                )
             progress = TransferProgress(report, total)
-            export = _Export(connection, owner, archive, progress)
+            export = _Export(connection, organisation_id, archive, progress)
             for table in TABLES:
                 exported = select_exported(table, columns)
-                write = export.write_series if table.columnar else export.write_lines
+                write = export.write_series if table.is_columnar else export.write_lines
                 await write(table, exported)
                 schema = build_row_schema(table, exported)
                 archive.write(f"schemas/{table.name}.schema.json", _encode(schema))
             await export.write_audit_logs()
             revision = await connection.fetchval(_REVISION)
-        manifest = Manifest(
+        manifest = ArchiveManifest(
             format=FORMAT,
             format_version=FORMAT_VERSION,
             archive_id=archive_id,
@@ -224,13 +225,13 @@ async def export_tenant(
         )
         archive.write("README.md", build_readme(manifest, archive.files).encode())
         manifest = _with_files(manifest, archive)
-        archive.end(encode_manifest(manifest))
+        archive.write_manifest(encode_manifest(manifest))
     return manifest
 
 
-def _with_files(manifest: Manifest, archive: ArchiveWriter) -> Manifest:
+def _with_files(manifest: ArchiveManifest, archive: ArchiveWriter) -> ArchiveManifest:
     fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__}
-    return Manifest(**{**fields, "files": tuple(archive.files)})
+    return ArchiveManifest(**{**fields, "files": tuple(archive.files)})
 
 
 def _list_left_out(columns: DatabaseColumns) -> list[LeftOut]:

@@ -21,7 +21,7 @@ from app.tenant_transfer.archive_manifest import AUDIT_LOG_NAME, ArchivedFile, A
 from app.tenant_transfer.archive_rows import read_rows
 from app.tenant_transfer.export_queries import CREATE_BOX_NUMBERS
 from app.tenant_transfer.former_audit_logs import list_former_logs
-from app.tenant_transfer.import_activation import enable_rules, give_credentials
+from app.tenant_transfer.import_activation import enable_rules, issue_credentials
 from app.tenant_transfer.import_conflicts import (
     check_integrator,
     check_schema,
@@ -51,7 +51,7 @@ UPDATE tenant_imports SET steps = steps || jsonb_build_object($2::text, $3::json
 """
 _SET_KEYS: Final = "UPDATE tenant_imports SET box_keys = $2 WHERE organisation_id = $1"
 _FINISH: Final = "UPDATE tenant_imports SET finished_at = now() WHERE organisation_id = $1"
-# No COPY: PostgreSQL refuses it for tables with policies.
+# INSERT instead of COPY, which PostgreSQL refuses for tables with policies.
 _ADD_ENTRIES: Final = """
 INSERT INTO imported_audit_entries
     (organisation_id, log, position, source_organisation_id, record, previous, hash)
@@ -61,15 +61,15 @@ _AUDIT_ROWS: Final = 2000
 
 
 class ImportOptions(NamedTuple):
-    """What an import may change.
+    """The id, name and integrator of an imported organisation.
 
     Attributes:
-        owner: the id of the new organisation; None: that of the archive.
+        organisation_id: the id of the new organisation; None: that of the archive.
         name: its name; None: that of the archive.
         parent: the integrator that manages it; None: none.
     """
 
-    owner: UUID | None = None
+    organisation_id: UUID | None = None
     name: str | None = None
     parent: UUID | None = None
 
@@ -77,7 +77,7 @@ class ImportOptions(NamedTuple):
 class ImportedTenant(NamedTuple):
     """A finished import: the organisation, its rows, and its new credentials (None: finished before)."""
 
-    owner: UUID
+    organisation_id: UUID
     rows: int
     credentials: int | None
 
@@ -89,47 +89,47 @@ class _Import:
         self,
         connection: asyncpg.Connection,
         archive: ArchiveReader,
-        owner: UUID,
+        organisation_id: UUID,
         *,
         columns: DatabaseColumns,
         progress: TransferProgress,
     ) -> None:
         self.connection = connection
         self.archive = archive
-        self.owner = owner
+        self.organisation_id = organisation_id
         self.progress = progress
-        self.writer = RowWriter(connection, archive, owner, columns=columns, progress=progress)
+        self.writer = RowWriter(connection, archive, organisation_id, columns=columns, progress=progress)
 
     async def run_step(self, step: str, write: Callable[[], Any]) -> None:
         """Run a step in a transaction, unless it has committed before."""
         async with self.connection.transaction():
-            # Two imports of one archive take turns.
-            done = json.loads(await self.connection.fetchval(_LOCK, self.owner))
+            # The lock serialises two imports of one archive.
+            done = json.loads(await self.connection.fetchval(_LOCK, self.organisation_id))
             if step in done:
                 self.progress.add(sum(done[step].values()), step)
                 return
             counts = await write()
-            await self.connection.execute(_RECORD, self.owner, step, json.dumps(counts))
+            await self.connection.execute(_RECORD, self.organisation_id, step, json.dumps(counts))
 
     async def begin(self, options: ImportOptions, columns: DatabaseColumns) -> None:
-        """Refuse conflicts, and write the registry: all of it, or nothing.
+        """Refuse conflicts, and write the registry in one transaction.
 
         Raises:
-            ArchiveError: Something exists already; the text lists what.
+            ArchiveError: Something exists already; the text lists it.
         """
         manifest = self.archive.manifest
         if options.parent is not None:
             await check_integrator(self.connection, options.parent)
-        if conflicts := await find_conflicts(self.connection, self.archive, self.owner, columns):
+        if conflicts := await find_conflicts(self.connection, self.archive, self.organisation_id, columns):
             listed = "\n  ".join(conflicts)
             raise ArchiveError(f"nothing was imported, because this exists here already:\n  {listed}")
         async with self.connection.transaction():
-            await self.connection.execute(_BEGIN, self.owner, manifest.archive_id)
+            await self.connection.execute(_BEGIN, self.organisation_id, manifest.archive_id)
             counts = await self._write_tables(REGISTRY)
             await self._rename(options)
             keys = await self.writer.read_box_keys()
-            await self.connection.execute(_SET_KEYS, self.owner, keys)
-            await self.connection.execute(_RECORD, self.owner, REGISTRY, json.dumps(counts))
+            await self.connection.execute(_SET_KEYS, self.organisation_id, keys)
+            await self.connection.execute(_RECORD, self.organisation_id, REGISTRY, json.dumps(counts))
 
     async def _rename(self, options: ImportOptions) -> None:
         changes = {"name": options.name, "parent_id": options.parent}
@@ -138,14 +138,14 @@ class _Import:
                 table = BY_NAME["organisations"].name
                 await self.connection.execute(
                     f"UPDATE {table} SET {column} = $2 WHERE id = $1",  # noqa: S608 (constants)
-                    self.owner,
+                    self.organisation_id,
                     value,
                 )
 
     async def _write_tables(self, step: str) -> dict[str, int]:
         tables = list_tables(step)
         counts = {table.name: await self.writer.write_table(table) for table in tables}
-        await check_references(self.connection, self.owner, tables)
+        await check_references(self.connection, self.organisation_id, tables)
         return counts
 
     async def write_history(self) -> None:
@@ -156,7 +156,7 @@ class _Import:
     async def write_series(self) -> None:
         """Write samples and roll-ups: a step for each file."""
         for table in list_tables(SERIES):
-            for file in self.archive.manifest.of_table(table.name):
+            for file in self.archive.manifest.list_table_files(table.name):
 
                 async def write(file: ArchivedFile = file) -> dict[str, int]:
                     return {file.path: await self.writer.write_series(BY_NAME[file.table or ""], file)}
@@ -171,7 +171,7 @@ class _Import:
             key=lambda file: (file.path == AUDIT_LOG_NAME, len(file.path), file.path),
         )
         # Those of an earlier import of an organisation that was deleted stay.
-        known = await list_former_logs(self.connection, self.owner)
+        known = await list_former_logs(self.connection, self.organisation_id)
         first = max((log.number for log in known), default=0) + 1
         return {
             file.path: await self._write_log(file, number) for number, file in enumerate(paths, start=first)
@@ -180,23 +180,23 @@ class _Import:
     async def _write_log(self, file: ArchivedFile, number: int) -> int:
         entries = 0
         with self.archive.open(file) as lines:
-            for rows in _batches(_parse_entries(lines, self.owner, number)):
+            for rows in _batches(_parse_entries(lines, self.organisation_id, number)):
                 await self.connection.executemany(_ADD_ENTRIES, rows)
                 entries += len(rows)
         return entries
 
     async def end(self, sealer: SecretSealer, target: Path) -> int:
-        """Write the states, give credentials, enable the rules; returns the number of credentials."""
+        """Write the states, issue credentials, enable the rules; returns the number of credentials."""
         given = 0
 
         async def write() -> dict[str, int]:
             nonlocal given
-            # Entries cannot be removed again, so they come last.
+            # The audit log is append-only, so its entries come last.
             counts = await self._write_tables(STATES) | await self._write_audit_logs()
             enabled = [UUID(row["id"]) for row in read_rows(self.archive, "rules") if row["enabled"]]
-            await enable_rules(self.connection, self.owner, enabled)
-            given = await give_credentials(self.connection, self.owner, sealer, target)
-            await self.connection.execute(_FINISH, self.owner)
+            await enable_rules(self.connection, self.organisation_id, enabled)
+            given = await issue_credentials(self.connection, self.organisation_id, sealer, target)
+            await self.connection.execute(_FINISH, self.organisation_id)
             return counts
 
         await self.run_step(STATES, write)
@@ -213,15 +213,15 @@ async def import_tenant(
     report: Callable[[str], None],
     reserved_box_ids: Collection[str] = RESERVED_BOX_IDS,
 ) -> ImportedTenant:
-    """Import an archive that was verified. Run it again to continue an interrupted import.
+    """Import a verified archive. A second call continues an interrupted import.
 
     Args:
         connection: of the owner of the tables, in no transaction.
         archive: the archive.
-        options: what is changed.
+        options: id, name and integrator of the new organisation.
         sealer: encrypts the secrets of webhooks.
         credentials: the file with new passwords and secrets; it must not exist.
-        report: gets lines about the progress.
+        report: prints a line of progress.
         reserved_box_ids: the ids that no box may have.
 
     Raises:
@@ -231,19 +231,19 @@ async def import_tenant(
     """
     await connection.execute("SET vigie.reach = 'all'; SET idle_in_transaction_session_timeout = 0")
     manifest = archive.manifest
-    owner = options.owner or manifest.organisation.id
+    organisation_id = options.organisation_id or manifest.organisation.id
     await check_schema(connection, manifest)
     columns = await read_columns(connection)
     total = sum(file.rows or 0 for file in manifest.files if file.imported)
-    await connection.execute(_FORGET_DELETED, owner)
-    begun = await connection.fetchrow(_FIND, owner)
+    await connection.execute(_FORGET_DELETED, organisation_id)
+    begun = await connection.fetchrow(_FIND, organisation_id)
     if begun is not None and begun["archive_id"] != manifest.archive_id:
         raise ArchiveError(
-            f"another archive ({begun['archive_id']}) was imported as organisation {owner}. "
+            f"another archive ({begun['archive_id']}) was imported as organisation {organisation_id}. "
             "Choose another id with --as"
         )
     if begun is not None and begun["finished_at"] is not None:
-        return ImportedTenant(owner, total, None)
+        return ImportedTenant(organisation_id, total, None)
     if credentials.exists():  # noqa: ASYNC240 (a command, which does nothing else meanwhile)
         raise ArchiveError(f"{credentials} exists. Name another file for the new credentials")
     _check_late_bits(manifest.late_bits, [column.name for column in columns["samples"]])
@@ -251,7 +251,7 @@ async def import_tenant(
     progress = TransferProgress(report, total)
     await connection.execute(CREATE_BOX_NUMBERS)
     await connection.execute(CREATE_USER_IDS)
-    work = _Import(connection, archive, owner, columns=columns, progress=progress)
+    work = _Import(connection, archive, organisation_id, columns=columns, progress=progress)
     try:
         if begun is None:
             await work.begin(options, columns)
@@ -267,7 +267,7 @@ async def import_tenant(
             f"a row of {error.table_name or 'the archive'} cannot be stored: {error.args[0]}. This step was "
             "not imported; earlier ones stay. Run the import again, or undo it by `vigie tenant discard`"
         ) from None
-    return ImportedTenant(owner, total, given)
+    return ImportedTenant(organisation_id, total, given)
 
 
 def _check_rows(
@@ -281,19 +281,19 @@ def _check_rows(
 
 
 def _check_late_bits(archived: Iterable[str], present: list[str]) -> None:
-    # Metrics are only ever appended.
+    # New metrics are appended: those of an older installation are the first ones.
     metrics = [name for name in present if name not in {"time", "seq", "box_key", "late"}]
     archived = list(archived)
     if metrics[: len(archived)] != archived:
         raise ArchiveError("the archive has other metrics than this installation. Upgrade Vigie here")
 
 
-def _parse_entries(lines: Iterable[bytes], owner: UUID, number: int) -> Iterator[tuple[Any, ...]]:
+def _parse_entries(lines: Iterable[bytes], organisation_id: UUID, number: int) -> Iterator[tuple[Any, ...]]:
     for line in lines:
         values = json.loads(line)
         if "record" in values:
             yield (
-                owner,
+                organisation_id,
                 number,
                 values["position"],
                 UUID(values["organisation_id"]),
@@ -317,9 +317,9 @@ def _batches(rows: Iterator[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]
 def describe_import(done: ImportedTenant, seconds: float) -> str:
     """Describe a finished import in a line."""
     if done.credentials is None:
-        return f"organisation {done.owner} was imported before: nothing was changed"
+        return f"organisation {done.organisation_id} was imported before: nothing was changed"
     at = datetime.now(UTC)
     return (
-        f"organisation {done.owner} imported at {at:%H:%M:%SZ}: {done.rows:,} rows in {seconds:.1f} s, "
-        f"{done.credentials} new credentials"
+        f"organisation {done.organisation_id} imported at {at:%H:%M:%SZ}: {done.rows:,} rows in "
+        f"{seconds:.1f} s, {done.credentials} new credentials"
     )

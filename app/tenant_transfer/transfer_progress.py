@@ -9,7 +9,7 @@ EVERY_S: Final = 2.0
 
 
 class TransferProgress:
-    """Counts rows, and writes a line from time to time.
+    """Counts rows, and writes a line of progress every two seconds.
 
     Attributes:
         rows: the rows so far.
@@ -26,20 +26,20 @@ class TransferProgress:
         self._write = write
         self._total = total
         self._clock = clock
-        self._began = self._told = clock()
+        self._began = self._reported_at = clock()
         self.rows = 0
 
-    def add(self, rows: int, what: str) -> None:
+    def add(self, rows: int, table: str) -> None:
         """Count rows of a table."""
         self.rows += rows
         now = self._clock()
-        if now - self._told < EVERY_S:
+        if now - self._reported_at < EVERY_S:
             return
-        self._told = now
+        self._reported_at = now
         speed = self.rows / max(now - self._began, 1e-9)
         left = max(self._total - self.rows, 0) / speed if speed else 0.0
         self._write(
-            f"{what}: {self.rows:,} of {self._total:,} rows, {speed:,.0f} rows/s, {_format_time(left)} left"
+            f"{table}: {self.rows:,} of {self._total:,} rows, {speed:,.0f} rows/s, {_format_time(left)} left"
         )
 
 

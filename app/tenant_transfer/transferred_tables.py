@@ -1,4 +1,4 @@
-"""Lists the tables of a tenant: how its rows are found, and what is left out, with a reason. Pure.
+"""Lists the tables of an archive and those that are left out, and selects a tenant's rows of a table. Pure.
 
 A test compares this list with the database: each table and each column is exported, or left out here.
 """
@@ -20,13 +20,13 @@ _INSTALLATION: Final = "of the installation, not of a tenant"
 LEFT_OUT: Final[Mapping[str, str]] = {
     "account_mails": "mails to people about their accounts, which wait to be sent",
     "alembic_version": "the archive's manifest has the revision of the schema",
-    "audit_heads": "the last line of each file of the audit log has it",
+    "audit_heads": "the last line of each file of the audit log has its head",
     "audit_log": "exported as audit/log.ndjson, which can be verified",
     "audit_pending": "entries of transactions that have not ended",
     "backups": _INSTALLATION,
     "claim_attempts": "counts of wrong claim codes by address",
     "delivery_groups": WORKING_STATE,
-    "endpoint_states": "how the former installation saw each receiver",
+    "endpoint_states": "the health of each receiver as the former installation observed it",
     "group_events": WORKING_STATE,
     "heartbeats": _INSTALLATION,
     "idempotency_keys": "answers that are repeated for a day, encrypted",
@@ -42,7 +42,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "recovery_codes": _ACCOUNT,
     "registry": _INSTALLATION,
     "sealed_value_checks": _INSTALLATION,
-    "tenant_imports": "how far an import into the former installation had come",
+    "tenant_imports": "the progress of an import into the former installation",
     "totp_secrets": _ACCOUNT,
     "used_challenges": _INSTALLATION,
     "user_sessions": _ACCOUNT,
@@ -50,18 +50,19 @@ LEFT_OUT: Final[Mapping[str, str]] = {
 """Tables without a file, with the reason."""
 
 
-def build_scope(table: TransferredTable, owner: str = "$1") -> str:
+def build_scope(table: TransferredTable, organisation_id: str = "$1") -> str:
     """Build the SQL condition of a tenant's rows of a table, whose alias is `t`.
 
     Args:
         table: the table.
-        owner: SQL of the organisation's id.
+        organisation_id: SQL of the organisation's id.
     """
     if table.name == "organisations":
-        return f"t.id = {owner}"
+        return f"t.id = {organisation_id}"
     if table.parent is None:
-        return f"t.organisation_id = {owner}"
+        return f"t.organisation_id = {organisation_id}"
     column, parent = table.parent
     key = {"boxes": "key", "memberships": "user_id"}.get(parent, "id")
     # The inner `t` is another one: it hides the outer alias.
-    return f"t.{column} IN (SELECT t.{key} FROM {parent} t WHERE {build_scope(BY_NAME[parent], owner)})"  # noqa: S608 (names of this list)
+    scope = build_scope(BY_NAME[parent], organisation_id)
+    return f"t.{column} IN (SELECT t.{key} FROM {parent} t WHERE {scope})"  # noqa: S608 (names of this list)

@@ -17,11 +17,11 @@ for login in $logins; do
 done
 
 if [ ! -s "$data/PG_VERSION" ]; then
-    # A folder with another name until it is whole: an interrupted start begins anew.
+    # A folder with another name until it is complete: after an interruption the next start begins again.
     rm -rf "$data.new"
     "$bin/initdb" --pgdata="$data.new" --username=postgres --auth-local=peer --auth-host=scram-sha-256 \
         --encoding=UTF8 --locale=C.UTF-8 --data-checksums >/dev/null
-    # Sockets only: peer for the administrator in this container, passwords for everybody else.
+    # Sockets only: peer for the administrator in this container, passwords for all other logins.
     printf 'local all postgres peer\nlocal all all scram-sha-256\n' >"$data.new/pg_hba.conf"
     mv "$data.new" "$data"
 fi

@@ -17,7 +17,7 @@ async def found(url: str) -> list[DoctorFinding]:
 
 async def test_chunks_that_are_compressed_are_told(postgres: PrivatePostgres, database_url: str) -> None:
     (finding,) = await found(database_url)
-    assert (finding.state, finding.what) == ("ok", "TimescaleDB")
+    assert (finding.state, finding.subject) == ("ok", "TimescaleDB")
     assert "edition apache: chunks are not compressed" in finding.detail
     address = postgres.superuser_url.rpartition("/")[0] + "/" + database_url.rpartition("/")[2]
     administrator = await asyncpg.connect(address)
@@ -33,7 +33,7 @@ async def test_chunks_that_are_compressed_are_told(postgres: PrivatePostgres, da
         assert await administrator.fetchval("SELECT count(*) FROM samples") == 0
         (finding,) = await found(database_url)
         assert (finding.state, finding.detail.partition(":")[0]) == ("missing", "1 chunks are compressed")
-        assert "decompress_chunk" in finding.mend
+        assert "decompress_chunk" in finding.fix
     finally:
         await administrator.execute("UPDATE _timescaledb_catalog.chunk SET status = 0 WHERE id = $1", chunk)
         await administrator.close()

@@ -151,6 +151,22 @@ async def test_a_migration_that_cannot_get_its_lock_fails_soon(postgres: Private
     await connection.close()
 
 
+async def test_a_migration_gives_way_to_a_transaction_that_waits_for_it(postgres: PrivatePostgres) -> None:
+    settings = await fresh(postgres)
+    await asyncio.to_thread(downgrade, settings, "0041")
+    connection = await asyncpg.connect(settings.url)
+    async with connection.transaction():
+        await connection.execute("SELECT FROM boxes")
+        migrating = asyncio.create_task(asyncio.to_thread(upgrade, settings, "0042"))
+        waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'boxes'::regclass)"
+        await until(lambda: connection.fetchval(waits), 5)
+        # The migration has this table, and wants the other one.
+        await connection.execute("SELECT FROM sites")
+    await migrating
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == "0042"
+    await connection.close()
+
+
 async def test_what_waits_in_a_group_is_not_lost_on_the_way_back(postgres: PrivatePostgres) -> None:
     settings = await fresh(postgres)
     await asyncio.to_thread(downgrade, settings, "0007")

@@ -66,7 +66,7 @@ async def test_an_administrator_makes_the_roles_and_an_owner_without_rights_migr
         await asyncio.to_thread(upgrade, settings)
     (missing,) = await asyncio.to_thread(lambda: list(doctor_database.examine_roles(settings)))
     assert missing.state == "missing"
-    assert missing.mend == f"psql -v owner={NAME} -f deploy/roles.sql, as an administrator of the server"
+    assert missing.fix == f"psql -v owner={NAME} -f deploy/roles.sql, as an administrator of the server"
     for _ in range(2):
         done = await psql(admin, "-v", f"owner={NAME}", "-f", str(SCRIPT))
         assert done == (0, "")
@@ -224,4 +224,4 @@ async def test_a_role_that_may_not_be_taken_is_told_of(bare: tuple[str, Database
     await connection.close()
     (found,) = await asyncio.to_thread(lambda: list(doctor_database.examine_roles(settings)))
     assert (found.state, "vigie_deliver" in found.detail) == ("missing", True)
-    assert "deploy/roles.sql" in found.mend
+    assert "deploy/roles.sql" in found.fix

@@ -22,7 +22,7 @@ from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.scenarios.processes import RoleProcess, role, until
-from tools.rehearsals.monitoring_parts import run_sink
+from tools.rehearsals.monitoring_parts import run_signal_receiver
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=20)
 
@@ -199,7 +199,7 @@ async def test_one_trace_leads_from_the_publish_to_the_webhook(
     city: City, receiver: Receiver, tmp_path: Path
 ) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-    async with run_sink() as collector:
+    async with run_signal_receiver() as collector:
         telemetry = {
             "VIGIE_TELEMETRY__TRACES_ENDPOINT": f"{collector.url}/v1/traces",
             # Only what a client samples itself.

@@ -57,7 +57,7 @@ def test_what_a_justification_rests_on_is_still_so(statement: dict[str, Any]) ->
 def test_a_new_version_and_changed_code_need_a_new_look() -> None:
     (statement,) = [each for each in advisories.read_statements() if each["id"] == "VIGIE-2026-0001"]
     (fault,) = advisories.check_statement(statement, "99.0.0", components())
-    assert "says nothing of Vigie 99.0.0 with npm:leaflet 1.9.4. Look at it again" in fault
+    assert "does not name Vigie 99.0.0 with npm:leaflet 1.9.4. Review it" in fault
     changed = statement | {"checks": [statement["checks"][0] | {"count": 2}]}
     (fault,) = advisories.check_statement(changed, read_version(), components())
     assert "has 1 of" in fault

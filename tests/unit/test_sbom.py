@@ -11,7 +11,7 @@ import pytest
 
 from tools.supply_chain import components, sbom
 from tools.supply_chain.licences import LicencePolicy
-from tools.vendor_scripts import VENDORED_PACKAGES
+from tools.vendored_packages import VENDORED_PACKAGES
 
 INSTALLER: Final = components.ROOT / "deploy/install.sh"
 

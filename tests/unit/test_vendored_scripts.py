@@ -10,16 +10,8 @@ from typing import Final
 
 import pytest
 
-from tools.vendor_scripts import (
-    CONSOLE_FILES,
-    ROOT,
-    VENDORED_PACKAGES,
-    VendoredPackage,
-    VendorError,
-    extract_files,
-    verify_archive,
-    write_files,
-)
+from tools.vendor_scripts import ROOT, VendorError, extract_files, verify_archive, write_files
+from tools.vendored_packages import CONSOLE_FILES, VENDORED_PACKAGES, VendoredPackage
 
 HASHES: Final = {
     "vendor/uplot/uPlot.iife.min.js": "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f",

@@ -1,1 +1,1 @@
-"""Builds the guides: a website of `docs/`, the root's Markdown files and the reference of the API."""
+"""Builds the guides: a website of `docs/`, the Markdown files of the root, and the API reference."""

@@ -2,8 +2,8 @@
 
 Standard library only: the build hook of the package loads this file too.
 
-The program is not part of the stamp, although the reference of the API is made from it: otherwise `make run`
-would rebuild after each change of the program. `make docs` and `make check` compare the reference too.
+The stamp does not include the program, although the API reference is made from it: otherwise `make run` would
+rebuild after each change of the program. `make docs` and `make check` compare the reference too.
 """
 
 import hashlib
@@ -48,5 +48,5 @@ def is_current(root: Path) -> bool:
 
 
 if __name__ == "__main__":
-    # Exits with 0 if nothing is to be built.
+    # Exit with 0 if the built guides are current.
     sys.exit(not is_current(Path(__file__).parents[2]))

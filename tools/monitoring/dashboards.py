@@ -1,6 +1,6 @@
 """Describes the Grafana dashboards of `deploy/grafana/dashboards`: tables of panels with their PromQL.
 
-`list_queries` gives all of it, for the tests. `dashboard_rendering` makes the JSON.
+`list_queries` lists all queries, for the tests. `dashboard_rendering` makes the JSON.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -106,7 +106,7 @@ _INGEST: Final = DashboardSpec(
                 "Behind by",
                 "s",
                 "clamp_min(time() - max(vigie_ingest_measured_timestamp_seconds), 0)",
-                "Age of the measurements that were stored last. It grows while nothing is sent, too.",
+                "Age of the newest stored measurements. It also grows while boxes send no data.",
             ),
             _stat(
                 "Oldest message in work",
@@ -134,7 +134,7 @@ _INGEST: Final = DashboardSpec(
                 [(_rate("vigie_quarantined_total", "door, code"), "{{code}} {{door}}")],
             ),
             PanelSpec(
-                "Batches tried again, by error",
+                "Batches retried, by error",
                 "ops",
                 [
                     (
@@ -333,7 +333,7 @@ _SERVICES: Final = DashboardSpec(
 
 _BOXES: Final = DashboardSpec(
     "Vigie / Boxes",
-    "What boxes send, and what is refused of it.",
+    "Samples and events of boxes, and refusals.",
     {
         "Boxes": [
             PanelSpec("Boxes connected", "none", [("max(vigie_broker_clients_connected)", "clients")]),

@@ -12,7 +12,7 @@ WINDOWS: Final = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 
 
 class BurnAlert(NamedTuple):
-    """When an alert fires: the error budget of 30 days burns `factor` times too fast in both windows.
+    """The condition of an alert: the error budget of 30 days burns `factor` times too fast in both windows.
 
     Attributes:
         severity: `critical` pages a person, `warning` opens a ticket.
@@ -33,7 +33,7 @@ BURN_ALERTS: Final = (
 )
 
 
-class Objective(NamedTuple):
+class ServiceLevelObjective(NamedTuple):
     """A service-level objective.
 
     Attributes:
@@ -59,7 +59,7 @@ class Objective(NamedTuple):
 
 
 OBJECTIVES: Final = (
-    Objective(
+    ServiceLevelObjective(
         "ingest",
         "VigieIngestBudgetBurns",
         0.999,
@@ -69,7 +69,7 @@ OBJECTIVES: Final = (
         "sum(rate(vigie_ingest_slow_messages_total[%s])) "
         "/ sum(rate(vigie_ingest_committed_messages_total[%s]))",
     ),
-    Objective(
+    ServiceLevelObjective(
         "api_availability",
         "VigieApiAvailabilityBudgetBurns",
         0.999,
@@ -78,7 +78,7 @@ OBJECTIVES: Final = (
         '(sum(rate(vigie_http_requests_total{status=~"5.."}[%s])) or vector(0)) '
         "/ sum(rate(vigie_http_requests_total[%s]))",
     ),
-    Objective(
+    ServiceLevelObjective(
         "api_latency",
         "VigieApiLatencyBudgetBurns",
         0.99,
@@ -87,7 +87,7 @@ OBJECTIVES: Final = (
         '1 - sum(rate(vigie_http_request_seconds_bucket{le=~"1|1.0"}[%s])) '
         "/ sum(rate(vigie_http_request_seconds_count[%s]))",
     ),
-    Objective(
+    ServiceLevelObjective(
         "delivery",
         "VigieDeliveryBudgetBurns",
         0.99,
@@ -101,7 +101,7 @@ OBJECTIVES: Final = (
 """The objectives. Their reasons are in docs/operations/monitoring.md too."""
 
 
-def name_series(objective: Objective, window: str) -> str:
+def name_series(objective: ServiceLevelObjective, window: str) -> str:
     """Return the name of the recorded share of errors over a window."""
     return f"vigie:{objective.key}_errors:ratio_rate{window}"
 

@@ -1,4 +1,4 @@
-"""Publishes samples of boxes with `ack`, and writes down when each was sent and acknowledged."""
+"""Publishes samples of boxes with `ack`, and records when each was sent and acknowledged."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ type SampleName = tuple[str, int]
 
 @dataclass
 class AcknowledgedLoad:
-    """The ledger of one run of load, with the clock of this machine.
+    """Publishes samples, and records them in a ledger with the clock of this machine.
 
     Attributes:
         broker: the broker, with the account of gateways.
@@ -117,7 +117,7 @@ class AcknowledgedLoad:
 
 @dataclass(frozen=True, slots=True)
 class LedgerComparison:
-    """What a restored database has of the ledger.
+    """The comparison of a restored database with the ledger.
 
     Attributes:
         acknowledged_before: samples acknowledged at the moment or earlier. All must be there.
@@ -126,7 +126,7 @@ class LedgerComparison:
         present: those that are.
         under_way: samples sent before the moment, and acknowledged after it or never. Each may be there.
         under_way_stored: those that are.
-        unknown: stored samples that nobody sent.
+        unknown: stored samples that are not in the ledger.
     """
 
     acknowledged_before: int

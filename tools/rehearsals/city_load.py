@@ -39,7 +39,7 @@ _PATIENCE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """How much load there is.
+    """The amount of load.
 
     Attributes:
         samples_per_s: by MQTT.
@@ -60,7 +60,7 @@ class LoadPlan:
 
 @dataclass(frozen=True, slots=True)
 class LoadOutcome:
-    """What became of the load.
+    """The comparison of the load's ledger with the database and the received webhooks.
 
     Attributes:
         samples: samples sent.
@@ -68,7 +68,7 @@ class LoadOutcome:
         alerts: alerts that had to fire.
         events: events of alerts in the outbox.
         lost: samples, alerts, events and `ack` messages that are missing.
-        twice: samples, alerts and events that are there more often than once.
+        twice: samples, alerts and events that exist more than once.
         refused: calls and samples that were refused.
         sent_again: samples that arrived twice and were stored once.
         retrying: deliveries that the receiver failed on purpose, and that wait for their next attempt.
@@ -104,12 +104,12 @@ def _counts(parts: dict[str, int]) -> str:
 
 
 class CityLoad:
-    """The load on one organisation.
+    """Puts load on one organisation, and compares its ledger with the outcome.
 
     Args:
         services: database, broker and processes.
         webhooks: the receiver of the alerts.
-        plan: how much.
+        plan: the amount of load.
     """
 
     def __init__(self, services: RehearsedServices, webhooks: WebhookLedger, plan: LoadPlan) -> None:

@@ -1,9 +1,15 @@
 """Rehearses the containers on a real podman: `make rehearse-containers`, as root.
 
-It makes a base image by debootstrap, builds the images of the Dockerfile, brings compose.yaml up with the
-demo city, and checks: TLS, a box that is created and publishes by MQTT over TLS, its sample by REST, an alert
-and its webhook, Prometheus' targets, processes that are killed, a restart of all with the data kept, and that
-nothing is left. Building the images takes about ten minutes, the rest about five.
+It makes a base image by debootstrap, builds the images of the Dockerfile, and starts compose.yaml with the
+demo city. Then it checks:
+
+- TLS, and Prometheus' targets;
+- a new box that publishes by MQTT over TLS, and its sample by REST;
+- an alert and its webhook;
+- a sample after each kill of a process, and after a restart of all containers;
+- that `down --volumes` leaves no container and no volume.
+
+Building the images takes about ten minutes, the checks about five.
 """
 
 import argparse
@@ -23,8 +29,14 @@ from typing import Any, Final
 import httpx
 import trustme
 
-from tools.rehearsals.podman_host import PodmanHost, install_packages, kill_container
-from tools.rehearsals.report import RehearsalError, RehearsalReport, run_command, wait_for
+from tools.rehearsals.podman_host import PACKAGES, PodmanHost, kill_container
+from tools.rehearsals.report import (
+    RehearsalError,
+    RehearsalReport,
+    install_packages,
+    run_command,
+    wait_for,
+)
 
 _ROOT: Final = Path(__file__).parents[2]
 _BASE: Final = "localhost/debian:trixie-slim"
@@ -38,14 +50,14 @@ _CONTAINERS: Final = {"broker": "vigie-broker"}  # names other than podman-compo
 
 
 class _City:
-    """The containers of compose.yaml, in a folder of their own."""
+    """Runs the containers of compose.yaml in a folder of their own."""
 
     def __init__(self, host: PodmanHost, folder: Path) -> None:
         self.host, self.folder = host, folder
         self.secrets: dict[str, str] = {}
 
     def write_files(self) -> None:
-        """Write what an operator has beside compose.yaml: secrets and the broker's certificate."""
+        """Write the files that an operator adds to compose.yaml: secrets and the broker's certificate."""
         shutil.rmtree(self.folder, ignore_errors=True)
         certificates = self.folder / "certificates"
         certificates.mkdir(parents=True)
@@ -239,7 +251,7 @@ def _pass_sample(city: _City, client: httpx.Client, password: str, value: float)
 
 
 def _has_delivered(client: httpx.Client, since: datetime) -> bool:
-    """Whether the last attempt of the newest delivered webhook began after a moment."""
+    """Return whether the last attempt of the newest delivered webhook began after a moment."""
     newest = _items(client, "/v1/deliveries?state=delivered&limit=1")
     return bool(newest) and datetime.fromisoformat(newest[0]["attempts"][-1]["time"]) > since
 
@@ -285,7 +297,7 @@ def main() -> int:
     host = PodmanHost(options.home.resolve())
     try:
         with report.step("Debian packages"):
-            install_packages()
+            install_packages(PACKAGES)
         with host.prepared():
             if not options.no_build:
                 _build(report, host, options.ca)

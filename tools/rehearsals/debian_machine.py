@@ -1,8 +1,8 @@
 """Boots a fresh Debian 13 with systemd by systemd-nspawn.
 
 The machine and the rehearsal are in a network namespace of their own, which reaches the outside by address
-translation: no port of this machine is used. The machine's root is made by debootstrap once, and cached as an
-archive. It gets the package sources and the trusted certificates of this machine, and nothing else.
+translation. So they use no port of this machine. debootstrap makes the machine's root once, and an archive
+caches it. The root gets only the package sources and the trusted certificates of this machine.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ _LINK: Final = "vigie-out"
 
 @contextlib.contextmanager
 def private_network() -> Iterator[None]:
-    """Move this thread and what it starts to a network namespace of its own, and back."""
+    """Run this thread and its children in a network namespace of their own for the length of a block."""
     outer, inner = _OUTSIDE
     _remove_network()
     within = ("ip", "-n", _NETWORK)
@@ -82,7 +82,7 @@ def _remove_network() -> None:
             run_command(words)
 
 
-def make_base(suite: str = "trixie") -> Path:
+def build_base_archive(suite: str = "trixie") -> Path:
     """Return an archive of a minimal Debian, and make it if there is none."""
     if _ARCHIVE.exists():
         return _ARCHIVE
@@ -108,7 +108,7 @@ def _find_package_source() -> str:
 
 
 class DebianMachine:
-    """A machine of this name, whose root is below `.vigie/rehearsals/`."""
+    """Boots a machine of this name, whose root is below `.vigie/rehearsals/`, and runs commands in it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -121,7 +121,13 @@ class DebianMachine:
         shutil.rmtree(self.root, ignore_errors=True)
         self.root.mkdir(parents=True)
         run_command(
-            ["tar", "--extract", f"--file={make_base()}", "--numeric-owner", f"--directory={self.root}"]
+            [
+                "tar",
+                "--extract",
+                f"--file={build_base_archive()}",
+                "--numeric-owner",
+                f"--directory={self.root}",
+            ]
         )
         for folder in ("etc/apt/sources.list.d", "etc/apt/apt.conf.d"):
             shutil.copytree(Path("/") / folder, self.root / folder, dirs_exist_ok=True)

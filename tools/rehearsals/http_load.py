@@ -25,7 +25,7 @@ _LATENCIES: Final = 10_000
 
 @dataclass
 class HttpLoad:
-    """Clients that send and read by HTTP.
+    """Sends samples and reads by HTTP as several clients do.
 
     Attributes:
         headers: sent with each call, with the key or the cookie of a session.
@@ -33,7 +33,7 @@ class HttpLoad:
         boxes: the boxes whose samples come by HTTP.
         calls_per_s: calls of `POST /v1/telemetry` a second, five samples each.
         reads_per_s: reads a second.
-        paths: what is read, in turn.
+        paths: the paths to read, in turn.
         sent: samples sent, by box.
         calls: calls with a successful answer, by kind.
         elsewhere: calls that succeeded at another address after a connection failed.
@@ -92,7 +92,7 @@ class HttpLoad:
         box = self.boxes[turn % len(self.boxes)]
         first = self.sent[box]
         self.sent[box] = first + _SAMPLES_PER_CALL
-        # As for MQTT: two calls of a box may be late together.
+        # (box, time) is a sample's identity: two late calls of a box must differ in their times.
         time_ms = max(round(time.time() * 1000), self._times_ms.get(box, 0))
         self._times_ms[box] = time_ms + _SAMPLES_PER_CALL * _STEP_MS
         samples = [

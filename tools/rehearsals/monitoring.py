@@ -4,8 +4,8 @@ A stack of `vigie up` with the demo city runs with telemetry. Prometheus scrapes
 Alertmanager routes what fires, VictoriaMetrics takes its metrics by OTLP, and a small collector its traces.
 A box publishes a measurement with a `traceparent` that raises an alert, which goes to a webhook.
 
-Shown: every rule evaluates, every query of the dashboards returns data, an alert of each severity reaches its
-receiver, and one trace leads from the publish to the attempt. It takes about a minute.
+It shows that every rule evaluates, and that every query of the dashboards returns data. An alert of each
+severity reaches its receiver, and one trace leads from the publish to the attempt. It takes about a minute.
 """
 
 import asyncio
@@ -30,11 +30,11 @@ from paho.mqtt.properties import Properties
 from app.standalone.free_ports import find_free_port
 from tools.monitoring.dashboards import list_queries
 from tools.rehearsals.monitoring_parts import (
-    Sink,
+    SignalReceiver,
     end_process,
     python_words,
     run_program,
-    run_sink,
+    run_signal_receiver,
     run_victoria_metrics,
     run_watchers,
     wait_until,
@@ -69,18 +69,18 @@ def step(title: str) -> Iterator[None]:
     say(f"{time.monotonic() - began:7.1f} s  {title}")
 
 
-class Stack:
-    """The running stack, and what the rehearsal makes in it.
+class MonitoredStack:
+    """The running stack, with the rehearsal's site, box, rule and webhooks.
 
     Args:
         run: the content of `run.json`.
-        sink: where its webhooks go.
+        signals: receives its webhooks.
     """
 
-    def __init__(self, run: dict[str, Any], sink: Sink) -> None:
+    def __init__(self, run: dict[str, Any], signals: SignalReceiver) -> None:
         self.api: str = run["api"]
         self._mqtt = run["mqtt"]
-        self._sink = sink
+        self._signals = signals
         self._client = httpx.AsyncClient(
             base_url=self.api, headers={"authorization": f"Bearer {run['admin_key']}"}, timeout=30
         )
@@ -110,7 +110,7 @@ class Stack:
         rule = {"site_id": self._site, "name": "Fine dust", "severity": "warning", "condition": condition}
         await self.post("/v1/rules", rule)
         for path in ("hook", "slow", "gone"):
-            url = f"{self._sink.url}/{path}"
+            url = f"{self._signals.url}/{path}"
             await self.post(
                 "/v1/webhooks", {"url": url, "events": ["alert.firing"], "site_ids": [self._site]}
             )
@@ -132,7 +132,7 @@ class Stack:
         async with client:
             began_ns = time.time_ns()
             await client.publish(topic, json.dumps(sample), qos=1, properties=properties)
-            self._sink.spans.append(_describe_publish(began_ns))
+            self._signals.spans.append(_describe_publish(began_ns))
             await client.publish(topic, json.dumps(sample), qos=1)
             await client.publish(topic, json.dumps({**sample, "values": {"pm2_5": 1e9}}), qos=1)
 
@@ -163,12 +163,12 @@ def _describe_publish(began_ns: int) -> dict[str, Any]:
 
 @asynccontextmanager
 async def run_stack(
-    folder: Path, sink: Sink, metrics_url: str
-) -> AsyncIterator[tuple[Stack, asyncio.subprocess.Process]]:
+    folder: Path, signals: SignalReceiver, metrics_url: str
+) -> AsyncIterator[tuple[MonitoredStack, asyncio.subprocess.Process]]:
     """Run `vigie up` with telemetry until it is ready."""
     environment = {
         **os.environ,
-        "VIGIE_TELEMETRY__TRACES_ENDPOINT": f"{sink.url}/v1/traces",
+        "VIGIE_TELEMETRY__TRACES_ENDPOINT": f"{signals.url}/v1/traces",
         "VIGIE_TELEMETRY__METRICS_ENDPOINT": metrics_url,
         "VIGIE_TELEMETRY__METRICS_INTERVAL_S": "2",
         "OTEL_BSP_SCHEDULE_DELAY": "500",
@@ -183,14 +183,14 @@ async def run_stack(
             path = data / "run.json"
             return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
-        stack = Stack(await wait_until("vigie up is ready", read_run, patience_s=120), sink)
+        stack = MonitoredStack(await wait_until("vigie up is ready", read_run, patience_s=120), signals)
         try:
             yield stack, process
         finally:
             await stack.close()
 
 
-class Querier:
+class PromqlClient:
     """Queries Prometheus or VictoriaMetrics.
 
     Args:
@@ -211,7 +211,7 @@ class Querier:
         return answer.raise_for_status().json()["data"]
 
     async def has_data(self, query: str) -> bool:
-        """Whether a query returns a number."""
+        """Return whether a query returns a number."""
         found = await self.get("/api/v1/query", query=query.replace("$__rate_interval", _RANGE))
         return any(not math.isnan(float(each["value"][1])) for each in found["result"])
 
@@ -220,7 +220,7 @@ class Querier:
         return [each for each in queries if not await self.has_data(each[2])]
 
 
-async def check_rules(prometheus: Querier) -> tuple[int, set[str]]:
+async def check_rules(prometheus: PromqlClient) -> tuple[int, set[str]]:
     """Check that all rules evaluate; return their number, and the metrics of which no series exists.
 
     Raises:
@@ -241,18 +241,18 @@ async def check_rules(prometheus: Querier) -> tuple[int, set[str]]:
     return len(rules), missing
 
 
-def find_trace(sink: Sink) -> list[dict[str, Any]]:
+def find_trace(signals: SignalReceiver) -> list[dict[str, Any]]:
     """Return the spans of the box's trace and of its batch, in order; empty while one is missing."""
-    spans = [span for span in sink.spans if span["trace_id"] == TRACE_ID]
+    spans = [span for span in signals.spans if span["trace_id"] == TRACE_ID]
     if [span["name"] for span in spans].count("deliver webhook") < _WEBHOOKS:
         return []
     batches = {link for span in spans for link in span["links"]}
-    spans += [span for span in sink.spans if span["trace_id"] in batches]
+    spans += [span for span in signals.spans if span["trace_id"] in batches]
     return sorted(spans, key=lambda span: (span["start_ns"], -span["duration_ms"]))
 
 
 def format_trace(spans: list[dict[str, Any]]) -> str:
-    """Format a trace as lines: begin, name, duration, process, and what a person looks at."""
+    """Format a trace as lines: begin, name, duration, process, and selected attributes."""
     first = spans[0]["start_ns"]
     lines = []
     for span in spans:
@@ -270,19 +270,22 @@ async def rehearse(folder: Path) -> None:
     """Run all steps (RehearsalError)."""
     ports = {name: find_free_port() for name in ("prometheus", "alertmanager", "victoria")}
     queries = list(list_queries())
-    async with run_sink() as sink, run_victoria_metrics(folder, ports["victoria"]) as victoria_url:
+    async with (
+        run_signal_receiver() as signals,
+        run_victoria_metrics(folder, ports["victoria"]) as victoria_url,
+    ):
         otlp = f"{victoria_url}/opentelemetry/v1/metrics"
         with step("vigie up with the demo city and telemetry"):
-            running = run_stack(folder, sink, otlp)
+            running = run_stack(folder, signals, otlp)
             stack, process = await running.__aenter__()
         try:
-            async with run_watchers(folder, sink, ports, api=stack.api):
-                prometheus = Querier(f"http://127.0.0.1:{ports['prometheus']}")
-                victoria = Querier(victoria_url)
-                await _watch(stack, sink, prometheus, victoria, queries)
+            async with run_watchers(folder, signals, ports, api=stack.api):
+                prometheus = PromqlClient(f"http://127.0.0.1:{ports['prometheus']}")
+                victoria = PromqlClient(victoria_url)
+                await _watch(stack, signals, prometheus, victoria, queries)
                 with step("critical alert VigieTargetDown: page received (the stack was stopped)"):
                     await end_process(process)
-                    await wait_until("a page", _find_alert(sink.pages, "VigieTargetDown"))
+                    await wait_until("a page", _find_alert(signals.pages, "VigieTargetDown"))
                 await prometheus.close()
                 await victoria.close()
         finally:
@@ -290,7 +293,11 @@ async def rehearse(folder: Path) -> None:
 
 
 async def _watch(
-    stack: Stack, sink: Sink, prometheus: Querier, victoria: Querier, queries: list[tuple[str, str, str]]
+    stack: MonitoredStack,
+    signals: SignalReceiver,
+    prometheus: PromqlClient,
+    victoria: PromqlClient,
+    queries: list[tuple[str, str, str]],
 ) -> None:
     with step("Prometheus scrapes the stack"):
         await wait_until("a first scrape", lambda: prometheus.has_data('up{job="vigie"} == 1'))
@@ -298,13 +305,13 @@ async def _watch(
         await stack.set_up()
     with step("publish with traceparent, alert, webhook received"):
         await stack.publish()
-        await wait_until("the webhook", _has(sink.webhooks))
-    if TRACE_ID not in sink.webhooks[0].get("traceparent", ""):
-        raise RehearsalError(f"the webhook has another traceparent: {sink.webhooks[0]}")
+        await wait_until("the webhook", _has(signals.webhooks))
+    if TRACE_ID not in signals.webhooks[0].get("traceparent", ""):
+        raise RehearsalError(f"the webhook has another traceparent: {signals.webhooks[0]}")
     with step("one trace from the publish to the attempts"):
 
         async def ask() -> list[dict[str, Any]]:
-            return find_trace(sink)
+            return find_trace(signals)
 
         spans = await wait_until("the trace", ask)
     say(json.dumps(spans, indent=1))
@@ -321,12 +328,14 @@ async def _watch(
     with step(f"{len(plain)} queries return data from VictoriaMetrics (by OTLP)"):
         await _wait_for_queries(stack, victoria, plain)
     with step("warning VigieEndpointsDisabled: ticket received"):
-        await wait_until("a ticket", _find_alert(sink.tickets, "VigieEndpointsDisabled"))
-    links = {alert["annotations"].get("runbook_url") for alert in sink.tickets}
+        await wait_until("a ticket", _find_alert(signals.tickets, "VigieEndpointsDisabled"))
+    links = {alert["annotations"].get("runbook_url") for alert in signals.tickets}
     say(f"           with {sorted(map(str, links))}")
 
 
-async def _wait_for_queries(stack: Stack, source: Querier, queries: list[tuple[str, str, str]]) -> None:
+async def _wait_for_queries(
+    stack: MonitoredStack, source: PromqlClient, queries: list[tuple[str, str, str]]
+) -> None:
     empty = queries
     for _ in range(45):
         await stack.call()

@@ -1,4 +1,4 @@
-"""Runs what watches Vigie in the rehearsal: Prometheus, Alertmanager, VictoriaMetrics, and a collector.
+"""Runs Prometheus, Alertmanager, VictoriaMetrics and a trace collector for the monitoring rehearsal.
 
 All listen on 127.0.0.1 only, write to a temporary folder, and end with their block.
 """
@@ -28,13 +28,13 @@ ROOT: Final = Path(__file__).parents[2]
 PROMETHEUS: Final = ROOT / "deploy" / "prometheus"
 ALERTMANAGER: Final = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
 SLOW_S: Final = 3.0
-"""How long the slow receiver takes."""
+"""The delay of the slow receiver (seconds)."""
 
 _NS_PER_MS: Final = 1_000_000
 
 
 @dataclass
-class Sink:
+class SignalReceiver:
     """Receives webhooks of Vigie, notifications of Alertmanager, and spans by OTLP.
 
     Attributes:
@@ -107,26 +107,26 @@ def _describe_span(span: WireSpan, process: Mapping[str, Any]) -> dict[str, Any]
 
 
 @asynccontextmanager
-async def run_sink() -> AsyncIterator[Sink]:
-    """Serve a sink on a free port."""
-    sink = Sink()
+async def run_signal_receiver() -> AsyncIterator[SignalReceiver]:
+    """Serve a receiver of signals on a free port."""
+    signals = SignalReceiver()
     application = web.Application(client_max_size=2**26)
     application.add_routes(
         [
-            web.post("/hook", sink.take_webhook),
-            web.post("/slow", sink.take_slowly),
-            web.post("/gone", sink.refuse_webhook),
-            web.post("/page", sink.take_page),
-            web.post("/ticket", sink.take_ticket),
-            web.post("/v1/traces", sink.take_traces),
+            web.post("/hook", signals.take_webhook),
+            web.post("/slow", signals.take_slowly),
+            web.post("/gone", signals.refuse_webhook),
+            web.post("/page", signals.take_page),
+            web.post("/ticket", signals.take_ticket),
+            web.post("/v1/traces", signals.take_traces),
         ]
     )
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    sink.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    signals.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        yield sink
+        yield signals
     finally:
         await runner.cleanup()
 
@@ -184,11 +184,11 @@ async def wait_until(
         raise RehearsalError(f"not within {patience_s:g} s: {what}") from None
 
 
-def write_alertmanager_config(folder: Path, sink: Sink) -> Path:
+def write_alertmanager_config(folder: Path, signals: SignalReceiver) -> Path:
     """Write the configuration of `deploy/`, with the rehearsal's receivers and shorter waits."""
     config = yaml.safe_load(ALERTMANAGER.read_text(encoding="utf-8"))
     for name, page in (("on-call", "page"), ("tickets", "ticket")):
-        (folder / f"{name}-url").write_text(f"{sink.url}/{page}", encoding="utf-8")
+        (folder / f"{name}-url").write_text(f"{signals.url}/{page}", encoding="utf-8")
     for receiver in config["receivers"]:
         receiver["webhook_configs"][0]["url_file"] = str(folder / f"{receiver['name']}-url")
     for route in (config["route"], *config["route"]["routes"]):
@@ -223,10 +223,10 @@ def write_prometheus_config(folder: Path, *, targets: list[str], alertmanager: i
 
 @asynccontextmanager
 async def run_watchers(
-    folder: Path, sink: Sink, ports: Mapping[str, int], *, api: str
+    folder: Path, signals: SignalReceiver, ports: Mapping[str, int], *, api: str
 ) -> AsyncIterator[None]:
     """Run Alertmanager and Prometheus."""
-    alertmanager = write_alertmanager_config(folder, sink)
+    alertmanager = write_alertmanager_config(folder, signals)
     prometheus = write_prometheus_config(
         folder, targets=[api.removeprefix("http://")], alertmanager=ports["alertmanager"]
     )

@@ -19,7 +19,7 @@ from bench.publisher import BrokerAccount, encode_connect, encode_publish
 from tools.rehearsals.report import RehearsalError
 
 ALARM_EVERY: Final = 50
-"""One of so many samples of a box is above the threshold of RULE; the next one is below it."""
+"""Every 50th sample of a box is above the threshold of RULE; the next one is below it."""
 RULE: Final = {"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20}
 
 _TICK_S: Final = 0.01
@@ -44,7 +44,7 @@ def encode_sample(index: int, seq: int, time_ms: int) -> bytes:
 
 @dataclass
 class MqttLoad:
-    """Boxes that send, and the ledger of what they sent.
+    """Publishes the samples of boxes, and records them in a ledger.
 
     Attributes:
         account: the broker, with the account of gateways.

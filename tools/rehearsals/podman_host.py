@@ -28,17 +28,9 @@ _ONLY_CGROUP2: Final = (
 )
 
 
-def install_packages() -> None:
-    """Install the missing Debian packages of the rehearsal."""
-    if all(shutil.which(name) for name in ("podman", "podman-compose", "nft", "debootstrap")):
-        return
-    apt = ["apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=300", "--no-install-recommends", "install"]
-    run_command(["env", "DEBIAN_FRONTEND=noninteractive", *apt, *PACKAGES])
-
-
 @dataclass(slots=True)
 class PodmanHost:
-    """Podman with its storage below one folder.
+    """Runs podman with settings and storage below one folder.
 
     Attributes:
         home: The folder of its settings and its storage.
@@ -49,7 +41,7 @@ class PodmanHost:
 
     @contextmanager
     def prepared(self) -> Iterator[None]:
-        """Write its settings: storage without overlays, and no limit that this machine refuses."""
+        """Write podman's settings: storage without overlays, and only limits that this machine allows."""
         self.home.mkdir(parents=True, exist_ok=True)
         files, processes = (
             resource.getrlimit(kind)[1] for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)
@@ -95,7 +87,7 @@ class PodmanHost:
         return found[0]
 
     def has_image(self, name: str) -> bool:
-        """Whether an image is stored."""
+        """Return whether an image is stored."""
         try:
             self.run("podman", "image", "exists", name)
         except RehearsalError:
@@ -103,7 +95,7 @@ class PodmanHost:
         return True
 
     def import_debian(self, name: str, release: str) -> None:
-        """Make a base image by debootstrap: no image of others is needed."""
+        """Make a base image by debootstrap, so that no foreign image is needed."""
         root = self.home / release
         if not (root / "etc/debian_version").exists():
             run_command(["debootstrap", "--variant=minbase", release, str(root)])

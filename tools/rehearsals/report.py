@@ -1,4 +1,4 @@
-"""Prints the steps of a rehearsal with their seconds and outcomes."""
+"""Prints the steps of a rehearsal with their seconds and outcomes, and runs its commands."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 
 class RehearsalError(Exception):
-    """A step did not have the outcome that it should have."""
+    """A step of a rehearsal failed, or had another outcome than expected."""
 
 
 @dataclass(slots=True)
@@ -72,3 +72,20 @@ def run_command(words: Sequence[str], *, timeout_s: float = 600.0, text: str | N
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise RehearsalError(f"`{' '.join(words)}` exited with {done.returncode}:\n{tail}")
     return done.stdout + done.stderr
+
+
+def install_packages(packages: Sequence[str]) -> None:
+    """Install the Debian packages that are missing.
+
+    Raises:
+        RehearsalError: apt-get failed, for example as this is not root.
+    """
+    found = subprocess.run(  # noqa: S603 (no shell, and the words are the rehearsal's)
+        ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *packages],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.splitlines()
+    if missing := [name for name in packages if f"{name} installed" not in found]:
+        apt = ["apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=300", "--no-install-recommends", "install"]
+        run_command(["env", "DEBIAN_FRONTEND=noninteractive", *apt, *missing])

@@ -1,9 +1,9 @@
 """Rehearses the loss of the database: `make rehearse-restore`.
 
 A stack of `vigie up` runs under load: boxes with `ack`, a rule that fires, a webhook. It is backed up, loaded
-further, and lost: all of its processes are killed, and its files removed. The repository, its passphrase and
-the recovery key are all that is left. A new stack is restored to a moment, and compared with the ledger of
-what was acknowledged. Then one byte of a backup is changed: its verification has to fail.
+further, and lost: all of its processes are killed, and its files removed. Only the repository, its passphrase
+and the recovery key remain. A new stack is restored to a moment, and compared with the ledger of acknowledged
+samples. Then one byte of a backup is changed: its verification must fail.
 
 All of it runs on 127.0.0.1, in a new folder in /tmp.
 """
@@ -143,7 +143,7 @@ class RehearsedStack:
         return len(family)
 
 
-async def furnish(api: httpx.AsyncClient, receiver: WebhookReceiver) -> dict[str, Any]:
+async def create_fleet(api: httpx.AsyncClient, receiver: WebhookReceiver) -> dict[str, Any]:
     """Create an organisation with a site, boxes, a rule and a webhook; returns the webhook."""
 
     async def post(path: str, body: Mapping[str, object]) -> dict[str, Any]:
@@ -220,7 +220,7 @@ async def load_and_lose(
 ) -> tuple[AcknowledgedLoad, datetime, dict[str, Any]]:
     """Run the load, back up under it, note the moment, and lose the stack."""
     async with calling(data_dir / "run.json") as (target, api):
-        webhook = await furnish(api, receiver)
+        webhook = await create_fleet(api, receiver)
         await wait_for_bundle(str(target.database))
         load = AcknowledgedLoad(target.broker, [f"drill-{number:02}" for number in range(_BOXES)], _PER_S)
         async with load.running():
@@ -254,7 +254,7 @@ async def compare(run_file: Path, load: AcknowledgedLoad, moment: datetime, repo
 
 
 async def send_test_webhook(run_file: Path, webhook: str, receiver: WebhookReceiver) -> int:
-    """Send a test by the restored stack, signed with the secret from before; returns how many tests came."""
+    """Send a test webhook from the restored stack; returns how many came with a valid signature."""
     before = receiver.counts.by_type[_TEST]
     async with calling(run_file) as (_, api):
         (await api.post(f"/v1/webhooks/{webhook}/test")).raise_for_status()

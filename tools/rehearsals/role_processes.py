@@ -47,7 +47,7 @@ class ProgramVersion:
     """An installed version of Vigie.
 
     Attributes:
-        name: how the rehearsal calls it.
+        name: its name in the rehearsal's output.
         python: the interpreter of its environment.
     """
 
@@ -64,7 +64,7 @@ def this_version() -> ProgramVersion:
     return ProgramVersion("new", Path(sys.executable))
 
 
-def check_out(commit: str, cache: Path) -> ProgramVersion:
+def install_commit(commit: str, cache: Path) -> ProgramVersion:
     """Install a commit of this repository with the packages of its own `uv.lock`.
 
     Args:
@@ -104,7 +104,7 @@ class RunningRole:
     """A running process.
 
     Attributes:
-        version: whose process it is.
+        version: the version that it runs.
         role: one of ROLES.
         address: of an API.
     """
@@ -259,7 +259,7 @@ class RehearsedServices:
             await connection.close()
 
     async def is_working(self, role: str, pid: int) -> bool:
-        """Return whether this process is the one that works, not one that stands by."""
+        """Return whether this process works, instead of standing by."""
         query = (
             "SELECT count(*) FROM heartbeats WHERE role = $1 AND instance LIKE $2"
             " AND state !~ '^(starting|standby|waiting)' AND at > now() - interval '5 s'"

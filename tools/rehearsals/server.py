@@ -1,13 +1,12 @@
-"""Rehearses a server: a fresh Debian 13, from nothing to a stored sample, then faults.
+"""Rehearses a server: a fresh Debian 13, from nothing to a stored sample, then faults and backups.
 
-`make rehearse-server` runs it. It needs root, debootstrap and systemd-nspawn, and prints every command in the
-machine with its seconds.
+`make rehearse-server` runs it, as root. It installs the Debian packages it needs, and prints every command
+in the machine with its seconds.
 """
 
 import argparse
 import os
 import re
-import shutil
 import ssl
 import sys
 import time
@@ -17,8 +16,8 @@ from typing import Final
 
 from app.server_installation.server_paths import ROLES, ServerPaths
 from app.server_installation.server_secrets import ADMIN_KEY, read_env_file
-from tools.rehearsals.debian_machine import FOLDER, DebianMachine, make_base, private_network
-from tools.rehearsals.report import RehearsalError, RehearsalReport, wait_for
+from tools.rehearsals.debian_machine import FOLDER, DebianMachine, build_base_archive, private_network
+from tools.rehearsals.report import RehearsalError, RehearsalReport, install_packages, wait_for
 from tools.rehearsals.restore import flip_one_byte
 from tools.rehearsals.server_clients import (
     HTTPS,
@@ -31,14 +30,13 @@ from tools.rehearsals.server_clients import (
 
 _BOX: Final = "box-0001"
 _LEDGER_BOX: Final = "box-0002"
-_MOST_EXPOSURE: Final = 2.5
+_MAX_EXPOSURE: Final = 2.5
 _TLS: Final = "/root/tls"
 _PACKAGES: Final = ("debootstrap", "systemd-container", "nftables", "iproute2")
-_PROGRAMS: Final = ("debootstrap", "systemd-nspawn", "nft", "ip")
 
 
 class ServerRehearsal:
-    """The steps, in their order."""
+    """Runs the steps of the rehearsal in their order."""
 
     def __init__(self, report: RehearsalReport) -> None:
         self.report = report
@@ -70,7 +68,7 @@ class ServerRehearsal:
 
     def _prepare(self) -> None:
         with self.report.step("debootstrap of Debian 13 (once; then its archive)") as note:
-            note(str(make_base()))
+            note(str(build_base_archive()))
         with self.report.step("a fresh machine, with a copy of this clone"):
             self.machine.unpack()
             self.machine.copy_clone()
@@ -144,13 +142,13 @@ class ServerRehearsal:
                     .splitlines()[-1]
                 )
                 found = re.search(r"for (\S+): ([\d.]+)", line)
-                if found is None or float(found[2]) > _MOST_EXPOSURE:
+                if found is None or float(found[2]) > _MAX_EXPOSURE:
                     raise RehearsalError(line)
                 note(f"{unit} {found[2]}")
         self._command("systemctl", "is-active", "vigie.target", *(f"vigie-{role}.service" for role in ROLES))
 
     def _break_processes(self, client: ApiClient) -> None:
-        """Kill each process, and let two hang, while a box publishes: nothing acknowledged may be lost."""
+        """Kill each process, and stop two, while a box publishes: no acknowledged sample may be lost."""
         ledger = LedgerBox(self.authority, _LEDGER_BOX, self.passwords[_LEDGER_BOX])
         with ledger.publishing():
             wait_for("messages", lambda: ledger.acknowledged > 20)  # noqa: PLR2004 (it publishes steadily)
@@ -171,7 +169,7 @@ class ServerRehearsal:
             wait_for("readiness", client.is_ready)
 
     def _kill_broker(self) -> None:
-        """Kill the broker. It may lose acknowledged messages that it still has: only `ack` prevents that."""
+        """Kill the broker. It may lose acknowledged messages in its queue: only `ack` prevents that."""
         ledger = LedgerBox(self.authority, _LEDGER_BOX, self.passwords[_LEDGER_BOX])
         with ledger.publishing(), self.report.step("kill -9 of mosquitto: boxes connect again") as note:
             wait_for("messages", lambda: ledger.acknowledged > 20)  # noqa: PLR2004 (it publishes steadily)
@@ -253,7 +251,7 @@ class ServerRehearsal:
             wait_for("the samples", lambda: int(self.machine.run(*count)) >= before + ledger.acknowledged)
 
     def _back_up(self) -> None:
-        """Set backups up as docs/operations/backups.md says, and run both units; then damage the backup."""
+        """Set up backups as docs/operations/backups.md describes, run both units, and damage the backup."""
         deploy, settings = self.machine.root / "root/vigie/deploy/server", self.paths.settings / "backup.env"
         self._command("apt-get", "-y", "-q", "--no-install-recommends", "install", "pgbackrest")
         public = self._command("vigie", "backup", "keygen", "--out", "/root/recovery-key").splitlines()[-1]
@@ -291,7 +289,7 @@ class ServerRehearsal:
         self._show(self._command("vigie", "secrets", "status").splitlines())
 
     def _let_caddy_obtain_certificates(self) -> None:
-        """Give up the own files, in a Caddy that somebody has configured: with its local authority."""
+        """Change from certificate files to certificates of Caddy, which has settings of an administrator."""
         main = self.paths.proxy_settings / "Caddyfile"
         main.write_text(f"{{\n\tlocal_certs\n}}\n\n{main.read_text(encoding='utf-8')}", encoding="utf-8")
         self._show(
@@ -325,12 +323,13 @@ def main() -> int:
     """Run the rehearsal; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.parse_args()
-    missing = [name for name in _PROGRAMS if shutil.which(name) is None]
-    if os.geteuid() != 0 or missing:
-        sys.stderr.write(f"run it as root, after: apt-get install {' '.join(_PACKAGES)}\n")
+    if os.geteuid() != 0:
+        sys.stderr.write("run it as root: it boots a machine\n")
         return 1
     report = RehearsalReport()
     try:
+        with report.step("Debian packages"):
+            install_packages(_PACKAGES)
         with private_network():
             ServerRehearsal(report).run()
     except RehearsalError as error:

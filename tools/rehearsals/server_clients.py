@@ -99,9 +99,9 @@ class ApiClient:
 
 @dataclass(slots=True)
 class LedgerBox:
-    """A box that publishes over TLS all the time, and notes what the broker acknowledged.
+    """Publishes as a box over TLS, and counts the samples that the broker acknowledged.
 
-    It sends again what was not acknowledged when its connection broke.
+    After its connection breaks, it publishes the unacknowledged sample again.
     """
 
     authority: CertificateAuthority
@@ -154,6 +154,6 @@ class LedgerBox:
 
 
 def _for_address(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Let a client of MQTT connect to an address: it cannot name the certificate's host separately."""
+    """Allow a connection to an address: the MQTT client has no option for the certificate's host name."""
     context.check_hostname = False
     return context

@@ -1,4 +1,4 @@
-"""Rehearses an ordinary day in an hour: `make rehearse-soak`.
+"""Runs the whole stack under an ordinary load for an hour, and judges what grows: `make rehearse-soak`.
 
 Everything runs at once at half the rate of `make bench` (docs/performance.md, "From publish to webhook"): 500
 samples a second by MQTT and 50 by HTTP, rules of each kind, webhooks of which a tenth fail, reads, exports,
@@ -30,7 +30,7 @@ from tools.rehearsals.http_load import HttpLoad
 from tools.rehearsals.report import RehearsalError, RehearsalReport
 from tools.rehearsals.role_processes import ROLES, RehearsedServices, rehearsed_services, this_version
 from tools.rehearsals.soak_picture import draw_soak
-from tools.rehearsals.soak_samples import SoakRecorder
+from tools.rehearsals.soak_recorder import SoakRecorder
 from tools.rehearsals.soak_slopes import SHORTEST_JUDGED_S, compute_slopes, find_worst
 from tools.rehearsals.webhook_ledger import WebhookLedger
 
@@ -52,10 +52,10 @@ _RULES: Final[tuple[dict[str, Any], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class SoakPlan:
-    """What a soak does.
+    """The plan of a soak.
 
     Attributes:
-        minutes: so long.
+        minutes: the duration of the load.
         samples_per_s: by MQTT; a tenth as many come by HTTP besides.
         json_file: where the records go.
         picture: where the picture goes.
@@ -81,10 +81,10 @@ async def _sign_in(services: RehearsedServices, load: CityLoad, address: str) ->
     async with ApiClient(address, services.admin_key) as admin:
         invitation = {"email": _EMAIL, "role": "owner", "organisation_id": load.organisation}
         token = (await admin.post("/v1/invitations", invitation))["token"]
-    async with ApiClient(address, "") as anybody:
+    async with ApiClient(address, "") as anonymous:
         accepted = {"token": token, "name": "Ada", "password": _PASSWORD}
-        await anybody.post("/v1/invitations/accept", accepted)
-        signed_in = await anybody.post("/v1/sessions", {"email": _EMAIL, "password": _PASSWORD})
+        await anonymous.post("/v1/invitations/accept", accepted)
+        signed_in = await anonymous.post("/v1/sessions", {"email": _EMAIL, "password": _PASSWORD})
     return str(signed_in["token"])
 
 
@@ -136,7 +136,7 @@ async def _soak(
 
 
 def _describe(recorder: SoakRecorder, load: CityLoad) -> str:
-    values = recorder.samples[-1].values
+    values = recorder.records[-1].values
     memory = ", ".join(f"{role} {values[f'memory {role}']:.0f}" for role in ROLES)
     return (
         f"{load.sent:,} samples; MiB: {memory}; {values['connections']:.0f} connections;"
@@ -172,7 +172,7 @@ async def rehearse(plan: SoakPlan, report: RehearsalReport) -> None:
 
 def _judge(recorder: SoakRecorder, plan: SoakPlan, report: RehearsalReport) -> None:
     """Write the records, draw them, and compare the slopes with their bounds (RehearsalError)."""
-    slopes = compute_slopes(recorder.samples)
+    slopes = compute_slopes(recorder.records)
     for slope in slopes:
         report.say(str(slope))
     worst = find_worst(slopes)
@@ -183,11 +183,11 @@ def _judge(recorder: SoakRecorder, plan: SoakPlan, report: RehearsalReport) -> N
     content = {
         "title": title,
         "slopes": [asdict(slope) for slope in slopes],
-        "samples": [asdict(sample) for sample in recorder.samples],
+        "records": [asdict(record) for record in recorder.records],
     }
     plan.json_file.parent.mkdir(parents=True, exist_ok=True)
     plan.json_file.write_text(json.dumps(content), encoding="utf-8")
-    draw_soak(recorder.samples, slopes, title, plan.picture)
+    draw_soak(recorder.records, slopes, title, plan.picture)
     report.say(f"written: {plan.json_file}, {plan.picture}")
     with report.step("slopes after the warm-up") as note:
         note(f"worst: {worst}")

@@ -9,7 +9,7 @@ import matplotlib as mpl
 mpl.use("svg")
 from matplotlib import pyplot as plt
 
-from tools.rehearsals.soak_slopes import WARM_UP_SHARE, SeriesSlope, SoakSample
+from tools.rehearsals.soak_slopes import WARM_UP_SHARE, SeriesSlope, SoakRecord
 
 _PANELS: Final = (
     ("memory", "memory (MiB)"),
@@ -24,18 +24,18 @@ _PANELS: Final = (
 _COLUMNS: Final = 2
 
 
-def draw_soak(samples: Sequence[SoakSample], slopes: Sequence[SeriesSlope], title: str, path: Path) -> None:
+def draw_soak(records: Sequence[SoakRecord], slopes: Sequence[SeriesSlope], title: str, path: Path) -> None:
     """Draw all series, each with its slope an hour, into an SVG file."""
     plt.rcParams.update({"svg.hashsalt": "vigie", "svg.fonttype": "none", "font.size": 8})
     rows = -(-len(_PANELS) // _COLUMNS)
     figure, axes = plt.subplots(rows, _COLUMNS, figsize=(11, 2.6 * rows), sharex=True, layout="constrained")
-    minutes = samples[-1].at_s / 60
+    minutes = records[-1].at_s / 60
     for panel, (first_word, label) in zip(axes.flat, _PANELS, strict=True):
         for slope in slopes:
             if slope.name.partition(" ")[0] != first_word:
                 continue
             points = [
-                (each.at_s / 60, each.values[slope.name]) for each in samples if slope.name in each.values
+                (each.at_s / 60, each.values[slope.name]) for each in records if slope.name in each.values
             ]
             name = slope.name.partition(" ")[2] or slope.name
             panel.plot(*zip(*points, strict=True), linewidth=0.9, label=f"{name} ({slope.per_hour:+,.1f}/h)")

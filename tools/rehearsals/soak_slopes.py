@@ -1,4 +1,4 @@
-"""Computes robust slopes of what was recorded, and says which ones grow too fast. Pure."""
+"""Computes robust slopes of the series of a soak, and compares them with their bounds. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from statistics import median
 from typing import Final
 
 WARM_UP_SHARE: Final = 0.25
-"""This share of a run is left out: caches fill, and connections are opened."""
+"""The share of a run that is left out, while caches fill and connections are opened."""
 SHORTEST_JUDGED_S: Final = 1_200.0
-"""A shorter run is not judged: an hour's slope cannot be told from a few minutes."""
+"""The shortest run that is judged: a few minutes do not show the slope of an hour."""
 BOUNDS: Final = {"memory": 12.0, "memory PostgreSQL": 32.0, "descriptors": 6.0, "connections": 3.0}
 """The steepest slope that passes (MiB or pieces an hour), by series or by the first word of its name."""
 UNITS: Final = {
@@ -27,8 +27,8 @@ _POINTS: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
-class SoakSample:
-    """One moment of a soak.
+class SoakRecord:
+    """The values of all series at one moment of a soak.
 
     Attributes:
         at_s: seconds since the beginning.
@@ -87,16 +87,16 @@ def compute_slope(times_s: Sequence[float], values: Sequence[float]) -> float:
     return median(slopes) * _HOUR_S if slopes else 0.0
 
 
-def compute_slopes(samples: Sequence[SoakSample]) -> list[SeriesSlope]:
+def compute_slopes(records: Sequence[SoakRecord]) -> list[SeriesSlope]:
     """Return the slope of each series after the warm-up."""
-    if not samples:
+    if not records:
         return []
-    warm = samples[0].at_s + (samples[-1].at_s - samples[0].at_s) * WARM_UP_SHARE
-    kept = [sample for sample in samples if sample.at_s >= warm]
-    names = sorted({name for sample in kept for name in sample.values})
+    warm = records[0].at_s + (records[-1].at_s - records[0].at_s) * WARM_UP_SHARE
+    kept = [record for record in records if record.at_s >= warm]
+    names = sorted({name for record in kept for name in record.values})
     found = []
     for name in names:
-        points = [(sample.at_s, sample.values[name]) for sample in kept if name in sample.values]
+        points = [(record.at_s, record.values[name]) for record in kept if name in record.values]
         times, values = zip(*points, strict=True)
         bound = BOUNDS.get(name, BOUNDS.get(name.partition(" ")[0]))
         found.append(SeriesSlope(name, compute_slope(times, values), median(values), bound))
@@ -104,5 +104,5 @@ def compute_slopes(samples: Sequence[SoakSample]) -> list[SeriesSlope]:
 
 
 def find_worst(slopes: Sequence[SeriesSlope]) -> SeriesSlope:
-    """Return the slope that is largest beside its bound."""
+    """Return the slope with the largest share of its bound."""
     return max((each for each in slopes if each.bound), key=lambda each: each.per_hour / (each.bound or 1.0))

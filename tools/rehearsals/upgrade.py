@@ -28,15 +28,15 @@ from tools.rehearsals.role_processes import (
     ProgramVersion,
     RehearsedServices,
     RunningRole,
-    check_out,
+    install_commit,
     rehearsed_services,
     this_version,
 )
 from tools.rehearsals.webhook_ledger import WebhookLedger
 
-BEFORE_OPERATIONS: Final = "1f539352945a"
-"""The commit to upgrade from while there is no release with a tag: the last one before servers, containers
-and backups were added. Its schema is of revision 0046."""
+BEFORE_RELEASES: Final = "fb6742900da1"
+"""The commit to upgrade from while there is no release with a tag: the last one before the console, servers,
+containers and backups were added. Its schema is of revision 0040."""
 
 _CACHE: Final = Path.home() / ".cache" / "vigie-rehearsals"
 _WARM_S: Final = 15.0
@@ -50,7 +50,7 @@ _LOCKS: Final = (
 
 
 class LockMonitor:
-    """Samples how long statements wait for locks of tables and rows.
+    """Measures how long statements wait for locks of tables and rows.
 
     Attributes:
         longest_s: the longest wait since the last call of `take`.
@@ -84,7 +84,7 @@ class LockMonitor:
 
 
 class UpgradeRehearsal:
-    """One rehearsal.
+    """Runs the steps of an upgrade and of the way back.
 
     Args:
         services: database and broker.
@@ -203,7 +203,7 @@ class UpgradeRehearsal:
 
 
 def find_former_version() -> str:
-    """Return the newest release tag, or the commit before there was one."""
+    """Return the newest release tag, or BEFORE_RELEASES if there is none."""
     done = subprocess.run(
         ["git", "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*", "HEAD^"],  # noqa: S607 (from the PATH)
         capture_output=True,
@@ -211,13 +211,13 @@ def find_former_version() -> str:
         check=False,
         cwd=Path(__file__).parent,
     )
-    return done.stdout.strip() or BEFORE_OPERATIONS
+    return done.stdout.strip() or BEFORE_RELEASES
 
 
 async def rehearse(former: str, stay_s: float, plan: LoadPlan, report: RehearsalReport) -> None:
     """Run the rehearsal (RehearsalError)."""
     with report.step(f"installation of {former}") as note:
-        old = await asyncio.to_thread(check_out, former, _CACHE)
+        old = await asyncio.to_thread(install_commit, former, _CACHE)
         note(str(old.python.parents[2]))
     webhooks = WebhookLedger()
     async with webhooks.listening(), rehearsed_services() as services:

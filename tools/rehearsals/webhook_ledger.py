@@ -19,7 +19,7 @@ _DONE: Final = 204
 
 @dataclass
 class WebhookLedger:
-    """A receiver of webhooks.
+    """Receives webhooks, verifies their signatures, and counts them.
 
     Attributes:
         failing_share: the share of requests that it answers with 500 before it reads them.

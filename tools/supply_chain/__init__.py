@@ -1,1 +1,1 @@
-"""The list of components, their licences, and statements on vulnerabilities."""
+"""Writes the list of components, checks their licences, and writes statements on vulnerabilities."""

@@ -1,8 +1,8 @@
 """Writes statements on vulnerabilities (CSAF 2.0, VEX): `uv run python -m tools.supply_chain.advisories`.
 
-A statement is a file of `security/advisories`. Each names the versions of Vigie that it is about. It must
-name the present one with the present version of the component, so that an upgrade of either needs a new look.
-The validator of the BSI checks the documents: schema, mandatory and optional tests of the standard.
+A statement is a file of `security/advisories`. It names the versions of Vigie for which it holds. It must
+name the present one with the present version of the component, so that an upgrade of either needs a new
+review. The validator of the BSI checks the documents: schema, mandatory and optional tests of the standard.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from tools.supply_chain.licences import LicencePolicy
 
 FOLDER: Final = ROOT / "security/advisories"
 NODE_FOLDER: Final = ROOT / "tests/node"
-# The folder of documents that anybody may read, as CSAF names it by its traffic light.
+# CSAF names the folder of public documents by its TLP label.
 _PUBLIC: Final = "white"
 
 
 class AdvisoryError(Exception):
-    """A statement that is not valid; the text names its file and what to do."""
+    """A statement is not valid; the text names its file and what to do."""
 
 
 def read_statements(folder: Path = FOLDER) -> list[dict[str, Any]]:
@@ -40,21 +40,21 @@ def read_statements(folder: Path = FOLDER) -> list[dict[str, Any]]:
 
 
 def read_publisher() -> dict[str, Any]:
-    """Read who publishes the statements, and where."""
+    """Read the publisher of the statements, and their address."""
     return tomllib.loads((ROOT / "security/publisher.toml").read_text(encoding="utf-8"))
 
 
 def check_statement(
     statement: Mapping[str, Any], version: str, components: Sequence[ComponentInfo]
 ) -> Iterator[str]:
-    """Yield what is not so any more: the versions of a statement, and what its justification rests on."""
+    """Yield the reasons why a statement no longer holds: a missing version, or a failed check."""
     name = statement["component"]
     present = {f"{each.kind}:{each.name}": each.version for each in components}
     products = {each["version"]: each["component_version"] for each in statement["products"]}
     if name in present and products.get(version) != present[name]:
         yield (
-            f"{statement['id']} says nothing of Vigie {version} with {name} {present[name]}. Look at it "
-            "again, and add this version to `products`, or write another statement"
+            f"{statement['id']} does not name Vigie {version} with {name} {present[name]}. Review it, and "
+            "add this version to `products`, or write another statement"
         )
     for check in statement.get("checks", ()):
         texts = [path.read_text(encoding="utf-8") for path in sorted(ROOT.glob(check["files"]))]
@@ -62,7 +62,7 @@ def check_statement(
         if not texts or found != check["count"]:
             yield (
                 f"{statement['id']}: {check['files']} has {found} of {check['pattern']!r}, not "
-                f"{check['count']}. Look whether its justification still holds"
+                f"{check['count']}. Check whether its justification still holds"
             )
 
 
@@ -226,7 +226,7 @@ def build_documents() -> dict[str, dict[str, Any]]:
     """Build the documents of all statements, by path.
 
     Raises:
-        AdvisoryError: A statement is not so any more.
+        AdvisoryError: A statement no longer holds.
     """
     publisher, components, version = (
         read_publisher(),

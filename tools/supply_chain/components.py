@@ -16,11 +16,11 @@ from typing import Any, Final, Literal
 from packaging.markers import Marker
 
 from tools.supply_chain.licences import LicencePolicy
-from tools.vendor_scripts import VENDORED_PACKAGES
+from tools.vendored_packages import VENDORED_PACKAGES
 
 ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final = "vigie"
-# The system of a server: markers of the lock file are evaluated for it, on whatever machine this runs.
+# Markers of the lock file are evaluated for the system of a server, whichever machine runs this program.
 _DEBIAN: Final = {
     "implementation_name": "cpython",
     "os_name": "posix",
@@ -39,7 +39,7 @@ type ComponentKind = Literal["pypi", "npm", "deb", "data", "part"]
 
 
 class ComponentError(Exception):
-    """A component that cannot be described; the text says what to do."""
+    """A component cannot be described; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

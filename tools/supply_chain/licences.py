@@ -14,11 +14,11 @@ POLICY_FILE: Final = Path(__file__).parents[2] / "security/licences.toml"
 
 
 class LicenceError(Exception):
-    """A licence that is unknown or not allowed; the text names the component and what to do."""
+    """A licence is unknown or not allowed; the text names the component and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class AllowedGroup:
+class LicenceGroup:
     """Licences that are allowed for the same reason; `kinds`: only for these kinds of components."""
 
     name: str
@@ -31,7 +31,7 @@ class AllowedGroup:
 class LicencePolicy:
     """The policy: allowed licences with reasons, forbidden ones, and licences that no metadata states."""
 
-    groups: tuple[AllowedGroup, ...]
+    groups: tuple[LicenceGroup, ...]
     forbidden: frozenset[str]
     spellings: Mapping[str, str]
     stated: Mapping[str, Mapping[str, str]]
@@ -43,7 +43,7 @@ class LicencePolicy:
         """Read the policy."""
         data = tomllib.loads(path.read_text(encoding="utf-8"))
         groups = (
-            AllowedGroup(
+            LicenceGroup(
                 name, group["reason"], frozenset(group["licences"]), frozenset(group.get("kinds", ()))
             )
             for name, group in data["allowed"].items()

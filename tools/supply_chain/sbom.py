@@ -1,7 +1,7 @@
 """Writes the list of components (CycloneDX 1.6): `uv run python -m tools.supply_chain.sbom`.
 
-The same sources make the same bytes: there is no time in it, unless SOURCE_DATE_EPOCH is set, and its serial
-number is made of its content.
+The same sources make the same bytes: the document has no time unless SOURCE_DATE_EPOCH is set, and its serial
+number is a hash of its content.
 """
 
 import argparse
@@ -53,7 +53,7 @@ _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "pkg:pypi/vigie")
 
 
 def build_sbom(version: str, components: Sequence[ComponentInfo], direct: Iterable[str]) -> Bom:
-    """Build the list of components, with what depends on what."""
+    """Build the list of components with their dependencies."""
     product = Component(
         name=PROJECT,
         version=version,
@@ -71,7 +71,7 @@ def build_sbom(version: str, components: Sequence[ComponentInfo], direct: Iterab
     bom.register_dependency(product, [by_name[name] for name in {*direct, *others}])
     for name, needed in needs.items():
         bom.register_dependency(by_name[name], [by_name[each] for each in needed])
-    # Made of the content with a fixed number, instead of a random one.
+    # The serial number is a hash of the content with a fixed number, instead of a random one.
     bom.serial_number = _NAMESPACE
     bom.serial_number = uuid.uuid5(_NAMESPACE, hashlib.sha256(_render(bom).encode()).hexdigest())
     return bom
@@ -83,7 +83,7 @@ def render_sbom(bom: Bom) -> str:
 
 
 def validate_sbom(text: str) -> Iterator[str]:
-    """Yield what violates the schema of CycloneDX 1.6: unknown fields, unknown licences, wrong forms."""
+    """Yield violations of the schema of CycloneDX 1.6: unknown fields, unknown licences, wrong forms."""
     for fault in _load_validator().iter_errors(json.loads(text)):
         yield f"{'/'.join(map(str, fault.instance_path))}: {fault.message}"
 

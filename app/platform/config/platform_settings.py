@@ -34,7 +34,9 @@ class DatabaseSettings(BaseModel):
         description="Connections of a process for REST, and as many for lists; two more authenticate callers",
     )
     command_timeout_s: Seconds = Field(30.0, description="Timeout of a statement (seconds)")
-    lock_timeout_s: Seconds = Field(5.0, description="How long a migration waits for a lock (seconds)")
+    lock_timeout_s: Seconds = Field(
+        30.0, description="How long a migration tries to get its locks, for 0.4 s at a time (seconds)"
+    )
 
     @field_validator("url")
     @classmethod

@@ -46,13 +46,13 @@ class SecurityFindingType:
     Attributes:
         variables: where it is set; a finding names the one at fault.
         danger: the possible consequence.
-        mend: what to set instead.
+        fix: what to set instead.
         roles: the processes that refuse to start with it.
     """
 
     variables: tuple[str, ...]
     danger: str
-    mend: str
+    fix: str
     roles: tuple[ProcessRoleName, ...]
 
 

@@ -1,7 +1,7 @@
 """Samples gauges of saturation once a second: pools, queues, and the delay of the event loop.
 
-The code that is measured does not count: an owner registers a function that reads its state, and is forgotten
-when it is freed. Several owners of one gauge, such as pools of the same name, are added up.
+The measured code does no counting: an owner registers a function that reads its state, until the owner is
+freed. The values of several owners of one gauge, such as pools of the same name, are added up.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from app.platform.observability.metric_types import DURATION_BUCKETS, Gauge, His
 
 POOL_SIZE = Gauge(
     "vigie_database_pool_size",
-    "Most connections of a pool to the database",
+    "Maximum number of connections of a pool to the database",
     ["pool"],
     multiprocess_mode="livesum",
 )
@@ -56,12 +56,12 @@ _sources: list[_Source] = []
 
 
 def sample_gauge[T](gauge: Gauge, labels: tuple[str, ...], owner: T, read: Callable[[T], float]) -> None:
-    """Set a gauge once a second, as long as its owner lives.
+    """Set a gauge once a second, until its owner is freed.
 
     Args:
         gauge: the gauge.
         labels: the values of its labels.
-        owner: what is measured; only a weak reference to it is kept.
+        owner: the measured object; the gauge has only a weak reference to it.
         read: returns the value of an owner; it must not refer to the owner itself.
     """
     _sources.append((gauge, labels, weakref.ref(owner), read))

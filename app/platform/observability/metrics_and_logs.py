@@ -52,7 +52,7 @@ BROKER_CLIENTS = Gauge(
 )
 BROKER_CLIENTS_AWAY = Gauge(
     "vigie_broker_clients_away",
-    "Sessions that the broker keeps for clients that are away",
+    "Sessions that the broker stores for disconnected clients",
     multiprocess_mode="mostrecent",
 )
 BROKER_STORED = Gauge(
@@ -61,7 +61,7 @@ BROKER_STORED = Gauge(
     multiprocess_mode="mostrecent",
 )
 BROKER_STORED_BYTES = Gauge(
-    "vigie_broker_stored_bytes", "Bytes of these messages", multiprocess_mode="mostrecent"
+    "vigie_broker_stored_bytes", "Bytes of the messages that the broker holds", multiprocess_mode="mostrecent"
 )
 HTTP_REQUESTS = Counter("vigie_http_requests_total", "REST calls", ["method", "route", "status"])
 HTTP_REFUSED = Counter(
@@ -78,7 +78,7 @@ HTTP_SECONDS = Histogram(
 
 
 class _LossyHandler(logging.StreamHandler[TextIO]):
-    """Writes log lines, and counts those that cannot be written: a full disk must not end a process."""
+    """Writes log lines, and counts lost ones: a full disk must not end a process."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the base class's name)
         """Count a line that its stream lost; report errors of the line itself as usual."""
@@ -134,7 +134,7 @@ def configure_logging(settings: LogSettings, *, role: str) -> None:
 def _add_request_and_trace_id(
     _: object, __: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Add request id and trace id to a log line. At each line: binding them would cost every request."""
+    """Add request id and trace id to a log line, which costs less than binding them at each request."""
     if (request_id := _current.get()) is not None:
         event.setdefault("request_id", request_id)
     if (trace_id := current_span().trace_id) is not None:

@@ -1,7 +1,7 @@
 """Exports the Prometheus metrics of this process by OTLP. Imported only where telemetry is on.
 
-The metrics stay those of prometheus_client, under the same names and labels: rules and dashboards hold for
-both ways. A thread reads the registry at each interval and converts it. In the multi-process mode, where
+Names and labels are those of prometheus_client, so rules and dashboards work with both kinds of export. A
+thread reads the registry at each interval and converts it. In the multi-process mode, where
 `/metrics` of the API combines all processes, each process exports its own files.
 """
 
@@ -99,7 +99,7 @@ def _convert_histogram(samples: Sequence[Sample], start_ns: int, now_ns: int) ->
             sum=sums.get(labels, 0.0),
             bucket_counts=[count - before for count, before in zip(counts, [0, *counts], strict=False)],
             explicit_bounds=[bound for bound, _ in cumulative[:-1]],
-            # Unset on the wire: Prometheus does not know them.
+            # prometheus_client has no minimum and maximum: the fields stay unset.
             min=None,  # type: ignore[arg-type]
             max=None,  # type: ignore[arg-type]
         )

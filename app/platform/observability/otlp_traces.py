@@ -93,7 +93,7 @@ class OtlpTracer:
     ) -> Span:
         """Start a span."""
         remote = _read_context(parent)
-        # Without a parent: an empty context, not the SDK's own current one.
+        # A span without a parent gets an empty context, not the SDK's current one.
         context = (
             Context()
             if remote is None
@@ -125,7 +125,7 @@ def _read_context(traceparent: str | None) -> trace.SpanContext | None:
 def export_traces(settings: TelemetrySettings, url: str, resource: Resource) -> Callable[[], None]:
     """Set the tracer of this process, and return a function that flushes and ends the export.
 
-    Queue and batches are those of the SDK (`OTEL_BSP_…`): beyond 2,048 queued spans it drops new ones.
+    The SDK queues and batches spans (`OTEL_BSP_…`). It drops new ones while 2,048 are queued.
 
     Args:
         settings: headers and sampling.
@@ -135,7 +135,7 @@ def export_traces(settings: TelemetrySettings, url: str, resource: Resource) -> 
     provider = TracerProvider(
         sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)),
         resource=resource,
-        # The process ends it, and for a limited time.
+        # The process shuts the provider down itself, with a time limit.
         shutdown_on_exit=False,
     )
     exporter = OTLPSpanExporter(

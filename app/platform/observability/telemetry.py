@@ -1,8 +1,7 @@
 """Exports traces and metrics by OTLP over HTTP, where telemetry is configured.
 
-`start_telemetry` imports OpenTelemetry only if an endpoint is set: a process without telemetry neither loads
-nor runs any of it. Exports run in threads of their own, drop what exceeds their queue, and never delay or
-fail the process's work.
+`start_telemetry` imports OpenTelemetry only if an endpoint is set: a process without telemetry does not load
+it. Exports run in threads of their own, drop data beyond their queue, and never delay the process's work.
 """
 
 import asyncio
@@ -18,8 +17,8 @@ _FLUSH_S: Final = 1.5
 _log = get_logger(__name__)
 
 
-class Telemetry:
-    """What a process exports.
+class TelemetryExports:
+    """Stops the running exports of a process.
 
     Args:
         stops: flush and end the exports, in threads.
@@ -40,7 +39,7 @@ class Telemetry:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(done.set)
 
-        # A daemon thread: an executor's would be waited for at the exit.
+        # A daemon thread: the exit of the process would wait for a thread of an executor.
         threading.Thread(target=flush, name="telemetry-stop", daemon=True).start()
         try:
             async with asyncio.timeout(_FLUSH_S):
@@ -49,7 +48,7 @@ class Telemetry:
             _log.warning("telemetry_not_flushed", after_s=_FLUSH_S)
 
 
-def start_telemetry(settings: TelemetrySettings, *, role: str) -> Telemetry:
+def start_telemetry(settings: TelemetrySettings, *, role: str) -> TelemetryExports:
     """Start the exports that the settings name.
 
     Args:
@@ -58,7 +57,7 @@ def start_telemetry(settings: TelemetrySettings, *, role: str) -> Telemetry:
     """
     is_disabled = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     if is_disabled or not (settings.traces_url or settings.metrics_url):
-        return Telemetry()
+        return TelemetryExports()
     from app.platform.observability.otlp_metrics import export_metrics  # noqa: PLC0415 (only where it is on)
     from app.platform.observability.otlp_traces import build_resource, export_traces  # noqa: PLC0415 (the same)
 
@@ -74,4 +73,4 @@ def start_telemetry(settings: TelemetrySettings, *, role: str) -> Telemetry:
         metrics=settings.metrics_url is not None,
         sample_ratio=settings.sample_ratio,
     )
-    return Telemetry(*stops)
+    return TelemetryExports(*stops)

@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 TRACEPARENT: Final = "traceparent"
 """The name of the HTTP header and of the MQTT user property."""
 
-MOST_LINKS: Final = 32
+MAX_LINKS: Final = 32
 """The most links of a span: a batch may have thousands of messages."""
 
 type SpanKind = Literal["internal", "server", "client", "producer", "consumer"]
@@ -42,12 +42,12 @@ class TraceParent(NamedTuple):
 _FORM: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
 )
-_MOST_CHARACTERS: Final = 128
+_MAX_CHARACTERS: Final = 128
 
 
 def parse_traceparent(text: str | None) -> TraceParent | None:
     """Parse a `traceparent`; None if there is none or it is not well formed."""
-    if text is None or len(text) > _MOST_CHARACTERS:
+    if text is None or len(text) > _MAX_CHARACTERS:
         return None
     found = _FORM.fullmatch(text)
     return found and TraceParent(found[1], found[2], bool(int(found[3], 16) & 1))
@@ -66,7 +66,7 @@ class Span(Protocol):
 
     @property
     def is_recording(self) -> bool:
-        """Whether it will be exported: where not, attributes need not be computed."""
+        """Whether it will be exported. If not, callers need not compute attributes."""
 
     def update(self, attributes: Attributes, *, name: str | None = None) -> None:
         """Add attributes, and change the name if one is given."""
@@ -125,7 +125,7 @@ def set_tracer(tracer: Tracer | None) -> None:
 
 
 def is_tracing() -> bool:
-    """Whether this process makes spans."""
+    """Return whether this process makes spans."""
     return _tracer is not None
 
 
@@ -152,7 +152,7 @@ def start_span(
     """Start a span that the caller ends.
 
     Args:
-        name: its name, one of few.
+        name: its name, one of a small set.
         kind: its kind, as OpenTelemetry defines them.
         parent: the `traceparent` of what caused it; None: the span of the running task, or a new trace.
         is_root: without a parent, begin a new trace even within a span.
@@ -166,7 +166,7 @@ def start_span(
         name,
         kind=kind,
         parent=parent or (None if is_root else current_traceparent()),
-        links=links[:MOST_LINKS],
+        links=links[:MAX_LINKS],
         attributes=attributes,
         start_ns=start_ns,
     )
@@ -179,7 +179,7 @@ def use_span(span: Span) -> Iterator[Span]:
     try:
         yield span
     except BaseException as error:
-        # The class alone: messages of errors can quote data.
+        # Only the class of the error: its message can quote data.
         span.fail(type(error).__name__)
         raise
     finally:

@@ -287,7 +287,7 @@ async def test_maintain_opens_the_secrets_where_postgres_must_not(
     monkeypatch.setattr(sealed_value_check, "_WAIT_S", 0.5)
     values = [{"column": "webhook_endpoints.secret", "key": ["x"], "stored": "sealed:1:00:x"}]
     with pytest.raises(BackupError, match="`vigie maintain` did not open"):
-        await sealed_value_check.let_maintain_open(connection, values)
+        await sealed_value_check.request_value_check(connection, values)
     await connection.close()
     (failure,) = sealed_value_check.open_sealed_values(values, backed_up.sealer)
     assert failure.startswith(

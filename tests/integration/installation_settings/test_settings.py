@@ -329,7 +329,7 @@ async def test_the_environments_password_is_not_the_apis_to_try(
 
 async def test_the_doctor_knows_it(api: httpx.AsyncClient) -> None:
     (before,) = await asyncio.to_thread(lambda: list(check_stored_mail()))
-    assert (before.state, before.what) == ("note", "mail server")
+    assert (before.state, before.subject) == ("note", "mail server")
     await put(api, **MAIL)
     (after,) = await asyncio.to_thread(lambda: list(check_stored_mail()))
     assert after.state == "ok"

@@ -80,7 +80,7 @@ def test_the_doctor_notes_them(tmp_path: Path) -> None:
     notes = [line for line in done.stdout.splitlines() if line.startswith("note     unknown setting: ")]
     assert len(notes) == 3
     assert "VIGIE_SMTP__HOTS in .env is ignored" in done.stdout
-    assert "mend: write VIGIE_WEBHOOKS__LEASE_S" in done.stdout
+    assert "fix: write VIGIE_WEBHOOKS__LEASE_S" in done.stdout
     assert done.returncode == 0
     assert "Everything is there." in done.stdout
 

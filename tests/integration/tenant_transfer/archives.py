@@ -10,7 +10,7 @@ import asyncpg
 
 from app.platform.secrets.sealing import SecretSealer
 from app.tenant_transfer.archive_files import ArchiveReader
-from app.tenant_transfer.archive_manifest import Manifest
+from app.tenant_transfer.archive_manifest import ArchiveManifest
 from app.tenant_transfer.archive_verification import verify_archive
 from app.tenant_transfer.tenant_export import export_tenant
 from app.tenant_transfer.tenant_import import ImportedTenant, ImportOptions, import_tenant
@@ -18,7 +18,7 @@ from app.tenant_transfer.tenant_import import ImportedTenant, ImportOptions, imp
 SEALER = SecretSealer([bytes(32)])
 
 
-async def export_to(url: str, organisation: UUID, target: Path) -> Manifest:
+async def export_to(url: str, organisation: UUID, target: Path) -> ArchiveManifest:
     """Export, as the owner of the tables."""
     connection = await asyncpg.connect(url, server_settings={"timezone": "UTC"})
     try:

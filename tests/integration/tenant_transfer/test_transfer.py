@@ -56,8 +56,8 @@ async def _fetch(url: str, query: str, *arguments: object) -> list[asyncpg.Recor
 async def test_a_furnished_tenant_comes_out_of_another_installation_as_it_went_in(
     world: TenantsUnderTest, database_url: str, second_url: str, folder: Path
 ) -> None:
-    owner = UUID(world.client.id)
-    manifest = await export_to(database_url, owner, folder / "first.zip")
+    organisation_id = UUID(world.client.id)
+    manifest = await export_to(database_url, organisation_id, folder / "first.zip")
     first = read_files(folder / "first.zip")
     empty = {table.name for table in TABLES if not manifest.count_rows(table.name)}
     assert empty <= EMPTY
@@ -67,11 +67,11 @@ async def test_a_furnished_tenant_comes_out_of_another_installation_as_it_went_i
         assert stranger.id.encode() not in b"".join(first.values())
 
     await import_from(second_url, folder / "first.zip", folder / "credentials.csv")
-    await export_to(second_url, owner, folder / "second")
+    await export_to(second_url, organisation_id, folder / "second")
     second = read_files(folder / "second")
     for path, content in first.items():
         table = path.removeprefix("tables/").removesuffix(".jsonl")
-        if path.startswith("tables/") and manifest.of_table(table)[0].imported:
+        if path.startswith("tables/") and manifest.list_table_files(table)[0].imported:
             for one, other in zip(read_lines(content), read_lines(second[path]), strict=True):
                 assert {name for name in one if one[name] != other[name]} <= CHANGED, path
         elif not path.startswith(("audit/", "tables/", "README")):
@@ -118,8 +118,8 @@ async def test_an_export_is_of_one_time_and_keeps_nobody_waiting(
 async def test_nothing_is_sent_and_nobody_gets_in_before_somebody_enables_it(
     world: TenantsUnderTest, database_url: str, second_url: str, folder: Path
 ) -> None:
-    owner = UUID(world.client.id)
-    await export_to(database_url, owner, folder / "archive")
+    organisation_id = UUID(world.client.id)
+    await export_to(database_url, organisation_id, folder / "archive")
     target = folder / "credentials.csv"
     told: list[str] = []
     maintainer = await asyncpg.connect(second_url)
@@ -149,16 +149,16 @@ async def test_nothing_is_sent_and_nobody_gets_in_before_somebody_enables_it(
         "SELECT FROM report_schedules WHERE enabled",
         "SELECT FROM users WHERE password_hash IS NOT NULL",
         "SELECT FROM api_keys WHERE revoked_at IS NULL",
-        "SELECT FROM organisations WHERE platform AND id = '" + str(owner) + "'",
+        "SELECT FROM organisations WHERE platform AND id = '" + str(organisation_id) + "'",
     ):
         assert await _fetch(second_url, query) == []
     assert await _fetch(second_url, "SELECT FROM rules WHERE enabled") != []
     created = "SELECT FROM audit_log WHERE organisation_id = $1 AND action = 'organisation.created'"
-    assert len(await _fetch(second_url, created, owner)) == 1
+    assert len(await _fetch(second_url, created, organisation_id)) == 1
     read = await _fetch(
         database_url,
         "SELECT record FROM audit_log WHERE organisation_id = $1 ORDER BY position DESC LIMIT 1",
-        owner,
+        organisation_id,
     )
     assert json.loads(read[0]["record"])["action"] == "organisation.read"
 
@@ -170,8 +170,8 @@ async def test_an_interrupted_import_continues_and_a_finished_one_is_not_repeate
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    owner = UUID(world.client.id)
-    await export_to(database_url, owner, folder / "archive.zip")
+    organisation_id = UUID(world.client.id)
+    await export_to(database_url, organisation_id, folder / "archive.zip")
     whole = RowWriter.write_series
 
     async def broken(self: RowWriter, *arguments: Any) -> int:  # noqa: ANN401 (those of the method)
@@ -190,7 +190,7 @@ async def test_an_interrupted_import_continues_and_a_finished_one_is_not_repeate
     assert (again.credentials, (folder / "other.csv").exists()) == (None, False)
     assert await _fetch(second_url, "SELECT count(*) FROM samples") == once
     # Another archive of the same organisation is not mixed into it.
-    await export_to(database_url, owner, folder / "later.zip")
+    await export_to(database_url, organisation_id, folder / "later.zip")
     with pytest.raises(ArchiveError, match="another archive"):
         await import_from(second_url, folder / "later.zip", folder / "other.csv")
 
@@ -224,21 +224,21 @@ async def test_an_import_that_broke_off_can_be_undone(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    owner = UUID(world.client.id)
-    await export_to(database_url, owner, folder / "archive")
+    organisation_id = UUID(world.client.id)
+    await export_to(database_url, organisation_id, folder / "archive")
 
     async def broken(*_: Any) -> int:  # noqa: ANN401 (those of the method)
         raise OSError
 
     with monkeypatch.context() as patched:
-        patched.setattr(tenant_import, "give_credentials", broken)
+        patched.setattr(tenant_import, "issue_credentials", broken)
         with pytest.raises(OSError, match=r"^$"):
             await import_from(second_url, folder / "archive", folder / "credentials.csv")
     assert await _fetch(second_url, "SELECT FROM samples LIMIT 1") != []
     connection = await asyncpg.connect(second_url)
-    assert await discard_import(connection, owner) > 50
+    assert await discard_import(connection, organisation_id) > 50
     with pytest.raises(ArchiveError, match="no unfinished import"):
-        await discard_import(connection, owner)
+        await discard_import(connection, organisation_id)
     await connection.close()
     for table in TABLES:
         if table.name != "users":
@@ -309,13 +309,20 @@ async def test_a_tenant_gets_another_id_name_and_integrator(
     await export_to(database_url, UUID(world.client.id), folder / "archive")
     await export_to(database_url, UUID(world.integrator.id), folder / "integrator")
     integrator = await import_from(second_url, folder / "integrator", folder / "one.csv")
-    options = ImportOptions(new_id(), "Renamed", integrator.owner)
+    options = ImportOptions(new_id(), "Renamed", integrator.organisation_id)
     done = await import_from(second_url, folder / "archive", folder / "two.csv", options)
-    (row,) = await _fetch(second_url, "SELECT name, parent_id FROM organisations WHERE id = $1", done.owner)
-    assert (done.owner, tuple(row)) == (options.owner, ("Renamed", integrator.owner))
-    (count,) = await _fetch(second_url, "SELECT count(*) FROM sites WHERE organisation_id = $1", done.owner)
+    (row,) = await _fetch(
+        second_url, "SELECT name, parent_id FROM organisations WHERE id = $1", done.organisation_id
+    )
+    assert (done.organisation_id, tuple(row)) == (
+        options.organisation_id,
+        ("Renamed", integrator.organisation_id),
+    )
+    (count,) = await _fetch(
+        second_url, "SELECT count(*) FROM sites WHERE organisation_id = $1", done.organisation_id
+    )
     assert count[0] == 1
-    wrong = ImportOptions(new_id(), None, done.owner)
+    wrong = ImportOptions(new_id(), None, done.organisation_id)
     with pytest.raises(ArchiveError, match="no integrator"):
         await import_from(second_url, folder / "archive", folder / "three.csv", wrong)
 

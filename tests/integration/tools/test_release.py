@@ -75,7 +75,7 @@ def made(clone: Path, key: Path) -> Path:
     release(clone, "--prepare")
     assert "differ from the commit, such as" in release(clone, *words, fails=True)
     commit(clone, f"Release {VERSION}")
-    assert "VIGIE-2026-0001 says nothing of Vigie 0.2.1" in release(clone, *words, fails=True)
+    assert "VIGIE-2026-0001 does not name Vigie 0.2.1" in release(clone, *words, fails=True)
     path = clone / STATEMENT
     product = '{ version = "0.2.0", component_version = "1.9.4" }'
     text = path.read_text(encoding="utf-8")

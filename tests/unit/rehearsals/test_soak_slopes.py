@@ -2,22 +2,22 @@ import random
 
 import pytest
 
-from tools.rehearsals.soak_slopes import SoakSample, compute_slope, compute_slopes, find_worst
+from tools.rehearsals.soak_slopes import SoakRecord, compute_slope, compute_slopes, find_worst
 
 EVERY_S = 5.0
 
 
-def soak(*, leak_per_hour: float = 0.0) -> list[SoakSample]:
+def soak(*, leak_per_hour: float = 0.0) -> list[SoakRecord]:
     """An hour with noise, a warm-up and outliers."""
     noise = random.Random(1)  # noqa: S311 (no secret)
-    samples = []
+    records = []
     for number in range(720):
         at_s = number * EVERY_S
         memory = 200 + min(at_s, 600) / 10 + leak_per_hour * at_s / 3600 + noise.uniform(-2, 2)
         memory += 300 if number % 50 == 0 else 0
         values = {"memory api": memory, "descriptors api": 40.0, "disk samples": at_s}
-        samples.append(SoakSample(at_s, values))
-    return samples
+        records.append(SoakRecord(at_s, values))
+    return records
 
 
 def test_a_slope_is_that_of_the_line_despite_outliers() -> None:

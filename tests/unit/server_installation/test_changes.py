@@ -2,11 +2,11 @@ import os
 import stat
 from pathlib import Path
 
-from app.server_installation.changes import WantedPath, find_path_changes
+from app.server_installation.changes import DesiredPath, find_path_changes
 
 
-def wanted(root: Path, text: str = "secret\n", mode: int = 0o640) -> list[WantedPath]:
-    return [WantedPath(root / "etc", None, 0o750), WantedPath(root / "etc/x.env", text, mode)]
+def wanted(root: Path, text: str = "secret\n", mode: int = 0o640) -> list[DesiredPath]:
+    return [DesiredPath(root / "etc", None, 0o750), DesiredPath(root / "etc/x.env", text, mode)]
 
 
 def test_what_is_missing_is_made_once(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_other_text_and_other_rights_are_changed_and_reported(tmp_path: Path) ->
 def test_an_account_that_is_missing_is_not_looked_for(tmp_path: Path) -> None:
     """A dry run has not created it yet."""
     owner = "nobody-has-this-name"
-    each = WantedPath(tmp_path / "a", None, 0o711, owner, owner)
+    each = DesiredPath(tmp_path / "a", None, 0o711, owner, owner)
     (change,) = find_path_changes([each])
     assert change.title.endswith(f"(0711 {owner}:{owner})")
     change.apply()

@@ -69,13 +69,13 @@ def test_a_reload_that_fails_stops_no_other_and_is_tried_again(
     paths = ServerPaths(tmp_path)
     paths.broker_conf.mkdir(parents=True)
     with pytest.raises(StandaloneError, match=r"caddy\.service failed"):
-        installer.take_up_certificate(paths)
+        installer.copy_renewed_certificate(paths)
     # The broker opens its listener of TLS by a restart.
     assert calls == [("systemctl", "reload", PROXY_UNIT), ("systemctl", "restart", BROKER_UNIT)]
     broken.clear()
     calls.clear()
-    assert installer.take_up_certificate(paths) == 0
+    assert installer.copy_renewed_certificate(paths) == 0
     assert calls == [("systemctl", "reload", PROXY_UNIT)]
     calls.clear()
-    installer.take_up_certificate(paths)
+    installer.copy_renewed_certificate(paths)
     assert calls == []

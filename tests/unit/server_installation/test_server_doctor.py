@@ -9,7 +9,7 @@ import trustme
 
 from app.server_installation import server_doctor
 from app.server_installation.certificate_files import CertificateFiles, join_certificate
-from app.server_installation.changes import WantedPath
+from app.server_installation.changes import DesiredPath
 from app.server_installation.server_options import ServerOptions
 from app.server_installation.server_paths import CERTIFICATE_COPY, ServerPaths, is_server
 from app.standalone.doctor import DoctorFinding
@@ -76,8 +76,8 @@ def test_a_certificate_that_the_broker_does_not_have_is_reported(paths: ServerPa
     (paths.broker_settings / CERTIFICATE_COPY).write_text("former")
     found = list(server_doctor._check_certificate(options, paths))
     assert [each.state for each in found] == ["ok", "missing"]
-    assert found[1].detail == "the broker has a former one"
-    assert found[1].mend == "systemctl start vigie-certificate"
+    assert found[1].detail == "the broker has an older one"
+    assert found[1].fix == "systemctl start vigie-certificate"
     (paths.broker_conf / "vigie-tls.conf").unlink()
     found = list(server_doctor._check_certificate(options, paths))
     assert found[1].detail == "the broker has no TLS listener yet"
@@ -98,7 +98,7 @@ def test_settings_files_that_others_may_read_are_reported(
     paths: ServerPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("vigie.env", "api.env", "encryption-keys")
-    wanted = [WantedPath(paths.settings / name, None, 0o640, "root", "root") for name in names]
+    wanted = [DesiredPath(paths.settings / name, None, 0o640, "root", "root") for name in names]
     monkeypatch.setattr(server_doctor, "list_settings_files", lambda _: wanted)
     for each in wanted[:2]:
         each.path.touch(0o640)
@@ -109,7 +109,7 @@ def test_settings_files_that_others_may_read_are_reported(
         ("missing", f"{paths.settings}/api.env is 0644 root:root instead of 0640 root:root"),
         ("missing", f"{paths.settings}/encryption-keys does not exist"),
     ]
-    assert found[0].mend == f"chown root:root {paths.settings}/api.env && chmod 0640 {paths.settings}/api.env"
+    assert found[0].fix == f"chown root:root {paths.settings}/api.env && chmod 0640 {paths.settings}/api.env"
     wanted[1].path.chmod(0o640)
     wanted[2].path.touch()
     wanted[2].path.chmod(0o640)

@@ -13,7 +13,7 @@ from app.standalone.data_directory import DataDirectory, lock_data_directory, op
 
 
 def states(layout: DataDirectory) -> dict[str, str]:
-    return {finding.what: finding.state for finding in doctor.examine_machine(layout)}
+    return {finding.subject: finding.state for finding in doctor.examine_machine(layout)}
 
 
 def test_nothing_is_missing_where_the_tests_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,11 +52,11 @@ def test_the_encryption_key_is_named_and_never_shown(
     layout = DataDirectory(tmp_path / "d")
     for name in ("VIGIE_ENCRYPTION__KEYS", "VIGIE_ENCRYPTION__KEYS_FILE"):
         monkeypatch.delenv(name, raising=False)
-    (told,) = [str(each) for each in doctor.examine_machine(layout) if each.what == "encryption key"]
+    (told,) = [str(each) for each in doctor.examine_machine(layout) if each.subject == "encryption key"]
     assert told.startswith("ok ")
     assert "`vigie up` uses the one that it keeps (nothing to do)" in told
     # Nothing that would have to be set, and take the place of the key that is kept.
-    assert "mend:" not in told
+    assert "fix:" not in told
     old, new = base64.b64encode(b"o" * 32).decode(), base64.b64encode(b"n" * 32).decode()
     file = tmp_path / "keys"
     file.write_text(f"{new}\n{old}\n")
@@ -64,8 +64,7 @@ def test_the_encryption_key_is_named_and_never_shown(
     doctor.run_doctor(tmp_path / "d")
     told = capsys.readouterr().out
     assert (
-        f"seals with {derive_key_name(b'n' * 32)}, also opens what {derive_key_name(b'o' * 32)} sealed"
-        in told
+        f"seals with {derive_key_name(b'n' * 32)}, also opens values of {derive_key_name(b'o' * 32)}" in told
     )
     assert new not in told
     monkeypatch.setenv("VIGIE_ENCRYPTION__KEYS", '["hunter2"]')
@@ -83,7 +82,7 @@ def test_the_mail_servers_settings_are_read(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("VIGIE_SMTP__HOST", "mail.example.com")
     monkeypatch.setenv("VIGIE_SMTP__SENDER", "Vigie <vigie@example.com>")
     (found,) = doctor.check_mail_server(find_smtp_fault)
-    assert (found.state, found.what) == ("ok", "mail server")
+    assert (found.state, found.subject) == ("ok", "mail server")
     monkeypatch.setenv("VIGIE_SMTP__CA_FILE", str(tmp_path / "none.pem"))
     (found,) = doctor.check_mail_server(find_smtp_fault)
     assert (found.state, found.detail[:20]) == ("missing", "VIGIE_SMTP__CA_FILE:")
@@ -97,7 +96,7 @@ def test_a_running_stack_is_seen(tmp_path: Path) -> None:
     layout = open_data_directory(tmp_path / "d")
     with lock_data_directory(layout):
         found = [
-            str(finding) for finding in doctor.examine_machine(layout) if finding.what == "data directory"
+            str(finding) for finding in doctor.examine_machine(layout) if finding.subject == "data directory"
         ]
     assert "in use by a running stack" in found[0]
 
@@ -120,4 +119,4 @@ def test_without_what_lays_out_pdfs_reports_are_html(monkeypatch: pytest.MonkeyP
     assert str(doctor.check_report_libraries()) == "ok       reports: as HTML and PDF"
     monkeypatch.setattr(doctor, "_PDF_LIBRARIES", {"libnowhere.so.0": "libnowhere-0"})
     assert doctor.check_report_libraries().state == "note"
-    assert doctor.check_report_libraries().mend == "sudo apt-get install libnowhere-0"
+    assert doctor.check_report_libraries().fix == "sudo apt-get install libnowhere-0"

@@ -6,7 +6,6 @@ Debian package: `render.go` uses the same template engine and functions. No clus
 
 import hashlib
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, Final
 import kubernetes_validate  # type: ignore[import-untyped] # it has no stubs
 import yaml
 
-from tools.rehearsals.report import RehearsalError, RehearsalReport, run_command
+from tools.rehearsals.report import RehearsalError, RehearsalReport, install_packages, run_command
 
 _ROOT: Final = Path(__file__).parents[3]
 CHART: Final = _ROOT / "deploy" / "helm" / "vigie"
@@ -66,20 +65,13 @@ def check_manifests(text: str) -> list[str]:
     return names
 
 
-def _install() -> None:
-    if shutil.which("go") and Path("/usr/share/gocode/src/github.com/Masterminds/sprig").is_dir():
-        return
-    apt = ["apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=300", "--no-install-recommends", "install"]
-    run_command(["env", "DEBIAN_FRONTEND=noninteractive", *apt, *_PACKAGES])
-
-
 def main(arguments: list[str]) -> int:
     """Run; returns the exit status."""
     report = RehearsalReport()
     go = {"GOPATH": "/usr/share/gocode", "GO111MODULE": "off", "GOFLAGS": ""}
     try:
         with tempfile.TemporaryDirectory() as folder, report.step("Debian's Go, and the renderer"):
-            _install()
+            install_packages(_PACKAGES)
             words: list[Any] = ["env", *(f"{name}={value}" for name, value in go.items())]
             program = Path(folder) / "render"
             words += [

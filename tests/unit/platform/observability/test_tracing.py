@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from app.platform.observability.otlp_traces import OtlpTracer, build_resource
 from app.platform.observability.tracing import (
-    MOST_LINKS,
+    MAX_LINKS,
     NO_SPAN,
     TraceParent,
     current_span,
@@ -140,7 +140,7 @@ def test_times_can_be_given(exporter: InMemorySpanExporter) -> None:
 
 def test_links_are_bounded(exporter: InMemorySpanExporter) -> None:
     start_span("batch", links=[PARENT] * 1000).end()
-    assert len(exporter.get_finished_spans()[0].links) == MOST_LINKS
+    assert len(exporter.get_finished_spans()[0].links) == MAX_LINKS
 
 
 def test_sampling_follows_the_parent_and_ids_are_there_without_it(unsampled: InMemorySpanExporter) -> None:

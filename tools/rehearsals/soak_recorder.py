@@ -10,7 +10,7 @@ from tools.rehearsals.city_load import CityLoad
 from tools.rehearsals.http_load import HttpLoad
 from tools.rehearsals.report import RehearsalError
 from tools.rehearsals.role_processes import RehearsedServices
-from tools.rehearsals.soak_slopes import SoakSample
+from tools.rehearsals.soak_slopes import SoakRecord
 
 _MIB: Final = 1_048_576
 _DATABASE: Final = """
@@ -31,13 +31,13 @@ FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace GROU
 
 
 class SoakRecorder:
-    """Takes samples of a running stack.
+    """Records the resource use and delays of a running stack.
 
     Args:
         services: database, broker and processes.
         load: the load by MQTT and HTTP.
         others: further load by HTTP, by name.
-        connection: a superuser's, for all samples.
+        connection: of a superuser, for all records.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class SoakRecorder:
         self._connection = connection
         self._began = self._last_at = time.monotonic()
         self._last_wal = 0.0
-        self.samples: list[SoakSample] = []
+        self.records: list[SoakRecord] = []
 
     async def take(self) -> None:
-        """Take one sample. The first one is the zero of rates, and is not recorded."""
+        """Add a record. The first call only sets the base of rates."""
         now = time.monotonic()
         database = await self._connection.fetchrow(_DATABASE)
         if database is None:
@@ -79,7 +79,7 @@ class SoakRecorder:
                 values[f"p95 {name}"] = ordered[int(len(ordered) * 0.95)] * 1000
                 calls.latencies_s.clear()
         if self._last_wal:
-            self.samples.append(SoakSample(now - self._began, values))
+            self.records.append(SoakRecord(now - self._began, values))
         self._last_wal, self._last_at = wal, now
 
     def _read_processes(self) -> dict[str, float]:
