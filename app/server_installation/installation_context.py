@@ -50,3 +50,8 @@ def is_unit_active(unit: str) -> bool:
 def is_unit_enabled(unit: str) -> bool:
     """Return whether a unit starts with the machine."""
     return read_program_output("systemctl", "is-enabled", unit) == "enabled"
+
+
+def is_unit_failed(unit: str) -> bool:
+    """Return whether the last run of a unit failed."""
+    return read_program_output("systemctl", "is-failed", unit) == "failed"

@@ -282,6 +282,11 @@ class ServerRehearsal:
             if result != "1" or f"bundle/{damaged.name}" not in printed:
                 raise RehearsalError(f"exit status {result}; {printed[-500:]}")
             note(printed.strip().splitlines()[-1])
+            if "vigie-backup-verify failed" not in self.machine.ask("vigie", "doctor"):
+                raise RehearsalError("`vigie doctor` does not report it")
+            note("`vigie doctor` reports it")
+        self._command("vigie", "backup", "--type", "full")
+        self._command("systemctl", "start", "vigie-backup-verify")
 
     def _examine(self) -> None:
         self._show(self._command("vigie", "doctor").splitlines())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from app.server_installation import server_doctor
+from app.server_installation import backup_check, server_doctor
 from app.server_installation.certificate_files import CertificateFiles, join_certificate
 from app.server_installation.changes import DesiredPath
 from app.server_installation.server_options import ServerOptions
@@ -114,3 +114,17 @@ def test_settings_files_that_others_may_read_are_reported(
     wanted[2].path.touch()
     wanted[2].path.chmod(0o640)
     assert say(list(server_doctor._check_settings_files(paths)))[0][0] == "ok"
+
+
+def test_a_backup_or_verification_that_failed_is_reported(
+    paths: ServerPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = {"vigie-backup-verify.service"}
+    monkeypatch.setattr(backup_check, "is_unit_failed", failed.__contains__)
+    monkeypatch.setattr(backup_check, "is_unit_active", lambda _: True)
+    assert [each.state for each in backup_check.check_backups(paths)] == ["note"]
+    paths.env_file("backup").touch()
+    found = list(backup_check.check_backups(paths))
+    assert say(found) == [("missing", "the last run of vigie-backup-verify failed")]
+    failed.clear()
+    assert [each.state for each in backup_check.check_backups(paths)] == ["ok"]
