@@ -53,7 +53,7 @@ def restore(
     ] = False,
 ) -> None:
     """Restore the database to a moment, into a new folder. Nothing that runs is touched."""
-    with failing():
+    with failing("vigie restore"):
         moment = parse_moment(to)
         key = read_recovery_key(recovery_key)
         found = _find_place(data_dir, cluster_dir, key)
