@@ -59,7 +59,7 @@ clean_up() {
     [ -z "$changing_system" ] || restore
     # Keep the log only if a step failed, not if it was interrupted.
     case "$status" in 0 | 130 | 143) : >"$log" ;; esac
-    if [ -s "$log" ]; then rm -f "$work/ca.pem"; else rm -rf "$work"; fi
+    if [ -s "$log" ]; then rm -rf "$work/ca.pem" "$work/guides" "$work/preview"; else rm -rf "$work"; fi
     exit "$status"
 }
 
@@ -393,15 +393,21 @@ build_server_guides() {
     without_guides=1
 }
 
-# Installs exactly the packages of uv.lock and a built Vigie, without any reference to the clone.
-install_release() {
+name_release() {
     commit=${VIGIE_COMMIT:-$(commit_of_clone)}
     version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/pyproject.toml" | head -n 1)
     release=/opt/vigie/releases/$version${commit:+-$commit}
-    case "$commit" in
-        '' | *-dirty) ;;
-        *) [ ! -e "$release/installed" ] || return 0 ;;
-    esac
+}
+
+# A clone with changes, or without a commit, is installed again each time.
+release_is_installed() {
+    case "$commit" in '' | *-dirty) return 1 ;; esac
+    [ -e "$release/installed" ]
+}
+
+# Installs exactly the packages of uv.lock and a built Vigie, without any reference to the clone.
+install_release() {
+    release_is_installed && return 0
     mkdir -p /opt/vigie/releases
     begin_work
     without_guides=
@@ -418,11 +424,50 @@ install_release() {
     touch "$release/installed"
 }
 
+is_dry_run() {
+    for option in "$@"; do [ "$option" != --dry-run ] || return 0; done
+    return 1
+}
+
+# Prints what an installation would change. It writes only to a temporary folder and to uv's cache.
+show_server_changes() {
+    packages=$(missing_packages)
+    [ -z "$packages" ] || say "Debian packages  would install ${packages% }"
+    find_uv || say "uv               would install uv $UV_VERSION"
+    name_release
+    release_is_installed || say "release          would install $release"
+    if [ "$(readlink /opt/vigie/current 2>/dev/null)" != "$release" ]; then
+        restart=
+        [ ! -e /opt/vigie/current ] || restart=', and restart vigie.target'
+        say "release          would point /opt/vigie/current to $release$restart"
+    fi
+    if [ -n "$packages" ] || ! find_uv; then
+        say 'The further changes depend on these. Install them yourself to see them, or run this without --dry-run.'
+        return 0
+    fi
+    begin_work
+    unset VIRTUAL_ENV
+    preview=$work/preview
+    python=
+    ! python_is_enough || python='--python /usr/bin/python3'
+    # shellcheck disable=SC2086  # an option with its value, or none
+    step 'Programs of this preview' env UV_PROJECT_ENVIRONMENT="$preview" \
+        "$found" sync --quiet --frozen --no-dev --no-install-project --project "$root" $python ||
+        fail_step 'uv sync failed'
+    cd /
+    PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$root" "$preview/bin/python" -m app install --server "$@"
+}
+
 install_server() {
     [ "$(id -u)" = 0 ] || fail '--server must be run as root'
     umask 022
+    if is_dry_run "$@"; then
+        show_server_changes "$@"
+        return
+    fi
     system_part
     find_uv || install_uv
+    name_release
     install_release
     # The former release stays: the way back is to move the link, and to restart vigie.target.
     if [ "$(readlink /opt/vigie/current 2>/dev/null)" != "$release" ]; then

@@ -131,6 +131,11 @@ class PgBackRest:
             raise BackupError("pgBackRest is missing: apt-get install pgbackrest") from error
         lines = await self._follow(process, command)
         if await process.wait() != 0:
+            if any(f"missing file '{target.config_file}'" in line for line in lines):
+                raise BackupError(
+                    f"backups are not set up: {target.config_file} is missing. Run `vigie backup setup`;"
+                    " for `vigie up`, set VIGIE_BACKUP__… and start it again (docs/operations/backups.md)"
+                )
             raise BackupError(f"pgbackrest {command} failed:\n{_format_failure(lines)}")
         return lines
 

@@ -215,7 +215,7 @@ async def _read_live_bundle(target: BackupTarget, key: RecoveryPrivateKey) -> Re
 
 def show_bundle(bundle: RecoveryBundle, out: Path | None) -> None:
     """Print what is in a bundle, and write it into a folder if one is named."""
-    typer.echo(f"{len(bundle.encryption_keys)} encryption keys and {len(bundle.files)} files:")
+    typer.echo(f"Encryption keys: {len(bundle.encryption_keys)}. Files: {len(bundle.files)}")
     for path in bundle.write(out) if out is not None else sorted(bundle.files):
         typer.echo(f"  {path}")
 
@@ -257,23 +257,25 @@ def run_until_terminated[T](work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextmanager
-def failing() -> Iterator[None]:
-    """Turn errors into messages and exit statuses."""
+def failing(command: str = "vigie backup") -> Iterator[None]:
+    """Turn errors of a command into messages and exit statuses."""
     try:
         yield
     except DamagedBackupError as error:
-        fail(error, _DAMAGED)
+        fail(error, _DAMAGED, command)
     except (BackupError, RecoveryKeyError, StandaloneError, SealingError) as error:
-        fail(error, _CANNOT)
+        fail(error, _CANNOT, command)
+    except FileExistsError as error:
+        fail(BackupError(f"{error.filename} exists. Name another file or folder"), _CANNOT, command)
     except OSError as error:
-        fail(error, _CANNOT)
+        fail(error, _CANNOT, command)
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        fail(RuntimeError(f"the database failed: {error}"), _CANNOT)
+        fail(RuntimeError(f"the database failed: {error}"), _CANNOT, command)
 
 
-def fail(error: Exception, status: int) -> NoReturn:
+def fail(error: Exception, status: int, command: str) -> NoReturn:
     """Print an error and exit."""
-    typer.echo(f"vigie backup: {error}", err=True)
+    typer.echo(f"{command}: {error}", err=True)
     raise typer.Exit(status)
 
 

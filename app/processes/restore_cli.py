@@ -60,7 +60,7 @@ def restore(
     ] = False,
 ) -> None:
     """Restore the database to a moment, into a new folder. Nothing that runs is touched."""
-    with failing():
+    with failing("vigie restore"):
         moment = parse_moment(to)
         key = read_recovery_key(recovery_key)
         if bundle_dir is not None and bundle_dir.exists():

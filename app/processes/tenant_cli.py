@@ -87,6 +87,7 @@ def verify_command(archive: _Archive) -> None:
         typer.echo(f"{archive}: {manifest.organisation.name} ({manifest.organisation.id}), {rows:,} rows")
         for head in manifest.audit_heads:
             typer.echo(f"{head.path}: intact up to position {head.position}, hash {head.hash}")
+        typer.echo(f"All {len(manifest.files)} files have the rows and checksums of the manifest.")
 
 
 @app.command("import")

@@ -99,7 +99,7 @@ def install_server(options: ServerOptions, paths: ServerPaths, *, dry_run: bool)
             continues from there.
     """
     options.check()
-    check_requirements(options, paths)
+    check_requirements(options, paths, dry_run=dry_run)
     context = InstallationContext(paths, options, psutil.virtual_memory().total)
     load_pending_units(context)
     total = 0
@@ -122,8 +122,10 @@ def install_server(options: ServerOptions, paths: ServerPaths, *, dry_run: bool)
     return total
 
 
-def check_requirements(options: ServerOptions, paths: ServerPaths) -> None:
+def check_requirements(options: ServerOptions, paths: ServerPaths, *, dry_run: bool = False) -> None:
     """Check that systemd runs, the programs of a server are installed, and the caller is root.
+
+    A dry run needs no release in its place: deploy/install.sh only names it.
 
     Raises:
         StandaloneError: Something is missing; the message says what to do.
@@ -139,8 +141,11 @@ def check_requirements(options: ServerOptions, paths: ServerPaths) -> None:
             f"missing: {', '.join(missing)}. Run `sh deploy/install.sh --server` in a clone of Vigie"
         )
     if not (paths.root / "run/systemd/system").is_dir():
-        raise StandaloneError("systemd does not run on this machine: see docs/operations/containers.md")
-    if not paths.current.is_symlink():
+        raise StandaloneError(
+            "systemd does not run on this machine, and a server needs it. Use Debian 13 with systemd, or"
+            " containers (docs/operations/containers.md)"
+        )
+    if not dry_run and not paths.current.is_symlink():
         raise StandaloneError(
             f"{paths.current} is missing: `sh deploy/install.sh --server` in a clone of Vigie makes it"
         )

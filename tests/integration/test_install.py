@@ -229,6 +229,26 @@ def test_a_server_is_an_installation_of_its_own(project: Project) -> None:
     assert "--server is an installation of its own: leave out --system and --tests" in done.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="installs a server, which only root may")
+def test_a_dry_run_of_a_server_changes_nothing(project: Project) -> None:
+    """A program of the clone prints the changes; neither a release nor the link to it is made."""
+    (project.root / "app").mkdir()
+    (project.root / "app/__main__.py").write_text(
+        f"import sys, {PACKAGE}\nprint('program:', *sys.argv[1:])\n"
+    )
+    current = Path("/opt/vigie/current")
+    before = (current.parent.exists(), current.is_symlink() and current.readlink())
+    options = ("--server", "--dry-run", "--name", "city.example.org")
+    done = project.install("--ca", str(project.authority), *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "release          would install /opt/vigie/releases/1" in done.stdout
+    assert "would point /opt/vigie/current to /opt/vigie/releases/1" in done.stdout
+    assert done.stdout.endswith("program: install --server --dry-run --name city.example.org\n")
+    assert (current.parent.exists(), current.is_symlink() and current.readlink()) == before
+    assert not project.installed
+    assert not (project.root / "app/__pycache__").exists()
+
+
 def test_a_server_is_installed_by_root_with_options_that_exist() -> None:
     result = CliRunner().invoke(app, ["install", "--server", "--certificate", "/a.pem", "--dry-run"])
     assert result.exit_code == 1

@@ -163,6 +163,9 @@ def _state(alert: _Alert) -> str:
     if condition is not None and "boxes" in condition:
         clause = describe_condition(condition["boxes"], words)
         count = format_box_count(len(alert.cause.get("boxes") or ()), words)
+        if "no_data" in condition["boxes"] and hold_time and not hold_time.startswith(","):
+            # The clause ends with a duration of its own.
+            hold_time = phrases.clauses["together"].format(timing=hold_time)
         return phrases.boxes.format(count=count, place=alert.place, clause=clause) + hold_time
     leaf = _decided(alert)
     if leaf is None:

@@ -266,7 +266,7 @@ async def test_the_command_restores_a_copy_and_leaves_the_archive_of_the_origina
     status, _, error = await vigie("restore", "--to", "yesterday", "--cluster-dir", str(copy))
     assert (status, error.splitlines()[-1]) == (
         2,
-        "vigie backup: --to yesterday: write a time like 2026-11-29T18:00:00Z, or latest",
+        "vigie restore: --to yesterday: write a time like 2026-11-29T18:00:00Z, or latest",
     )
 
 

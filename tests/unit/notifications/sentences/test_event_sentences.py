@@ -236,6 +236,13 @@ def caused(**cause: object) -> dict[str, Any]:
         ),
         (
             "alert.firing",
+            {"box": None, "metric": None, **caused(path="levels/0/condition/boxes", boxes=["a", "b"])},
+            {"boxes": {"no_data": "PT15M"}, "share": 50, "for": "PT5M"},
+            "2 boxes at Rue de Metz: no data comes for 15 minutes, all of it for 5 minutes",
+            "Rue de Metz : 2 boîtiers, aucune donnée pendant 15 minutes, le tout depuis 5 minutes",
+        ),
+        (
+            "alert.firing",
             {
                 "metric": "humidity",
                 "value": 84.0,
