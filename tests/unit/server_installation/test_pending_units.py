@@ -39,7 +39,7 @@ def test_a_run_after_one_that_broke_off_restarts_what_that_one_changed(
         restarted.append(set(context.restart))
         return []
 
-    monkeypatch.setattr(installer, "check_requirements", lambda *_: None)
+    monkeypatch.setattr(installer, "check_requirements", lambda *_, **__: None)
     monkeypatch.setattr(installer, "STEPS", (("settings", write), ("database", break_off), ("start", start)))
     paths = ServerPaths(tmp_path)
     with pytest.raises(StandaloneError, match="away"):
