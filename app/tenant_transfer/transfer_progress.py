@@ -7,6 +7,8 @@ from typing import Final
 EVERY_S: Final = 2.0
 """Time between two lines (seconds)."""
 
+_ESTIMATED_SHARE: Final = 0.1  # of all rows: from then on the remaining time is estimated
+
 
 class TransferProgress:
     """Counts rows, and writes a line of progress every two seconds.
@@ -37,10 +39,11 @@ class TransferProgress:
             return
         self._reported_at = now
         speed = self.rows / max(now - self._began, 1e-9)
-        left = max(self._total - self.rows, 0) / speed if speed else 0.0
-        self._write(
-            f"{table}: {self.rows:,} of {self._total:,} rows, {speed:,.0f} rows/s, {_format_time(left)} left"
-        )
+        line = f"{table}: {self.rows:,} of {self._total:,} rows, {speed:,.0f} rows/s"
+        # The small tables, which come first, are slower than the samples: an estimate would be far too long.
+        if speed and self.rows >= self._total * _ESTIMATED_SHARE:
+            line += f", {_format_time(max(self._total - self.rows, 0) / speed)} left"
+        self._write(line)
 
 
 def _format_time(seconds: float) -> str:

@@ -66,9 +66,7 @@ def test_every_service_has_only_the_rights_it_needs(compose: dict[str, Any]) -> 
 
 
 def test_every_variable_of_a_process_is_a_setting(compose: dict[str, Any]) -> None:
-    known = {name.strip("`") for name, *_ in flatten_settings(default_settings(), PREFIX)} | {
-        "PROMETHEUS_MULTIPROC_DIR"
-    }
+    known = {name.strip("`") for name, *_ in flatten_settings(default_settings(), PREFIX)}
     for name in ("migrate", "api", "ingest", "deliver", "maintain"):
         assert set(compose["services"][name]["environment"]) <= known, name
     demo = yaml.safe_load((ROOT / "compose.demo.yaml").read_text())
