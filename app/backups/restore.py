@@ -15,6 +15,7 @@ from typing import Final
 import asyncpg
 import psutil
 
+from app.audit.verification import read_heads
 from app.backups.backup_repository import StoredBundle, read_bundles, replace_backup_list
 from app.backups.backup_target import (
     BackupError,
@@ -27,6 +28,12 @@ from app.backups.pgbackrest_client import PgBackRest
 from app.backups.scratch_cluster import ScratchCluster
 
 _OF_CLUSTER: Final = ("PG_VERSION", "backup.manifest")  # the second one while a restore was interrupted
+# In each log: its entries after the moment are gone, and only this entry says why. The superuser calls the
+# function of the triggers: programs may record only reads and refusals.
+_RECORD: Final = """
+SELECT audit_enter($1::uuid[], 'database.restored', '{"kind": "database", "id": null}'::jsonb, NULL,
+    jsonb_build_object('requested', $2::timestamptz, 'last_transaction', $3::timestamptz), 'program')
+"""
 _TIMELINE: Final = "SELECT timeline_id FROM pg_control_checkpoint()"
 
 
@@ -119,16 +126,26 @@ async def _restore_and_recover(
         try:
             last_commit = await connection.fetchval("SELECT pg_last_xact_replay_timestamp()")
             timeline = await connection.fetchval(_TIMELINE)
+            await _record_restore(connection, request, last_commit)
             # The restored list ends at the moment; the repository also lists newer backups.
             await replace_backup_list(connection, await pgbackrest.list_backups())
             bundles = list((await read_bundles(connection)).values())
-        except asyncpg.UndefinedTableError:
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError):
             bundles = []  # a backup of a release without these tables
         finally:
             await connection.close()
     if request.take_over:
         _archive_timeline(target, request.cluster_dir, timeline)
     return RestoredCluster(last_commit, bundles, restored - began, recovered - restored)
+
+
+async def _record_restore(
+    connection: asyncpg.Connection, request: RestoreRequest, last_commit: datetime | None
+) -> None:
+    async with connection.transaction():
+        await connection.execute("SET LOCAL vigie.reach = 'all'")
+        logs = [head.organisation_id for head in await read_heads(connection, None)]
+        await connection.execute(_RECORD, logs, request.to, last_commit)
 
 
 def _list_options(request: RestoreRequest) -> Sequence[str]:

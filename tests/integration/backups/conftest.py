@@ -122,6 +122,8 @@ async def backed_up(sealed_cluster: BackedUpCluster) -> BackedUpCluster:
     """The same, with a backup."""
     if not await PgBackRest(sealed_cluster.target, print).list_backups():
         await make_backup(sealed_cluster.target, "full", print)
+        # A moment of the second in which the backup ended cannot be restored.
+        await asyncio.sleep(1.0)
     return sealed_cluster
 
 

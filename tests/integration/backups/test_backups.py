@@ -35,6 +35,18 @@ async def names_in(target: BackupTarget, data: Path, folder: Path) -> list[str]:
     return [row[0] for row in rows]
 
 
+async def logged_moments(target: BackupTarget, data: Path, folder: Path) -> list[datetime | None]:
+    """The moments of restores in the log of each organisation."""
+    async with ScratchCluster(target, data, target.make_folder(folder), durable=True) as scratch:
+        connection = await scratch.connect()
+        rows = await connection.fetch(
+            "SELECT (record::jsonb #>> '{after,requested}')::timestamptz FROM audit_heads "
+            "LEFT JOIN audit_log USING (organisation_id, position) ORDER BY organisation_id"
+        )
+        await connection.close()
+    return [row[0] for row in rows]
+
+
 async def test_no_backup_is_made_that_could_not_be_used(
     sealed_cluster: BackedUpCluster, said: list[str]
 ) -> None:
@@ -184,6 +196,9 @@ async def test_a_restore_to_a_moment_has_all_before_it_and_nothing_after(
     (data / "postmaster.pid").unlink()
     await restore(overwrite=True, take_over=True)
     assert await names_in(backed_up.target, data, run_dir) == ["T before", "Tests"]
+    logged = await logged_moments(backed_up.target, data, run_dir)
+    assert len(logged) > 1
+    assert set(logged) == {moment}
     assert (data / "pg_wal" / "archive_status" / "00000002.history.ready").exists()
     first = (await PgBackRest(backed_up.target, said.append).list_backups())[0].finished_at
     for early in (datetime(2026, 1, 1, tzinfo=UTC), first + timedelta(seconds=0.9)):
