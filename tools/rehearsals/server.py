@@ -79,6 +79,9 @@ class ServerRehearsal:
     def _install(self) -> None:
         install = ("sh", "vigie/deploy/install.sh", "--ca", "/etc/ssl/certs/ca-certificates.crt", "--server")
         options = ("--name", NAME, "--certificate", f"{_TLS}/certificate.pem", "--key", f"{_TLS}/key.pem")
+        self._show(self._command(*install, *options, "--dry-run").splitlines()[-4:])
+        if any((self.machine.root / each).exists() for each in ("opt/vigie", "etc/vigie")):
+            raise RehearsalError("the dry run changed something")
         printed = self._command(*install, *options, "--workers", "2", timeout_s=1200)
         self._show(
             line for line in printed.splitlines() if re.search(r"done in|changes?,|changes made", line)
