@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.platform.config.platform_settings import DatabaseSettings
 from app.platform.db.advisory_lock_keys import MIGRATION
+from app.platform.db.primary_connection import PrimaryConnector
 from app.platform.db.schema_upgrade import (
     READ_OLDEST_PROGRAM,
     SchemaTooNewError,
@@ -89,7 +90,9 @@ def _find_newer_revision(connection: Connection) -> str | None:
 
 async def _main() -> None:
     settings: DatabaseSettings = context.config.attributes["settings"]
-    engine = create_async_engine(settings.sqlalchemy_url, poolclass=pool.NullPool)
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=PrimaryConnector(settings.url).connect, poolclass=pool.NullPool
+    )
     try:
         async with engine.connect() as guard:
             # Several processes may start at the same time: the second one waits, and then has nothing to do.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from app.platform.db.primary_connection import PrimaryConnector
 from app.standalone.insecure_settings import LoginPrivileges
 from app.standalone.private_postgres import LOGINS
 
@@ -35,7 +36,7 @@ FROM pg_roles r WHERE r.rolname = session_user
 @asynccontextmanager
 async def connect_with_timeout(url: str, timeout_s: float = TIMEOUT_S) -> AsyncIterator[asyncpg.Connection]:
     """Connect for a few queries, each with a timeout."""
-    connection = await asyncpg.connect(url, timeout=timeout_s, command_timeout=timeout_s)
+    connection = await PrimaryConnector(url).connect(timeout=timeout_s, command_timeout=timeout_s)
     try:
         yield connection
     finally:

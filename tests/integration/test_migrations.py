@@ -61,7 +61,7 @@ async def test_two_migrators_at_once_do_no_harm(postgres: PrivatePostgres) -> No
 # SQLAlchemy knows no number of a transaction, which only the audit log's triggers use.
 @pytest.mark.filterwarnings("ignore:Did not recognize type 'xid8'")
 async def test_the_models_and_the_schema_agree(database_url: str) -> None:
-    engine = create_async_engine(DatabaseSettings(url=database_url).sqlalchemy_url)
+    engine = create_async_engine(database_url.replace("postgresql://", "postgresql+asyncpg://"))
 
     def compare(connection: Connection) -> list[str]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})

@@ -25,7 +25,6 @@ def test_the_database_url_is_taken_with_or_without_a_driver() -> None:
     for text in ("postgresql://a:b@h/d", "postgres://a:b@h/d", "postgresql+asyncpg://a:b@h/d"):
         settings = DatabaseSettings(url=text)
         assert settings.url == "postgresql://a:b@h/d"
-        assert settings.sqlalchemy_url == "postgresql+asyncpg://a:b@h/d"
     with pytest.raises(ValidationError, match="postgresql://user:password@host:port/name"):
         DatabaseSettings(url="mysql://a")
 

@@ -27,7 +27,11 @@ from app.platform.config.telemetry_settings import TelemetrySettings
 class DatabaseSettings(BaseModel):
     """PostgreSQL 17 with TimescaleDB."""
 
-    url: str = Field("postgresql://vigie@127.0.0.1:5432/vigie", description="Where the database is")
+    url: str = Field(
+        "postgresql://vigie@127.0.0.1:5432/vigie",
+        description="Where the database is. It may name several hosts, separated by commas: Vigie uses the "
+        "one that is the primary",
+    )
     pool_size: int = Field(
         10,
         ge=1,
@@ -45,11 +49,6 @@ class DatabaseSettings(BaseModel):
         if not mark or scheme.split("+")[0] not in {"postgresql", "postgres"}:
             raise ValueError("must look like postgresql://user:password@host:port/name")
         return f"postgresql://{rest}"
-
-    @property
-    def sqlalchemy_url(self) -> str:
-        """The same URL, for SQLAlchemy's asyncpg dialect."""
-        return "postgresql+asyncpg" + self.url.removeprefix("postgresql")
 
 
 class BrokerTlsSettings(BaseModel):

@@ -30,6 +30,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.platform.config.platform_settings import DatabaseSettings
 from app.platform.db.pool_gauges import observe_engine, observe_pool
+from app.platform.db.primary_connection import PrimaryConnector
 from app.platform.kernel.tenant_scope import EMPTY_SCOPE, FULL_SCOPE, ScopedCaller, current_caller
 
 _BEGIN: Final = "BEGIN"
@@ -228,6 +229,7 @@ class Database:
         self._application = application
         self._role = role
         self._tenants = tenants
+        self._connector = PrimaryConnector(settings.url)
         self.engine = self._engine(settings.pool_size, self._server_settings())
         lookup_settings = {**self._server_settings(everything=True), "default_transaction_read_only": "on"}
         self._lookups = self._engine(LOOKUP_CONNECTIONS, lookup_settings, isolation_level="AUTOCOMMIT")
@@ -240,8 +242,16 @@ class Database:
         self._write = async_sessionmaker(self.engine, class_=WriteSession, expire_on_commit=False)
 
     def _engine(self, size: int, server_settings: dict[str, str], **options: str) -> AsyncEngine:
+        async def connect() -> asyncpg.Connection:
+            return await self._connector.connect(
+                command_timeout=self.settings.command_timeout_s,
+                server_settings=server_settings,
+                connection_class=TenantScopedConnection if self._tenants else asyncpg.Connection,
+            )
+
         engine = create_async_engine(
-            self.settings.sqlalchemy_url,
+            "postgresql+asyncpg://",
+            async_creator=connect,
             pool_size=size,
             max_overflow=0,
             # The most recently used connection has plans and pages cached.
@@ -249,12 +259,6 @@ class Database:
             pool_timeout=10,
             # Errors are logged, and a statement's values can be secrets and hashes.
             hide_parameters=True,
-            connect_args={
-                "timeout": 10,
-                "command_timeout": self.settings.command_timeout_s,
-                "server_settings": server_settings,
-                "connection_class": TenantScopedConnection if self._tenants else asyncpg.Connection,
-            },
             **options,
         )
         replace_lost_connections(engine.sync_engine)
@@ -294,11 +298,8 @@ class Database:
 
     async def connect(self) -> asyncpg.Connection:
         """Open a connection outside the pool, for bulk writes, LISTEN and advisory locks."""
-        return await asyncpg.connect(
-            self.settings.url,
-            timeout=10,
-            command_timeout=self.settings.command_timeout_s,
-            server_settings=self._server_settings(),
+        return await self._connector.connect(
+            command_timeout=self.settings.command_timeout_s, server_settings=self._server_settings()
         )
 
     def _server_settings(self, role: str | None = None, *, everything: bool = False) -> dict[str, str]:
@@ -379,10 +380,9 @@ class Database:
         **options: Any,  # noqa: ANN401 (asyncpg's own)
     ) -> asyncpg.Pool:
         opening = asyncpg.create_pool(
-            self.settings.url,
+            connect=self._connector.connect,
             min_size=1 if eager else 0,
             max_size=size,
-            timeout=10,
             command_timeout=self.settings.command_timeout_s,
             server_settings=server_settings,
             **options,
