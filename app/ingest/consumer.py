@@ -40,6 +40,8 @@ from app.platform.runtime.process_runner import ProcessContext
 
 _log = get_logger(__name__)
 _STANDBY_S = 1.0
+# One connection of one process: trying costs little, and a promoted standby stores again soon.
+_LONGEST_WAIT_S = 2.0
 # Expected time of a batch. On a stop request it is abandoned after this time, and redelivered.
 _DRAIN_S = 5.0
 _WRITE_BACK_S = 2.0
@@ -98,7 +100,7 @@ class IngestConsumer:
                     wait = least  # it worked for a while: this is a new problem
                 self._log_lost_connection(error, wait)
                 await self._process.pause(wait * random.uniform(0.8, 1.2))  # noqa: S311 (jitter, not a secret)
-                wait = min(wait * 2, self._settings.reconnect_max_s)
+                wait = min(wait * 2, self._settings.reconnect_max_s, _LONGEST_WAIT_S)
 
     def _log_lost_connection(self, error: BaseException, wait: float) -> None:
         why, batch = error.__cause__ or error, error.batch if isinstance(error, _LostError) else {}

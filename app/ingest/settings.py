@@ -33,6 +33,9 @@ class IngestSettings(BaseModel):
         600.0, ge=0, description="Samples further in the future are refused (seconds)"
     )
     reconnect_min_s: Seconds = Field(0.2, description="First wait before reconnecting (seconds)")
-    reconnect_max_s: Seconds = Field(10.0, description="Longest wait before reconnecting (seconds)")
+    reconnect_max_s: Seconds = Field(
+        10.0,
+        description="Longest wait before reconnecting to the broker (seconds); to the database: 2 s at most",
+    )
     keepalive_s: int = Field(30, ge=5, le=3600, description="MQTT keep-alive (seconds)")
     ack_enabled: bool = Field(True, description="Publish committed `seq`s to boxes registered with `ack`")
