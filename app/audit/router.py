@@ -4,7 +4,8 @@ Reads of the log are recorded in it, once an hour per actor and log: else it wou
 """
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Final
+from contextlib import ExitStack
+from typing import Annotated, Final, NamedTuple
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -73,12 +74,19 @@ async def _resolve_log(
 LogOwner = Annotated[UUID, Depends(_resolve_log)]
 
 
+class _ExportSlot(NamedTuple):
+    """The place of an export, held until its last byte or until the client disconnects."""
+
+    limits: ExportLimits
+    reservation: ExitStack
+
+
 async def _acquire_export_slot(
     principal: Reader, limits: Annotated[ExportLimits, Depends(make_resource_dependency(ExportLimits))]
-) -> AsyncIterator[ExportLimits]:
-    """Hold an export slot of the caller's organisation until its last byte or a disconnect."""
-    with limits.reserve_export(principal.organisation_id):
-        yield limits
+) -> AsyncIterator[_ExportSlot]:
+    with ExitStack() as reservation:
+        reservation.enter_context(limits.reserve_export(principal.organisation_id))
+        yield _ExportSlot(limits, reservation)
 
 
 @router.get("", summary="List audit entries", responses=document_problems(403))
@@ -140,7 +148,7 @@ async def export_audit(
     principal: Reader,
     database: DatabaseDependency,
     organisation: LogOwner,
-    limits: Annotated[ExportLimits, Depends(_acquire_export_slot)],
+    slot: Annotated[_ExportSlot, Depends(_acquire_export_slot)],
     *,
     from_: From = None,
     to: To = None,
@@ -160,20 +168,20 @@ async def export_audit(
         )
     async with database.read() as reader:
         head = await audit_log_queries.find_head(reader, principal.visible(), organisation)
-    lines = _lines(database, limits, principal.caller(), head, filter_)
+    lines = _lines(database, slot, principal.caller(), head, filter_)
     name = f"vigie-audit-{organisation}.ndjson"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return StreamingResponse(lines, media_type=MEDIA_TYPE, headers=headers)
 
 
 async def _lines(
-    database: Database, limits: ExportLimits, caller: ScopedCaller, head: ChainHead, filter_: AuditFilter
+    database: Database, slot: _ExportSlot, caller: ScopedCaller, head: ChainHead, filter_: AuditFilter
 ) -> AsyncIterator[str]:
     """Yield the file in chunks. Between chunks a slow client holds neither a transaction nor a semaphore."""
     after = entries = 0
     more = head.position > 0
     while more:
-        async with limits.read_slice(caller.tree or head.organisation_id):
+        async with slot.limits.read_slice(caller.tree or head.organisation_id):
             with run_as_caller(caller):
                 async with database.read() as session:
                     found = await audit_log_queries.read_next_entries(
@@ -187,6 +195,8 @@ async def _lines(
         entries += len(found)
         after = found[-1].position
     yield format_end_line(head, entries)
+    # Before the client sees the end of the body: its next export would be refused.
+    slot.reservation.close()
 
 
 @router.get("/{position}", summary="Read an audit entry with its proof", responses=document_problems(403))

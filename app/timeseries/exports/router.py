@@ -6,7 +6,7 @@ the end of the body, so that the client can detect it.
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -143,9 +143,16 @@ _ExportReaderDep = Annotated[ExportReader, Depends(_make_reader)]
 
 
 class _ExportSlot(NamedTuple):
-    """The resources of an export, held until the last byte or until the client disconnects."""
+    """The resources of an export, held until the last byte or until the client disconnects.
+
+    Attributes:
+        resources: closed after the response.
+        reservation: the organisation's place.
+        encoders: start the process of a columnar file.
+    """
 
     resources: AsyncExitStack
+    reservation: ExitStack
     encoders: ColumnarEncoderPool
 
 
@@ -158,9 +165,10 @@ async def _acquire_slot(
             "`proxy_http_version 1.1`.",
             code="http_version_too_old",
         )
-    with reader.limits.reserve_export(principal.organisation_id, "readings"):
+    with ExitStack() as reservation:
+        reservation.enter_context(reader.limits.reserve_export(principal.organisation_id, "readings"))
         async with AsyncExitStack() as resources:
-            yield _ExportSlot(resources, get_resource(request.app, ColumnarEncoderPool))
+            yield _ExportSlot(resources, reservation, get_resource(request.app, ColumnarEncoderPool))
 
 
 @router.get(
@@ -244,13 +252,15 @@ async def export_readings(
         "Content-Location": address,
         "Cache-Control": "no-store",
     }
-    return StreamingResponse(_prepend(head, chunks), media_type=media_type, headers=headers)
+    return StreamingResponse(_stream(head, chunks, slot.reservation), media_type=media_type, headers=headers)
 
 
-async def _prepend(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _stream(head: bytes, rest: AsyncIterator[bytes], reservation: ExitStack) -> AsyncIterator[bytes]:
     yield head
     async for chunk in rest:
         yield chunk
+    # Before the client sees the end of the body: its next export would be refused.
+    reservation.close()
 
 
 async def _record(database: Database, export: RowExport, details: dict[str, Any]) -> None:

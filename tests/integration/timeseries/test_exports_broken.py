@@ -81,6 +81,16 @@ async def test_who_goes_away_leaves_nothing_behind(application: FastAPI, tenant:
         await freed(application, 0.3)
 
 
+async def test_an_export_may_follow_another_at_once(
+    tenant: Tenant, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_slice_reader, "ROWS", 5_000)
+    async with httpx.AsyncClient(base_url=url, headers=tenant.client.headers) as client:
+        for format_ in ("parquet", "parquet", "arrow", "csv", "parquet"):
+            answer = await client.get(PATH, params={**SPAN, "format": format_})
+            assert answer.status_code == 200, (format_, answer.text)
+
+
 async def test_who_reads_nothing_is_cut_off_and_holds_no_connection(
     application: FastAPI, tenant: Tenant, url: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
