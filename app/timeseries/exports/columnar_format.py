@@ -173,8 +173,9 @@ class ColumnarEncoderPool:
             # The child gets no settings and no secrets.
             environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
             async with run_piped_child([sys.executable, "-m", _CHILD], environment) as child:
-                # From its start on: the imports take most of its time.
-                with suppress(ProcessLookupError):
+                # From its start on: the imports take most of its time. An API whose own priority is lower
+                # already may not do so.
+                with suppress(ProcessLookupError, PermissionError):
                     os.setpriority(os.PRIO_PROCESS, child.pid, _NICE)
                 yield ColumnarEncoder(child, format_)
         finally:
