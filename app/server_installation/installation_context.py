@@ -19,6 +19,7 @@ class InstallationContext:
         total_bytes: The machine's memory.
         restart: Units to restart at the end, because their files changed.
         reload: Units to reload at the end.
+        command: What runs: `install` or `certificate`.
     """
 
     paths: ServerPaths
@@ -26,6 +27,7 @@ class InstallationContext:
     total_bytes: int
     restart: set[str] = field(default_factory=set)
     reload: set[str] = field(default_factory=set)
+    command: str = "install"
 
 
 def read_cluster_port() -> int | None:

@@ -161,7 +161,7 @@ def copy_renewed_certificate(paths: ServerPaths) -> int:
         StandaloneError: The certificate would not work, or a reload failed.
     """
     # The unit of this command hides /proc/meminfo, and these steps do not need the memory size.
-    context = InstallationContext(paths, read_server_options(paths), total_bytes=0)
+    context = InstallationContext(paths, read_server_options(paths), total_bytes=0, command="certificate")
     load_pending_units(context)
     total = 0
     for find_changes in (find_certificate_changes, find_listener_changes):
@@ -181,7 +181,6 @@ def _apply_pending_units(context: InstallationContext) -> int:
     Raises:
         StandaloneError: One failed. The others were tried too.
     """
-    # An installation that broke off restarts the other units itself.
     units = sorted((context.restart | context.reload) & {BROKER_UNIT, PROXY_UNIT})
     failures = []
     for unit in units:

@@ -17,7 +17,7 @@ def load_pending_units(context: InstallationContext) -> None:
     Raises:
         StandaloneError: The file cannot be read.
     """
-    path = context.paths.pending_units_file
+    path = context.paths.pending_units_file(context.command)
     if not path.exists():
         return
     try:
@@ -32,7 +32,7 @@ def load_pending_units(context: InstallationContext) -> None:
 
 def store_pending_units(context: InstallationContext) -> None:
     """Store the units of a context; without any, remove the file."""
-    path = context.paths.pending_units_file
+    path = context.paths.pending_units_file(context.command)
     if not context.restart | context.reload:
         path.unlink(missing_ok=True)
         return

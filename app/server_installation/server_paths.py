@@ -62,10 +62,12 @@ class ServerPaths:
         """The broker's access rules and certificate. Root writes here, and the broker reads."""
         return self.root / "etc/mosquitto/vigie"
 
-    @property
-    def pending_units_file(self) -> Path:
-        """The units still to be restarted or reloaded; vigie-certificate.service may write in this folder."""
-        return self.broker_settings / "pending-units.json"
+    def pending_units_file(self, command: str) -> Path:
+        """The units that `install` or `certificate` has still to restart or reload. Both may run at once.
+
+        vigie-certificate.service may write in this folder.
+        """
+        return self.broker_settings / f"pending-units-{command}.json"
 
     @property
     def broker_conf(self) -> Path:

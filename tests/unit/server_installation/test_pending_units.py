@@ -8,6 +8,7 @@ import pytest
 from app.server_installation import installer
 from app.server_installation.changes import MachineChange
 from app.server_installation.installation_context import InstallationContext
+from app.server_installation.pending_units import load_pending_units, store_pending_units
 from app.server_installation.server_options import ServerOptions
 from app.server_installation.server_paths import BROKER_UNIT, PROXY_UNIT, TARGET, ServerPaths
 from app.standalone.unprivileged_accounts import StandaloneError
@@ -79,3 +80,19 @@ def test_a_reload_that_fails_stops_no_other_and_is_tried_again(
     calls.clear()
     installer.copy_renewed_certificate(paths)
     assert calls == []
+
+
+def test_an_installation_and_a_renewal_at_once_leave_each_other_s_units_alone(tmp_path: Path) -> None:
+    paths = ServerPaths(tmp_path)
+    installing = InstallationContext(paths, ServerOptions(), 0, restart={TARGET})
+    store_pending_units(installing)
+    renewing = InstallationContext(paths, ServerOptions(), 0, command="certificate")
+    load_pending_units(renewing)
+    renewing.reload.add(PROXY_UNIT)
+    store_pending_units(renewing)
+    installing.restart.clear()
+    store_pending_units(installing)
+    store_pending_units(renewing)
+    again = InstallationContext(paths, ServerOptions(), 0)
+    load_pending_units(again)
+    assert (again.restart, again.reload) == (set(), set())

@@ -1,0 +1,201 @@
+"""Rehearses the loss of a database host under load: `make rehearse-failover`, as root.
+
+PostgreSQL runs on three hosts under Patroni and etcd, as `deploy/ha/patroni.yml` has it, beside one process
+of each role. Under load by MQTT the primary's PostgreSQL is killed, then its whole host, then the host of the
+standby that commits wait for; then the primary's host hangs. Each time it measures how long nothing is
+stored. At the end each sample must be stored once, each alert must have fired once, and each event must have
+arrived once.
+
+All of it runs on 127.0.0.1, in a new folder in /tmp. The hosts are processes, so no network fails here.
+"""
+
+import asyncio
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from app.platform.db.database import DATABASE_ERRORS
+from app.standalone.private_mosquitto import PrivateMosquitto
+from bench.stack import PASSWORDS
+from tools.rehearsals.city_load import CityLoad, LoadPlan
+from tools.rehearsals.patroni_cluster import PACKAGES, DatabaseHost, PatroniCluster
+from tools.rehearsals.report import RehearsalError, RehearsalReport, install_packages
+from tools.rehearsals.role_processes import ROLES, RehearsedServices, this_version
+from tools.rehearsals.webhook_ledger import WebhookLedger
+
+_HANG_S: Final = 30.0
+_STORED_WITHIN_S: Final = 60.0
+_NEWEST: Final = "SELECT coalesce(sum(stored), 0)::bigint FROM ingest_totals"
+
+
+class FailoverRehearsal:
+    """One rehearsal.
+
+    Args:
+        cluster: the database.
+        services: broker and processes.
+        load: the load.
+        report: prints the steps.
+    """
+
+    def __init__(
+        self, cluster: PatroniCluster, services: RehearsedServices, load: CityLoad, report: RehearsalReport
+    ) -> None:
+        self._cluster = cluster
+        self._services = services
+        self._load = load
+        self._report = report
+
+    async def run(self) -> None:
+        """Run all steps (RehearsalError)."""
+        with self._report.step("schema and processes") as note:
+            note(f"revision {await self._services.migrate(this_version())}")
+            await asyncio.gather(*(self._services.start(this_version(), role) for role in ROLES))
+            await self._load.set_up(next(each.address for each in self._services.running if each.address))
+        async with self._load.running():
+            await self._observe("a steady load", 10.0)
+            await self._kill_postgres()
+            await self._lose_host("kill -9 of all processes of the primary's host", "leader")
+            await self._lose_host("kill -9 of the host of the standby that commits wait for", "sync_standby")
+            await self._hang()
+            await self._observe("a steady load", 10.0)
+        await self._compare()
+
+    async def _kill_postgres(self) -> None:
+        with self._report.step("kill -9 of the primary's PostgreSQL") as note:
+            host = await self._find("leader")
+            pid = int((host.data / "postmaster.pid").read_text(encoding="utf-8").split("\n")[0])
+            for process in host.list_processes():
+                if process.pid == pid:
+                    process.kill()
+            await self._note_gap(note)
+        await self._restore_all(host)
+
+    async def _lose_host(self, title: str, role: str) -> None:
+        with self._report.step(title) as note:
+            host = await self._find(role)
+            self._cluster.kill(host)
+            await self._note_gap(note)
+        with self._report.step(f"{host.name} starts again"):
+            await self._cluster.start(host)
+        await self._restore_all(host)
+
+    async def _hang(self) -> None:
+        with self._report.step(f"kill -STOP of the primary's host for {_HANG_S:g} s") as note:
+            host = await self._find("leader")
+            host.send(signal.SIGSTOP)
+            try:
+                await asyncio.gather(self._note_gap(note), asyncio.sleep(_HANG_S))
+            finally:
+                host.send(signal.SIGCONT)
+        await self._restore_all(host)
+
+    async def _restore_all(self, host: DatabaseHost) -> None:
+        with self._report.step(f"one primary, two standbys ({host.name} follows or leads again)"):
+            await self._cluster.wait_for_members(primary=1, standbys=2)
+
+    async def _find(self, role: str) -> DatabaseHost:
+        for name, member in (await self._cluster.read_members()).items():
+            if member["role"] == role:
+                return self._cluster.hosts[name]
+        raise RehearsalError(f"no host is the {role}")
+
+    async def _observe(self, state: str, seconds: float) -> None:
+        before = self._load.sent
+        with self._report.step(state) as note:
+            await asyncio.sleep(seconds)
+            note(f"{(self._load.sent - before) / seconds:,.0f} samples/s")
+            note(f"longest `ack` {self._load.mqtt.take_longest_ack_s() * 1000:,.0f} ms")
+
+    async def _note_gap(self, note: Callable[[str], None]) -> None:
+        """Note how long nothing is stored from now on, and on which host it is then."""
+        began = time.monotonic()
+        before = await self._count_stored()
+        while time.monotonic() - began < _STORED_WITHIN_S:
+            stored = await self._count_stored()
+            if stored is not None and before is None:
+                before = stored
+            elif stored is not None and before is not None and stored > before:
+                primary = await self._cluster.find_primary()
+                note(f"stored again after {time.monotonic() - began:.1f} s")
+                note(f"primary: {primary.name if primary else 'unknown'}")
+                return
+            await asyncio.sleep(0.1)
+        raise RehearsalError(f"nothing was stored within {_STORED_WITHIN_S:g} s")
+
+    async def _count_stored(self) -> int | None:
+        try:
+            async with asyncio.timeout(12):
+                return int(str(await self._services.value(_NEWEST)))
+        except DATABASE_ERRORS:
+            return None
+
+    async def _compare(self) -> None:
+        with self._report.step("all stored and delivered"):
+            await self._load.drain()
+        with self._report.step("comparison with the ledger") as note:
+            outcome = await self._load.compare()
+            note(str(outcome))
+            if not outcome.is_good:
+                raise RehearsalError(str(outcome))
+
+
+@contextmanager
+def _new_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="vigie-failover-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def rehearse(samples_per_s: float, report: RehearsalReport) -> None:
+    """Run the rehearsal (RehearsalError)."""
+    with report.step("Debian packages"):
+        install_packages(PACKAGES)
+    with _new_folder() as folder:
+        await _rehearse_in(folder, samples_per_s, report)
+
+
+async def _rehearse_in(folder: Path, samples_per_s: float, report: RehearsalReport) -> None:
+    webhooks = WebhookLedger()
+    async with webhooks.listening():
+        cluster = PatroniCluster(folder / "cluster")
+        with report.step("three hosts: etcd, Patroni, PostgreSQL"):
+            cluster.folder.mkdir()
+        async with (
+            cluster.running(),
+            PrivateMosquitto(folder / "mosquitto", accounts=PASSWORDS) as mosquitto,
+        ):
+            services = RehearsedServices(folder, cluster, mosquitto)
+            # No calls of the API: while there is no primary it answers 503, which their clients repeat.
+            load = CityLoad(services, webhooks, LoadPlan(samples_per_s, calls_per_s=0.0, reads_per_s=0.0))
+            async with services.stopping_processes():
+                await FailoverRehearsal(cluster, services, load, report).run()
+
+
+def main(
+    *,
+    samples_per_s: Annotated[float, typer.Option(min=10.0, help="Samples a second by MQTT")] = 1_000.0,
+) -> None:
+    """Lose database hosts under load. Exits with 1 if anything was lost or made twice."""
+    report = RehearsalReport()
+    try:
+        asyncio.run(rehearse(samples_per_s, report))
+    except RehearsalError as error:
+        if not report.failures:
+            report.failures.append(str(error))
+    sys.exit(report.end())
+
+
+if __name__ == "__main__":
+    typer.run(main)
