@@ -15,7 +15,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help install install-server install-tests run test faults fuzz check audit bench bench-acoustic docs docs-tables \
 	sample-reports register-pictures vendor sbom advisories release rehearse-server rehearse-containers \
-	rehearse-chart rehearse-restore rehearse-monitoring rehearse-upgrade rehearse-soak clean
+	rehearse-chart rehearse-restore rehearse-monitoring rehearse-upgrade rehearse-failover rehearse-soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ rehearse-restore: install-tests ## Lose a stack under load, restore it to a mome
 
 rehearse-upgrade: install-tests ## Upgrade a version under load, and go back; four minutes (ARGS="--from COMMIT")
 	TMPDIR=/tmp uv run --frozen python -m tools.rehearsals.upgrade $(ARGS)
+
+rehearse-failover: install-tests ## Lose database hosts under Patroni and load, as root; four minutes
+	TMPDIR=/tmp uv run --frozen python -m tools.rehearsals.failover $(ARGS)
 
 rehearse-soak: install-tests ## Load everything for an hour, and draw memory and delays (ARGS="--minutes 60")
 	TMPDIR=/tmp uv run --frozen --group bench python -m tools.rehearsals.soak $(ARGS)

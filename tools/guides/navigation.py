@@ -96,6 +96,7 @@ FIRST_PAGES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "process-roles",
             "own-services",
             "database-roles",
+            "failover",
             "tls-listener",
             "internet",
             "settings",

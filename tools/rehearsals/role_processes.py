@@ -12,17 +12,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import aiohttp
 import asyncpg
 
+from app.platform.db.primary_connection import PrimaryConnector
 from app.platform.kernel.secret_tokens import generate_key
 from app.platform.secrets.sealing import generate_encryption_key
 from app.standalone.child_process import ChildProcess, StopStep, read_log_tail
 from app.standalone.free_ports import find_free_port
 from app.standalone.private_mosquitto import PrivateMosquitto
-from app.standalone.private_postgres import LOGINS, PrivatePostgres
+from app.standalone.private_postgres import LOGINS
 from app.standalone.process_commands import (
     ServiceConnections,
     build_process_environment,
@@ -99,6 +100,21 @@ def install_commit(commit: str, cache: Path) -> ProgramVersion:
     return ProgramVersion("old", python)
 
 
+class RehearsedDatabase(Protocol):
+    """A database of a rehearsal: PostgreSQL on one host or on several."""
+
+    @property
+    def url(self) -> str:
+        """The address for the owner of the tables."""
+
+    @property
+    def superuser_url(self) -> str:
+        """The address for the superuser."""
+
+    def url_of(self, login: str) -> str:
+        """Return the address for a login of a process."""
+
+
 @dataclass
 class RunningRole:
     """A running process.
@@ -134,7 +150,7 @@ class RehearsedServices:
     """
 
     folder: Path
-    postgres: PrivatePostgres
+    postgres: RehearsedDatabase
     mosquitto: PrivateMosquitto
     admin_key: str = field(default_factory=generate_key)
     running: list[RunningRole] = field(default_factory=list)
@@ -244,7 +260,7 @@ class RehearsedServices:
 
     async def value(self, query: str, *arguments: object) -> object:
         """Read one value of the database."""
-        connection = await asyncpg.connect(self.postgres.superuser_url)
+        connection = await PrimaryConnector(self.postgres.superuser_url).connect()
         try:
             return await connection.fetchval(query, *arguments)
         finally:
@@ -252,11 +268,19 @@ class RehearsedServices:
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Read rows of the database."""
-        connection = await asyncpg.connect(self.postgres.superuser_url)
+        connection = await PrimaryConnector(self.postgres.superuser_url).connect()
         try:
             return list(await connection.fetch(query, *arguments))
         finally:
             await connection.close()
+
+    @asynccontextmanager
+    async def stopping_processes(self) -> AsyncIterator[None]:
+        """Stop the processes that still run at the end of a block."""
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(each.child.stop(_STOP) for each in self.running))
 
     async def is_working(self, role: str, pid: int) -> bool:
         """Return whether this process works, instead of standing by."""
@@ -272,7 +296,5 @@ async def rehearsed_services() -> AsyncIterator[RehearsedServices]:
     """Run a database and a broker in a new folder; at the end stop all, and remove the folder."""
     async with run_services() as (folder, postgres, mosquitto):
         services = RehearsedServices(folder, postgres, mosquitto)
-        try:
+        async with services.stopping_processes():
             yield services
-        finally:
-            await asyncio.gather(*(each.child.stop(_STOP) for each in services.running))

@@ -6,6 +6,7 @@ from typing import Final
 import asyncpg
 import psutil
 
+from app.standalone.private_postgres import PrivatePostgres
 from tools.rehearsals.city_load import CityLoad
 from tools.rehearsals.http_load import HttpLoad
 from tools.rehearsals.report import RehearsalError
@@ -96,7 +97,10 @@ class SoakRecorder:
         return values
 
     def _find_backends(self) -> list[psutil.Process]:
-        postmaster = psutil.Process(self._services.postgres.pid)
+        postgres = self._services.postgres
+        if not isinstance(postgres, PrivatePostgres):
+            raise TypeError("a soak records the processes of one private PostgreSQL")
+        postmaster = psutil.Process(postgres.pid)
         return [postmaster, *postmaster.children(recursive=True)]
 
 
