@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from app.backups.settings import BackupSettings
 from app.ingest.settings import IngestSettings
+from app.message_log.settings import MessageLogSettings
 from app.notifications.settings import WebhookSettings
 from app.pages.settings import SecurityTxtSettings
 from app.people.settings import OidcSettings, SessionSettings
@@ -60,6 +61,7 @@ class VigieSettings(PlatformSettings):
     incidents: IncidentSettings = IncidentSettings()
     enrolment: EnrolmentSettings = EnrolmentSettings()
     ingest: IngestSettings = IngestSettings()
+    message_log: MessageLogSettings = MessageLogSettings()
     quarantine: QuarantineSettings = QuarantineSettings()
     rights: RightsSettings = RightsSettings()
     sessions: SessionSettings = SessionSettings()

@@ -179,6 +179,7 @@ class Box(Base):
     firmware: Mapped[str | None] = mapped_column(Text)
     battery: Mapped[float | None]
     rssi: Mapped[float | None]
+    edge: Mapped[str | None] = mapped_column(Text)
     revision: Mapped[int] = mapped_column(BigInteger, server_default="0")
     created_at: Mapped[datetime] = mapped_column(_Instant)
     updated_at: Mapped[datetime] = mapped_column(_Instant)

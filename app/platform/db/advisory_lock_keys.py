@@ -28,3 +28,9 @@ STREAM_POSITIONS: Final = 7_309_021_179
 BARRIER_QUEUE: Final = 7_309_021_180
 """Held by the one transaction that waits to close the barrier; later ones queue behind the waiting batches.
 """
+
+PARTITION_CLASS: Final = 7_309
+"""First of two numbers, of which the second is a partition of the log: held by the worker that reads it.
+
+Workers share `CONSUMER`, so that none works beside a consumer without log.
+"""

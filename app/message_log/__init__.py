@@ -1,0 +1,1 @@
+"""A replicated log between the brokers and ingest: partitions, records, positions, and its engines."""

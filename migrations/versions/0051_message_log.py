@@ -1,0 +1,72 @@
+"""Adds what several brokers and several ingest workers need: edges, positions in the log: expands."""
+
+from typing import Final
+
+from alembic import op
+
+from migrations.isolation import API, DELIVER, EVERYBODY, INGEST, MAINTAIN, grant, open_to, protect
+
+revision = "0051"
+down_revision = "0050"
+branch_labels = None
+depends_on = None
+
+_STATEMENTS: Final = (
+    """
+    CREATE TABLE edges (
+        name text PRIMARY KEY,
+        host text NOT NULL,
+        port integer NOT NULL,
+        started_at timestamptz NOT NULL,
+        seen_at timestamptz NOT NULL,
+        connected boolean NOT NULL,
+        drained_at timestamptz,
+        boxes integer,
+        unsent_messages integer NOT NULL DEFAULT 0,
+        problem text
+    )
+    """,
+    """
+    CREATE TABLE ingest_positions (
+        partition integer PRIMARY KEY,
+        position bigint NOT NULL DEFAULT 0,
+        log_id text NOT NULL DEFAULT '',
+        worker text,
+        acquired_at timestamptz,
+        committed_at timestamptz
+    )
+    """,
+    # The last 32 bits of a site's id are random. app/message_log/partitions.py has the same.
+    """
+    CREATE FUNCTION site_partition(site_id uuid, partitions integer) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+        SELECT (('x' || right(site_id::text, 8))::bit(32)::bigint % partitions)::integer
+    $$
+    """,
+    # The edge through which the box last said that it is online.
+    "ALTER TABLE boxes ADD COLUMN edge text",
+)
+
+
+def upgrade() -> None:
+    """Create the tables, the function and the column."""
+    for statement in _STATEMENTS:
+        op.execute(statement)
+    protect("edges", EVERYBODY)
+    open_to("edges", (INGEST, DELIVER, MAINTAIN))
+    grant("SELECT", "edges", API, INGEST, DELIVER)
+    grant("DELETE", "edges", API)
+    grant("SELECT, INSERT, UPDATE, DELETE", "edges", MAINTAIN)
+    protect("ingest_positions", EVERYBODY)
+    open_to("ingest_positions", (INGEST, MAINTAIN))
+    grant("SELECT, INSERT, UPDATE", "ingest_positions", INGEST)
+    grant("SELECT", "ingest_positions", API, MAINTAIN)
+    grant("SELECT (edge), UPDATE (edge)", "boxes", INGEST)
+
+
+def downgrade() -> None:
+    """Remove them. Stop the edges first, and let ingest read the log to its end."""
+    op.execute("ALTER TABLE boxes DROP COLUMN edge")
+    op.execute("DROP FUNCTION site_partition(uuid, integer)")
+    op.execute("DROP TABLE ingest_positions")
+    op.execute("DROP TABLE edges")
