@@ -1,4 +1,4 @@
-"""Halves a batch that the database refuses, until the thing at fault is in quarantine, and all else stored."""
+"""Halves a batch that the database refuses, until what is at fault is in quarantine."""
 
 from typing import Protocol
 
