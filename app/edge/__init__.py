@@ -1,1 +1,1 @@
-"""Hands the messages of one broker on to the replicated log, and keeps that broker's accounts and configurations."""
+"""Hands the messages of a broker on to the replicated log; keeps its accounts and configurations."""

@@ -102,7 +102,8 @@ def cut_records(
     if max(sizes) > first_room:
         part = _cut_payloads(part, sizes, first_room)
     ends = list(accumulate(sizes))
-    begin, done, records = 0, 0, []
+    records: list[LogRecord] = []
+    begin = done = 0
     while begin < len(sizes):
         fitting = bisect_right(ends, done + (room if records else first_room))
         end = max(begin + 1, fitting)

@@ -1,11 +1,11 @@
 """Drains a broker into the message log: takes batches, appends their messages, and then acknowledges them.
 
-One batch after the other: the source collects the next one meanwhile, and a batch is the larger the longer the
-log takes. Within a batch all partitions are appended concurrently. Memory is bounded by the source, which stops
-reading above its limit of unacknowledged bytes, so that the broker keeps the messages.
+One batch after the other: the source collects the next one meanwhile, and a batch is the larger the longer
+the log takes. Within a batch all partitions are appended concurrently. Memory is bounded by the source, which
+stops reading above its limit of unacknowledged bytes, so that the broker keeps the messages.
 
-A message is acknowledged only after a majority of the log's replicas has it. If the edge dies between the two,
-the broker delivers it again, and ingest finds a duplicate.
+A message is acknowledged only after a majority of the log's replicas has it. If the edge dies between the
+two, the broker delivers it again, and ingest finds a duplicate.
 """
 
 import asyncio
@@ -14,7 +14,13 @@ from typing import Final
 from uuid import uuid4
 
 from app.edge import prometheus_metrics as metrics
-from app.edge.batch_splitter import MessageColumns, RecordLimits, cut_records, group_by_partition, make_poison_record
+from app.edge.batch_splitter import (
+    MessageColumns,
+    RecordLimits,
+    cut_records,
+    group_by_partition,
+    make_poison_record,
+)
 from app.edge.box_partitions import BoxPartitions
 from app.edge.log_appender import LogAppender
 from app.ingest.sources.message_source import MessageBatch
@@ -94,9 +100,7 @@ class BrokerDrain:
         try:
             while not (incoming.done() or stopping.done()):
                 self._process.mark_progress()
-                await asyncio.wait(
-                    {incoming, stopping}, timeout=_TURN_S, return_when=asyncio.FIRST_COMPLETED
-                )
+                await asyncio.wait({incoming, stopping}, timeout=_TURN_S, return_when=asyncio.FIRST_COMPLETED)
             return incoming.result() if incoming.done() and not stopping.done() else None
         finally:
             incoming.cancel()
@@ -154,9 +158,7 @@ class BrokerDrain:
             encoded.setdefault(self._poison_partition, []).append(encode_record(record))
         return encoded
 
-    async def _find_positions(
-        self, sources: "dict[int, frozenset[int]]"
-    ) -> dict[int, dict[int, int]]:
+    async def _find_positions(self, sources: "dict[int, frozenset[int]]") -> dict[int, dict[int, int]]:
         """Return `LogRecord.after` of each partition. All earlier batches are in the log by now."""
         wanted = sorted(frozenset().union(*sources.values()))
         found = await asyncio.gather(*map(self._appender.find_newest_position, wanted))

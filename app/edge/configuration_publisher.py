@@ -67,7 +67,7 @@ class ConfigurationPublisher:
         self._seen: dict[int, datetime] = {}
 
     async def run(self) -> None:
-        """Publish until cancelled; reconnects to the broker and the database, and compares everything again."""
+        """Publish until cancelled. After a lost connection, reconnect and compare everything again."""
         wait = _FIRST_WAIT_S
         while True:
             self._has_compared = False

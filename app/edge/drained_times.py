@@ -1,4 +1,4 @@
-"""Finds up to which time an edge's broker is drained: everything that it delivered by then is in the log. Pure.
+"""Finds the time up to which a broker is drained: all that it delivered by then is in the log. Pure.
 
 Ingest runs the timers of silent boxes only up to that time. It is a time of the database's clock, which all
 edges and workers share.

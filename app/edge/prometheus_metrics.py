@@ -10,7 +10,9 @@ EDGE_APPEND = Histogram(
     "Time until all records of a batch were stored by a majority of replicas",
     buckets=DURATION_BUCKETS,
 )
-EDGE_REPEATS = Counter("vigie_edge_append_repeats_total", "Appends repeated after an error of the message log")
+EDGE_REPEATS = Counter(
+    "vigie_edge_append_repeats_total", "Appends repeated after an error of the message log"
+)
 EDGE_TRUNCATED = Counter(
     "vigie_edge_truncated_messages_total", "Messages cut because they are larger than a record of the log"
 )

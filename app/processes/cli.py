@@ -107,8 +107,8 @@ def edge() -> None:
     settings = load_admitted_settings("edge")
     if settings.message_log.engine == "none":
         typer.echo(
-            "vigie: an edge needs a message log: set VIGIE_MESSAGE_LOG__ENGINE and its servers. With one broker, "
-            "`vigie ingest` reads it itself.",
+            "vigie: an edge needs a message log: set VIGIE_MESSAGE_LOG__ENGINE and its servers. With one "
+            "broker, `vigie ingest` reads it itself.",
             err=True,
         )
         raise typer.Exit(2)

@@ -1,12 +1,12 @@
 """Publishes deliveries to the brokers of all edges: a subscriber may be connected to any of them.
 
-A delivery succeeds when it has reached every edge that is alive. An edge that has not reported for some seconds,
-or has lost its broker, is tried too, without waiting for it and without effect on the outcome: a dead machine
-blocks no alert.
+A delivery succeeds when it has reached every edge that is alive. An edge that has not reported for some
+seconds, or has lost its broker, is tried too, without waiting for it and without effect on the outcome: a
+dead machine blocks no alert.
 
-If one of several edges fails, the dispatcher attempts the delivery again. The process remembers which edges it
-has reached, so the others get it alone. After a restart of the process an edge may get it twice, under the same
-event id.
+If one of several edges fails, the dispatcher attempts the delivery again. The process remembers which edges
+it has reached, so the others get it alone. After a restart of the process an edge may get it twice, under the
+same event id.
 """
 
 import asyncio

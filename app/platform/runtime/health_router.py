@@ -121,7 +121,8 @@ def find_role_fault(beats: Sequence[HeartbeatRow], role: str) -> str:
 
 def find_broker_warning(beats: Sequence[HeartbeatRow]) -> str:
     """Return a warning of a broker's monitor; empty where there is none."""
-    return next((beat.state for beat in beats if beat.role == BROKER_MONITOR and beat.fresh and beat.state), "")
+    states = (beat.state for beat in beats if beat.role == BROKER_MONITOR and beat.fresh)
+    return next(filter(None, states), "")
 
 
 class ReadinessProbe:
@@ -131,8 +132,8 @@ class ReadinessProbe:
         settings: the broker's address, and the required dependencies.
         database: the connections to check.
         patience_s: timeout of each check, in seconds.
-        has_edges: whether the installation has several brokers: then `broker` stands for their edges, of which
-            at least one must have reported lately that it is connected to its broker.
+        has_edges: whether the installation has several brokers. Then `broker` stands for their edges, of
+            which at least one must have reported lately that it is connected to its broker.
     """
 
     def __init__(

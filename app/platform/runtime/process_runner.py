@@ -76,9 +76,7 @@ async def _serve_metrics(
     return await serve_metrics(settings, context.name, lambda: context.state)
 
 
-async def _run[S: PlatformSettings](
-    name: str, settings: S, work: ProcessWork[S], database_role: str
-) -> None:
+async def _run[S: PlatformSettings](name: str, settings: S, work: ProcessWork[S], database_role: str) -> None:
     database = Database(settings.database, application=f"vigie-{name}", role=database_role)
     context = ProcessContext(name, database)
     loop = asyncio.get_running_loop()
