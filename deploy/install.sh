@@ -193,6 +193,9 @@ missing_packages() {
     # Check the files of a server in the tests.
     [ -z "$with_tests" ] || have caddy || printf 'caddy '
     [ -z "$with_tests" ] || have systemd-analyze || printf 'systemd '
+    # Nodes of the replicated log in the tests.
+    [ -z "$with_tests" ] || have nats-server || printf 'nats-server '
+    [ -z "$with_tests" ] || have rabbitmq-server || printf 'rabbitmq-server '
     # The commands of the guides, which a test runs.
     [ -z "$with_tests" ] || have curl || printf 'curl '
     [ -z "$with_tests" ] || have jq || printf 'jq '
@@ -271,6 +274,15 @@ install_packages() {
     esac
     case " $packages " in *" prometheus-alertmanager "*)
         if have systemctl; then systemctl disable --now prometheus-alertmanager.service >>"$log" 2>&1 || true; fi ;;
+    esac
+    case " $packages " in *" nats-server "*)
+        if have systemctl; then systemctl disable --now nats-server.service >>"$log" 2>&1 || true; fi ;;
+    esac
+    case " $packages " in *" rabbitmq-server "*)
+        # Erlang brings a port mapper, which the socket would start.
+        if have systemctl; then
+            systemctl disable --now rabbitmq-server.service epmd.socket epmd.service >>"$log" 2>&1 || true
+        fi ;;
     esac
     case " $packages " in *" caddy "*)
         # The package enables a web server on port 80.

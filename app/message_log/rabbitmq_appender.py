@@ -1,0 +1,164 @@
+"""Appends records to a RabbitMQ stream over a connection to its leader, which detects repeats."""
+
+import asyncio
+import time
+import uuid
+from typing import Any, Final
+
+from rstream.exceptions import ServerError
+from rstream.schema import Message, PublishConfirm, PublishError
+
+from app.message_log.message_log import LogFullError, LogUnavailableError
+from app.message_log.rabbitmq_connections import StreamConnection, connect_to_stream, translate_errors
+from app.message_log.rabbitmq_reader import read_newest_position, read_oldest_position
+from app.message_log.settings import MessageLogSettings
+
+TRIMMED: Final = "vigie-trimmed"
+"""The name under which a stream notes the position before which records are no longer needed."""
+
+_PUBLISHER: Final = 0
+_TIMEOUT_S: Final = 2.0
+_RETRY_S: Final = 0.1
+_MEASURE_S: Final = 10.0
+_FULL_S: Final = 1.0
+
+
+class RabbitMQAppender:
+    """Appends to one stream, one record at a time.
+
+    A record has a number. A leader confirms a number that it has seen without storing the record again, even
+    if no majority has the first copy. An empty record therefore follows a repeat: it is confirmed once
+    everything before it is replicated.
+
+    A stream cannot refuse records: it would remove the oldest. The appender estimates the bytes that are
+    still needed, and refuses by itself.
+
+    Args:
+        settings: The log's.
+        stream: The name of the stream.
+        client: The name of the connection.
+    """
+
+    def __init__(self, settings: MessageLogSettings, stream: str, *, client: str) -> None:
+        self._settings = settings
+        self._stream = stream
+        self._client = client
+        self._reference = f"{client}-{uuid.uuid4().hex}"[-200:]
+        self._lock = asyncio.Lock()
+        self._connection: StreamConnection | None = None
+        self._next = 1
+        self._unfinished: tuple[str, int] | None = None
+        self._awaited = 0
+        self._confirmed: asyncio.Future[None] | None = None
+        self._measured = -_MEASURE_S
+        self._needed_bytes = 0
+        self._mean_bytes = 0.0
+
+    async def append(self, data: bytes, record_id: str) -> None:
+        """Append a record, and return once a majority of the replicas has it.
+
+        Raises:
+            LogUnavailableError: It is not known whether the record was appended.
+            LogFullError: It was not appended.
+        """
+        async with self._lock:
+            deadline = time.monotonic() + self._settings.timeout_s
+            while True:
+                try:
+                    async with (
+                        translate_errors(),
+                        asyncio.timeout(max(_RETRY_S, deadline - time.monotonic())),
+                    ):
+                        await self._append_once(data, record_id)
+                except LogFullError:
+                    raise
+                except LogUnavailableError:
+                    await self.disconnect()
+                    if time.monotonic() + _RETRY_S >= deadline:
+                        raise
+                    await asyncio.sleep(_RETRY_S)
+                except BaseException:
+                    await self.disconnect()
+                    raise
+                else:
+                    return
+
+    async def disconnect(self) -> None:
+        """End the connection. The next append makes another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.abort()
+
+    async def _append_once(self, data: bytes, record_id: str) -> None:
+        if self._connection is not None and self._connection.lost.is_set():
+            await self.disconnect()
+        connection = self._connection or await self._connect()
+        is_repeat = self._unfinished is not None and self._unfinished[0] == record_id
+        if not is_repeat:
+            await self._require_room(connection)
+            self._unfinished = (record_id, self._take_number())
+        number = self._unfinished[1] if self._unfinished else 0
+        messages = [Message(number, None, data)]
+        if is_repeat:
+            messages.append(Message(self._take_number(), None, b""))
+        self._awaited = messages[-1].publishing_id
+        self._confirmed = asyncio.get_running_loop().create_future()
+        await connection.publish(messages, _PUBLISHER)
+        lost: asyncio.Future[Any] = asyncio.ensure_future(connection.lost.wait())
+        try:
+            await asyncio.wait([lost, self._confirmed], return_when=asyncio.FIRST_COMPLETED)
+            if not self._confirmed.done():
+                raise ConnectionError("the connection to the leader ended")
+            self._confirmed.result()
+        finally:
+            lost.cancel()
+        self._unfinished = None
+        self._needed_bytes += len(data)
+        self._mean_bytes += (len(data) - self._mean_bytes) * (0.05 if self._mean_bytes else 1.0)
+
+    def _take_number(self) -> int:
+        number, self._next = self._next, self._next + 1
+        return number
+
+    async def _connect(self) -> StreamConnection:
+        connection = await connect_to_stream(
+            self._settings, self._stream, client=self._client, at_leader=True
+        )
+        try:
+            connection.add_handler(PublishConfirm, self._note_confirm, "confirm")
+            connection.add_handler(PublishError, self._note_error, "error")
+            async with asyncio.timeout(_TIMEOUT_S):
+                await connection.declare_publisher(self._stream, self._reference, _PUBLISHER)
+        except BaseException:
+            await connection.abort()
+            raise
+        self._connection = connection
+        return connection
+
+    def _note_confirm(self, frame: PublishConfirm) -> None:
+        waiting = self._confirmed
+        if waiting is not None and not waiting.done() and self._awaited in frame.publishing_ids:
+            waiting.set_result(None)
+
+    def _note_error(self, frame: PublishError) -> None:
+        waiting = self._confirmed
+        if waiting is not None and not waiting.done():
+            codes = [error.response_code for error in frame.errors]
+            waiting.set_exception(ConnectionError(f"the leader refused the record: {codes}"))
+
+    async def _require_room(self, connection: StreamConnection) -> None:
+        """Refuse if the records that are still needed have about `max_bytes`."""
+        limit = self._settings.max_bytes
+        since = time.monotonic() - self._measured
+        if since >= (_FULL_S if self._needed_bytes >= limit else _MEASURE_S):
+            newest = await read_newest_position(connection, self._stream)
+            try:
+                oldest = await connection.query_offset(self._stream, TRIMMED)
+            except ServerError:
+                # None was noted, or the records up to there were removed.
+                oldest = await read_oldest_position(connection, self._stream)
+            if self._mean_bytes:
+                self._needed_bytes = int(max(0, newest + 1 - oldest) * self._mean_bytes)
+            self._measured = time.monotonic()
+        if self._needed_bytes >= limit:
+            raise LogFullError(f"{self._stream} has about {self._needed_bytes} bytes that are still needed")
