@@ -45,8 +45,8 @@ _STATEMENTS: Final = (
     """,
     # The edge through which the box last said that it is online.
     "ALTER TABLE boxes ADD COLUMN edge text",
-    # Each edge finds the changed configurations by itself: those of transactions that it has not seen. Numbers
-    # of transactions and `pg_snapshot_xmin` miss none, in whatever order transactions commit.
+    # Each edge finds the changed configurations by itself: those of transactions that it has not seen.
+    # Numbers of transactions and `pg_snapshot_xmin` miss none, in whatever order transactions commit.
     "ALTER TABLE box_configs ADD COLUMN desired_xid xid8",
     """
     CREATE FUNCTION box_configs_stamp() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -85,8 +85,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove them. Stop the edges first, and let ingest read the log to its end."""
-    op.execute(f"REVOKE SELECT (version) ON registry FROM {MAINTAIN}")
-    op.execute(f"REVOKE SELECT (revision) ON boxes FROM {MAINTAIN}")
+    op.execute("REVOKE SELECT (version) ON registry FROM vigie_maintain")
+    op.execute("REVOKE SELECT (revision) ON boxes FROM vigie_maintain")
     op.execute("DROP TRIGGER box_configs_stamp ON box_configs")
     op.execute("DROP FUNCTION box_configs_stamp()")
     op.execute("ALTER TABLE box_configs DROP COLUMN desired_xid")

@@ -43,10 +43,6 @@ async def cluster(
 
 
 @pytest.fixture
-def machines(
-    brokers: list[PrivateMosquitto], cluster: LogCluster, database: Database
-) -> list[EdgeMachine]:
+def machines(brokers: list[PrivateMosquitto], cluster: LogCluster, database: Database) -> list[EdgeMachine]:
     """Two edges, a and b, that do not run yet."""
-    return [
-        EdgeMachine(name, broker, cluster, database) for name, broker in zip("ab", brokers, strict=True)
-    ]
+    return [EdgeMachine(name, broker, cluster, database) for name, broker in zip("ab", brokers, strict=True)]

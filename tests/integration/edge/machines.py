@@ -118,9 +118,7 @@ class EdgeMachine:
         database: The database.
     """
 
-    def __init__(
-        self, name: str, broker: PrivateMosquitto, cluster: LogCluster, database: Database
-    ) -> None:
+    def __init__(self, name: str, broker: PrivateMosquitto, cluster: LogCluster, database: Database) -> None:
         self.name = name
         self.broker = broker
         self.cluster = cluster

@@ -16,7 +16,7 @@ from app.platform.db.database import Database
 from app.platform.kernel.application_resources import provide_resources
 from app.registry.broker_password_file import notify_account_change
 from app.standalone.private_mosquitto import PrivateMosquitto
-from tests.conftest import ACCOUNTS, Tenant, client_of
+from tests.conftest import ACCOUNTS, Tenant
 from tests.integration.edge.machines import EdgeMachine, LogCluster
 from tests.scenarios.processes import until
 

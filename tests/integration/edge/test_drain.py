@@ -1,8 +1,9 @@
-"""Edges between real brokers and a real log: what the broker has acknowledged is in the log, whatever dies."""
+"""Edges between real brokers and a real log: what the broker acknowledged is in the log, whatever dies."""
 
 import asyncio
 import random
 from collections import defaultdict
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
@@ -10,11 +11,11 @@ from uuid import UUID
 import aiomqtt
 import httpx
 
+from app.message_log.message_log_factory import make_message_log
 from app.message_log.partitions import find_site_partition, find_unknown_box_partition
 from app.platform.db.database import Database
 from app.platform.runtime.process_runner import ProcessContext
 from app.processes.edge import drain_edge
-from app.message_log.message_log_factory import make_message_log
 from app.standalone.private_postgres import PrivatePostgres
 from tests.conftest import STREET, Tenant
 from tests.integration.edge.machines import PARTITIONS, EdgeMachine, LogCluster
@@ -98,7 +99,7 @@ async def test_a_retained_message_keeps_its_flag(
 
 
 async def test_nothing_is_lost_when_the_edge_is_killed_again_and_again(
-    database: Database, machines: list[EdgeMachine], cluster: LogCluster, tmp_path: Path
+    machines: list[EdgeMachine], cluster: LogCluster, tmp_path: Path
 ) -> None:
     """The ledger: every message that the broker acknowledged is in the log, each box's in order."""
     machine, process = machines[0], RoleProcess("edge", tmp_path / "edge.log")
@@ -138,7 +139,7 @@ async def test_nothing_is_lost_when_the_edge_is_killed_again_and_again(
 
 
 async def test_a_log_without_majority_leaves_messages_unacknowledged(
-    database: Database, machines: list[EdgeMachine], cluster: LogCluster, tmp_path: Path
+    machines: list[EdgeMachine], cluster: LogCluster, tmp_path: Path
 ) -> None:
     machine, process = machines[0], RoleProcess("edge", tmp_path / "edge.log")
     await process.start(**machine.environment())
@@ -167,7 +168,7 @@ async def test_a_full_log_holds_messages_back_until_it_is_trimmed(
 ) -> None:
     machine, partition = machines[0], find_unknown_box_partition("box-0", PARTITIONS)
     async with machine.running(tmp_path, VIGIE_MESSAGE_LOG__MAX_BYTES=str(2**20)):
-        large = [(f"vigie/v1/box-0/event", b"%d " % number + b"x" * 100_000) for number in range(15)]
+        large = [("vigie/v1/box-0/event", b"%d " % number + b"x" * 100_000) for number in range(15)]
         await machine.publish(large)
 
         async def is_full() -> bool:
@@ -265,7 +266,9 @@ async def test_the_first_record_after_a_move_comes_after_those_of_the_former_sit
         await machines[0].publish(telemetry("box-0", number) for number in range(5))
         await until_stored(cluster, 5)
         # No record of the new partition needs the order of the start any more.
-        filler = next(f"f{n}" for n in range(99) if find_unknown_box_partition(f"f{n}", PARTITIONS) == current)
+        filler = next(
+            f"f{n}" for n in range(99) if find_unknown_box_partition(f"f{n}", PARTITIONS) == current
+        )
         await machines[0].publish([telemetry(filler, 0)])
         await until_stored(cluster, 6)
         moved = await tenant.client.patch("/v1/boxes/box-0", json={"site_id": second_site})
@@ -336,13 +339,11 @@ async def test_a_stop_waits_for_the_append_and_leaves_no_message_unacknowledged(
         protocol=aiomqtt.ProtocolVersion.V5,
         clean_start=False,
     ) as session:
-        rest = []
-        try:
+        rest: list[object] = []
+        with suppress(TimeoutError):
             async with asyncio.timeout(0.5):
                 async for message in session.messages:
-                    rest.append(message.payload)
-        except TimeoutError:
-            pass
+                    rest += [message.payload]
     stored = {payload for some in found.values() for payload in some}
     assert len(stored) + len(rest) == 160
     assert not stored & set(rest)

@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -26,9 +25,9 @@ from app.platform.runtime.health_router import ReadinessProbe
 from app.settings import VigieSettings
 from app.standalone.free_ports import find_free_port
 from app.standalone.private_mosquitto import PrivateMosquitto
-from tests.conftest import Tenant, client_of
+from tests.conftest import Tenant
 from tests.integration.notifications.helpers import claim_of
-from tests.integration.registry.test_broker_password_file import inode
+from tests.integration.registry.test_broker_password_file import add_box, inode
 from tests.integration.test_maintain import maintaining
 from tests.roles import working_as
 from tests.scenarios.processes import until
@@ -50,7 +49,9 @@ async def sinks(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[
         ]
 
 
-async def report(database: Database, name: str, port: int, *, silent_s: float = 0, connected: bool = True) -> None:
+async def report(
+    database: Database, name: str, port: int, *, silent_s: float = 0, connected: bool = True
+) -> None:
     """Report as an edge does, some seconds ago."""
     async with working_as("maintain", database) as opened:
         connection = await opened.connect()
@@ -137,13 +138,13 @@ async def test_a_live_edge_that_fails_is_tried_again_alone(
     assert (subscriber.bodies, late.bodies) == ([3], [3])
 
 
-@pytest.mark.parametrize(("silent_s", "connected"), [(20, True), (0, False)])
+@pytest.mark.parametrize("reported", [{"silent_s": 20}, {"connected": False}])
 async def test_a_dead_edge_blocks_no_alert(
-    database: Database, sinks: list[PrivateMosquitto], silent_s: float, connected: bool
+    database: Database, sinks: list[PrivateMosquitto], reported: dict[str, Any]
 ) -> None:
     subscriber = Subscriber(sinks[0])
     await report(database, "a", sinks[0].port)
-    await report(database, "b", find_free_port(), silent_s=silent_s, connected=connected)
+    await report(database, "b", find_free_port(), **reported)
     async with subscriber.listening(), opened(database) as transport:
         outcome = await send(transport, claimed(4))
     assert outcome.delivered
@@ -196,7 +197,7 @@ async def test_readiness_needs_an_edge_instead_of_the_own_broker(
 
 
 async def test_the_api_writes_no_file_and_publishes_nothing(
-    application: FastAPI, tenant: Tenant, site_id: str, settings: VigieSettings, mosquitto: PrivateMosquitto
+    application: FastAPI, tenant: Tenant, site_id: str, mosquitto: PrivateMosquitto
 ) -> None:
     provide_resources(application, LOG)
     before = inode(mosquitto.password_file)
@@ -213,14 +214,11 @@ async def test_the_api_writes_no_file_and_publishes_nothing(
 
 
 async def test_maintain_leaves_the_broker_to_edges(
-    tenant: Tenant, site_id: str, settings: VigieSettings, database: Database, mosquitto: PrivateMosquitto
+    site_id: str, settings: VigieSettings, database: Database, mosquitto: PrivateMosquitto
 ) -> None:
     before = inode(mosquitto.password_file)
     connection = await database.connect()
-    await connection.execute(
-        "INSERT INTO boxes (id, organisation_id, site_id, interval_s, ack, password_hash, created_at, updated_at)"
-        " SELECT 'quiet', organisation_id, id, 60, false, 'x', now(), now() FROM sites"
-    )
+    await add_box(database, site_id, "quiet", "secret")
     await connection.execute(
         "INSERT INTO box_configs (box_key, desired, desired_at) SELECT key, '{}', now() FROM boxes"
     )

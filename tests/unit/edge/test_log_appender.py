@@ -95,9 +95,10 @@ async def test_the_problem_is_told_while_it_lasts(error: Exception, problem: str
     while log.errors:  # noqa: ASYNC110 (the log sends no signal)
         await asyncio.sleep(0)
     await asyncio.sleep(0)
-    seen = appender.problem
+    problems: list[str | None] = [appender.problem]
     await appending
-    assert (seen, appender.problem) == (problem, None)
+    problems.append(appender.problem)
+    assert problems == [problem, None]
 
 
 async def test_a_log_that_is_not_open_or_connected_is_a_problem_without_an_append() -> None:
