@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from rstream.client import Client
 from rstream.connection import Connection
 from rstream.exceptions import ServerError
-from rstream.schema import Metadata, MetadataResponse
+from rstream.schema import Metadata, MetadataResponse, MetadataUpdate
 
 from app.message_log.message_log import LogUnavailableError
 from app.message_log.settings import MessageLogSettings
@@ -85,6 +85,11 @@ class StreamConnection(Client):
         self._conn = self._link
         await self._link.open()
         self.start_task("listener", self._listener())
+        self.add_handler(MetadataUpdate, self._note_change)
+
+    def _note_change(self, _: MetadataUpdate) -> None:
+        """End the connection when its stream has another leader: publishers and subscriptions are gone."""
+        self._link.abort()
 
     async def _listener(self) -> None:
         try:

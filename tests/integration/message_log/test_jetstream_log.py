@@ -7,10 +7,10 @@ from contextlib import suppress
 import pytest
 from nats.aio.client import Client
 
-from app.message_log.message_log import LogFullError, LogUnavailableError, MessageLog
+from app.message_log.message_log import LogFullError, LogUnavailableError
 from app.message_log.message_log_factory import make_message_log
 from app.message_log.settings import MessageLogSettings
-from tests.integration.message_log.conftest import MakeLog
+from tests.integration.message_log.conftest import MakeLog, check_ledger, read_all
 from tools.clusters import nats_cluster
 from tools.clusters.append_ledger import AppendLedger
 from tools.clusters.nats_cluster import NatsCluster
@@ -19,15 +19,6 @@ from tools.clusters.nats_cluster import NatsCluster
 LEFT_CONNECTION = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <function StreamWriter:pytest.PytestUnraisableExceptionWarning"
 )
-
-
-async def read_all(log: MessageLog, partition: int, after: int = 0) -> list[tuple[int, bytes]]:
-    reader = log.read(partition, after)
-    found: list[tuple[int, bytes]] = []
-    while records := await reader.fetch(max_bytes=2**20, max_wait_s=0.6):
-        found.extend(records)
-    await reader.close()
-    return found
 
 
 async def test_each_partition_returns_its_records_in_order(make_log: MakeLog) -> None:
@@ -183,12 +174,6 @@ async def test_without_nodes_the_log_is_unavailable() -> None:
     await log.close()
 
 
-def check(ledger: AppendLedger, *, least: int) -> None:
-    for each in ledger.partitions:
-        assert (each.lost, each.repeated, each.is_ordered) == (0, 0, True), each.partition
-        assert each.acknowledged >= least
-
-
 async def test_nodes_killed_one_after_another_lose_nothing(
     make_log: MakeLog, nats_nodes: NatsCluster
 ) -> None:
@@ -202,7 +187,7 @@ async def test_nodes_killed_one_after_another_lose_nothing(
             await nats_nodes.start(node)
             await nats_nodes.wait_for_peers()
         await ledger.finish(20.0)
-    check(ledger, least=30)
+    check_ledger(ledger, least=30)
 
 
 @LEFT_CONNECTION
@@ -221,7 +206,7 @@ async def test_a_suspended_leader_stops_nothing_for_long(make_log: MakeLog, nats
             node.resume()
         await nats_nodes.wait_for_peers()
         await ledger.finish(20.0)
-    check(ledger, least=20)
+    check_ledger(ledger, least=20)
 
 
 @LEFT_CONNECTION
