@@ -49,7 +49,7 @@ SELECT changed.box_key, box.id, changed.desired_at, live.desired::text AS desire
 FROM box_configs changed JOIN boxes box ON box.key = changed.box_key
 LEFT JOIN (boxes other JOIN box_configs live ON live.box_key = other.key)
     ON other.id = box.id AND other.deleted_at IS NULL
-WHERE changed.desired_xid >= $1::text::xid8 ORDER BY changed.desired_at, changed.box_key
+WHERE changed.desired_xid >= $1 ORDER BY changed.desired_at, changed.box_key
 """
 _ALL_DESIRED: Final = """
 SELECT c.box_key, b.id, c.desired::text FROM box_configs c JOIN boxes b ON b.key = c.box_key
@@ -222,7 +222,7 @@ async def read_changed_configs(connection: RawConnection, since: int) -> list[Ch
         connection: To the database.
         since: A result of `read_config_horizon`. Changes shortly before it may be included.
     """
-    rows = await connection.fetch(_CHANGED, str(since))
+    rows = await connection.fetch(_CHANGED, since)
     return [
         ChangedConfig(row["box_key"], row["id"], row["desired_at"], _encode_text(row["desired"]))
         for row in rows

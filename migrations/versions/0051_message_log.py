@@ -47,11 +47,11 @@ _STATEMENTS: Final = (
     "ALTER TABLE boxes ADD COLUMN edge text",
     # Each edge finds the changed configurations by itself: those of transactions that it has not seen.
     # Numbers of transactions and `pg_snapshot_xmin` miss none, in whatever order transactions commit.
-    "ALTER TABLE box_configs ADD COLUMN desired_xid xid8",
+    "ALTER TABLE box_configs ADD COLUMN desired_xid bigint",
     """
     CREATE FUNCTION box_configs_stamp() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        NEW.desired_xid := pg_current_xact_id();
+        NEW.desired_xid := pg_current_xact_id()::text::bigint;
         RETURN NEW;
     END $$
     """,
