@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from app.backups.settings import BackupSettings
+from app.edge.settings import EdgeSettings
 from app.ingest.settings import IngestSettings
 from app.message_log.settings import MessageLogSettings
 from app.notifications.settings import WebhookSettings
@@ -62,6 +63,7 @@ class VigieSettings(PlatformSettings):
     enrolment: EnrolmentSettings = EnrolmentSettings()
     ingest: IngestSettings = IngestSettings()
     message_log: MessageLogSettings = MessageLogSettings()
+    edge: EdgeSettings = EdgeSettings()
     quarantine: QuarantineSettings = QuarantineSettings()
     rights: RightsSettings = RightsSettings()
     sessions: SessionSettings = SessionSettings()

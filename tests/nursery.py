@@ -30,6 +30,7 @@ _MODULES: Final = (
     "app.processes.cli",
     "app.processes.audit_cli",
     "app.standalone.startup_settings_check",
+    "app.processes.edge",
     "app.processes.ingest",
     "app.processes.maintain",
     "app.processes.api_server",

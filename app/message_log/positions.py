@@ -98,6 +98,19 @@ async def create_positions(connection: RawConnection, partitions: int) -> None:
         )
 
 
+async def check_partition_count(connection: RawConnection, partitions: int) -> None:
+    """Refuse a number of partitions other than that of the database.
+
+    Raises:
+        PartitionCountError: There are rows for another number of partitions.
+    """
+    found: int = await connection.fetchval(_COUNT)
+    if found and found != partitions:
+        raise PartitionCountError(
+            f"VIGIE_MESSAGE_LOG__PARTITIONS is {partitions}, but the log was begun with {found} partitions."
+        )
+
+
 async def join_workers(connection: RawConnection) -> bool:
     """Become one of the workers, until the connection ends. False while a consumer without log works.
 

@@ -26,9 +26,8 @@ _FULL_S: Final = 1.0
 class RabbitMQAppender:
     """Appends to one stream, one record at a time.
 
-    A record has a number. A leader confirms a number that it has seen without storing the record again, even
-    if no majority has the first copy. An empty record therefore follows a repeat: it is confirmed once
-    everything before it is replicated.
+    A record has a number. A leader stores a number that it has seen no second time, and confirms it once a
+    majority has the first copy.
 
     A stream cannot refuse records: it would remove the oldest. The appender estimates the bytes that are
     still needed, and refuses by itself.
@@ -46,7 +45,7 @@ class RabbitMQAppender:
         self._reference = f"{client}-{uuid.uuid4().hex}"[-200:]
         self._lock = asyncio.Lock()
         self._connection: StreamConnection | None = None
-        self._next = 1
+        self._next = 0
         self._unfinished: tuple[str, int] | None = None
         self._awaited = 0
         self._confirmed: asyncio.Future[None] | None = None
@@ -93,17 +92,13 @@ class RabbitMQAppender:
         if self._connection is not None and self._connection.lost.is_set():
             await self.disconnect()
         connection = self._connection or await self._connect()
-        is_repeat = self._unfinished is not None and self._unfinished[0] == record_id
-        if not is_repeat:
+        if self._unfinished is None or self._unfinished[0] != record_id:
             await self._require_room(connection)
-            self._unfinished = (record_id, self._take_number())
-        number = self._unfinished[1] if self._unfinished else 0
-        messages = [Message(number, None, data)]
-        if is_repeat:
-            messages.append(Message(self._take_number(), None, b""))
-        self._awaited = messages[-1].publishing_id
+            self._next += 1
+            self._unfinished = (record_id, self._next)
+        self._awaited = self._unfinished[1]
         self._confirmed = asyncio.get_running_loop().create_future()
-        await connection.publish(messages, _PUBLISHER)
+        await connection.publish([Message(self._awaited, None, data)], _PUBLISHER)
         lost: asyncio.Future[Any] = asyncio.ensure_future(connection.lost.wait())
         try:
             await asyncio.wait([lost, self._confirmed], return_when=asyncio.FIRST_COMPLETED)
@@ -115,10 +110,6 @@ class RabbitMQAppender:
         self._unfinished = None
         self._needed_bytes += len(data)
         self._mean_bytes += (len(data) - self._mean_bytes) * (0.05 if self._mean_bytes else 1.0)
-
-    def _take_number(self) -> int:
-        number, self._next = self._next, self._next + 1
-        return number
 
     async def _connect(self) -> StreamConnection:
         connection = await connect_to_stream(
@@ -148,6 +139,8 @@ class RabbitMQAppender:
 
     async def _require_room(self, connection: StreamConnection) -> None:
         """Refuse if the records that are still needed have about `max_bytes`."""
+        if not self._mean_bytes:
+            return
         limit = self._settings.max_bytes
         since = time.monotonic() - self._measured
         if since >= (_FULL_S if self._needed_bytes >= limit else _MEASURE_S):
@@ -157,8 +150,7 @@ class RabbitMQAppender:
             except ServerError:
                 # None was noted, or the records up to there were removed.
                 oldest = await read_oldest_position(connection, self._stream)
-            if self._mean_bytes:
-                self._needed_bytes = int(max(0, newest + 1 - oldest) * self._mean_bytes)
+            self._needed_bytes = int(max(0, newest + 1 - oldest) * self._mean_bytes)
             self._measured = time.monotonic()
         if self._needed_bytes >= limit:
             raise LogFullError(f"{self._stream} has about {self._needed_bytes} bytes that are still needed")

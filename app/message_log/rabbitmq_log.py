@@ -128,10 +128,10 @@ class RabbitMQLog:
         Raises:
             LogUnavailableError: It is not known whether the record was appended.
             LogFullError: It was not appended.
-            ValueError: It is empty, or larger than `max_record_bytes`.
+            ValueError: It is larger than `max_record_bytes`.
         """
-        if not 0 < len(data) <= self.max_record_bytes:
-            raise ValueError(f"a record of {len(data)} bytes is empty or larger than {self.max_record_bytes}")
+        if len(data) > self.max_record_bytes:
+            raise ValueError(f"a record of {len(data)} bytes is larger than {self.max_record_bytes}")
         if not self._is_open:
             raise LogUnavailableError("the log is not open")
         if partition not in self._appenders:

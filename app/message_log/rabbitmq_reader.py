@@ -22,12 +22,12 @@ _PROBE_S: Final = 2.0
 _LAST_CHUNK_S: Final = 1.0
 
 
-def list_records(chunk: Deliver, after: int) -> list[StoredRecord]:
-    """Return the records of a chunk after a position, without the empty ones that only confirm others."""
+def _list_records(chunk: Deliver, after: int) -> list[StoredRecord]:
+    """Return the records of a chunk after a position."""
     return [
         StoredRecord(position, bytes(data))
         for position, data in enumerate(chunk.get_messages(), chunk.chunk_first_offset + 1)
-        if position > after and data
+        if position > after
     ]
 
 
@@ -53,21 +53,9 @@ async def _read_chunk(connection: StreamConnection, stream: str, spec: OffsetSpe
 
 
 async def read_newest_position(connection: StreamConnection, stream: str) -> int:
-    """Return the position of the newest record that is not empty; 0 if there is none.
-
-    Raises:
-        LogUnavailableError: The node does not answer.
-    """
-    spec = OffsetSpec(OffsetType.LAST)
-    while True:
-        chunk = await _read_chunk(connection, stream, spec)
-        if chunk is None:
-            return 0
-        if records := list_records(chunk, 0):
-            return records[-1].position
-        if chunk.chunk_first_offset == 0:
-            return 0
-        spec = OffsetSpec.from_params(OffsetType.OFFSET, chunk.chunk_first_offset - 1)
+    """Return the position of the newest record; 0 if there is none (LogUnavailableError)."""
+    chunk = await _read_chunk(connection, stream, OffsetSpec(OffsetType.LAST))
+    return 0 if chunk is None else chunk.chunk_first_offset + chunk.num_records
 
 
 async def read_oldest_position(connection: StreamConnection, stream: str) -> int:
@@ -194,7 +182,7 @@ class RabbitMQReader:
         """Take the new records of a chunk, and allow the node one more once they were fetched."""
         if connection is not self._connection:
             return
-        self._ready.extend(list_records(chunk, self._position))
+        self._ready.extend(_list_records(chunk, self._position))
         # The first record that the settings' retention left may be later than the one asked for.
         self._position = max(self._position, chunk.chunk_first_offset + chunk.num_records)
         self._arrived.set()

@@ -180,7 +180,7 @@ async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None
             ExportLimits(),
             ColumnarEncoderPool(),
             ReportProcessPool(),
-            ReadinessProbe(settings, database),
+            ReadinessProbe(settings, database, has_edges=settings.message_log.engine != "none"),
             TestMailLimiter(),
         )
         stopping = asyncio.Event()

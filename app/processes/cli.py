@@ -23,7 +23,7 @@ app = typer.Typer(
 app.add_typer(secrets_app, name="secrets")
 # These report misspelt settings themselves: in their log, or among the findings of `doctor`.
 _WARNING_THEMSELVES = frozenset(
-    {"api", "api-worker", "ingest", "deliver", "maintain", "migrate", "doctor", "install"}
+    {"api", "api-worker", "edge", "ingest", "deliver", "maintain", "migrate", "doctor", "install"}
 )
 _DataDir = Annotated[Path, typer.Option(help="Data directory of the stack")]
 
@@ -95,6 +95,25 @@ def api_worker(
     # Only one worker could open it. `/metrics` of the API has the figures of all.
     settings.metrics_port = 0
     run_process("api", settings, partial(run_api, shared=SharedDescriptors(listener, buckets)))
+
+
+@app.command()
+def edge() -> None:
+    """Run the edge process of one of several brokers, which drains it into the message log."""
+    from app.platform.runtime.process_runner import run_process  # noqa: PLC0415
+    from app.processes.edge import run_edge  # noqa: PLC0415
+    from app.standalone.startup_settings_check import load_admitted_settings  # noqa: PLC0415
+
+    settings = load_admitted_settings("edge")
+    if settings.message_log.engine == "none":
+        typer.echo(
+            "vigie: an edge needs a message log: set VIGIE_MESSAGE_LOG__ENGINE and its servers. With one "
+            "broker, `vigie ingest` reads it itself.",
+            err=True,
+        )
+        raise typer.Exit(2)
+    # It writes accounts and configurations as maintain does, and needs no login of its own.
+    run_process("edge", settings, run_edge, database_role="vigie_maintain")
 
 
 @app.command()

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 
 from app import all_metrics  # noqa: F401 (the process exports all metrics)
 from app.notifications.delivery.dispatcher import run_dispatcher
+from app.notifications.mqtt.edges_transport import EdgesTransport
 from app.people.invitation_mailer import run_invitation_mailer
 from app.platform.runtime.process_runner import ProcessContext
 from app.platform.runtime.stored_settings import InstallationSettings, stop_tasks
@@ -33,5 +34,8 @@ async def run_deliver(settings: VigieSettings, process: ProcessContext) -> None:
             process.database,
             process.stop,
             installation,
+            edges=None
+            if settings.message_log.engine == "none"
+            else EdgesTransport(settings.broker, process.database),
             on_round=process.mark_progress,
         )

@@ -16,7 +16,7 @@ from app.settings import VigieSettings
 _GC_THRESHOLD = 200_000
 
 
-def _tune_garbage_collector() -> None:
+def tune_garbage_collector() -> None:
     """Tune Python's garbage collector for a process that only ingests."""
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 10, 10)
@@ -24,7 +24,7 @@ def _tune_garbage_collector() -> None:
 
 async def run_ingest(settings: VigieSettings, process: ProcessContext) -> None:
     """Run `vigie ingest` until a stop request."""
-    _tune_garbage_collector()
+    tune_garbage_collector()
 
     def make_input() -> ConsumerInput:
         if settings.message_log.engine == "none":

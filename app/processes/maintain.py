@@ -1,7 +1,8 @@
 """Runs the maintenance process: the periodic jobs that only one process may do.
 
 - alerts: timers of silences and escalations, repeats to Alertmanager, gauges
-- broker: its accounts, configurations for boxes, monitoring of dropped messages
+- broker: its accounts, configurations for boxes, monitoring of dropped messages (with several brokers, their
+  edges do these)
 - data: roll-ups, incidents, rules on indices, back-tests, scheduled reports, retention, erasure
 - clean-up: deleted boxes, quarantine, old deliveries, outbox entries, sessions, invitations, heartbeats
 - notices: quotas, overdue privacy requests, heads of the audit log (in the log of the process)
@@ -35,7 +36,8 @@ from app.notifications.delivery.delivery_lag import measure_delivery_lag
 from app.notifications.delivery.delivery_leases import count_pending_deliveries
 from app.notifications.delivery.retention import delete_expired_secrets, delete_old_deliveries
 from app.notifications.delivery.waiting_groups import measure_waiting_groups
-from app.notifications.events.operator_events import notify_dropped_messages, prune_outbox, read_last_dropped
+from app.notifications.events.broker_drop_reporter import BrokerDropReporter
+from app.notifications.events.operator_events import prune_outbox
 from app.notifications.events.quota_notices import delete_old_usage, notify_quota_usage
 from app.notifications.prometheus_metrics import (
     DELIVERIES_OLDEST_DUE,
@@ -46,14 +48,14 @@ from app.notifications.prometheus_metrics import (
     OUTBOX_PENDING,
 )
 from app.people.repository import purge_people_data
-from app.platform.broker.dropped_message_monitor import RECENT_S, BrokerDropMonitor
+from app.platform.broker.dropped_message_monitor import BrokerDropMonitor
 from app.platform.db.advisory_lock_keys import MAINTAINER
 from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.db.notification_listener import listen_for_wakeups
 from app.platform.http.contract import idempotency_keys
 from app.platform.identity.attempt_limiter import delete_expired_attempts
 from app.platform.observability.metrics_and_logs import get_logger
-from app.platform.runtime.heartbeat import BROKER_MONITOR, WAITING, delete_old_heartbeats, write_heartbeat
+from app.platform.runtime.heartbeat import WAITING, delete_old_heartbeats
 from app.platform.runtime.process_runner import ProcessContext
 from app.platform.runtime.stored_settings import InstallationSettings
 from app.platform.secrets.resealing import SecretResealer
@@ -80,8 +82,6 @@ _SLICE = 50_000
 _BOXES: Final = 20
 # Time limit of box removal per tick (s), so that alert timers are not delayed.
 _PURGE_S: Final = 1.0
-# Operators are notified of dropped messages at most once a minute.
-_NOTIFY_EVERY_S: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -150,35 +150,6 @@ async def _reseal_secrets(resealer: SecretResealer, connection: asyncpg.Connecti
     await resealer.reseal_due(connection)
 
 
-class _BrokerDropReporter:
-    """Reports messages that the broker dropped, to the operators' endpoints and `/readyz`.
-
-    The monitor itself also runs while the database is unavailable, which is when the broker's queues fill.
-    """
-
-    def __init__(self, monitor: BrokerDropMonitor) -> None:
-        self.monitor = monitor
-        self._notified_at = -_NOTIFY_EVERY_S
-
-    async def report(self, connection: asyncpg.Connection) -> None:
-        """Notify operators of dropped messages, and write the state of the broker to a heartbeat."""
-        monitor = self.monitor
-        if not monitor.running:
-            monitor.start(await read_last_dropped(connection))
-        dropped, started_at = monitor.unannounced, monitor.counters.started_at
-        if dropped and started_at and time.monotonic() - self._notified_at >= _NOTIFY_EVERY_S:
-            total = monitor.counters.total
-            now = datetime.now(UTC)
-            if await notify_dropped_messages(
-                connection, dropped=dropped, total=total, started_at=started_at, now=now
-            ):
-                monitor.unannounced -= dropped
-                self._notified_at = time.monotonic()
-        recent = monitor.recent()
-        message = f"dropped {recent} messages in the last {RECENT_S / 60:g} minutes" if recent else ""
-        await write_heartbeat(connection, BROKER_MONITOR, message)
-
-
 class _Workers(NamedTuple):
     """What the jobs use beside the connection.
 
@@ -193,7 +164,7 @@ class _Workers(NamedTuple):
         backups: Seals the recovery bundle, and opens values for verifications.
     """
 
-    drop_reporter: _BrokerDropReporter
+    drop_reporter: BrokerDropReporter
     resealer: SecretResealer
     installation: InstallationSettings
     backtests: BacktestWorker
@@ -215,13 +186,17 @@ def _make_jobs(settings: VigieSettings, database: Database, workers: _Workers) -
         # Its result does not say that there is more to do now.
         await publish_due_configs(database, settings.broker)
 
-    return [
+    # With several brokers, the edge of each of them does these.
+    broker_jobs = [
         _Job("broker", 1.0, workers.drop_reporter.report),
+        _Job("accounts", 60.0, lambda _: sync_password_file(database, settings.broker, only_if_stale=True)),
+        _Job("configs", 5.0, publish_configs),
+    ]
+    return [
+        *(broker_jobs if settings.message_log.engine == "none" else ()),
         _Job("alerts", 2.0, AlertTimerRunner().run_once),
         _Job("repeats", 30.0, repeat),
         _Job("counts", 2.0, _update_gauges),
-        _Job("accounts", 60.0, lambda _: sync_password_file(database, settings.broker, only_if_stale=True)),
-        _Job("configs", 5.0, publish_configs),
         _Job("backtests", 1.0, partial(workers.backtests.tick, database)),
         _Job("indices", 5.0, partial(workers.indices.tick, database)),
         _Job("incidents", 1.0, partial(workers.incidents.tick, database)),
@@ -246,7 +221,7 @@ def _make_jobs(settings: VigieSettings, database: Database, workers: _Workers) -
 async def _run_with_lock(
     settings: VigieSettings,
     process: ProcessContext,
-    drop_reporter: _BrokerDropReporter,
+    drop_reporter: BrokerDropReporter,
     sealer: SecretSealer,
 ) -> None:
     resealer, installation = SecretResealer(sealer), InstallationSettings(settings, sealer)
@@ -264,7 +239,7 @@ async def _run_with_lock(
             opened.push_async_callback(worker.stop)
         workers = _Workers(drop_reporter, resealer, installation, *background, backups)
         jobs = _make_jobs(settings, process.database, workers)
-        if settings.broker.password_file is not None:
+        if settings.broker.password_file is not None and settings.message_log.engine == "none":
             await opened.enter_async_context(_account_changes(process.database, jobs))
         has_lock = False
         while not process.stop.is_set():
@@ -319,7 +294,7 @@ async def run_maintain(settings: VigieSettings, process: ProcessContext) -> None
     async with AsyncExitStack() as opened:
         monitor = BrokerDropMonitor(settings.broker)
         opened.push_async_callback(monitor.stop)
-        drop_reporter, sealer = _BrokerDropReporter(monitor), SecretSealer.of(settings.encryption)
+        drop_reporter, sealer = BrokerDropReporter(monitor), SecretSealer.of(settings.encryption)
         while not process.stop.is_set():
             try:
                 await _run_with_lock(settings, process, drop_reporter, sealer)

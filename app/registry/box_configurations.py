@@ -2,13 +2,17 @@
 
 Owns `box_configs` and the topic `vigie/v1/{box}/config`. A change is committed before it is published. If the
 broker is unreachable the change stays due, and `vigie maintain` publishes it later, in the order of changes.
+
+In an installation with several brokers each edge publishes all configurations to its own
+(`app.edge.configuration_publisher`), with the queries in the second half of this module. `published_at` then
+says that the first of them has it.
 """
 
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiomqtt
 from sqlalchemy import ARRAY, Integer, Row, any_, literal, select, text
@@ -38,7 +42,67 @@ _PUBLISHED: Final = text(
     "UPDATE box_configs SET published_at = :at WHERE box_key = :key "
     "AND (published_at IS NULL OR published_at < :at)"
 )
+_HORIZON: Final = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+# By id, not by key: another box may have the id of a deleted one, and a configuration of its own.
+_CHANGED: Final = """
+SELECT changed.box_key, box.id, changed.desired_at, live.desired::text AS desired
+FROM box_configs changed JOIN boxes box ON box.key = changed.box_key
+LEFT JOIN (boxes other JOIN box_configs live ON live.box_key = other.key)
+    ON other.id = box.id AND other.deleted_at IS NULL
+WHERE changed.desired_xid >= $1 ORDER BY changed.desired_at, changed.box_key
+"""
+_ALL_DESIRED: Final = """
+SELECT c.box_key, b.id, c.desired::text FROM box_configs c JOIN boxes b ON b.key = c.box_key
+WHERE c.box_key > $1 AND c.desired IS NOT NULL AND b.deleted_at IS NULL ORDER BY c.box_key LIMIT $2
+"""
+_DESIRED_OF: Final = """
+SELECT b.id, c.desired::text FROM boxes b JOIN box_configs c ON c.box_key = b.key
+WHERE b.id = ANY ($1::text[]) AND b.deleted_at IS NULL AND c.desired IS NOT NULL
+"""
+_UNPUBLISHED: Final = """
+SELECT box_key, desired_at FROM box_configs
+WHERE desired_at IS NOT NULL AND (published_at IS NULL OR published_at < desired_at)
+"""
+_MARK_PUBLISHED: Final = """
+UPDATE box_configs c SET published_at = p.at
+FROM (
+    SELECT f.key, f.at FROM unnest($1::int[], $2::timestamptz[]) AS f (key, at)
+    JOIN box_configs l ON l.box_key = f.key AND (l.published_at IS NULL OR l.published_at < f.at)
+    ORDER BY f.key
+) AS p
+WHERE c.box_key = p.key AND (c.published_at IS NULL OR c.published_at < p.at)
+"""
 _log = get_logger(__name__)
+
+
+class ChangedConfig(NamedTuple):
+    """A configuration that was changed, and what its box id is to have now.
+
+    Attributes:
+        box_key: The key of the box.
+        box_id: Its id.
+        desired_at: The time of the change.
+        payload: The message of the box that has this id now; empty if no configuration is desired for it.
+    """
+
+    box_key: int
+    box_id: str
+    desired_at: datetime
+    payload: bytes
+
+
+def build_config_topic(box_id: str) -> str:
+    """Return the topic of a box's desired configuration."""
+    return f"vigie/v1/{box_id}/config"
+
+
+def encode_config(desired: Mapping[str, Any] | None) -> bytes:
+    """Encode a desired configuration as a message; empty for None, which removes the retained message."""
+    return b"" if desired is None else json.dumps(desired).encode()
+
+
+def _encode_text(desired: str | None) -> bytes:
+    return b"" if desired is None else encode_config(json.loads(desired))
 
 
 async def read_box_config(session: ReadSession | WriteSession, box_key: int) -> BoxConfig:
@@ -137,10 +201,64 @@ async def _publish(
         name = f"vigie-config-{new_id().hex[-12:]}"
         async with make_broker_client(broker, timeout_s=_TIMEOUT_S, identifier=name) as client:
             for box, key, desired, desired_at in due:
-                payload = b"" if desired is None else json.dumps(desired).encode()
-                await client.publish(f"vigie/v1/{box}/config", payload, qos=1, retain=True)
+                await client.publish(build_config_topic(box), encode_config(desired), qos=1, retain=True)
                 await session.execute(_PUBLISHED, {"key": key, "at": desired_at})
     except (aiomqtt.MqttError, OSError) as error:
         _log.warning("configurations_not_published", due=len(due), error=str(error))
         return False
     return True
+
+
+async def read_config_horizon(connection: RawConnection) -> int:
+    """Return the number of a transaction: `read_changed_configs` since it misses nothing from now on."""
+    horizon: int = await connection.fetchval(_HORIZON)
+    return horizon
+
+
+async def read_changed_configs(connection: RawConnection, since: int) -> list[ChangedConfig]:
+    """Read the configurations that transactions from `since` on have changed, in the order of changes.
+
+    Args:
+        connection: To the database.
+        since: A result of `read_config_horizon`. Changes shortly before it may be included.
+    """
+    rows = await connection.fetch(_CHANGED, since)
+    return [
+        ChangedConfig(row["box_key"], row["id"], row["desired_at"], _encode_text(row["desired"]))
+        for row in rows
+    ]
+
+
+async def read_all_desired(
+    connection: RawConnection, after_key: int, limit: int
+) -> tuple[int, dict[str, bytes]]:
+    """Read a slice of all desired configurations, in the order of keys.
+
+    Args:
+        connection: To the database.
+        after_key: The key at which the last slice ended; 0: the first slice.
+        limit: The largest number of configurations.
+
+    Returns:
+        The key at which the slice ends, and box id → message; empty after the last one.
+    """
+    rows = await connection.fetch(_ALL_DESIRED, after_key, limit)
+    return (rows[-1][0] if rows else after_key), {row[1]: _encode_text(row[2]) for row in rows}
+
+
+async def read_desired_of(connection: RawConnection, box_ids: Sequence[str]) -> dict[str, bytes]:
+    """Read the messages of these boxes: box id → message. Boxes without one are left out."""
+    rows = await connection.fetch(_DESIRED_OF, list(box_ids))
+    return {identifier: _encode_text(desired) for identifier, desired in rows}
+
+
+async def list_unpublished_configs(connection: RawConnection) -> dict[int, datetime]:
+    """List the configurations that no broker has yet: box key → time of the change."""
+    return {row["box_key"]: row["desired_at"] for row in await connection.fetch(_UNPUBLISHED)}
+
+
+async def mark_configs_published(connection: RawConnection, published: Mapping[int, datetime]) -> None:
+    """Record that a broker has the configurations: box key → time of the change that was published."""
+    if published:
+        keys = sorted(published)
+        await connection.execute(_MARK_PUBLISHED, keys, [published[key] for key in keys])

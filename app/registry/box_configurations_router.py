@@ -6,16 +6,14 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field
 
-from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.etags import IfMatchPrecondition, PreconditionDep, ResourceModel
 from app.platform.http.contract.fields import RequestBody
 from app.platform.http.contract.session_dependencies import DatabaseDependency, ReadSessionDep
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.kernel.application_resources import get_resource
 from app.registry import box_configurations, box_repository
 from app.registry.box_schemas import DesiredConfig
-from app.registry.dependencies import BoxesWriter, SitesReader
+from app.registry.dependencies import BoxesWriter, SitesReader, publish_configs
 from app.registry.models import BoxConfig
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=StrictRoute)
@@ -112,6 +110,6 @@ async def _change(
         found = await box_repository.get_box(session, box, principal.visible(), lock=True)
         matching.check(ConfigOut.of(await box_configurations.read_box_config(session, found.key)))
         await box_configurations.set_desired_config(session, [found.key], desired, datetime.now(UTC))
-    await box_configurations.publish_due_configs(database, get_resource(request.app, BrokerSettings))
+    await publish_configs(request, database)
     async with database.read() as reader:
         return ConfigOut.of(await box_configurations.read_box_config(reader, found.key))

@@ -232,13 +232,18 @@ async def sync_password_file(
     """
     path = settings.password_file
     if path is None:
-        async with database.write() as session:
-            await session.execute(_ASK_OTHERS)
+        await notify_account_change(database)
         return
     accounts = _files_by_database.setdefault(database, {})
     if path not in accounts:
         accounts[path] = _PasswordFile(settings, path)
     await accounts[path].sync(database, only_if_stale=only_if_stale)
+
+
+async def notify_account_change(database: Database) -> None:
+    """Notify the processes that have a password file: `vigie maintain`, or the edges of several brokers."""
+    async with database.write() as session:
+        await session.execute(_ASK_OTHERS)
 
 
 ACCOUNT_PREFIX: Final = "@"

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.platform.config.api_settings import ApiSettings
-from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.alert_closer_protocol import AlertCloserDependency
 from app.platform.db.database import Database
 from app.platform.http.contract.problems import document_problems
@@ -17,7 +16,7 @@ from app.platform.http.contract.session_dependencies import DatabaseDependency
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ForbiddenError
-from app.registry import box_configurations, box_service, bulk_box_operation_service
+from app.registry import box_service, bulk_box_operation_service
 from app.registry.box_csv import ANSWER_COLUMNS, EXAMPLE, write_credentials_table
 from app.registry.box_schemas import BoxCreated, BoxesChecked, BoxesCreate, BoxesCreated, Credentials
 from app.registry.bulk_box_operation_plan import BoxStep, compute_preview_token
@@ -28,6 +27,7 @@ from app.registry.dependencies import (
     BoxesWriter,
     CurrentSilenceCriterion,
     NewBoxLimitsDependency,
+    publish_configs,
     sync_broker_accounts,
 )
 
@@ -154,8 +154,7 @@ async def change_boxes(
 async def _update_broker(body: BoxesOperation, request: Request, database: Database, seconds: float) -> None:
     """Update the broker once for all boxes. `vigie maintain` publishes configurations that are left over."""
     if body.operation.type == "configure":
-        broker = get_resource(request.app, BrokerSettings)
-        await box_configurations.publish_configs_within(database, broker, seconds)
+        await publish_configs(request, database, within_s=seconds)
     elif body.operation.type in {"rotate_credentials", "revoke_credentials", "delete"}:
         await sync_broker_accounts(request, database, next_step="send the operation again")
 

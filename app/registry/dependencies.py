@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
+from app.message_log.settings import MessageLogSettings
 from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.database import Database
 from app.platform.http.contract.fields import Identifier, Name
@@ -12,7 +13,7 @@ from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.application_resources import get_resource, make_resource_dependency
 from app.platform.kernel.errors import InvalidError, UnavailableError
 from app.platform.observability.metrics_and_logs import get_logger
-from app.registry import broker_password_file
+from app.registry import box_configurations, broker_password_file
 from app.registry.box_filters import SilenceCriterion
 from app.registry.box_service import NewBoxLimits
 from app.registry.settings import EnrolmentSettings, QuotaSettings, SitesSettings
@@ -60,10 +61,36 @@ def check_expiry(expires_at: datetime | None, now: datetime) -> None:
         raise InvalidError("`expires_at` is in the past. Give a future time, or null.", code="expired")
 
 
+def _has_edges(request: Request) -> bool:
+    """Whether the installation has several brokers, each with an edge that writes its accounts."""
+    return get_resource(request.app, MessageLogSettings).engine != "none"
+
+
+async def publish_configs(request: Request, database: Database, *, within_s: float | None = None) -> None:
+    """Publish due configurations of boxes. Call it after the commit that changed them.
+
+    With several brokers it does nothing: their edges find the change within a second.
+
+    Args:
+        request: The request.
+        database: The database with the configurations.
+        within_s: How long to publish, in seconds; None: one batch. `vigie maintain` publishes the rest.
+    """
+    if _has_edges(request):
+        return
+    broker = get_resource(request.app, BrokerSettings)
+    if within_s is None:
+        await box_configurations.publish_due_configs(database, broker)
+    else:
+        await box_configurations.publish_configs_within(database, broker, within_s)
+
+
 async def sync_broker_accounts(
     request: Request, database: Database, *, next_step: str = "rotate the credentials of the box"
 ) -> None:
     """Update the broker's accounts. Call it after the commit that changed them.
+
+    With several brokers it only notifies their edges, which have the change in force within two seconds.
 
     Args:
         request: The request.
@@ -73,6 +100,9 @@ async def sync_broker_accounts(
     Raises:
         UnavailableError: `broker_accounts`: the change is stored, but not yet in force at the broker.
     """
+    if _has_edges(request):
+        await broker_password_file.notify_account_change(database)
+        return
     try:
         await broker_password_file.sync_password_file(database, get_resource(request.app, BrokerSettings))
     except (OSError, TimeoutError) as error:

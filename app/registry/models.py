@@ -208,6 +208,8 @@ class BoxConfig(Base):
     desired: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     desired_at: Mapped[datetime | None] = mapped_column(_Instant)
     published_at: Mapped[datetime | None] = mapped_column(_Instant)
+    # The transaction of the change. A trigger writes it; only edges read it.
+    desired_xid: Mapped[int | None] = mapped_column(BigInteger, deferred=True)
     reported: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     reported_at: Mapped[datetime | None] = mapped_column(_Instant)
 

@@ -78,7 +78,7 @@ SERVICES: Final[frozenset[SecurityFindingCode]] = frozenset(
 )
 """Findings for which the operator is responsible if `vigie up` runs no private services."""
 
-_ROLES: Final[tuple[ProcessRoleName, ...]] = ("api", "ingest", "deliver", "maintain")
+_ROLES: Final[tuple[ProcessRoleName, ...]] = ("api", "edge", "ingest", "deliver", "maintain")
 _OWN_DECISIONS: Final[frozenset[SecurityFindingCode]] = frozenset(
     {"webhooks_private", "encryption_without_key"}
 )

@@ -95,7 +95,10 @@ REGISTRY_TABLES: Final = (
         description="The desired configuration of each box, and the one that it reported.",
         order=("box_key",),
         parent=OF_BOX,
-        left_out={"published_at": "a new broker gets the configurations again"},
+        left_out={
+            "published_at": "a new broker gets the configurations again",
+            "desired_xid": "a number of the former database's transaction",
+        },
         import_step=REGISTRY,
     ),
     TransferredTable(

@@ -45,6 +45,21 @@ _STATEMENTS: Final = (
     """,
     # The edge through which the box last said that it is online.
     "ALTER TABLE boxes ADD COLUMN edge text",
+    # Each edge finds the changed configurations by itself: those of transactions that it has not seen.
+    # Numbers of transactions and `pg_snapshot_xmin` miss none, in whatever order transactions commit.
+    "ALTER TABLE box_configs ADD COLUMN desired_xid bigint",
+    """
+    CREATE FUNCTION box_configs_stamp() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        NEW.desired_xid := pg_current_xact_id()::text::bigint;
+        RETURN NEW;
+    END $$
+    """,
+    """
+    CREATE TRIGGER box_configs_stamp BEFORE INSERT OR UPDATE OF desired, desired_at ON box_configs
+    FOR EACH ROW WHEN (NEW.desired_at IS NOT NULL) EXECUTE FUNCTION box_configs_stamp()
+    """,
+    "CREATE INDEX ix_box_configs_desired_xid ON box_configs (desired_xid)",
 )
 
 
@@ -62,10 +77,19 @@ def upgrade() -> None:
     grant("SELECT, INSERT, UPDATE", "ingest_positions", INGEST)
     grant("SELECT", "ingest_positions", API, MAINTAIN)
     grant("SELECT (edge), UPDATE (edge)", "boxes", INGEST)
+    # An edge logs in as maintain. It follows the sites of boxes, and the configurations.
+    grant("SELECT (revision)", "boxes", MAINTAIN)
+    grant("SELECT (version)", "registry", MAINTAIN)
+    grant("SELECT (desired_xid)", "box_configs", MAINTAIN)
 
 
 def downgrade() -> None:
     """Remove them. Stop the edges first, and let ingest read the log to its end."""
+    op.execute("REVOKE SELECT (version) ON registry FROM vigie_maintain")
+    op.execute("REVOKE SELECT (revision) ON boxes FROM vigie_maintain")
+    op.execute("DROP TRIGGER box_configs_stamp ON box_configs")
+    op.execute("DROP FUNCTION box_configs_stamp()")
+    op.execute("ALTER TABLE box_configs DROP COLUMN desired_xid")
     op.execute("ALTER TABLE boxes DROP COLUMN edge")
     op.execute("DROP FUNCTION site_partition(uuid, integer)")
     op.execute("DROP TABLE ingest_positions")

@@ -1,4 +1,4 @@
-"""Makes a network namespace for each node of a cluster, joined by a bridge, so that one can be cut off. As root.
+"""Makes a network namespace for each node of a cluster, joined by a bridge, to cut nodes off. As root.
 
 The names begin with the process id, so that several networks exist side by side.
 """

@@ -122,6 +122,11 @@ class MqttSource(ABC):
         """Bytes received and not acknowledged."""
         return self._inbox.pending_bytes
 
+    @property
+    def pending_messages(self) -> int:
+        """Messages received and not acknowledged."""
+        return self._inbox.pending_messages
+
     async def start(self) -> None:
         """Begin to connect, in the background."""
         if self._task is None:

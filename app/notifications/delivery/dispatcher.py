@@ -24,6 +24,7 @@ from app.notifications.delivery.slot_scheduler import SLOW_S, DeliverySlots, Hel
 from app.notifications.delivery.transport_registry import CAPACITY, TransportRegistry
 from app.notifications.delivery.transport_types import AttemptOutcome, DeliveryTransport, LeasedDelivery
 from app.notifications.events.outbox import CHANNEL
+from app.notifications.mqtt.edges_transport import EdgesTransport
 from app.notifications.prometheus_metrics import (
     DELIVERIES,
     DELIVERIES_LEASED,
@@ -63,6 +64,7 @@ async def run_dispatcher(
     stop: asyncio.Event,
     installation: InstallationSettings,
     *,
+    edges: EdgesTransport | None = None,
     on_round: Callable[[], None] = lambda: None,
 ) -> None:
     """Deliver until `stop` is set, then let running attempts end.
@@ -75,13 +77,14 @@ async def run_dispatcher(
         database: The database.
         stop: Ends the dispatcher.
         installation: The settings that administrators change by the API.
+        edges: Publishes MQTT deliveries to several brokers; None: there is one, that of the settings.
         on_round: Called before each round.
     """
     pool = await _open_pool(database, stop)
     if pool is None:
         return
     try:
-        async with TransportRegistry(settings, webhooks, installation) as transports:
+        async with TransportRegistry(settings, webhooks, installation, edges) as transports:
             dispatcher = DeliveryDispatcher(webhooks, pool, transports, installation)
             dispatcher.on_round = on_round
             await dispatcher.run(database, stop)

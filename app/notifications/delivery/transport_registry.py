@@ -10,6 +10,7 @@ from app.notifications.delivery.transport_types import AttemptOutcome, DeliveryT
 from app.notifications.email.email_transport import CONNECTIONS, EmailTransport
 from app.notifications.http.http_transport import HttpTransport
 from app.notifications.http.service_channel_requests import HTTP_CHANNELS
+from app.notifications.mqtt.edges_transport import EdgesTransport
 from app.notifications.mqtt.mqtt_transport import MqttTransport
 from app.notifications.settings import WebhookSettings
 from app.platform.config.platform_settings import PlatformSettings
@@ -32,6 +33,7 @@ class TransportRegistry:
         settings: The mail server, the broker and the encryption keys.
         webhooks: Timeouts and limits of HTTP.
         installation: The settings that administrators change by the API.
+        edges: Publishes to several brokers; None: there is one, that of the settings.
     """
 
     def __init__(
@@ -39,10 +41,12 @@ class TransportRegistry:
         settings: PlatformSettings,
         webhooks: WebhookSettings,
         installation: InstallationSettings,
+        edges: EdgesTransport | None = None,
     ) -> None:
         self._settings = settings
         self._webhooks = webhooks
         self._installation = installation
+        self._mqtt = MqttTransport(settings.broker) if edges is None else edges
         self._opened = AsyncExitStack()
         self._by_kind: dict[str, DeliveryTransport] = {}
 
@@ -56,7 +60,7 @@ class TransportRegistry:
         self._by_kind["email"] = await opened.enter_async_context(
             EmailTransport(settings.smtp, self._installation)
         )
-        self._by_kind["mqtt"] = await opened.enter_async_context(MqttTransport(settings.broker))
+        self._by_kind["mqtt"] = await opened.enter_async_context(self._mqtt)
         return self
 
     async def __aexit__(

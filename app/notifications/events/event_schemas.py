@@ -201,6 +201,9 @@ class DroppedData(BaseModel):
     dropped: int = Field(description="Dropped messages since the last event of this type")
     total: int = Field(description="Dropped messages since the broker's start")
     broker_started_at: datetime
+    edge: str | None = Field(
+        None, description="The edge of the broker; null in an installation with one broker"
+    )
 
 
 class AlertFiring(EventEnvelope):

@@ -15,13 +15,16 @@ from app.platform.db.database import RawConnection, parse_row_count
 from app.platform.kernel.ids import new_id
 from app.registry.cross_tenant_repository import find_platform_organisation
 
-# The newest one stays in the outbox (see `prune_outbox`), as the last reported state.
+# The newest one of each broker stays in the outbox (see `prune_outbox`), as the last reported state.
 _SLICE: Final = 5000
-_LAST = "SELECT payload::text FROM outbox WHERE type = $1 ORDER BY position DESC LIMIT 1"
+_LAST = """
+SELECT payload::text FROM outbox WHERE type = $1 AND payload ->> 'edge' IS NOT DISTINCT FROM $2
+ORDER BY position DESC LIMIT 1
+"""
 # Only the oldest rows are read: events are fanned out roughly in the order in which they were written.
 _PRUNE = """
 WITH oldest AS MATERIALIZED (
-    SELECT position, organisation_id, type, fanned_out_at, stream_position
+    SELECT position, organisation_id, type, fanned_out_at, stream_position, payload ->> 'edge' AS edge
     FROM outbox ORDER BY position LIMIT $3
 )
 DELETE FROM outbox USING oldest
@@ -30,6 +33,7 @@ WHERE outbox.position = oldest.position AND oldest.fanned_out_at < now() - make_
         SELECT FROM outbox AS newer
         WHERE newer.organisation_id = oldest.organisation_id
             AND newer.stream_position > oldest.stream_position AND newer.type = $1
+            AND newer.payload ->> 'edge' IS NOT DISTINCT FROM oldest.edge
     ))
 """
 
@@ -40,7 +44,13 @@ class _Data(msgspec.Struct):
 
 
 async def notify_dropped_messages(
-    connection: RawConnection, *, dropped: int, total: int, started_at: datetime, now: datetime
+    connection: RawConnection,
+    *,
+    dropped: int,
+    total: int,
+    started_at: datetime,
+    now: datetime,
+    edge: str | None = None,
 ) -> bool:
     """Notify the platform's endpoints of dropped messages, and wake the dispatcher.
 
@@ -50,6 +60,7 @@ async def notify_dropped_messages(
         total: Messages dropped since the broker's start.
         started_at: When the broker started, within about ten seconds.
         now: The time, aware.
+        edge: The edge whose broker dropped them; None in an installation with one broker.
 
     Returns:
         False if there is no platform organisation yet (the API creates it at its first start).
@@ -62,15 +73,16 @@ async def notify_dropped_messages(
         "dropped": dropped,
         "total": total,
         "broker_started_at": started_at,
+        "edge": edge,
     }
     await enqueue_events(connection, [OutboxRecord(new_id(), owner, None, MESSAGES_DROPPED, payload, now)])
     await wake_dispatcher(connection)
     return True
 
 
-async def read_last_dropped(connection: RawConnection) -> AnnouncedDrops | None:
-    """Read the last event about dropped messages; None if there is none."""
-    payload = await connection.fetchval(_LAST, MESSAGES_DROPPED)
+async def read_last_dropped(connection: RawConnection, edge: str | None = None) -> AnnouncedDrops | None:
+    """Read the last event about messages that the broker of an edge dropped; None if there is none."""
+    payload = await connection.fetchval(_LAST, MESSAGES_DROPPED, edge)
     if payload is None:
         return None
     data = msgspec.json.decode(payload, type=_Data)

@@ -29,9 +29,9 @@ type SecurityFindingCode = Literal[
     "secret_twice",
 ]
 
-type ProcessRoleName = Literal["api", "ingest", "deliver", "maintain", "migrate"]
+type ProcessRoleName = Literal["api", "edge", "ingest", "deliver", "maintain", "migrate"]
 
-_ROLES: Final[tuple[ProcessRoleName, ...]] = ("api", "ingest", "deliver", "maintain")
+_ROLES: Final[tuple[ProcessRoleName, ...]] = ("api", "edge", "ingest", "deliver", "maintain")
 _DATABASE: Final[tuple[ProcessRoleName, ...]] = (*_ROLES, "migrate")
 _SEALING: Final[tuple[ProcessRoleName, ...]] = ("api", "deliver", "maintain")
 _PASSWORD: Final = "a random password (`vigie secrets generate`)"  # noqa: S105 (advice, no secret)
@@ -111,7 +111,7 @@ SECURITY_FINDING_TYPES: Final[dict[SecurityFindingCode, SecurityFindingType]] = 
         ("VIGIE_INGEST__CLIENT_ID",),
         "a client that connects under this well-known id takes over the session and its queue",
         "a name with a random part (`vigie secrets generate`); drain the session of the old name first",
-        ("ingest",),
+        ("edge", "ingest"),
     ),
     "webhooks_private": SecurityFindingType(
         ("VIGIE_WEBHOOKS__ALLOW_PRIVATE",),

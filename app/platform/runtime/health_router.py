@@ -16,10 +16,11 @@ from app import __version__
 from app.platform.broker.broker_client_factory import make_broker_client
 from app.platform.config.platform_settings import PlatformSettings
 from app.platform.db import schema_upgrade
-from app.platform.db.database import Database
+from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.http.contract.operator_auth import is_operator_request, require_operator
 from app.platform.http.contract.problems import document_problems
 from app.platform.kernel.application_resources import get_resource
+from app.platform.kernel.tenant_scope import run_with_full_scope
 from app.platform.observability.metrics_and_logs import render_metrics
 from app.platform.runtime.heartbeat import BROKER_MONITOR, STALE_S, WAITING, instance_name
 from app.platform.runtime.release import current_commit
@@ -30,6 +31,10 @@ _ROLES = ("ingest", "deliver", "maintain")
 _BEATS = (
     "SELECT role, instance, state, extract(epoch FROM now() - at)::float8 FROM heartbeats ORDER BY at DESC"
 )
+_EDGES = """
+SELECT count(*), count(*) FILTER (WHERE connected) FROM edges
+WHERE seen_at > clock_timestamp() - make_interval(secs => :fresh_s)
+"""
 
 
 class Dependency(BaseModel):
@@ -119,8 +124,9 @@ def find_role_fault(beats: Sequence[HeartbeatRow], role: str) -> str:
 
 
 def find_broker_warning(beats: Sequence[HeartbeatRow]) -> str:
-    """Return the warning of the broker's monitor; empty where there is none."""
-    return next((beat.state for beat in beats if beat.role == BROKER_MONITOR and beat.fresh), "")
+    """Return a warning of a broker's monitor; empty where there is none."""
+    states = (beat.state for beat in beats if beat.role == BROKER_MONITOR and beat.fresh)
+    return next(filter(None, states), "")
 
 
 class ReadinessProbe:
@@ -130,14 +136,22 @@ class ReadinessProbe:
         settings: the broker's address, and the required dependencies.
         database: the connections to check.
         patience_s: timeout of each check, in seconds.
+        has_edges: whether the installation has several brokers. Then `broker` stands for their edges, of
+            which at least one must have reported lately that it is connected to its broker.
     """
 
     def __init__(
-        self, settings: PlatformSettings, database: Database, *, patience_s: float = _PATIENCE_S
+        self,
+        settings: PlatformSettings,
+        database: Database,
+        *,
+        patience_s: float = _PATIENCE_S,
+        has_edges: bool = False,
     ) -> None:
         self._settings = settings
         self._database = database
         self._patience_s = patience_s
+        self._has_edges = has_edges
         self._lock = asyncio.Lock()
         self._checked_at = 0.0
         self._cached: Readiness | None = None
@@ -180,7 +194,22 @@ class ReadinessProbe:
         }
         return faults, find_broker_warning(beats)
 
+    async def _check_edges(self) -> str:
+        try:
+            # Edges belong to no tenant, and whoever asks has no scope.
+            with run_with_full_scope():
+                async with asyncio.timeout(self._patience_s), self._database.read() as session:
+                    found = await session.execute(text(_EDGES), {"fresh_s": STALE_S})
+                    reporting, connected = found.one()
+        except DATABASE_ERRORS as error:
+            return f"unknown: {self._named(error)}"
+        if not reporting:
+            return f"no edge has reported within {STALE_S:g} s"
+        return "" if connected else "no edge is connected to its broker"
+
     async def _check_broker(self) -> str:
+        if self._has_edges:
+            return await self._check_edges()
         try:
             async with asyncio.timeout(self._patience_s):
                 async with make_broker_client(self._settings.broker, timeout_s=self._patience_s):

@@ -34,7 +34,7 @@ class ProcessContext:
     """The context of a process's work.
 
     Attributes:
-        name: api, ingest, deliver or maintain.
+        name: api, edge, ingest, deliver or maintain.
         database: open connections.
         stop: set by SIGTERM or SIGINT: drain, then return.
         state: the state in its heartbeat, which the work updates.
@@ -76,8 +76,8 @@ async def _serve_metrics(
     return await serve_metrics(settings, context.name, lambda: context.state)
 
 
-async def _run[S: PlatformSettings](name: str, settings: S, work: ProcessWork[S]) -> None:
-    database = Database(settings.database, application=f"vigie-{name}", role=f"vigie_{name}")
+async def _run[S: PlatformSettings](name: str, settings: S, work: ProcessWork[S], database_role: str) -> None:
+    database = Database(settings.database, application=f"vigie-{name}", role=database_role)
     context = ProcessContext(name, database)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -125,15 +125,18 @@ async def _work_until_stopped(context: ProcessContext, work: Awaitable[None]) ->
         working.cancel()
 
 
-def run_process[S: PlatformSettings](name: str, settings: S, work: ProcessWork[S]) -> None:
+def run_process[S: PlatformSettings](
+    name: str, settings: S, work: ProcessWork[S], *, database_role: str | None = None
+) -> None:
     """Run a process until SIGTERM or SIGINT; returns when it has drained.
 
     Args:
         name: the process role.
         settings: the settings of the process.
         work: the process's own work.
+        database_role: its role in the database; None: the one that is named after the process.
     """
     configure_logging(settings.log, role=name)
     # The watchdog ends a process that hangs by SIGABRT: the log then has the place where it hung.
     faulthandler.enable()
-    uvloop.run(_run(name, settings, work))
+    uvloop.run(_run(name, settings, work, database_role or f"vigie_{name}"))
