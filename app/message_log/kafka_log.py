@@ -216,7 +216,13 @@ class KafkaLog:
     def read(self, partition: int, after: int) -> PartitionReader:
         """Return a reader of the records after a position (LogUnavailableError before `open`)."""
         self._require(self._producer)
-        reader = KafkaReader(self._common, self._settings.name, partition, after)
+        reader = KafkaReader(
+            self._common,
+            self._settings.name,
+            partition,
+            after,
+            most_record_bytes=MOST_RECORD_BYTES + _OVERHEAD_BYTES,
+        )
         self._readers.append(reader)
         return reader
 

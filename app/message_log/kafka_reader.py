@@ -21,9 +21,12 @@ class KafkaReader:
         topic: The topic.
         partition: The partition.
         after: The position after which it begins: 1 plus the offset.
+        most_record_bytes: The largest record, with its headers.
     """
 
-    def __init__(self, common: dict[str, Any], topic: str, partition: int, after: int) -> None:
+    def __init__(
+        self, common: dict[str, Any], topic: str, partition: int, after: int, *, most_record_bytes: int
+    ) -> None:
         self._consumer = Consumer(
             {
                 **common,
@@ -31,6 +34,7 @@ class KafkaReader:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",  # records after the position were trimmed
                 "queued.max.messages.kbytes": 16_384,
+                "fetch.message.max.bytes": most_record_bytes,
                 "fetch.wait.max.ms": 500,
             }
         )
