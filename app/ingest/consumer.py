@@ -1,13 +1,14 @@
 """Runs the ingest process: takes batches from the source, commits them, and then acknowledges them.
 
-One consumer at a time works on a database, chosen by an advisory lock. Another one stands by, and takes over
-when the connection of the first one ends.
+With one broker, one consumer at a time works on a database, chosen by an advisory lock. Another stands by,
+and takes over when the connection of the first one ends. With the replicated log, several workers share its
+partitions.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -16,10 +17,10 @@ from typing import Any
 import asyncpg
 
 from app.ingest import prometheus_metrics
-from app.ingest.ack_publisher import AckPublisher
 from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.codec.decoded_batch import DecodedBatch
-from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.consumer_input import ConsumerInput
+from app.ingest.pipeline.batch_pipeline import Finish, IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_tracing import find_typical_time, observe_commit, start_batch_span
 from app.ingest.pipeline.quota_cache import QuotaCache
@@ -27,10 +28,8 @@ from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.ingest.pipeline.transaction_sizing import CommitProgress
 from app.ingest.settings import IngestSettings
 from app.ingest.sources.message_source import MessageBatch, MessageSource
-from app.ingest.sources.source_factory import make_source
+from app.message_log.positions import FencedError
 from app.notifications.events.outbox import wake_dispatcher
-from app.platform.config.platform_settings import BrokerSettings
-from app.platform.db.advisory_lock_keys import CONSUMER
 from app.platform.db.database import DATABASE_ERRORS, is_transient
 from app.platform.kernel.instants import US_PER_S, from_datetime
 from app.platform.observability.metrics_and_logs import find_root_cause, get_logger, redact_error
@@ -45,9 +44,7 @@ _LONGEST_WAIT_S = 2.0
 # Expected time of a batch. On a stop request it is abandoned after this time, and redelivered.
 _DRAIN_S = 5.0
 _WRITE_BACK_S = 2.0
-# After a reconnect the broker delivers its backlog for this long before timers are processed.
-_SETTLE_S = 5.0
-_TIMERS_EVERY_S = 1.0
+_IDLE_S = 1.0
 
 
 class _LostError(Exception):
@@ -65,8 +62,8 @@ class IngestConsumer:
 
     Args:
         process: The process.
-        settings: The source, the sizes of batches, and the pauses.
-        broker: Where messages come from, and acknowledgements go to.
+        settings: The sizes of batches, and the pauses.
+        make_input: Makes what is read, anew for each connection to the database.
         samples_per_day: The default quota of an organisation; None: no limit.
     """
 
@@ -74,18 +71,15 @@ class IngestConsumer:
         self,
         process: ProcessContext,
         settings: IngestSettings,
-        broker: BrokerSettings,
+        make_input: Callable[[], ConsumerInput],
         *,
         samples_per_day: int | None,
     ) -> None:
         self._process = process
         self._settings = settings
-        self._broker = broker
+        self._make_input = make_input
         self._samples_per_day = samples_per_day
-        self._acks = AckPublisher(broker, client_id=f"{settings.client_id}-acks")
         self._reported = dict.fromkeys(("reconnects", "malformed", "poison", "pauses", "stale_acks"), 0)
-        self._connected_since: float | None = None
-        self._timers_ran_at = 0.0
 
     async def run(self) -> None:
         """Consume until the process is asked to stop; reconnects with back-off after a lost database."""
@@ -115,96 +109,106 @@ class IngestConsumer:
 
     async def _hold_and_consume(self) -> None:
         connection = await self._process.database.connect()
+        read = self._make_input()
         try:
-            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", CONSUMER):
+            while not await read.join(connection):
                 self._process.state = "standby"
                 await self._process.pause(_STANDBY_S)
                 if self._process.stop.is_set():
                     return
-            await self._consume(connection)
+            await self._consume(connection, read)
         finally:
             if not connection.is_closed():
                 # close() waits for the server, which may hang.
                 connection.terminate()
 
-    async def _consume(self, connection: asyncpg.Connection) -> None:
+    async def _consume(self, connection: asyncpg.Connection, read: ConsumerInput) -> None:
         # New for each connection, since the database may have been restored from a backup.
         pipeline = IngestPipeline(
-            RegistryCache(), is_consumer=True, quota_cache=QuotaCache(self._samples_per_day)
+            RegistryCache(),
+            is_consumer=True,
+            owned=read.owned,
+            quota_cache=QuotaCache(self._samples_per_day),
         )
-        source = make_source(self._settings, self._broker)
         self._reported = dict.fromkeys(self._reported, 0)
-        self._connected_since = None
-        self._acks.start()
-        await source.start()
-        _log.info("consuming", source=self._settings.source)
+        source = await read.open()
+        _log.info("consuming", source=type(source).__name__)
         try:
-            while (batch := await self._next_batch(source, connection, pipeline)) is not None:
-                prometheus_metrics.INGEST_OLDEST.set(batch.received_at)
-                with use_span(
-                    start_batch_span(
-                        "ingest batch",
-                        list(batch.traceparents.values()),
-                        received_at=batch.received_at,
-                        messages=len(batch),
-                    )
-                ):
-                    await self._commit_batch(pipeline, connection, batch)
-                    source.acknowledge(batch)
-                prometheus_metrics.INGEST_OLDEST.set(0)
-                if len(batch) <= self._settings.batch_messages // 2:
-                    await self._run_due_timers(pipeline, connection)
+            while not self._process.stop.is_set():
+                self._process.mark_progress()
+                self._observe(source, read)
+                batch = await self._next_batch(source)
+                if batch is not None:
+                    await self._process_batch(pipeline, connection, read, source, batch)
+                elif connection.is_closed():
+                    # Without this check two consumers could take the broker's session from each other.
+                    raise _LostError
+                await self._look_around(pipeline, connection, read, batch)
             # Optional, so it gets a short timeout: the next consumer can compute the states again.
             with suppress(*DATABASE_ERRORS):
                 async with asyncio.timeout(_WRITE_BACK_S):
                     await pipeline.write_back(connection)
         finally:
-            await source.stop()
-            await self._acks.stop()
+            await read.close()
             prometheus_metrics.INGEST_CONNECTED.set(0)
             # What it had is delivered again: the next consumer counts from its arrival there.
             prometheus_metrics.INGEST_OLDEST.set(0)
 
-    async def _next_batch(
-        self, source: MessageSource, connection: asyncpg.Connection, pipeline: IngestPipeline
-    ) -> MessageBatch | None:
-        """Return the next batch, or None on a stop request; processes due timers while it waits.
-
-        Raises:
-            _LostError: the connection was closed. Without this check two consumers could take the broker's
-                session from each other.
-        """
+    async def _next_batch(self, source: MessageSource) -> MessageBatch | None:
+        """Return the next batch; None after a second without one, or on a stop request."""
         incoming = asyncio.create_task(source.next_batch())
         stopping = asyncio.create_task(self._process.stop.wait())
         try:
-            while True:
-                self._process.mark_progress()
-                self._observe(source)
-                await asyncio.wait({incoming, stopping}, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
-                if stopping.done():
-                    return None
-                if incoming.done():
-                    return incoming.result()
-                if connection.is_closed():
-                    raise _LostError
-                await self._run_due_timers(pipeline, connection)
+            await asyncio.wait({incoming, stopping}, timeout=_IDLE_S, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done():
+                return None
+            if not incoming.done():
+                incoming.cancel()
+                await asyncio.wait({incoming})
+            return None if incoming.cancelled() else incoming.result()
         finally:
-            incoming.cancel()
             stopping.cancel()
+            incoming.cancel()
 
-    async def _run_due_timers(self, pipeline: IngestPipeline, connection: asyncpg.Connection) -> None:
-        """Process due timers once a second, and only while all received messages are stored.
+    async def _process_batch(
+        self,
+        pipeline: IngestPipeline,
+        connection: asyncpg.Connection,
+        read: ConsumerInput,
+        source: MessageSource,
+        batch: MessageBatch,
+    ) -> None:
+        prometheus_metrics.INGEST_OLDEST.set(batch.received_at)
+        span = start_batch_span(
+            "ingest batch",
+            list(batch.traceparents.values()),
+            received_at=batch.received_at,
+            messages=len(batch),
+        )
+        with use_span(span):
+            await self._commit_batch(pipeline, connection, read, batch)
+            source.acknowledge(batch)
+        prometheus_metrics.INGEST_OLDEST.set(0)
+
+    async def _look_around(
+        self,
+        pipeline: IngestPipeline,
+        connection: asyncpg.Connection,
+        read: ConsumerInput,
+        batch: MessageBatch | None,
+    ) -> None:
+        """Do what is due between batches. Timers wait while there is a backlog.
 
         After a broker outage the backlog comes first: a box whose messages are queued is not silent.
         """
-        clock = time.monotonic()
-        since = self._connected_since
-        if since is None or clock - max(since + _SETTLE_S, self._timers_ran_at + _TIMERS_EVERY_S) < 0:
-            return
-        self._timers_ran_at = clock
-        timers_run = pipeline.run_due_timers(connection, now=datetime.now(UTC))
         try:
-            receipt = await self._finish_in_time(connection, timers_run)
+            await read.tend(connection, pipeline)
+            if batch is not None and len(batch) > self._settings.batch_messages // 2:
+                return
+            now = await read.find_timer_time(connection)
+            if now is None:
+                return
+            receipt = await self._finish_in_time(connection, pipeline.run_due_timers(connection, now=now))
         except DATABASE_ERRORS as error:
             if connection.is_closed() or not isinstance(error, asyncpg.PostgresError):
                 raise _LostError from error
@@ -213,31 +217,44 @@ class IngestConsumer:
             prometheus_metrics.INGEST_RETRIES.labels(type(error).__name__).inc()
             _log.warning("look_tried_again", error=redact_error(error))
             return
-        await self._report(connection, receipt)
+        await self._report(connection, read, receipt)
 
     async def _commit_batch(
-        self, pipeline: IngestPipeline, connection: asyncpg.Connection, batch: MessageBatch
+        self,
+        pipeline: IngestPipeline,
+        connection: asyncpg.Connection,
+        read: ConsumerInput,
+        batch: MessageBatch,
     ) -> None:
         """Commit a batch, in parts if its decompressed messages are too large."""
         begin = 0
         while begin < len(batch.topics) or not begin:
             now = datetime.now(UTC)
             intake = self._decode(batch.since(begin), now)
-            await self._commit(pipeline, connection, intake, now)
             begin += max(intake.message_count, 1)
+            finish = read.finish(batch) if begin >= len(batch.topics) else None
+            receipt = await self._commit(pipeline, connection, intake, now, finish)
+            await self._report(connection, read, receipt)
 
     async def _commit(
-        self, pipeline: IngestPipeline, connection: asyncpg.Connection, intake: DecodedBatch, now: datetime
-    ) -> None:
+        self,
+        pipeline: IngestPipeline,
+        connection: asyncpg.Connection,
+        intake: DecodedBatch,
+        now: datetime,
+        finish: Finish | None,
+    ) -> BatchReceipt:
         wait = self._settings.reconnect_min_s
         progress = CommitProgress()
         while True:
             began = time.monotonic()
             self._process.mark_progress()
             try:
-                committing = pipeline.commit(connection, intake, now=now, progress=progress)
+                committing = pipeline.commit(connection, intake, now=now, progress=progress, finish=finish)
                 receipt = await self._finish_in_time(connection, committing)
                 break
+            except FencedError as error:
+                raise _LostError from error
             except DATABASE_ERRORS as error:
                 # After a timeout or a broken stream the state of the connection is unknown.
                 if connection.is_closed() or not isinstance(error, asyncpg.PostgresError):
@@ -258,7 +275,7 @@ class IngestConsumer:
         observe_commit(intake, intake.message_count)
         if intake.rows:
             prometheus_metrics.INGEST_MEASURED.set(find_typical_time(intake.rows) / US_PER_S)
-        await self._report(connection, receipt)
+        return receipt
 
     async def _finish_in_time(
         self, connection: asyncpg.Connection, committing: Coroutine[Any, Any, BatchReceipt]
@@ -298,6 +315,7 @@ class IngestConsumer:
             max_future_us=round(self._settings.max_future_s * US_PER_S),
         )
         intake.correlations = batch.correlations
+        intake.edges = batch.edges
         intake.traceparents = batch.traceparents
         intake.received_at = batch.received_at
         prometheus_metrics.INGEST_MESSAGES.labels("telemetry").inc(
@@ -309,23 +327,21 @@ class IngestConsumer:
         prometheus_metrics.INGEST_BYTES.inc(sum(map(len, batch.payloads[: intake.message_count])))
         return intake
 
-    async def _report(self, connection: asyncpg.Connection, receipt: BatchReceipt) -> None:
+    async def _report(
+        self, connection: asyncpg.Connection, read: ConsumerInput, receipt: BatchReceipt
+    ) -> None:
         receipt.count()
         if self._settings.ack_enabled and receipt.acks:
-            self._acks.publish(receipt.acks)
+            read.publish_acks(receipt.acks)
         if receipt.transitions:
             # The batch is committed: a failed wake-up only costs the dispatcher's poll interval.
             with suppress(*DATABASE_ERRORS):
                 await wake_dispatcher(connection)
 
-    def _observe(self, source: MessageSource) -> None:
+    def _observe(self, source: MessageSource, read: ConsumerInput) -> None:
         counters = source.counters
         prometheus_metrics.INGEST_CONNECTED.set(int(source.connected))
-        if not source.connected:
-            self._connected_since = None
-        elif self._connected_since is None:
-            self._connected_since = time.monotonic()
-        self._process.state = "consuming" if source.connected else "waiting for the broker"
+        self._process.state = "consuming" if source.connected else f"waiting for {read.waiting_for}"
         for name, counter in (
             ("reconnects", prometheus_metrics.INGEST_RECONNECTS),
             ("malformed", prometheus_metrics.INGEST_MALFORMED),

@@ -26,7 +26,7 @@ from app.ingest.adapters.adapter_types import (
 from app.ingest.codec.batch_decoder import add_adapted_message, decode_batch
 from app.ingest.codec.decoded_batch import DecodedBatch, ReceivedMessage
 from app.ingest.codec.telemetry_codec import decode_http_telemetry
-from app.ingest.pipeline.batch_pipeline import IngestPipeline, share_boxes
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.prometheus_metrics import QUARANTINE_REPLAYS
 from app.platform.db.database import RawConnection
@@ -44,7 +44,7 @@ from app.quarantine.replay_repository import (
     lock_entry,
     record_replay_outcome,
 )
-from app.registry.cross_tenant_repository import find_reconfigured_boxes, list_unshared_boxes
+from app.registry.cross_tenant_repository import find_reconfigured_boxes, list_unshared_boxes, share_boxes
 
 _log = get_logger(__name__)
 # A box that is shared for less than the margin might no longer be shared when its samples are written.

@@ -20,10 +20,17 @@ ON CONFLICT DO NOTHING
 _COUNT: Final = "SELECT count(*) FROM ingest_positions"
 _JOIN: Final = f"SELECT pg_try_advisory_lock_shared({CONSUMER})"
 _WORKERS: Final = """
-SELECT count(DISTINCT pid) FROM pg_locks
+SELECT count(DISTINCT pid) FILTER (WHERE pid < pg_backend_pid()), count(DISTINCT pid) FROM pg_locks
 WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted AND objsubid = 1
 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 AND (classid::bigint << 32 | objid::bigint) = $1
+"""
+# The server ends the session of a worker that is silent: one that was suspended, or whose machine is gone.
+_END_IF_SILENT: Final = """
+SELECT set_config('idle_session_timeout', '10s', false),
+       set_config('idle_in_transaction_session_timeout', '10s', false),
+       set_config('tcp_keepalives_idle', '3', false), set_config('tcp_keepalives_interval', '2', false),
+       set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10000', false)
 """
 _TRY_LOCK: Final = f"SELECT pg_try_advisory_lock({PARTITION_CLASS}, $1)"
 _UNLOCK: Final = f"SELECT pg_advisory_unlock({PARTITION_CLASS}, $1)"
@@ -105,15 +112,21 @@ async def check_partition_count(connection: RawConnection, partitions: int) -> N
 
 
 async def join_workers(connection: RawConnection) -> bool:
-    """Become one of the workers, until the connection ends. False while a consumer without log works."""
+    """Become one of the workers, until the connection ends. False while a consumer without log works.
+
+    From here on the server ends a connection that is silent for ten seconds: use it every second.
+    """
     joined: bool = await connection.fetchval(_JOIN)
+    if joined:
+        await connection.execute(_END_IF_SILENT)
     return joined
 
 
-async def count_workers(connection: RawConnection) -> int:
-    """Count the workers that live, this one included."""
-    count: int = await connection.fetchval(_WORKERS, CONSUMER)
-    return count
+async def count_fair_share(connection: RawConnection, partitions: int) -> int:
+    """Return how many partitions this worker should have. The shares of all workers add up to all."""
+    before, workers = await connection.fetchrow(_WORKERS, CONSUMER) or (0, 1)
+    least, rest = divmod(partitions, max(workers, 1))
+    return least + (before < rest)
 
 
 async def take_partition(

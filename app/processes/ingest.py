@@ -1,9 +1,13 @@
-"""Runs the ingest process: the consumer, which drains the broker into the database."""
+"""Runs the ingest process: the consumer, which drains the broker or the replicated log into the database."""
 
 import gc
 
 from app import all_metrics  # noqa: F401 (the process exports all metrics)
+from app.ingest.broker_input import BrokerInput
 from app.ingest.consumer import IngestConsumer
+from app.ingest.consumer_input import ConsumerInput
+from app.ingest.log_input import LogInput
+from app.message_log.message_log_factory import make_message_log
 from app.platform.runtime.process_runner import ProcessContext
 from app.settings import VigieSettings
 
@@ -21,7 +25,14 @@ def tune_garbage_collector() -> None:
 async def run_ingest(settings: VigieSettings, process: ProcessContext) -> None:
     """Run `vigie ingest` until a stop request."""
     tune_garbage_collector()
+
+    def make_input() -> ConsumerInput:
+        if settings.message_log.engine == "none":
+            return BrokerInput(settings.ingest, settings.broker)
+        log = make_message_log(settings.message_log)
+        return LogInput(log, settings.message_log, settings.ingest, settings.broker)
+
     consumer = IngestConsumer(
-        process, settings.ingest, settings.broker, samples_per_day=settings.quotas.samples_per_day
+        process, settings.ingest, make_input, samples_per_day=settings.quotas.samples_per_day
     )
     await consumer.run()

@@ -2,28 +2,63 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from app.platform.db.database import RawConnection
 
+# The Last Will of a connection that the box has left: its old broker noticed late that it is gone.
+_LATE_WILL: Final = """coalesce(
+    s.state = 'offline' AND b.state = 'online' AND s.edges <> ''
+    AND b.edge <> ALL (string_to_array(s.edges, ',')), false
+)"""
+_STORE: Final = f"""
+UPDATE boxes b SET
+    state_at = CASE WHEN b.state IS DISTINCT FROM s.state AND NOT {_LATE_WILL} THEN $7 ELSE b.state_at END,
+    state = CASE WHEN {_LATE_WILL} THEN b.state ELSE s.state END,
+    edge = CASE WHEN s.state = 'online' AND s.edges <> '' THEN s.edges ELSE b.edge END,
+    firmware = coalesce(s.firmware, b.firmware),
+    battery = coalesce(s.battery, b.battery),
+    rssi = coalesce(s.rssi, b.rssi)
+FROM unnest($1::int[], $2::text[], $3::text[], $4::float8[], $5::float8[], $6::text[])
+     AS s (key, state, firmware, battery, rssi, edges)
+WHERE b.key = s.key
+"""  # noqa: S608 (constants)
+
 
 class StatusRow(NamedTuple):
-    """The status that a box last reported. None leaves the stored value."""
+    """The status that a box last reported. None leaves the stored value.
+
+    With several brokers, `offline` counts only from the edge that received the last `online`.
+
+    Attributes:
+        state: "online" or "offline".
+        firmware: The version.
+        battery: The charge in %.
+        rssi: The signal strength in dBm.
+        edges: The edge that received `online`, or all that received `offline` since; empty with one broker.
+    """
 
     state: str
     firmware: str | None
     battery: float | None
     rssi: float | None
+    edges: tuple[str, ...] = ()
 
     def over(self, former: "StatusRow | None") -> "StatusRow":
-        """Fill in the missing values from an earlier status."""
+        """Fill in the missing values from an earlier status, and ignore a late Last Will."""
         if former is None:
             return self
+        state, edges = self.state, self.edges
+        if state == "offline" and former.state == "offline":
+            edges += former.edges
+        elif state == "offline" and edges and former.edges and former.edges != edges:
+            state, edges = former.state, former.edges
         return StatusRow(
-            self.state,
+            state,
             former.firmware if self.firmware is None else self.firmware,
             former.battery if self.battery is None else self.battery,
             former.rssi if self.rssi is None else self.rssi,
+            edges,
         )
 
 
@@ -36,21 +71,12 @@ async def store_statuses(
     keys = sorted(statuses)
     rows = [statuses[key] for key in keys]
     await connection.execute(
-        """
-        UPDATE boxes b SET
-            state_at = CASE WHEN b.state IS DISTINCT FROM s.state THEN $6 ELSE b.state_at END,
-            state = s.state,
-            firmware = coalesce(s.firmware, b.firmware),
-            battery = coalesce(s.battery, b.battery),
-            rssi = coalesce(s.rssi, b.rssi)
-        FROM unnest($1::int[], $2::text[], $3::text[], $4::float8[], $5::float8[])
-             AS s (key, state, firmware, battery, rssi)
-        WHERE b.key = s.key
-        """,
+        _STORE,
         keys,
         [row.state for row in rows],
         [row.firmware for row in rows],
         [row.battery for row in rows],
         [row.rssi for row in rows],
+        [",".join(row.edges) for row in rows],
         now,
     )

@@ -4,7 +4,7 @@ Callers see all tenants. Nothing here checks a tenant scope: the API uses the re
 """
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -47,6 +47,8 @@ FROM boxes
 WHERE site_id = ANY ($1::uuid[]) AND deleted_at IS NULL AND ($2::text[] IS NULL OR id = ANY ($2))
 ORDER BY key
 """
+# Much longer than a consumer needs. A box that continues to send by HTTP is shared again before the end.
+_SHARED_FOR: Final = timedelta(days=1)
 _BOX_IDS: Final = "SELECT key, id FROM boxes WHERE key = ANY ($1::int[])"
 _DELETED_BOXES: Final = (
     "SELECT key FROM boxes WHERE deleted_at < now() - interval '1 minute' ORDER BY deleted_at LIMIT $1"
@@ -165,3 +167,8 @@ async def list_unshared_boxes(
         until: the time.
     """
     return [key for (key,) in await connection.fetch(_UNSHARED, box_ids, organisations, until)]
+
+
+async def share_boxes(connection: RawConnection, keys: Sequence[int], now: datetime) -> None:
+    """Mark boxes as shared for a day, so that no consumer relies on its cached states of them."""
+    await connection.execute("SELECT share_boxes($1, $2)", keys, now + _SHARED_FOR)

@@ -5,10 +5,11 @@ content and is not stored. Binary data is not stored either, but keeps its own c
 examined. Refused payloads after that are not stored.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
-from operator import le
+from operator import itemgetter, le
 from typing import Any, Final, NamedTuple, overload
 from uuid import UUID
 
@@ -158,6 +159,8 @@ class DecodedBatch:
         positions: the index of each sample in its request, if known; parallel to the samples.
         has_event_per_message: whether message n is the n-th event of an HTTP request.
         correlations: MQTT 5 correlation data by message.
+        edges: (index after the last message, edge) of each run of messages that one edge received, in order;
+            empty with a single broker.
         guard: decides which refused payloads may be stored.
         calls: the batches of the HTTP calls that `join_calls` joined into this one; else empty. The caller,
             `has_event_per_message` and the guard are those of the call.
@@ -179,6 +182,7 @@ class DecodedBatch:
     positions: list[int | None] = field(default_factory=list)
     has_event_per_message: bool = False
     correlations: Mapping[int, bytes] = field(default_factory=dict)
+    edges: Sequence[tuple[int, str]] = ()
     traceparents: Mapping[int, str] = field(default_factory=dict)
     received_at: float = 0.0
     message_count: int = field(init=False)
@@ -222,6 +226,11 @@ class DecodedBatch:
     def find_call(self, origin: int) -> "DecodedBatch":
         """Return the batch of the call that sent a message; the batch itself if it has no calls."""
         return self.calls[self.call_numbers[origin]] if self.calls else self
+
+    def find_edge(self, origin: int) -> str | None:
+        """Return the edge that received a message; None with a single broker."""
+        index = bisect_right(self.edges, origin, key=itemgetter(0))
+        return self.edges[index][1] if index < len(self.edges) else None
 
     def find_event_position(self, origin: int) -> int | None:
         """Return the index in its request of the event that is a message; None if it is unknown."""

@@ -17,6 +17,7 @@ from app.ingest.pipeline.batch_receipt import BatchReceipt, BoxAck, identify_mes
 from app.ingest.pipeline.quota_cache import UNLIMITED, DailyQuotas
 from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistrySnapshot
 from app.ingest.pipeline.rule_context import HistoryCache, RuleContext
+from app.message_log.partitions import OwnedPartitions
 from app.notifications.events.event_traces import EventTraces
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import from_datetime
@@ -84,6 +85,7 @@ class BatchContext:
         states: the states of the batch's boxes, cached between batches if `is_consumer`.
         expected_columns: the metrics of the previous batch.
         is_consumer: whether this process alone writes to boxes that are not shared.
+        owned: the partitions to whose boxes that is limited; None: all boxes.
         compare_all: compare each sample with the stored ones, even if it looks new.
         effort: estimated number of condition parts to evaluate.
         history_cache: histories of boxes that other processes write to.
@@ -111,6 +113,7 @@ class BatchContext:
     states: BoxStates = field(default_factory=BoxStates)
     expected_columns: tuple[int, ...] = ()
     is_consumer: bool = False
+    owned: OwnedPartitions | None = None
     compare_all: bool = False
     effort: int = 0
     history_cache: HistoryCache | None = None
@@ -142,6 +145,10 @@ class BatchContext:
     def __post_init__(self) -> None:
         self.now_us = self.policy_time_us = from_datetime(self.now)
         self.rejections = list(self.intake.rejections)
+
+    def owns_site(self, site_id: UUID) -> bool:
+        """Whether this process alone writes to the boxes of a site that are not shared."""
+        return self.is_consumer and (self.owned is None or self.owned.owns_site(site_id))
 
     def find(self, box_id: str, origin: int) -> RegisteredBox | None:
         """Return the registered box with this id if the sender of a message may write to it."""
@@ -244,23 +251,34 @@ class BatchContext:
     def _acks(self) -> dict[str, BoxAck]:
         """Build the acknowledgement of each box that asks for one. Duplicates count as committed."""
         acks: dict[str, BoxAck] = {}
+        newest: dict[str, int] = {}
         conflicts = set(self.outcome.conflicts)
         if self.batch_samples is not None and any(box.ack for box in self.batch_samples.boxes):
             for index, (row, box) in enumerate(zip(self.rows, self.sample_boxes, strict=True)):
                 if box.ack and row[1] is not None:
                     ack = acks.setdefault(box.id, BoxAck())
+                    newest[box.id] = self.origins[index]
                     if index in conflicts:
                         ack.rejected.append({"seq": row[1], "code": "conflict"})
                     else:
                         ack.seqs.append(row[1])
-        self._add_others(acks)
+        self._add_others(acks, newest)
+        if self.intake.edges:
+            for box_id, origin in newest.items():
+                acks[box_id].edge = self.intake.find_edge(origin)
         return acks
 
-    def _add_others(self, acks: dict[str, BoxAck]) -> None:
-        """Add committed events, and messages refused as a whole or in part."""
-        for box, event, _ in self.events:
+    def _add_others(self, acks: dict[str, BoxAck], newest: dict[str, int]) -> None:
+        """Add committed events, and messages refused as a whole or in part.
+
+        Args:
+            acks: the acknowledgements, by box id.
+            newest: the index of the newest message of each of these boxes.
+        """
+        for box, event, origin in self.events:
             if box.ack and event.seq is not None:
                 acks.setdefault(box.id, BoxAck()).event_seqs.append(event.seq)
+                newest[box.id] = max(newest.get(box.id, 0), origin)
         for refusal in self.withheld:
             rejection = refusal.rejection
             if refusal.box in acks and rejection.seq is not None:
@@ -273,6 +291,7 @@ class BatchContext:
             if known is None or not known.ack or topic is None:
                 continue
             ack, rejection = acks.setdefault(known.id, BoxAck()), refusal.rejection
+            newest[known.id] = max(newest.get(known.id, 0), refusal.origin)
             if rejection.seq is not None:
                 kind = {"kind": "event"} if topic.endswith("/event") else {}
                 ack.rejected.append({"seq": rejection.seq, "code": rejection.code, **kind})

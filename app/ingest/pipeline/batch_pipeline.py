@@ -33,8 +33,8 @@ Lock order, to avoid deadlocks: the ingest barrier, then rows of `boxes` and `bo
 `box_states`. All other code that locks several of them must use the same order.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Callable, Collection
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -42,6 +42,7 @@ import asyncpg
 
 from app.ingest.codec.decoded_batch import DecodedBatch
 from app.ingest.pipeline.batch_context import BatchContext, UnsharedBoxesError
+from app.ingest.pipeline.batch_halving import commit_in_halves, may_be_of_the_data
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_tracing import StepClock
 from app.ingest.pipeline.evaluate_step import evaluate_rules
@@ -65,9 +66,11 @@ from app.ingest.pipeline.storage_steps import (
 )
 from app.ingest.pipeline.transaction_sizing import CommitProgress, choose_transaction_size
 from app.ingest.prometheus_metrics import INGEST_RETRIES, INGEST_STEP
-from app.platform.db.database import RawConnection, is_schema_mismatch, is_transient
+from app.message_log.partitions import OwnedPartitions
+from app.platform.db.database import RawConnection
 from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.observability.metrics_and_logs import get_logger, redact_error
+from app.registry.cross_tenant_repository import share_boxes
 from app.timeseries.rollups.stale_marks import sync_marks_epoch
 from app.timeseries.storage.box_state_cache import BoxStates
 
@@ -96,13 +99,8 @@ _TIMERS: Final = {
     name: INGEST_STEP.labels(name)
     for name in ("gate", "refresh", *(step_name for step_name, _ in STEPS), "commit")
 }
-# Much longer than the consumer needs. A box that continues to send by HTTP is shared again before the end.
-_SHARED_FOR: Final = timedelta(days=1)
-
-
-async def share_boxes(connection: RawConnection, keys: Sequence[int], now: datetime) -> None:
-    """Mark boxes as shared for a day, so that the consumer does not rely on its cached states of them."""
-    await connection.execute("SELECT share_boxes($1, $2)", keys, now + _SHARED_FOR)
+type Finish = Callable[[RawConnection], Awaitable[None]]
+"""What the last transaction of a batch does at its end."""
 
 
 def _release(snapshot: RegistrySnapshot | None) -> None:
@@ -115,15 +113,24 @@ class IngestPipeline:
 
     Args:
         registry: this process's copy of boxes, sites and rules.
-        is_consumer: whether this pipeline belongs to the consumer, which alone writes to boxes that are not
-            shared and caches their states. At most one pipeline per database may be, one batch at a time.
+        is_consumer: whether this pipeline belongs to a consumer, which alone writes to boxes that are not
+            shared and caches their states. At most one pipeline per database may be, or per partition of the
+            log, one batch at a time.
+        owned: the partitions to whose boxes that is limited; None: all boxes. Call `change_ownership` after
+            a change.
         quota_cache: this process's cached quotas.
     """
 
     def __init__(
-        self, registry: RegistryCache, *, is_consumer: bool = False, quota_cache: QuotaCache | None = None
+        self,
+        registry: RegistryCache,
+        *,
+        is_consumer: bool = False,
+        owned: OwnedPartitions | None = None,
+        quota_cache: QuotaCache | None = None,
     ) -> None:
         self.registry = registry
+        self._owned = owned
         self._quota_cache = QuotaCache() if quota_cache is None else quota_cache
         self._is_consumer = is_consumer
         self._states = BoxStates()
@@ -142,6 +149,7 @@ class IngestPipeline:
         now: datetime,
         progress: CommitProgress | None = None,
         nested: bool = False,
+        finish: Finish | None = None,
     ) -> BatchReceipt:
         """Store a batch in one transaction, or in several if its rules are expensive.
 
@@ -153,11 +161,13 @@ class IngestPipeline:
                 again.
             nested: whether the caller has begun the transaction. Then the batch is not split, and nothing is
                 cached.
+            finish: done at the end of the last transaction, and committed with it.
 
         Returns:
             The outcome of the whole batch.
 
         Raises:
+            FencedError: `finish` raised it.
             asyncpg.PostgresError, OSError, TimeoutError: errors that `is_transient` or `is_schema_mismatch`
                 accept. Nothing that was not stored is in quarantine, and the batch can be retried.
         """
@@ -165,21 +175,32 @@ class IngestPipeline:
         if progress.receipt is None:
             progress.rest = intake
         while progress.rest is not None:
-            progress.add(*await self._commit_part(connection, progress.rest, now, nested=nested))
+            part = await self._commit_part(connection, progress.rest, now, finish, nested=nested)
+            progress.add(*part)
         return progress.result(intake)
 
     async def _commit_part(
-        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, nested: bool
+        self,
+        connection: RawConnection,
+        intake: DecodedBatch,
+        now: datetime,
+        finish: Finish | None,
+        *,
+        nested: bool,
     ) -> tuple[BatchReceipt, DecodedBatch | None]:
         """Store as much of a batch as one transaction should evaluate; returns the rest as well."""
+
+        async def attempt(part: DecodedBatch, *, is_last: bool) -> tuple[BatchReceipt, DecodedBatch | None]:
+            return await self._attempt(connection, part, now, finish if is_last else None, nested=nested)
+
         try:
-            return await self._attempt(connection, intake, now, nested=nested)
+            return await attempt(intake, is_last=True)
         except Exception as error:
-            if is_transient(error) or is_schema_mismatch(error):
+            if not may_be_of_the_data(error):
                 raise
             INGEST_RETRIES.labels("bisected").inc()
             _log.warning("batch_refused_by_database", things=len(intake), error=redact_error(error))
-            return await self._bisect(connection, intake, now, error, nested=nested), None
+            return await commit_in_halves(attempt, intake, error), None
 
     async def run_due_timers(self, connection: RawConnection, *, now: datetime) -> BatchReceipt:
         """Process the timers of rules that expire without a sample, such as those of silence.
@@ -196,7 +217,13 @@ class IngestPipeline:
                 await pass_ingest_barrier(connection)
                 snapshot, _ = await self._refresh_registry(connection, states)
                 context = BatchContext(
-                    connection, snapshot, DecodedBatch("mqtt", ()), now, states, is_consumer=self._is_consumer
+                    connection,
+                    snapshot,
+                    DecodedBatch("mqtt", ()),
+                    now,
+                    states,
+                    is_consumer=self._is_consumer,
+                    owned=self._owned,
                 )
                 boxes, sites = await process_due_timers(context, self._boxes_to_check, self._sites_to_check)
                 await record_alerts(context)
@@ -225,13 +252,47 @@ class IngestPipeline:
             self._states.clear()
             raise
 
+    async def change_ownership(self, connection: RawConnection, partitions: Collection[int]) -> None:
+        """Own other partitions from the next batch on. Nothing of the former ones stays in memory.
+
+        Raises:
+            asyncpg.PostgresError, OSError, TimeoutError: as `write_back` does; the ownership has changed.
+        """
+        if self._owned is None:
+            raise RuntimeError("a pipeline without partitions owns all boxes")
+        try:
+            await self.write_back(connection)
+        finally:
+            self._owned.replace(partitions)
+            self._states.clear()
+            self._check_all(self.registry.snapshot)
+
+    def _check_all(self, snapshot: RegistrySnapshot) -> None:
+        """Evaluate the timers of all owned boxes and sites once."""
+        keys = snapshot.find_boxes_with_timers() if self._is_consumer else ()
+        owned = self._owned
+        self._boxes_to_check = {
+            key
+            for key in keys
+            if owned is None or ((box := snapshot.box(key)) is not None and owned.owns_site(box.site_id))
+        }
+        self._sites_to_check = None
+
     async def _attempt(
-        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, nested: bool
+        self,
+        connection: RawConnection,
+        intake: DecodedBatch,
+        now: datetime,
+        finish: Finish | None,
+        *,
+        nested: bool,
     ) -> tuple[BatchReceipt, DecodedBatch | None]:
         compare_all = False
         while True:
             try:
-                return await self._transact(connection, intake, now, compare_all=compare_all, nested=nested)
+                return await self._transact(
+                    connection, intake, now, finish, compare_all=compare_all, nested=nested
+                )
             except UnsharedBoxesError as error:
                 INGEST_RETRIES.labels("shared").inc()
                 await share_boxes(connection, error.keys, now)
@@ -249,6 +310,7 @@ class IngestPipeline:
         connection: RawConnection,
         intake: DecodedBatch,
         now: datetime,
+        finish: Finish | None,
         *,
         compare_all: bool,
         nested: bool,
@@ -278,6 +340,7 @@ class IngestPipeline:
                     states,
                     self._expected_columns,
                     self._is_consumer,
+                    self._owned,
                     compare_all,
                     effort,
                     None if nested else self._history_cache,
@@ -289,6 +352,8 @@ class IngestPipeline:
                 for name, step in STEPS:
                     await step(context)
                     clock.lap(name)
+                if finish is not None and rest is None:
+                    await finish(connection)
             clock.lap("commit")
         except BaseException:
             states.clear()
@@ -328,8 +393,7 @@ class IngestPipeline:
             if changes.everything:
                 states.clear()
                 self._history_cache = None if self._is_consumer else HistoryCache()
-                self._boxes_to_check = set(snapshot.find_boxes_with_timers()) if self._is_consumer else set()
-                self._sites_to_check = None
+                self._check_all(snapshot)
             elif changes.boxes or changes.sites:
                 keys = changes.boxes.union(*(snapshot.by_site.get(site, ()) for site in changes.sites))
                 if self._is_consumer:
@@ -345,47 +409,3 @@ class IngestPipeline:
             _release(snapshot)
             raise
         return snapshot, changes.at_us
-
-    async def _bisect(
-        self,
-        connection: RawConnection,
-        intake: DecodedBatch,
-        now: datetime,
-        cause: Exception,
-        *,
-        nested: bool,
-    ) -> BatchReceipt:
-        """Store a batch that was refused as a whole in halves, and quarantine what is at fault."""
-        total = len(intake)
-        if total <= 1:
-            refused = (
-                intake.as_storage_refusal(f"The database refuses it: {redact_error(cause)}")
-                if total
-                else intake
-            )
-            return (await self._attempt(connection, refused, now, nested=nested))[0]
-        # Between calls as long as there are several: a call is then split as if it had come alone.
-        middle = min(intake.list_call_ends(), key=lambda end: abs(end - total // 2), default=total // 2)
-        receipt = await self._commit_half(connection, intake.select(range(middle)), now, nested=nested)
-        receipt.add(
-            await self._commit_half(connection, intake.select(range(middle, total)), now, nested=nested)
-        )
-        return receipt
-
-    async def _commit_half(
-        self, connection: RawConnection, intake: DecodedBatch, now: datetime, *, nested: bool
-    ) -> BatchReceipt:
-        progress = CommitProgress(intake)
-        again = len(intake) == 1
-        while progress.rest is not None:
-            try:
-                progress.add(*await self._attempt(connection, progress.rest, now, nested=nested))
-            except Exception as error:
-                if is_transient(error) or is_schema_mismatch(error):
-                    raise
-                # An error of another kind may be temporary and not caused by the sample: retry once.
-                if again and not isinstance(error, asyncpg.PostgresError):
-                    again = False
-                    continue
-                progress.add(await self._bisect(connection, progress.rest, now, error, nested=nested), None)
-        return progress.result(intake)

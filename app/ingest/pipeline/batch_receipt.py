@@ -36,6 +36,7 @@ class BoxAck:
         rejected: refused samples and events, with their rejection codes.
         partly: samples committed without some values, with code and purpose of the values.
         refused: messages with a refused part that has no `seq`.
+        edge: the edge that received the newest of these messages; None with a single broker.
     """
 
     seqs: list[int] = field(default_factory=list)
@@ -43,6 +44,7 @@ class BoxAck:
     rejected: list[dict[str, Any]] = field(default_factory=list)
     partly: list[dict[str, Any]] = field(default_factory=list)
     refused: list[dict[str, Any]] = field(default_factory=list)
+    edge: str | None = None
 
     def payload(self) -> dict[str, Any]:
         """Return the message for the box's `ack` topic, without empty lists."""
@@ -119,6 +121,7 @@ class BatchReceipt:
             mine.rejected += ack.rejected
             mine.partly += ack.partly
             mine.refused += ack.refused
+            mine.edge = ack.edge
         for number, part in other.of_calls.items():
             self.of_calls.setdefault(number, BatchReceipt(self.door)).add(part)
 

@@ -173,7 +173,8 @@ def _status_row(context: BatchContext, box: RegisteredBox, status: BoxStatus, or
         rejection = InputRejection(code, describe_purpose_refusal(code, "equipment"), purpose="equipment")
         context.withhold([BatchRejection(origin, box.id, rejection, b"")])
         battery = rssi = None
-    return StatusRow(status.state, status.firmware, battery, rssi)
+    edge = context.intake.find_edge(origin)
+    return StatusRow(status.state, status.firmware, battery, rssi, () if edge is None else (edge,))
 
 
 async def resolve_boxes(context: BatchContext) -> None:

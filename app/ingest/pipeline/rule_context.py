@@ -8,7 +8,7 @@ the row of its box. If the row has counted other samples since, another process 
 read again. A request takes its history out of the cache and puts it back after the commit.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -146,7 +146,7 @@ class RuleContextLoader:
         connection: the connection of that transaction.
         registry: boxes, sites and rules.
         states: the cached states of boxes.
-        is_consumer: whether this process alone writes to boxes that are not shared.
+        owns_site: whether this process alone writes to the boxes of a site that are not shared.
         now_us: the time of arrival.
         history_cache: histories of boxes that other processes write to, if they are cached.
     """
@@ -154,7 +154,7 @@ class RuleContextLoader:
     connection: RawConnection
     registry: RegistrySnapshot
     states: BoxStates
-    is_consumer: bool
+    owns_site: Callable[[UUID], bool]
     now_us: int
     history_cache: HistoryCache | None = None
 
@@ -226,7 +226,11 @@ class RuleContextLoader:
     ) -> dict[int, BoxView]:
         """Build views of boxes without new samples: from memory if possible, else as committed."""
         states, registry = self.states, self.registry
-        own = {key for key in boxes if self.is_consumer and registry.shared.get(key, 0) <= self.now_us}
+        own = {
+            key
+            for key, box in boxes.items()
+            if self.owns_site(box.site_id) and registry.shared.get(key, 0) <= self.now_us
+        }
         await states.recall(self.connection, own)
         latest = {key: states.settle(states.slots[key]) for key in own}
         peeked, grace_end_us = await states.peek(self.connection, [key for key in boxes if key not in latest])

@@ -34,25 +34,29 @@ async def process_due_timers(
     """
     registry, states = context.registry, context.states
     checked = set(sorted(boxes_to_check)[:_SLICE])
+    partitions = context.owned
     # A row may have an earlier time than memory: then it is written again.
-    due = await find_due_boxes(context.connection, context.now_us, _SLICE)
+    due = await find_due_boxes(context.connection, context.now_us, _SLICE, partitions)
     # Due boxes come first. Otherwise they could accumulate behind the boxes to check.
     late = due | set(states.find_due_boxes(context.now_us)[:_SLICE])
     keys = [*sorted(late), *sorted(checked - late)]
-    boxes = [box for key in keys if (box := registry.box(key)) is not None]
-    gone = due.difference(box.key for box in boxes)
+    boxes = [box for key in keys if (box := registry.box(key)) is not None and context.owns_site(box.site_id)]
+    gone = {key for key in due if registry.box(key) is None}
     if gone:
         await clear_due_times(context.connection, sorted(gone))
     chosen = list(zip(boxes, registry.find_rules_of_each(boxes), strict=True))
     chosen = chosen[: count_boxes_per_transaction(chosen, states)]
     left = {box.key for box in boxes[len(chosen) :]}
     context.shared = await load_box_states(context, [box for box, _ in chosen])
-    loader = RuleContextLoader(context.connection, registry, states, context.is_consumer, context.now_us)
+    loader = RuleContextLoader(context.connection, registry, states, context.owns_site, context.now_us)
     context.rule_context = await loader.open(sorted(chosen, key=_key), every=True)
     pending_sites = sorted(
-        await find_sites_with_active_rules(context.connection) if sites_to_check is None else sites_to_check
+        await find_sites_with_active_rules(context.connection, partitions)
+        if sites_to_check is None
+        else filter(context.owns_site, sites_to_check)
     )
-    sites = {*pending_sites[:_SLICE], *await find_due_sites(context.connection, context.now_us, _SLICE)}
+    due_sites = await find_due_sites(context.connection, context.now_us, _SLICE, partitions)
+    sites = {*pending_sites[:_SLICE], *due_sites}
     await loader.open_sites(
         context.rule_context, {site_id: _find_any_box(context, site_id) for site_id in sites}
     )

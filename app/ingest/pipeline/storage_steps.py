@@ -142,7 +142,7 @@ async def load_batch_state(context: BatchContext) -> None:
         context.connection,
         context.registry,
         context.states,
-        context.is_consumer,
+        context.owns_site,
         context.now_us,
         context.history_cache,
     )
@@ -170,22 +170,34 @@ async def load_box_states(context: BatchContext, boxes: Sequence[RegisteredBox])
     """Load the states of boxes; returns the keys of those that other processes may write to, locked.
 
     Raises:
-        UnsharedBoxesError: other processes write to these boxes, and the consumer does not know it yet.
+        UnsharedBoxesError: this process does not own these boxes, and their owner does not know yet that it
+            writes to them.
     """
     keys = [box.key for box in boxes]
+    foreign = _find_foreign_boxes(context, boxes)
+    unshared = [box.key for box in foreign if box.shared_until_us < context.now_us + _MARGIN_US]
+    if unshared:
+        raise UnsharedBoxesError(unshared)
     if context.is_consumer:
         known = context.registry.shared
         shared = [key for key in keys if known.get(key, 0) > context.now_us] if known else []
     else:
-        unshared = [box.key for box in boxes if box.shared_until_us < context.now_us + _MARGIN_US]
-        if unshared:
-            raise UnsharedBoxesError(unshared)
         shared = keys
     if shared:
         await context.states.drop(context.connection, shared)
         await context.states.recall(context.connection, shared, lock=True)
     await context.states.recall(context.connection, keys)
     return frozenset(shared)
+
+
+def _find_foreign_boxes(context: BatchContext, boxes: Sequence[RegisteredBox]) -> Sequence[RegisteredBox]:
+    """Return the boxes of sites that this process does not own, such as those that have just moved."""
+    if not context.is_consumer:
+        return boxes
+    if context.owned is None:
+        return ()
+    foreign = {site for site in {box.site_id for box in boxes} if not context.owned.owns_site(site)}
+    return [box for box in boxes if box.site_id in foreign] if foreign else ()
 
 
 async def store_samples(context: BatchContext) -> None:

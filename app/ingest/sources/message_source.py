@@ -5,7 +5,7 @@ does in the order of arrival and only after its commit. Unacknowledged messages 
 next connection. The interface is small so that a partitioned log can replace MQTT.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
@@ -28,11 +28,14 @@ class MessageBatch:
             `malformed_packet`. They are acknowledged together with the batch. A batch may hold nothing else:
             its length and truth value count messages only.
         received_at: Unix time in seconds at which the batch's first message arrived.
+        edges: (index after the last message, edge) of each run of messages that one edge received, in order;
+            empty with a single broker.
         token: The source's own data for acknowledging the batch.
     """
 
     __slots__ = (
         "correlations",
+        "edges",
         "payloads",
         "poison",
         "received_at",
@@ -53,6 +56,7 @@ class MessageBatch:
         token: object,
         correlations: Mapping[int, bytes] = MappingProxyType({}),
         traceparents: Mapping[int, str] = MappingProxyType({}),
+        edges: Sequence[tuple[int, str]] = (),
     ) -> None:
         self.topics = topics
         self.payloads = payloads
@@ -62,6 +66,7 @@ class MessageBatch:
         self.token = token
         self.correlations = correlations
         self.traceparents = traceparents
+        self.edges = edges
 
     def __len__(self) -> int:
         return len(self.topics)
@@ -79,6 +84,7 @@ class MessageBatch:
             token=self.token,
             correlations={index - begin: data for index, data in self.correlations.items() if index >= begin},
             traceparents={index - begin: text for index, text in self.traceparents.items() if index >= begin},
+            edges=[(end - begin, edge) for end, edge in self.edges if end > begin],
         )
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from app.message_log.partitions import OwnedPartitions
 from app.platform.db.database import RawConnection
 
 _decode = msgspec.json.Decoder(dict[str, list[Any]]).decode
@@ -28,8 +29,11 @@ UPDATE site_states s SET rules = c.rules::jsonb, due_us = c.due_us
 FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS c (site_id, rules, due_us)
 WHERE s.site_id = c.site_id AND (s.rules, s.due_us) IS DISTINCT FROM (c.rules::jsonb, c.due_us)
 """
-_DUE: Final = "SELECT site_id FROM site_states WHERE due_us <= $1 ORDER BY due_us LIMIT $2"
-_OPEN: Final = "SELECT site_id FROM site_states WHERE rules <> '{}'"
+_IN_PARTITIONS: Final = "($1::int IS NULL OR site_partition(site_id, $1) = ANY ($2::int[]))"
+_DUE: Final = f"""
+SELECT site_id FROM site_states WHERE due_us <= $3 AND {_IN_PARTITIONS} ORDER BY due_us LIMIT $4
+"""  # noqa: S608 (constants)
+_OPEN: Final = f"SELECT site_id FROM site_states WHERE rules <> '{{}}' AND {_IN_PARTITIONS}"  # noqa: S608 (constants)
 
 
 class SiteStateRow(NamedTuple):
@@ -63,11 +67,26 @@ async def write_site_states(connection: RawConnection, rows: Mapping[UUID, SiteS
         )
 
 
-async def find_due_sites(connection: RawConnection, at_us: int, limit: int) -> list[UUID]:
-    """Find the sites with a timer that expires by this time, the longest overdue first."""
-    return [row["site_id"] for row in await connection.fetch(_DUE, at_us, limit)]
+async def find_due_sites(
+    connection: RawConnection, at_us: int, limit: int, owned: OwnedPartitions | None = None
+) -> list[UUID]:
+    """Find the sites with a timer that expires by this time, the longest overdue first.
+
+    Args:
+        connection: the connection.
+        at_us: the time (µs since the epoch).
+        limit: the most sites to return.
+        owned: the partitions of the sites; None for all.
+    """
+    return [row["site_id"] for row in await connection.fetch(_DUE, *_name_partitions(owned), at_us, limit)]
 
 
-async def find_sites_with_active_rules(connection: RawConnection) -> list[UUID]:
-    """Find the sites on which a rule is not at rest."""
-    return [row["site_id"] for row in await connection.fetch(_OPEN)]
+async def find_sites_with_active_rules(
+    connection: RawConnection, owned: OwnedPartitions | None = None
+) -> list[UUID]:
+    """Find the sites, of some partitions or of all, on which a rule is not at rest."""
+    return [row["site_id"] for row in await connection.fetch(_OPEN, *_name_partitions(owned))]
+
+
+def _name_partitions(owned: OwnedPartitions | None) -> tuple[int | None, list[int]]:
+    return (None, []) if owned is None else (owned.count, owned.numbers)

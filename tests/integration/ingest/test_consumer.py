@@ -89,7 +89,7 @@ async def test_a_box_that_falls_silent_is_noticed_though_nothing_comes(
     site_id: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.ingest.consumer._SETTLE_S", 0.0)
+    monkeypatch.setattr("app.ingest.broker_input._SETTLE_S", 0.0)
     (await tenant.client.post("/v1/boxes", json={"id": "box-1", "site_id": site_id})).raise_for_status()
     rule = {"site_id": site_id, "name": "Silent", "severity": "warning", "condition": {"no_data": "PT60S"}}
     (await tenant.client.post("/v1/rules", json=rule)).raise_for_status()

@@ -7,6 +7,7 @@ from typing import Any, cast
 import asyncpg
 from structlog.testing import capture_logs
 
+from app.ingest.broker_input import BrokerInput
 from app.ingest.consumer import IngestConsumer
 from app.ingest.settings import IngestSettings
 from app.platform.config.platform_settings import BrokerSettings
@@ -28,14 +29,17 @@ class _Broken:
 
 async def test_a_batch_that_took_too_long_is_named_as_the_cause() -> None:
     role = ProcessContext("ingest", cast("Database", None))
-    consumer = IngestConsumer(role, IngestSettings(), BrokerSettings(), samples_per_day=None)
+    settings = IngestSettings()
+    consumer = IngestConsumer(
+        role, settings, lambda: BrokerInput(settings, BrokerSettings()), samples_per_day=None
+    )
     intake = SimpleNamespace(messages=[1, 2, 3])
     connection = SimpleNamespace(is_closed=lambda: True)
 
     async def hold_and_consume() -> None:
         role.stop.set()
         await consumer._commit(
-            cast("Any", _Broken()), cast("Any", connection), cast("Any", intake), cast("Any", 0)
+            cast("Any", _Broken()), cast("Any", connection), cast("Any", intake), cast("Any", 0), None
         )
 
     consumer._hold_and_consume = hold_and_consume  # type: ignore[method-assign]

@@ -127,6 +127,11 @@ class Door:
     async def run_due_timers(self, at_us: int) -> BatchReceipt:
         return await self.consumer.run_due_timers(self.connection, now=to_datetime(at_us))
 
+    @property
+    def has_more_to_check(self) -> bool:
+        """Whether the next look at timers concerns more than those that are due."""
+        return bool(self.consumer._boxes_to_check or self.consumer._sites_to_check)
+
 
 @pytest.fixture
 async def door(database: Database) -> AsyncIterator[Door]:

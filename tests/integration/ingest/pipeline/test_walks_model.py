@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any, TypeGuard
 from uuid import UUID
 
@@ -20,9 +21,13 @@ import pytest
 from fastapi import FastAPI
 
 from app.ingest.pipeline import batch_pipeline as pipelines
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.batch_receipt import BatchReceipt
+from app.ingest.pipeline.registry_snapshot import RegistryCache
+from app.message_log.partitions import OwnedPartitions, find_site_partition, find_unknown_box_partition
 from app.platform.db.database import Database
 from app.platform.kernel.application_resources import provide_resources
-from app.platform.kernel.instants import from_datetime
+from app.platform.kernel.instants import from_datetime, to_datetime
 from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.ingest.pipeline.test_rule_context import Door, Sent
@@ -46,6 +51,87 @@ class Outcome:
     alerts: Alerts
     stored: int
     quarantined: int
+
+
+class SharedDoor(Door):
+    """Three workers with shares of the partitions, which die, and take partitions from each other.
+
+    Each message is in the partition of its box's site, or in that of the site it has left: of two edges,
+    between which boxes change, each learns of moves at times of its own.
+
+    Args:
+        connection: the connection of the test.
+        dice: decides who has which partition, and when an edge learns of a move.
+    """
+
+    PARTITIONS = 5
+
+    def __init__(self, connection: asyncpg.Connection, dice: random.Random) -> None:
+        super().__init__(connection)
+        self._dice = dice
+        self._edges: list[Mapping[str, UUID]] = [{}, {}]
+        self._shares = [OwnedPartitions(self.PARTITIONS) for _ in range(3)]
+        self._workers: list[IngestPipeline] = []
+        self.die()
+
+    def _begin(self, owned: OwnedPartitions) -> IngestPipeline:
+        return IngestPipeline(RegistryCache(), is_consumer=True, owned=owned)
+
+    def _deal(self) -> list[set[int]]:
+        shares: list[set[int]] = [set() for _ in self._shares]
+        for number in range(self.PARTITIONS):
+            self._dice.choice(shares).add(number)
+        return shares
+
+    def die(self) -> None:
+        """All die, and others share the partitions differently."""
+        for owned, share in zip(self._shares, self._deal(), strict=True):
+            owned.replace(share)
+        self._workers = [self._begin(owned) for owned in self._shares]
+
+    async def rebalance(self) -> None:
+        """All live, and change what they own."""
+        shares = self._deal()
+        # Nobody takes a partition that its owner has not given up.
+        for worker, owned, share in zip(self._workers, self._shares, shares, strict=True):
+            await worker.change_ownership(self.connection, share & set(owned.numbers))
+        for worker, share in zip(self._workers, shares, strict=True):
+            await worker.change_ownership(self.connection, share)
+
+    async def take(self, sent: Sequence[Sent], *, by_http: bool = False) -> BatchReceipt:
+        if by_http:
+            return await super().take(sent, by_http=True)
+        if self._dice.random() < 0.1:
+            await self.rebalance()
+        if self._dice.random() < 0.5:
+            rows = await self.connection.fetch("SELECT id, site_id FROM boxes")
+            self._edges[self._dice.randrange(2)] = {row["id"]: row["site_id"] for row in rows}
+        receipt = BatchReceipt("mqtt")
+        edges = {each.box: self._dice.choice(self._edges) for each in sent}
+        # Workers take what comes in its order: that of boxes of one site counts.
+        for number, its in groupby(sent, lambda each: self._find_owner(each.box, edges[each.box])):
+            self.consumer = self._workers[number]
+            receipt.add(await super().take(list(its)))
+        return receipt
+
+    def _find_owner(self, box: str, sites: Mapping[str, UUID]) -> int:
+        site = sites.get(box)
+        partition = (
+            find_unknown_box_partition(box, self.PARTITIONS)
+            if site is None
+            else find_site_partition(site, self.PARTITIONS)
+        )
+        return next(number for number, owned in enumerate(self._shares) if partition in owned.numbers)
+
+    async def run_due_timers(self, at_us: int) -> BatchReceipt:
+        receipt = BatchReceipt("mqtt")
+        for worker in self._workers:
+            receipt.add(await worker.run_due_timers(self.connection, now=to_datetime(at_us)))
+        return receipt
+
+    @property
+    def has_more_to_check(self) -> bool:
+        return any(worker._boxes_to_check or worker._sites_to_check for worker in self._workers)
 
 
 class Player:
@@ -102,12 +188,7 @@ class Player:
         # One look takes so many boxes, those that are due first; one that took over has more to look at than
         # one that was there all the time, and the other player's boxes are among them. Which samples come
         # before all have had their turn is not promised, so they wait here.
-        consumer = self.door.consumer
-        while (
-            (await self.door.run_due_timers(tick.at_us)).transitions
-            or consumer._boxes_to_check
-            or consumer._sites_to_check
-        ):
+        while (await self.door.run_due_timers(tick.at_us)).transitions or self.door.has_more_to_check:
             pass
 
     async def deliver(self, waiting: Sequence[Sent]) -> None:
@@ -198,9 +279,14 @@ def client(application: FastAPI, settings: VigieSettings, tenant: Tenant) -> htt
     return tenant.client
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_batches_doors_deaths_and_failures_change_no_alert(
-    client: httpx.AsyncClient, database: Database, seed: int, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient,
+    database: Database,
+    seed: int,
+    shared: bool,  # noqa: FBT001 (a parameter of the test)
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dice = random.Random(seed)  # noqa: S311 (a test's)
     scenario = Scenario(dice)
@@ -215,7 +301,8 @@ async def test_batches_doors_deaths_and_failures_change_no_alert(
     one = await single.outcome(scenario.start_us)
     # Of a batch not more is judged in one transaction.
     monkeypatch.setattr("app.ingest.pipeline.transaction_sizing._ENOUGH", dice.choice((20, 200, 200_000)))
-    bulk = Player("many", client, Door(connection), dice, trouble)
+    door = SharedDoor(connection, dice) if shared else Door(connection)
+    bulk = Player("many", client, door, dice, trouble)
     await bulk.play(happenings)
     many = await bulk.outcome(scenario.start_us)
     connection.terminate()

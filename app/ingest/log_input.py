@@ -1,0 +1,254 @@
+"""Lets several ingest workers read the replicated log, each its share of the partitions.
+
+A worker owns a partition while it holds its advisory lock. Each second it compares its share with the number
+of workers that live, gives up what is too much and takes what nobody has. The positions of a batch are
+committed in its transaction (`app.message_log.positions`).
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Final
+
+from app.ingest import prometheus_metrics
+from app.ingest.ack_publisher import AckPublisher
+from app.ingest.drain_watermark import DrainWatermark
+from app.ingest.pipeline.batch_pipeline import Finish, IngestPipeline
+from app.ingest.pipeline.batch_receipt import BoxAck
+from app.ingest.settings import IngestSettings
+from app.ingest.sources.log_source import LogBatchToken, LogSource
+from app.ingest.sources.message_source import MessageBatch, MessageSource
+from app.message_log.message_log import LogUnavailableError, MessageLog
+from app.message_log.partitions import OwnedPartitions
+from app.message_log.positions import (
+    advance_positions,
+    count_fair_share,
+    create_positions,
+    join_workers,
+    list_positions,
+    read_positions,
+    release_partition,
+    take_partition,
+)
+from app.message_log.settings import MessageLogSettings
+from app.platform.broker.edges import list_edges
+from app.platform.config.platform_settings import BrokerSettings
+from app.platform.db.database import RawConnection
+from app.platform.observability.metrics_and_logs import get_logger
+
+_log = get_logger(__name__)
+_TEND_EVERY_S: Final = 1.0
+_AWAITED_EVERY_S: Final = 0.1
+_TRIM_EVERY_S: Final = 30.0
+_RETRY_S: Final = 1.0
+
+
+class EdgeAckPublishers:
+    """Publishes acknowledgements to the broker of the edge that received the messages of a box.
+
+    Args:
+        broker: The account on all brokers; their addresses are those that edges report.
+        client_id: A client identifier that no other process has.
+    """
+
+    def __init__(self, broker: BrokerSettings, client_id: str) -> None:
+        self._broker = broker
+        self._client_id = client_id
+        self._publishers: dict[str, tuple[str, int, AckPublisher]] = {}
+
+    async def refresh(self, connection: RawConnection) -> None:
+        """Follow the edges that the database names."""
+        edges = {edge.name: (edge.host, edge.port) for edge in await list_edges(connection)}
+        for name, (host, port, publisher) in list(self._publishers.items()):
+            if edges.get(name) != (host, port):
+                del self._publishers[name]
+                await publisher.stop(0)
+        for name, (host, port) in edges.items():
+            if name not in self._publishers:
+                broker = self._broker.model_copy(update={"host": host, "port": port})
+                publisher = AckPublisher(broker, client_id=self._client_id)
+                publisher.start()
+                self._publishers[name] = host, port, publisher
+
+    def publish(self, acks: Mapping[str, BoxAck]) -> None:
+        """Queue acknowledgements. Those for an edge that is not known are counted as failed."""
+        by_edge: dict[str | None, dict[str, BoxAck]] = {}
+        for box, ack in acks.items():
+            by_edge.setdefault(ack.edge, {})[box] = ack
+        for edge, of_edge in by_edge.items():
+            known = None if edge is None else self._publishers.get(edge)
+            if known is None:
+                prometheus_metrics.ACKS_FAILED.inc(len(of_edge))
+            else:
+                known[2].publish(of_edge)
+
+    async def stop(self) -> None:
+        """Publish what is queued within two seconds, and stop."""
+        await asyncio.gather(*(publisher.stop() for _, _, publisher in self._publishers.values()))
+        self._publishers.clear()
+
+
+class LogInput:
+    """A `ConsumerInput` of the partitions that this worker owns.
+
+    Args:
+        log: The log, not opened yet.
+        log_settings: Number of partitions, and how long committed records are kept.
+        settings: Sizes of batches.
+        broker: The account on the brokers of the edges.
+    """
+
+    waiting_for = "the log"
+
+    def __init__(
+        self,
+        log: MessageLog,
+        log_settings: MessageLogSettings,
+        settings: IngestSettings,
+        broker: BrokerSettings,
+    ) -> None:
+        self.worker = f"{socket.gethostname()}-{os.getpid()}"
+        self._log = log
+        self._log_settings = log_settings
+        self._owned = OwnedPartitions(log_settings.partitions)
+        self._source = LogSource(
+            log,
+            batch_messages=settings.batch_messages,
+            batch_bytes=settings.batch_bytes,
+            batch_delay_s=settings.batch_delay_ms / 1000,
+            buffer_bytes=settings.buffer_bytes,
+        )
+        self._watermark = DrainWatermark()
+        self._acks = EdgeAckPublishers(broker, f"{settings.client_id}-acks-{self.worker}")
+        self._log_id: str | None = None
+        self._tended_at = 0.0
+        self._opening: asyncio.Task[None] | None = None
+        self._trimming: asyncio.Task[None] | None = None
+
+    @property
+    def owned(self) -> OwnedPartitions:
+        """The partitions that this worker owns."""
+        return self._owned
+
+    async def join(self, connection: RawConnection) -> bool:
+        """Become one of the workers (PartitionCountError)."""
+        await create_positions(connection, self._log_settings.partitions)
+        return await join_workers(connection)
+
+    async def open(self) -> MessageSource:
+        """Start to connect to the log. Partitions are taken once it is connected."""
+        self._opening = asyncio.create_task(self._open())
+        self._trimming = asyncio.create_task(self._trim())
+        return self._source
+
+    async def _open(self) -> None:
+        while True:
+            try:
+                await self._log.open()
+                self._log_id = await self._log.read_id()
+            except LogUnavailableError as error:
+                _log.warning("log_unavailable", error=str(error))
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
+
+    async def tend(self, connection: RawConnection, pipeline: IngestPipeline, /) -> None:
+        """Take and release partitions, and read the positions for which a record waits."""
+        clock = time.monotonic()
+        if self._source.awaited and clock - self._tended_at >= _AWAITED_EVERY_S:
+            self._source.set_other_positions(await read_positions(connection, self._source.awaited))
+        if clock - self._tended_at < _TEND_EVERY_S:
+            return
+        self._tended_at = clock
+        await self._acks.refresh(connection)
+        if self._log_id is not None:
+            await self._rebalance(connection, pipeline, self._log_id)
+
+    async def _rebalance(self, connection: RawConnection, pipeline: IngestPipeline, log_id: str) -> None:
+        positions = self._source.committed
+        share = await count_fair_share(connection, self._owned.count)
+        if len(positions) == share:
+            return
+        if len(positions) > share:
+            await self._release(connection, pipeline, sorted(positions)[share:])
+            return
+        free = [each.partition for each in await list_positions(connection) if not each.is_owned]
+        taken = {}
+        for partition in free[: share - len(positions)]:
+            position = await take_partition(connection, partition, worker=self.worker, log_id=log_id)
+            if position is not None:
+                taken[partition] = position
+        if taken:
+            _log.info("partitions_taken", partitions=sorted(taken), share=share)
+            await pipeline.change_ownership(connection, [*positions, *taken])
+            await self._source.set_partitions(positions | taken)
+            self._watermark.reset()
+
+    async def _release(
+        self, connection: RawConnection, pipeline: IngestPipeline, partitions: list[int]
+    ) -> None:
+        _log.info("partitions_released", partitions=partitions)
+        committed = self._source.committed
+        kept = {number: committed[number] for number in committed.keys() - set(partitions)}
+        await self._source.set_partitions(kept)
+        await pipeline.change_ownership(connection, kept)
+        self._watermark.reset()
+        for partition in partitions:
+            await release_partition(connection, partition)
+
+    def finish(self, batch: MessageBatch, /) -> Finish | None:
+        """Return what commits the positions of a batch (FencedError)."""
+        token = batch.token
+        if not isinstance(token, LogBatchToken):
+            raise TypeError("the batch is another source's")
+
+        async def advance(connection: RawConnection) -> None:
+            await advance_positions(connection, self.worker, token.advances)
+
+        return advance
+
+    async def find_timer_time(self, connection: RawConnection, /) -> datetime | None:
+        """Return the time up to which all messages of this worker's boxes are stored."""
+        committed = self._source.committed
+        if not committed:
+            return None
+        try:
+            return await self._watermark.advance(connection, self._log, committed)
+        except LogUnavailableError:
+            return None
+
+    def publish_acks(self, acks: Mapping[str, BoxAck]) -> None:
+        """Publish acknowledgements to the edges through which the messages came."""
+        self._acks.publish(acks)
+
+    async def _trim(self) -> None:
+        """Let the log remove the records that have been committed for long enough."""
+        former: deque[tuple[float, dict[int, int]]] = deque()
+        while True:
+            former.append((time.monotonic(), self._source.committed))
+            until = time.monotonic() - self._log_settings.keep_s
+            positions: dict[int, int] = {}
+            while former and former[0][0] <= until:
+                positions = former.popleft()[1]
+            try:
+                for partition, position in positions.items():
+                    await self._log.trim(partition, position + 1)
+            except LogUnavailableError as error:
+                _log.warning("log_not_trimmed", error=str(error))
+            await asyncio.sleep(_TRIM_EVERY_S)
+
+    async def close(self) -> None:
+        """Stop reading, publish what is queued, and disconnect."""
+        for task in (self._opening, self._trimming):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+        await self._source.stop()
+        await self._acks.stop()
+        await self._log.close()
