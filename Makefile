@@ -15,7 +15,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help install install-server install-tests run test faults fuzz check audit bench bench-acoustic docs docs-tables \
 	sample-reports register-pictures vendor sbom advisories release rehearse-server rehearse-containers \
-	rehearse-chart rehearse-restore rehearse-monitoring rehearse-upgrade rehearse-failover rehearse-soak clean
+	rehearse-chart rehearse-restore rehearse-monitoring rehearse-upgrade rehearse-failover rehearse-cluster rehearse-soak cluster clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ install-server: ## Install Vigie as services of this machine, as root (ARGS="--n
 # `exec` replaces the shell of the recipe by Vigie, so that it receives the signals that make forwards.
 run: install ## Start the embedded stack with the demo city (Ctrl-C stops it; ARGS="--port 0 …")
 	@exec .venv/bin/vigie up $(ARGS)
+
+# It installs the missing Debian packages of a cluster itself.
+cluster: install ## Run the demo city on three machines behind haproxy, as root (ARGS="--port 8000 --minutes 5 --keep")
+	@exec uv run --frozen python -m tools.clusters $(ARGS)
 
 install-tests: ## Install missing parts, including those of the tests
 	@$(INSTALL) --tests
@@ -83,6 +87,9 @@ rehearse-upgrade: install-tests ## Upgrade a version under load, and go back; fo
 
 rehearse-failover: install-tests ## Lose database hosts under Patroni and load, as root; four minutes
 	TMPDIR=/tmp uv run --frozen python -m tools.rehearsals.failover $(ARGS)
+
+rehearse-cluster: install-tests ## Kill, suspend and cut off each part of three machines under load, as root (ARGS="--only log-leader:kill")
+	TMPDIR=/tmp uv run --frozen python -m tools.clusters.kill_drill $(ARGS)
 
 rehearse-soak: install-tests ## Load everything for an hour, and draw memory and delays (ARGS="--minutes 60")
 	TMPDIR=/tmp uv run --frozen --group bench python -m tools.rehearsals.soak $(ARGS)

@@ -117,20 +117,21 @@ def choose_broker_limits(total_bytes: int) -> BrokerLimits:
 
 
 def render_mosquitto_config(
-    *, port: int, home: Path, limits: BrokerLimits, tls: TlsListener | None = None
+    *, port: int, home: Path, limits: BrokerLimits, tls: TlsListener | None = None, host: str = "127.0.0.1"
 ) -> str:
     """Return the text of `mosquitto.conf`.
 
     Args:
-        port: its port on 127.0.0.1.
+        port: its port.
         home: the folder with `passwords`, `acl` and `data/`.
         limits: see `choose_broker_limits`.
         tls: an additional listener.
+        host: the address of the port; empty: all addresses of the machine.
     """
     lines = [
         "# Written by Vigie at each start: changes are lost.",
         "per_listener_settings false",
-        f"listener {port} 127.0.0.1",
+        f"listener {port} {host}".rstrip(),
         "allow_anonymous false",
         f"password_file {home / 'passwords'}",
         f"acl_file {home / 'acl'}",

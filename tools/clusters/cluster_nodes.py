@@ -17,7 +17,7 @@ import psutil
 
 from app.standalone.child_process import ChildProcess, StopStep, read_log_tail
 from app.standalone.free_ports import LOOPBACK
-from app.standalone.unprivileged_accounts import build_run_as_command
+from app.standalone.unprivileged_accounts import SystemAccount, build_run_as_command
 
 STOP: Final = (StopStep(signal.SIGTERM, 10.0), StopStep(signal.SIGKILL, 5.0))
 _PROBE_S: Final = 0.1
@@ -68,10 +68,12 @@ class ClusterNode:
         """Whether the server runs."""
         return self.process is not None and self.process.returncode is None
 
-    async def launch(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start the server. It ends with the process that started it."""
+    async def launch(
+        self, words: Sequence[str], environment: Mapping[str, str], account: SystemAccount | None = None
+    ) -> None:
+        """Start the server, under another account if one is given. It ends with the process that started it."""
         self.process = await ChildProcess.start(
-            build_run_as_command(None, [*self.place.launcher, *words], death_signal="KILL"),
+            [*self.place.launcher, *build_run_as_command(account, words, death_signal="KILL")],
             environment=environment,
             log=self.log,
             folder=self.folder,

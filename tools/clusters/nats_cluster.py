@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from app.platform.kernel.atomic_files import replace_file_text
+from app.server_installation.deploy_files import render_deploy_file
 from app.standalone.free_ports import find_free_port
 from tools.clusters.cluster_nodes import ClusterNode, NodePlace, find_server, wait_until
 
@@ -19,32 +20,6 @@ THREE: Final = (NodePlace(), NodePlace(), NodePlace())
 USERNAME: Final = "vigie"
 PASSWORD: Final = "vigie-log"  # noqa: S105  # of servers that only tests and drills run
 _START_S: Final = 30.0
-
-_CONFIG: Final = """\
-server_name: {name}
-host: "{host}"
-port: {client}
-http: "{host}:{monitor}"
-max_payload: 8MB
-write_deadline: "2s"
-ping_interval: "2s"
-ping_max: 2
-jetstream {{
-  store_dir: "{store}"
-  max_memory_store: 64MB
-  max_file_store: {max_file_store}
-}}
-cluster {{
-  name: vigie
-  host: "{host}"
-  port: {route}
-  routes: [{routes}]
-}}
-authorization {{
-  user: "{username}"
-  password: "{password}"
-}}
-"""
 
 
 class NatsCluster:
@@ -108,7 +83,8 @@ class NatsCluster:
         """Start a node on its files."""
         node.folder.mkdir(parents=True, exist_ok=True)
         routes = ", ".join(f'"nats://{each.place.host}:{each.ports["route"]}"' for each in self.nodes)
-        text = _CONFIG.format(
+        text = render_deploy_file(
+            "ha/nats.conf",
             name=node.name,
             host=node.place.host,
             store=node.folder / "store",

@@ -5,8 +5,9 @@ The names begin with the process id, so that several networks exist side by side
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Self
 
 from tools.clusters.cluster_nodes import ClusterError, NodePlace
@@ -32,6 +33,21 @@ class NamespaceNetwork:
             NodePlace(f"{self._net}.{number}", ("ip", "netns", "exec", f"{self._id}-{number}"))
             for number in range(1, nodes + 1)
         ]
+
+    @property
+    def name(self) -> str:
+        """The name of the bridge, with which the names of the namespaces begin."""
+        return self._id
+
+    @property
+    def address(self) -> str:
+        """The address of this process on the bridge."""
+        return f"{self._net}.254"
+
+    @property
+    def network(self) -> str:
+        """The addresses of all nodes and of this process."""
+        return f"{self._net}.0/{_PREFIX}"
 
     async def __aenter__(self) -> Self:
         """Make the namespaces.
@@ -66,21 +82,67 @@ class NamespaceNetwork:
             await _run("netns", "delete", f"{self._id}-{number}", check=False)
         await _run("link", "delete", self._id, check=False)
 
+    async def list_pids(self, place: NodePlace) -> list[int]:
+        """Return the ids of the processes that run in the namespace of a node."""
+        return await list_namespace_pids(place.launcher[-1])
+
+    async def disconnect(self, place: NodePlace) -> None:
+        """Cut a node off from the others and from this process."""
+        await _run("link", "set", self._find_port(place), "down")
+
+    async def connect(self, place: NodePlace) -> None:
+        """Connect a node again that was cut off."""
+        await _run("link", "set", self._find_port(place), "up")
+
     @asynccontextmanager
     async def cut_off(self, place: NodePlace) -> AsyncIterator[None]:
         """Cut a node off from the others and from this process for the length of a block."""
-        outside = f"{self._id}{self.places.index(place) + 1}"
-        await _run("link", "set", outside, "down")
+        await self.disconnect(place)
         try:
             yield
         finally:
-            await _run("link", "set", outside, "up")
+            await self.connect(place)
+
+    def _find_port(self, place: NodePlace) -> str:
+        return f"{self._id}{self.places.index(place) + 1}"
 
 
-async def _run(*words: str, check: bool = True) -> None:
+async def list_namespace_pids(namespace: str) -> list[int]:
+    """Return the ids of the processes in a namespace; none if it does not exist."""
+    return [int(word) for word in (await _run("netns", "pids", namespace, check=False)).split() if word.isdecimal()]
+
+
+async def remove_network(name: str) -> None:
+    """Remove the network that an earlier process left behind, and kill the processes in it.
+
+    Args:
+        name: The name of its bridge.
+    """
+    listed = await _run("netns", "list", check=False)
+    for namespace in (line.split()[0] for line in listed.splitlines() if line.startswith(f"{name}-")):
+        for pid in await list_namespace_pids(namespace):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await _run("netns", "delete", namespace, check=False)
+    await _run("link", "delete", name, check=False)
+
+
+async def find_network_remains(name: str) -> list[str]:
+    """Return the namespaces and links of a network that still exist."""
+    namespaces = await _run("netns", "list", check=False)
+    links = await _run("-oneline", "link", "show", check=False)
+    found = [line.split()[0] for line in namespaces.splitlines() if line.startswith(f"{name}-")]
+    found += [
+        line.split()[1].rstrip(":") for line in links.splitlines() if line.split()[1].startswith(name)
+    ]
+    return found
+
+
+async def _run(*words: str, check: bool = True) -> str:
     process = await asyncio.create_subprocess_exec(
         "ip", *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     output, _ = await process.communicate()
     if check and process.returncode:
         raise ClusterError(f"ip {' '.join(words)}: {output.decode().strip()}")
+    return output.decode()
