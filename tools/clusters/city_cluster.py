@@ -1,4 +1,4 @@
-"""Runs the whole of Vigie on three machines, which are network namespaces of this one, behind haproxy. As root.
+"""Runs the whole of Vigie on three machines behind haproxy: network namespaces of this one. As root.
 
     async with CityCluster(folder) as cluster:
         await cluster.component("machine1", "mosquitto").kill()
@@ -17,6 +17,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
+
+import asyncpg
 
 from app.platform.db.database import DATABASE_ERRORS
 from app.platform.db.primary_connection import PrimaryConnector, split_hosts
@@ -186,9 +188,7 @@ class CityCluster:
         secrets = self.secrets.database
         host = await self.states.find_primary()
         admin = next(
-            url
-            for url in split_hosts(self.builder.database_url(SUPERUSER, "postgres"))
-            if f"@{host}:" in url
+            url for url in split_hosts(self.builder.database_url(SUPERUSER, "postgres")) if f"@{host}:" in url
         )
         inside = next(url for url in split_hosts(self.superuser_url) if f"@{host}:" in url)
         logins = {login: secrets[login] for login in LOGINS}
@@ -237,6 +237,14 @@ class CityCluster:
         connection = await PrimaryConnector(self.superuser_url).connect()
         try:
             return await connection.fetchval(query, *arguments)
+        finally:
+            await connection.close()
+
+    async def read_rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """Read rows of the database, as the superuser."""
+        connection = await PrimaryConnector(self.superuser_url).connect()
+        try:
+            return list(await connection.fetch(query, *arguments))
         finally:
             await connection.close()
 

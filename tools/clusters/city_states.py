@@ -101,6 +101,11 @@ class CityStates:
         machine = await self.find_database("leader")
         return None if machine is None else machine.host
 
+    async def leads_etcd(self, machine: Machine, port: int = ETCD_PORT) -> bool:
+        """Return whether etcd on a machine is its leader."""
+        answer = await self._ask(machine.host, port, "v3/maintenance/status", {})
+        return "header" in answer and answer.get("leader") == answer["header"]["member_id"]
+
     async def are_databases_ready(self) -> bool:
         """Return whether one is the primary and two follow it, one of them in step."""
         roles = Counter((each["role"], each["state"]) for each in (await self.read_members()).values())
@@ -274,7 +279,9 @@ class CityStates:
 
     async def _describe_workers(self) -> dict[str, States]:
         streams = await self.read_streams()
-        newest = {int(name.rsplit("-", 1)[1]): stream["state"]["last_seq"] for name, stream in streams.items()}
+        newest = {
+            int(name.rsplit("-", 1)[1]): stream["state"]["last_seq"] for name, stream in streams.items()
+        }
         owned: dict[str, list[int]] = {machine.name: [] for machine in self._machines}
         lags: Counter[str] = Counter()
         for position in await self.read_positions():

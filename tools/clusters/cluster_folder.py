@@ -30,8 +30,7 @@ async def open_cluster_folder(*, keeps: bool, say: Callable[[str], None]) -> Asy
         say: Prints a line.
     """
     await remove_crashed_clusters(say)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_ROOT))
-    folder.chmod(0o711)
+    folder = _make_folder()
     lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     try:
@@ -45,6 +44,12 @@ async def open_cluster_folder(*, keeps: bool, say: Callable[[str], None]) -> Asy
         else:
             shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def _make_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_ROOT))
+    folder.chmod(0o711)
+    return folder
 
 
 def note_network(folder: Path, name: str) -> None:
@@ -72,9 +77,11 @@ async def remove_crashed_clusters(say: Callable[[str], None]) -> None:
 
 async def find_remains(folder: Path, network: str) -> list[str]:
     """Return what a cluster has left behind: namespaces, links, processes and files."""
-    found = await find_network_remains(network)
-    if folder.exists():
-        found.append(str(folder))
+    return [*await find_network_remains(network), *_find_files_and_processes(folder)]
+
+
+def _find_files_and_processes(folder: Path) -> list[str]:
+    found = [str(folder)] if folder.exists() else []
     wanted = str(folder).encode()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal() or int(entry.name) == os.getpid():

@@ -71,7 +71,7 @@ class ClusterNode:
     async def launch(
         self, words: Sequence[str], environment: Mapping[str, str], account: SystemAccount | None = None
     ) -> None:
-        """Start the server, under another account if one is given. It ends with the process that started it."""
+        """Start the server, under an account if one is given. It ends with the process that started it."""
         self.process = await ChildProcess.start(
             [*self.place.launcher, *build_run_as_command(account, words, death_signal="KILL")],
             environment=environment,

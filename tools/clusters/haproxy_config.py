@@ -51,7 +51,9 @@ def make_haproxy(
 def _count_connections() -> int:
     """Return how many connections the limit of open files permits: each has two sides."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _CONNECTIONS if most == resource.RLIM_INFINITY else min(_CONNECTIONS, (most - _RESERVED_FILES) // 2)
+    return (
+        _CONNECTIONS if most == resource.RLIM_INFINITY else min(_CONNECTIONS, (most - _RESERVED_FILES) // 2)
+    )
 
 
 def _list_servers(machines: Sequence[Machine], port: int) -> str:

@@ -31,7 +31,7 @@ NATS_PORTS: Final = {"client": 4222, "route": 6222, "monitor": 8222}
 _MIB: Final = 2**20
 _DATABASE_MIB: Final = 512
 _PATH: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
-# The machines are one machine, so their network needs no TLS, and the receiver of webhooks has a private address.
+# The network of the machines is inside one machine, and so is the receiver of the webhooks.
 _ALLOWED: Final = ("database_without_tls", "broker_without_tls", "api_without_tls", "webhooks_private")
 # `vigie edge` uses the login of `vigie maintain`.
 _LOGIN_OF_ROLE: Final = {"edge": "vigie_maintain"}

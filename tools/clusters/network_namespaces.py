@@ -109,7 +109,11 @@ class NamespaceNetwork:
 
 async def list_namespace_pids(namespace: str) -> list[int]:
     """Return the ids of the processes in a namespace; none if it does not exist."""
-    return [int(word) for word in (await _run("netns", "pids", namespace, check=False)).split() if word.isdecimal()]
+    return [
+        int(word)
+        for word in (await _run("netns", "pids", namespace, check=False)).split()
+        if word.isdecimal()
+    ]
 
 
 async def remove_network(name: str) -> None:
@@ -132,9 +136,7 @@ async def find_network_remains(name: str) -> list[str]:
     namespaces = await _run("netns", "list", check=False)
     links = await _run("-oneline", "link", "show", check=False)
     found = [line.split()[0] for line in namespaces.splitlines() if line.startswith(f"{name}-")]
-    found += [
-        line.split()[1].rstrip(":") for line in links.splitlines() if line.split()[1].startswith(name)
-    ]
+    found += [line.split()[1].rstrip(":") for line in links.splitlines() if line.split()[1].startswith(name)]
     return found
 
 

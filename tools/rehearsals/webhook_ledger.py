@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Self
 
 from aiohttp import web
 
@@ -27,6 +27,7 @@ class WebhookLedger:
         wrong: messages without a valid signature.
         failed: requests that it failed on purpose.
         port: the port it listens on.
+        host: the address it listens on.
     """
 
     failing_share: float = 0.0
@@ -34,13 +35,14 @@ class WebhookLedger:
     wrong: int = 0
     failed: int = 0
     port: int = 0
+    host: str = "127.0.0.1"
     _keys: list[bytes] = field(default_factory=list)
     _chance: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311 (no secret)
 
     @property
     def url(self) -> str:
         """The address of the webhook."""
-        return f"http://127.0.0.1:{self.port}/"
+        return f"http://{self.host}:{self.port}/"
 
     @property
     def twice(self) -> int:
@@ -52,16 +54,16 @@ class WebhookLedger:
         self._keys = [decode_secret(secret)]
 
     @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
+    async def listening(self) -> AsyncIterator[Self]:
         """Receive for the length of a block."""
         application = web.Application()
         application.router.add_post("/", self._take)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            await web.TCPSite(runner, self.host, 0).start()
             self.port = runner.addresses[0][1]
-            yield
+            yield self
         finally:
             await runner.cleanup()
 
