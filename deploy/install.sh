@@ -195,6 +195,7 @@ missing_packages() {
     [ -z "$with_tests" ] || have systemd-analyze || printf 'systemd '
     # Nodes of the replicated log in the tests.
     [ -z "$with_tests" ] || have nats-server || printf 'nats-server '
+    [ -z "$with_tests" ] || have haproxy || printf 'haproxy '
     [ -z "$with_tests" ] || have rabbitmq-server || printf 'rabbitmq-server '
     # The commands of the guides, which a test runs.
     [ -z "$with_tests" ] || have curl || printf 'curl '

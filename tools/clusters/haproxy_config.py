@@ -12,7 +12,7 @@ from app.server_installation.deploy_files import render_deploy_file
 from app.standalone.unprivileged_accounts import build_file_limit_command
 from tools.clusters.city_components import Machine, ProgramComponent
 from tools.clusters.cluster_nodes import NodePlace, find_server
-from tools.clusters.machine_processes import API_PORT, MQTT_PORT
+from tools.clusters.machine_processes import API_PORT, METRICS_PORTS, MQTT_PORT
 
 _SOCKET: Final = "haproxy.sock"
 # Of the program's other open files: listeners, checks, its socket.
@@ -38,6 +38,7 @@ def make_haproxy(
         socket=folder / _SOCKET,
         http=",".join(http),
         mqtt=",".join(mqtt),
+        edge_port=METRICS_PORTS["edge"],
         brokers=_list_servers(machines, MQTT_PORT),
         apis=_list_servers(machines, API_PORT),
     )

@@ -28,7 +28,7 @@ from tools.clusters.city_cluster import PACKAGES, CityCluster
 from tools.clusters.cluster_command import say
 from tools.clusters.cluster_folder import note_network, open_cluster_folder
 from tools.clusters.cluster_nodes import ClusterError
-from tools.clusters.drill_cases import CASES, DrillCase, break_victim, find_victim, mend_victim
+from tools.clusters.drill_cases import CASES, DrillCase, Victim, break_victim, find_victim, mend_victim
 from tools.clusters.drill_results import (
     CaseMarks,
     CaseResult,
@@ -45,7 +45,7 @@ from tools.rehearsals.webhook_ledger import WebhookLedger
 _SITES: Final = 12
 _BOXES_PER_SITE: Final = 4
 _STEADY_S: Final = 5.0
-_DOWN_S: Final = 10.0  # how long a killed part stays away, at least
+_DOWN_S: Final = 20.0  # how long a killed part stays away
 _HANG_S: Final = 30.0
 _GAP_S: Final = 120.0
 _DRAIN_S: Final = 90.0
@@ -153,23 +153,18 @@ class KillDrill:
         await self._drain()
         return await self._compare(case, str(victim), marks, gap_s, http)
 
-    async def _break_and_mend(self, case: DrillCase, victim: object) -> float | None:
+    async def _break_and_mend(self, case: DrillCase, victim: Victim) -> float | None:
         began = time.monotonic()
-        await break_victim(self._cluster, case, victim)  # type: ignore[arg-type]
+        measuring = asyncio.create_task(self._measure_gap(began))
+        await break_victim(self._cluster, case, victim)
         try:
-            away_s = _DOWN_S if case.action == "kill" else _HANG_S
-            gap, _ = await asyncio.gather(self._measure_gap(began, away_s, case), asyncio.sleep(away_s))
+            await asyncio.sleep(_DOWN_S if case.action == "kill" else _HANG_S)
         finally:
-            await mend_victim(self._cluster, case, victim)  # type: ignore[arg-type]
-        return gap if gap is not None else await self._wait_for_acks(began, _GAP_S)
+            await mend_victim(self._cluster, case, victim)
+        return await measuring
 
-    async def _measure_gap(self, began: float, away_s: float, case: DrillCase) -> float | None:
-        # haproxy has no replacement here: it is started again while the boxes wait.
-        return await self._wait_for_acks(began, away_s if case.target == "haproxy" else _GAP_S)
-
-    async def _wait_for_acks(self, began: float, timeout_s: float) -> float | None:
-        until = time.monotonic() + timeout_s
-        while time.monotonic() < until:
+    async def _measure_gap(self, began: float) -> float | None:
+        while time.monotonic() < began + _GAP_S:
             if self._load.are_all_acked_since(began):
                 return time.monotonic() - began
             await asyncio.sleep(0.05)

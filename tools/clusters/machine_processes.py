@@ -28,6 +28,9 @@ MQTT_PORT: Final = 1883
 API_PORT: Final = 8000
 NATS_PORTS: Final = {"client": 4222, "route": 6222, "monitor": 8222}
 
+METRICS_PORTS: Final = {"edge": 9101, "ingest": 9102, "deliver": 9103, "maintain": 9104}
+"""Ports of `/metrics` and `/healthz` by role."""
+
 _MIB: Final = 2**20
 _DATABASE_MIB: Final = 512
 _PATH: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
@@ -237,6 +240,7 @@ class MachineBuilder:
             "VIGIE_API__PORT": str(API_PORT),
             "VIGIE_API__WORKERS": "1",
             "VIGIE_API__TRUSTED_PROXIES": json.dumps([self.proxy]),
+            "VIGIE_METRICS_PORT": str(METRICS_PORTS.get(role, 0)),
             "VIGIE_WEBHOOKS__ALLOW_PRIVATE": "true",
             **self.settings,
         }
