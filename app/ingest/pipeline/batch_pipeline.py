@@ -250,11 +250,7 @@ class IngestPipeline:
             raise
 
     async def change_ownership(self, connection: RawConnection, partitions: Collection[int]) -> None:
-        """Own other partitions from the next batch on. Nothing of the former ones stays in memory.
-
-        Raises:
-            asyncpg.PostgresError, OSError, TimeoutError: as `write_back` does; the ownership has changed.
-        """
+        """Own other partitions from now on, even after an error. Nothing of the former ones stays in memory."""
         try:
             await self.write_back(connection)
         finally:
@@ -265,9 +261,7 @@ class IngestPipeline:
 
     def _check_all(self, snapshot: RegistrySnapshot) -> None:
         """Evaluate the timers of all owned boxes and sites once."""
-        self._boxes_to_check = (
-            set(snapshot.find_boxes_with_timers(self._owned)) if self._is_consumer else set()
-        )
+        self._boxes_to_check = set(snapshot.find_boxes_with_timers(self._owned) if self._is_consumer else ())
         self._sites_to_check = None
 
     async def _attempt(
