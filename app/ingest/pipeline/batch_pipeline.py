@@ -250,7 +250,7 @@ class IngestPipeline:
             raise
 
     async def change_ownership(self, connection: RawConnection, partitions: Collection[int]) -> None:
-        """Own other partitions from now on, even after an error. Of the former ones nothing stays in memory."""
+        """Own other partitions from now on, even after an error. Nothing of the former ones is remembered."""
         try:
             await self.write_back(connection)
         finally:
