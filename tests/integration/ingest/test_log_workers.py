@@ -1,0 +1,266 @@
+"""Workers that share the partitions of a real log: one dies, one hangs, edges change, boxes fall silent."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.message_log.positions import PartitionPosition, list_positions
+from app.platform.db.database import Database
+from app.platform.runtime.process_runner import ProcessContext
+from app.processes.ingest import run_ingest
+from tests.conftest import STREET, Tenant
+from tests.faults.fleet import FaultFleet
+from tests.integration.edge.machines import PARTITIONS, EdgeMachine, LogCluster
+from tests.scenarios.processes import RoleProcess, role, until
+
+
+async def positions(database: Database) -> list[PartitionPosition]:
+    connection = await database.connect()
+    try:
+        return await list_positions(connection)
+    finally:
+        await connection.close()
+
+
+async def until_shared(database: Database, *shares: int, patience_s: float = 30.0) -> list[str]:
+    """Wait until living workers have so many partitions each; gives their names, the largest share first."""
+
+    async def shared() -> list[str] | None:
+        owners = [each.worker or "" for each in await positions(database) if each.is_owned]
+        by_share = sorted({*owners}, key=owners.count, reverse=True)
+        return by_share if [owners.count(name) for name in by_share] == sorted(shares, reverse=True) else None
+
+    found = await until(shared, patience_s=patience_s)
+    assert found is not None
+    return found
+
+
+def pid_of(worker: str) -> int:
+    return int(worker.rsplit("-", 1)[1])
+
+
+@asynccontextmanager
+async def workers(database: Database, folder: Path, count: int) -> AsyncIterator[list[RoleProcess]]:
+    """Run so many workers, all of which have their share."""
+    async with AsyncExitStack() as stack:
+        made = []
+        for number in range(count):
+            place = folder / f"worker{number}"
+            place.mkdir()
+            made.append(await stack.enter_async_context(role("ingest", place)))
+        least, rest = divmod(PARTITIONS, count)
+        await until_shared(database, *(least + (number < rest) for number in range(count)))
+        yield made
+
+
+async def add_fleet(
+    tenant: Tenant, machine: EdgeMachine, folder: Path, *, sites: int, ack: bool = False
+) -> FaultFleet:
+    """Add sites of some boxes each, which publish through an edge."""
+    boxes: list[str] = []
+    url = machine.cluster.all_settings.database.url
+    fleet = FaultFleet(tenant.client, machine.broker, url, boxes, folder / "ledger")
+    for number in range(sites):
+        site = (await tenant.client.post("/v1/sites", json=STREET)).raise_for_status().json()["id"]
+        fleet.boxes = [f"box-{number}-{index}" for index in range(4)]
+        await fleet.register(site, ack=ack)
+        boxes += fleet.boxes
+    fleet.boxes = boxes
+    return fleet
+
+
+async def test_a_worker_dies_and_another_takes_its_partitions(
+    tenant: Tenant, machines: list[EdgeMachine], database: Database, tmp_path: Path
+) -> None:
+    fleet = await add_fleet(tenant, machines[0], tmp_path, sites=6)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(machines[0].running(tmp_path))
+        first = RoleProcess("ingest", tmp_path / "first.log")
+        await first.start()
+        await until_shared(database, PARTITIONS)
+        second = await stack.enter_async_context(role("ingest", tmp_path))
+        await until_shared(database, 2, 2)
+        async with fleet.load():
+            await fleet.more(100)
+            await first.kill()
+            await until_shared(database, PARTITIONS)
+            await fleet.more(await fleet.rows() + 100)
+        fleet.healed()
+        outcome = await fleet.outcome(ordered=True)
+        assert (outcome.lost, outcome.twice) == (0, 0), outcome
+        assert second.pid in {pid_of(each.worker or "-0") for each in await positions(database)}
+        newest = {each.partition: each.position for each in await positions(database)}
+        log = await machines[0].cluster.open()
+        assert newest == {number: await log.find_newest_position(number) for number in range(PARTITIONS)}
+
+
+async def test_a_worker_that_hangs_is_fenced(
+    tenant: Tenant, machines: list[EdgeMachine], database: Database, tmp_path: Path
+) -> None:
+    fleet = await add_fleet(tenant, machines[0], tmp_path, sites=6)
+    async with machines[0].running(tmp_path), workers(database, tmp_path, 2) as (first, second):
+        async with fleet.load():
+            await fleet.more(100)
+            first.suspend()
+            try:
+                (owner,) = await until_shared(database, PARTITIONS)
+                assert pid_of(owner) == second.pid
+                await fleet.more(await fleet.rows() + 100)
+            finally:
+                first.resume()
+            await until_shared(database, 2, 2)
+        fleet.healed()
+        outcome = await fleet.outcome(ordered=True)
+        assert (outcome.lost, outcome.twice) == (0, 0), outcome
+
+
+async def test_acknowledgements_go_to_the_edge_that_a_box_spoke_through(
+    tenant: Tenant, machines: list[EdgeMachine], database: Database, tmp_path: Path
+) -> None:
+    fleet = await add_fleet(tenant, machines[0], tmp_path, sites=1, ack=True)
+    box = fleet.boxes[0]
+    async with AsyncExitStack() as stack:
+        for machine in machines:
+            await stack.enter_async_context(machine.running(tmp_path))
+        await stack.enter_async_context(workers(database, tmp_path, 1))
+        clients = [await stack.enter_async_context(machine.client()) for machine in machines]
+        for client in clients:
+            await client.subscribe(f"vigie/v1/{box}/ack", qos=1)
+        for number, client in enumerate([*clients, clients[0]]):
+            text = json.dumps({"seq": number, "time": 1_700_000_000_000 + number, "values": {"pm10": 1.0}})
+            await client.publish(f"vigie/v1/{box}/telemetry", text, qos=1)
+            async with asyncio.timeout(20):
+                message = await anext(client.messages)
+            assert isinstance(message.payload, bytes)
+            assert json.loads(message.payload) == {"seqs": [number]}
+        assert all(len(client.messages) == 0 for client in clients), "and to no other edge"
+
+
+async def read_state(client: httpx.AsyncClient, box: str) -> str | None:
+    state: str | None = (await client.get(f"/v1/boxes/{box}")).raise_for_status().json()["state"]
+    return state
+
+
+async def test_a_last_will_of_the_edge_that_a_box_has_left_changes_nothing(
+    tenant: Tenant, machines: list[EdgeMachine], database: Database, tmp_path: Path
+) -> None:
+    fleet = await add_fleet(tenant, machines[0], tmp_path, sites=1)
+    box, mark = fleet.boxes[:2]
+    online, offline = b'{"state": "online"}', b'{"state": "offline"}'
+    async with AsyncExitStack() as stack:
+        for machine in machines:
+            await stack.enter_async_context(machine.running(tmp_path))
+        await stack.enter_async_context(workers(database, tmp_path, 1))
+        connection = await database.connect()
+        stack.push_async_callback(connection.close)
+        old, new = machines
+
+        async def report(machine: EdgeMachine, state: bytes) -> None:
+            """Report a state, and wait until what comes after it is stored."""
+            other = b"online" if await read_state(tenant.client, mark) == "offline" else b"offline"
+            seen = other.decode()
+            for publisher, topic, payload in (
+                (machine, box, state),
+                (machine, mark, b'{"state": "%s"}' % other),
+            ):
+                await publisher.publish([(f"vigie/v1/{topic}/status", payload)])
+            await until(lambda: _reads(tenant.client, mark, seen))
+
+        for machine, state, expected in (
+            (old, online, "online"),
+            (new, online, "online"),
+            (old, offline, "online"),
+            (new, offline, "offline"),
+            (new, online, "online"),
+        ):
+            # The mark's own state must change whichever edge says it.
+            await connection.execute("UPDATE boxes SET edge = NULL WHERE id = $1", mark)
+            await report(machine, state)
+            assert await read_state(tenant.client, box) == expected, (machine.name, state)
+
+
+async def _reads(client: httpx.AsyncClient, box: str, state: str) -> bool:
+    return await read_state(client, box) == state
+
+
+async def test_silence_is_told_once_all_edges_have_delivered(
+    tenant: Tenant, machines: list[EdgeMachine], cluster: LogCluster, database: Database, tmp_path: Path
+) -> None:
+    """While an edge cannot hand on what it has, nobody is silent."""
+    fleet = await add_fleet(tenant, machines[0], tmp_path, sites=2)
+    for site in {each["site_id"] for each in (await tenant.client.get("/v1/boxes")).json()["data"]}:
+        rule = {
+            "site_id": site,
+            "name": "Silent",
+            "severity": "warning",
+            "condition": {"no_data": "PT2S"},
+        }
+        (await tenant.client.post("/v1/rules", json=rule)).raise_for_status()
+
+    async def silent() -> list[str]:
+        alerts = (await tenant.client.get("/v1/alerts?limit=1000")).raise_for_status().json()["data"]
+        return [each["box"] for each in alerts if each["rule_name"] == "Silent"]
+
+    process = ProcessContext("ingest", database)
+    working = asyncio.create_task(run_ingest(cluster.all_settings, process))
+    async with AsyncExitStack() as stack:
+        for machine in machines:
+            await stack.enter_async_context(machine.running(tmp_path))
+        await until_shared(database, PARTITIONS)
+        now_ms = round(datetime.now(UTC).timestamp() * 1000)
+        text = json.dumps({"time": now_ms, "values": {"pm10": 1.0}}).encode()
+        async with cluster.suspended():
+            await machines[0].publish([(f"vigie/v1/{box}/telemetry", text) for box in fleet.boxes])
+            await asyncio.sleep(4)
+            assert await silent() == [], "their messages wait at the edge"
+
+        async def all_are_silent() -> bool:
+            return sorted(await silent()) == sorted(fleet.boxes)
+
+        await until(all_are_silent, patience_s=40)
+        process.stop.set()
+        await asyncio.wait_for(working, 15)
+
+
+async def test_committed_records_go_after_a_while_and_others_never(
+    tenant: Tenant,
+    machines: list[EdgeMachine],
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.ingest.log_input._TRIM_EVERY_S", 0.2)
+    fleet = await add_fleet(tenant, machines[0], tmp_path, sites=6)
+    cluster = machines[0].cluster
+    log = await cluster.open()
+    message_log = cluster.settings.model_copy(update={"keep_s": 2.0})
+    settings = cluster.all_settings.model_copy(update={"message_log": message_log})
+    process = ProcessContext("ingest", database)
+    async with machines[0].running(tmp_path):
+        await fleet.publish(range(10))
+        working = asyncio.create_task(run_ingest(settings, process))
+        await fleet.outcome()
+        newest = {each.partition: each.position for each in await positions(database) if each.position}
+        assert all(status.oldest == 1 for status in await log.describe() if status.partition in newest), (
+            "they are kept for a database that is restored"
+        )
+
+        async def trimmed() -> bool:
+            return all(status.oldest > newest.get(status.partition, 0) for status in await log.describe())
+
+        await fleet.publish(range(10, 20), pause_s=0.5)
+        await until(trimmed)
+        process.stop.set()
+        await asyncio.wait_for(working, 15)
+        kept = {status.partition: (status.oldest, status.newest) for status in await log.describe()}
+        await fleet.publish(range(20, 30))
+        for status in await log.describe():
+            oldest, before = kept[status.partition]
+            assert status.oldest == oldest, "nothing goes while nobody commits"
+            assert status.newest > before or status.partition not in newest
