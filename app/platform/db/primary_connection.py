@@ -124,7 +124,7 @@ class PrimaryConnector:
                     target_session_attrs=SessionAttribute.primary,
                     **options,
                 )
-                row = (await connection.fetch(_TIMELINE))[0]
+                system, timeline = await _read_timeline(connection)
         except BaseException as error:
             if connection is not None:
                 connection.terminate()
@@ -134,11 +134,11 @@ class PrimaryConnector:
                 raise
             reasons.append(f"{name}: {_describe(error)}")
             return None
-        if row["system"] == self._system and row["timeline"] < self._timeline:
+        if system == self._system and timeline < self._timeline:
             connection.terminate()
-            reasons.append(f"{name}: former primary (timeline {row['timeline']}, newest {self._timeline})")
+            reasons.append(f"{name}: former primary (timeline {timeline}, newest {self._timeline})")
             return None
-        return _Primary(index, connection, row["system"], row["timeline"])
+        return _Primary(index, connection, system, timeline)
 
     async def _choose_newest(self, primary: _Primary, options: dict[str, Any]) -> _Primary:
         """Return the primary with the newest timeline of all hosts that answer soon, and end the others."""
@@ -166,6 +166,15 @@ class PrimaryConnector:
 
     def _forget(self, _: object) -> None:
         self._has_asked_all = False
+
+
+async def _read_timeline(connection: asyncpg.Connection) -> tuple[int, int]:
+    """Read the identifier of the database system and its timeline; zeros if a provider forbids it."""
+    try:
+        row = (await connection.fetch(_TIMELINE))[0]
+    except (asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError):
+        return 0, 0
+    return row["system"], row["timeline"]
 
 
 def _describe(error: BaseException) -> str:

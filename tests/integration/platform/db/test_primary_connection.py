@@ -177,6 +177,17 @@ async def test_a_former_primary_is_refused(hosts: TwoHosts) -> None:
     await database.close()
 
 
+async def test_a_provider_may_forbid_to_read_the_timeline(hosts: TwoHosts) -> None:
+    admin = await asyncpg.connect(hosts.primary.superuser_url)
+    await admin.execute("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+    await admin.close()
+    database = Database(DatabaseSettings(url=hosts.url), application="test")
+    connection = await database.connect()
+    assert await connection.fetchval(PORT.text) == hosts.primary.port
+    await connection.close()
+    await database.close()
+
+
 @pytest.fixture
 async def admin(hosts: TwoHosts) -> AsyncIterator[asyncpg.Connection]:
     """Commits of the primary wait for a standby that does not exist."""
