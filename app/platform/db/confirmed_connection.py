@@ -51,6 +51,12 @@ class ConfirmedConnection(asyncpg.Connection):
         await super().executemany(*args, **options)
         self._check()
 
+    async def copy_records_to_table(self, *args: Any, **options: Any) -> str:  # noqa: ANN401
+        """As `execute`, for a COPY."""
+        status = await super().copy_records_to_table(*args, **options)
+        self._check()
+        return str(status)
+
     async def fetch(self, *args: Any, **options: Any) -> list[Any]:  # noqa: ANN401
         """As `execute`; returns the rows."""
         rows: list[Any] = await super().fetch(*args, **options)
