@@ -204,5 +204,6 @@ class _ClusterDrains:
             "VIGIE_MESSAGE_LOG__PASSWORD": nats_cluster.PASSWORD,
             "VIGIE_MESSAGE_LOG__NAME": f"bench{self._logs}",
             "VIGIE_MESSAGE_LOG__PARTITIONS": str(PARTITIONS),
+            "VIGIE_MESSAGE_LOG__MAX_BYTES": str(2**30),
             "VIGIE_INGEST__CLIENT_ID": _CLIENT,
         }
