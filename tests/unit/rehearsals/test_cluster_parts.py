@@ -110,7 +110,7 @@ def test_a_result_is_good_if_nothing_is_lost_twice_or_wrong(
 ) -> None:
     values = {"published": 10, "stored": 10, "twice": 0, "due": 2, "unfired": 0, "spurious": 0}
     values |= {"untold": 0, "told_twice": 0} | changes
-    result = CaseResult(name="edge:kill", victim="machine1: edge", gap_s=1.25, http=(0, 9), **values)  # type: ignore[arg-type]
+    result = CaseResult(name="edge:kill", victim="machine1: edge", gap_s=1.25, http=(0, 9), **values)
     assert result.is_good is is_good
     assert f"| {values['published'] - values['stored']} |" in result.format_row()
 
