@@ -9,6 +9,7 @@ was due must have fired once and been delivered, and no other alert.
 
 import asyncio
 import json
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -232,9 +233,18 @@ async def set_up(cluster: CityCluster, webhooks: WebhookLedger) -> tuple[list[st
     return boxes, key
 
 
+def _cancel_on_signals() -> None:
+    """Let SIGINT and SIGTERM end the drill by way of its clean-up."""
+    task = asyncio.current_task()
+    if task is not None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+
 async def run_drill(cases: Sequence[DrillCase], per_s: float, table: Path, *, keeps: bool) -> int:
     """Run cases one after another on one cluster; returns 0 if nothing was lost or wrong."""
     results: list[CaseResult] = []
+    _cancel_on_signals()
     async with open_cluster_folder(keeps=keeps, say=say) as folder:
         cluster = CityCluster(folder, settings=dict.fromkeys(LIMITS, "0"), say=say)
         note_network(folder, cluster.network.name)
@@ -270,6 +280,9 @@ def main(
     except ClusterError as error:
         say(str(error))
         sys.exit(1)
+    except asyncio.CancelledError:
+        say("Stopped.")
+        sys.exit(130)
 
 
 if __name__ == "__main__":
