@@ -219,7 +219,7 @@ class CityStates:
 
     def _format_line(self, part: str, states: States) -> str:
         columns = [f"{machine.name} {states.get(machine.name, _UNKNOWN)}" for machine in self._machines]
-        return f"{part:<12}" + "".join(f"{column:<60}" for column in columns).rstrip()
+        return f"{part:<14}" + "".join(f"{column:<60}" for column in columns).rstrip()
 
     async def _describe_haproxy(self) -> dict[str, States]:
         servers = await read_servers(self._haproxy)
