@@ -60,6 +60,21 @@ _STATEMENTS: Final = (
     FOR EACH ROW WHEN (NEW.desired_at IS NOT NULL) EXECUTE FUNCTION box_configs_stamp()
     """,
     "CREATE INDEX ix_box_configs_desired_xid ON box_configs (desired_xid)",
+    # Which standby is synchronous. PostgreSQL shows that to roles with pg_read_all_stats, which also see the
+    # statements of all sessions: the owner has it (deploy/roles.sql), and the processes call this function.
+    # Without it the columns are empty. A standby names itself as its primary knows it.
+    r"""
+    CREATE FUNCTION replication_status() RETURNS TABLE (name text, address text, sync_state text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+        SELECT application_name, host(client_addr), sync_state FROM pg_stat_replication
+        UNION ALL
+        SELECT coalesce(
+            substring(conninfo FROM '(?:^| )application_name=([^ ]+)'),
+            substring(conninfo FROM '(?:^| )fallback_application_name=([^ ]+)')
+        ), NULL, NULL FROM pg_stat_wal_receiver
+    $$
+    """,
+    "REVOKE EXECUTE ON FUNCTION replication_status() FROM PUBLIC",
 )
 
 
@@ -76,6 +91,7 @@ def upgrade() -> None:
     open_to("ingest_positions", (INGEST, MAINTAIN))
     grant("SELECT, INSERT, UPDATE", "ingest_positions", INGEST)
     grant("SELECT", "ingest_positions", API, MAINTAIN)
+    op.execute(f"GRANT EXECUTE ON FUNCTION replication_status() TO {API}, {MAINTAIN}")
     grant("SELECT (edge), UPDATE (edge)", "boxes", INGEST)
     # An edge logs in as maintain. It follows the sites of boxes, and the configurations.
     grant("SELECT (revision)", "boxes", MAINTAIN)
@@ -91,6 +107,7 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION box_configs_stamp()")
     op.execute("ALTER TABLE box_configs DROP COLUMN desired_xid")
     op.execute("ALTER TABLE boxes DROP COLUMN edge")
+    op.execute("DROP FUNCTION replication_status()")
     op.execute("DROP FUNCTION site_partition(uuid, integer)")
     op.execute("DROP TABLE ingest_positions")
     op.execute("DROP TABLE edges")

@@ -73,7 +73,7 @@ class PrimaryConnector:
             except asyncpg.InvalidAuthorizationSpecificationError:
                 raise
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InternalClientError) as error:
-                reasons.append(f"{_name_host(self._urls[index])}: {_describe(error)}")
+                reasons.append(f"{find_host_name(self._urls[index])}: {_describe(error)}")
                 continue
             self._last = index
             return _keep_alive(connection)
@@ -88,9 +88,10 @@ def _describe(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _name_host(url: str) -> str:
+def find_host_name(url: str) -> str:
+    """Return host and port of a database address, and no secret; `local` for a socket of this machine."""
     found = _AUTHORITY.fullmatch(url)
-    return found["hosts"] if found else ""
+    return (found["hosts"] if found else "") or "local"
 
 
 def _keep_alive(connection: asyncpg.Connection) -> asyncpg.Connection:

@@ -320,8 +320,8 @@ SEQUENCES: Final = {
 """Numbers that are given by sequences."""
 
 FUNCTIONS: Final = {
-    "vigie_api": ["audit_record", "vigie_quota_room"],
-    "vigie_maintain": ["retention_clear", "retention_drop"],
+    "vigie_api": ["audit_record", "replication_status", "vigie_quota_room"],
+    "vigie_maintain": ["replication_status", "retention_clear", "retention_drop"],
 }
 """What runs with its owner's rights, or is not for everybody."""
 
