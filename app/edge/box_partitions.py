@@ -1,7 +1,7 @@
 """Knows the partition of each box and topic: a copy of the registry that works without the database.
 
 All boxes of a site are in one partition, so that one ingest worker sees a site as a whole. The copy is a dict
-of box ids, 105 MB for a million boxes. It is refreshed each second; while the database is away the last copy
+of box ids, 96 MB for a million boxes. It is refreshed each second; while the database is away the last copy
 is used.
 
 The order of one box's messages holds although its partition may change: when a site moves a box, when a box

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from app.ingest.ack_publisher import AckPublisher
-from app.ingest.pipeline.batch_pipeline import Finish, IngestPipeline
+from app.ingest.pipeline.batch_context import Finish
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BoxAck
 from app.ingest.settings import IngestSettings
 from app.ingest.sources.message_source import MessageBatch, MessageSource

@@ -20,7 +20,8 @@ from app.ingest import prometheus_metrics
 from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.codec.decoded_batch import DecodedBatch
 from app.ingest.consumer_input import ConsumerInput
-from app.ingest.pipeline.batch_pipeline import Finish, IngestPipeline
+from app.ingest.pipeline.batch_context import Finish
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_tracing import find_typical_time, observe_commit, start_batch_span
 from app.ingest.pipeline.quota_cache import QuotaCache

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
-from app.ingest.pipeline.batch_pipeline import Finish, IngestPipeline
+from app.ingest.pipeline.batch_context import Finish
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BoxAck
 from app.ingest.sources.message_source import MessageBatch, MessageSource
 from app.message_log.partitions import OwnedPartitions

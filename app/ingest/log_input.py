@@ -9,16 +9,16 @@ import asyncio
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from app.ingest import prometheus_metrics
 from app.ingest.ack_publisher import AckPublisher
 from app.ingest.drain_watermark import DrainWatermark
-from app.ingest.pipeline.batch_pipeline import Finish, IngestPipeline
+from app.ingest.pipeline.batch_context import Finish
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BoxAck
 from app.ingest.settings import IngestSettings
 from app.ingest.sources.log_source import LogBatchToken, LogSource
@@ -29,6 +29,7 @@ from app.message_log.positions import (
     advance_positions,
     count_fair_share,
     create_positions,
+    find_kept_positions,
     join_workers,
     list_positions,
     read_positions,
@@ -45,6 +46,8 @@ _log = get_logger(__name__)
 _TEND_EVERY_S: Final = 1.0
 _AWAITED_EVERY_S: Final = 0.1
 _TRIM_EVERY_S: Final = 30.0
+# Above this share of its room, a partition keeps no committed records.
+_FULL_SHARE: Final = 0.8
 _RETRY_S: Final = 1.0
 
 
@@ -127,6 +130,7 @@ class LogInput:
         self._acks = EdgeAckPublishers(broker, f"{settings.client_id}-acks-{self.worker}")
         self._log_id: str | None = None
         self._tended_at = 0.0
+        self._trimmed_at = time.monotonic()
         self._opening: asyncio.Task[None] | None = None
         self._trimming: asyncio.Task[None] | None = None
 
@@ -143,7 +147,6 @@ class LogInput:
     async def open(self) -> MessageSource:
         """Start to connect to the log. Partitions are taken once it is connected."""
         self._opening = asyncio.create_task(self._open())
-        self._trimming = asyncio.create_task(self._trim())
         return self._source
 
     async def _open(self) -> None:
@@ -168,6 +171,11 @@ class LogInput:
         await self._acks.refresh(connection)
         if self._log_id is not None:
             await self._rebalance(connection, pipeline, self._log_id)
+        if clock - self._trimmed_at >= _TRIM_EVERY_S and (self._trimming is None or self._trimming.done()):
+            self._trimmed_at = clock
+            keep = timedelta(seconds=self._log_settings.keep_s)
+            kept = await find_kept_positions(connection, list(self._source.committed), keep)
+            self._trimming = asyncio.create_task(self._trim(kept))
 
     async def _rebalance(self, connection: RawConnection, pipeline: IngestPipeline, log_id: str) -> None:
         positions = self._source.committed
@@ -185,9 +193,11 @@ class LogInput:
                 taken[partition] = position
         if taken:
             _log.info("partitions_taken", partitions=sorted(taken), share=share)
-            await pipeline.change_ownership(connection, [*positions, *taken])
-            await self._source.set_partitions(positions | taken)
-            self._watermark.reset()
+            try:
+                await pipeline.change_ownership(connection, [*positions, *taken])
+            finally:
+                await self._source.set_partitions(positions | taken)
+                self._watermark.reset()
 
     async def _release(
         self, connection: RawConnection, pipeline: IngestPipeline, partitions: list[int]
@@ -196,10 +206,12 @@ class LogInput:
         committed = self._source.committed
         kept = {number: committed[number] for number in committed.keys() - set(partitions)}
         await self._source.set_partitions(kept)
-        await pipeline.change_ownership(connection, kept)
         self._watermark.reset()
-        for partition in partitions:
-            await release_partition(connection, partition)
+        try:
+            await pipeline.change_ownership(connection, kept)
+        finally:
+            for partition in partitions:
+                await release_partition(connection, partition)
 
     def finish(self, batch: MessageBatch, /) -> Finish | None:
         """Return what commits the positions of a batch (FencedError)."""
@@ -226,21 +238,23 @@ class LogInput:
         """Publish acknowledgements to the edges through which the messages came."""
         self._acks.publish(acks)
 
-    async def _trim(self) -> None:
-        """Let the log remove the records that have been committed for long enough."""
-        former: deque[tuple[float, dict[int, int]]] = deque()
-        while True:
-            former.append((time.monotonic(), self._source.committed))
-            until = time.monotonic() - self._log_settings.keep_s
-            positions: dict[int, int] = {}
-            while former and former[0][0] <= until:
-                positions = former.popleft()[1]
-            try:
-                for partition, position in positions.items():
-                    await self._log.trim(partition, position + 1)
-            except LogUnavailableError as error:
-                _log.warning("log_not_trimmed", error=str(error))
-            await asyncio.sleep(_TRIM_EVERY_S)
+    async def _trim(self, kept: Mapping[int, int]) -> None:
+        """Let the log remove records that were committed long ago; all committed ones where room is short.
+
+        Args:
+            kept: partition → position up to which records were committed long ago.
+        """
+        committed = self._source.committed
+        enough = _FULL_SHARE * self._log_settings.max_bytes
+        try:
+            for status in await self._log.describe():
+                number = status.partition
+                if number in committed and number in kept:
+                    upto = committed[number] if status.size > enough else kept[number]
+                    if status.oldest <= upto:
+                        await self._log.trim(number, upto + 1)
+        except LogUnavailableError as error:
+            _log.warning("log_not_trimmed", error=str(error))
 
     async def close(self) -> None:
         """Stop reading, publish what is queued, and disconnect."""

@@ -155,7 +155,8 @@ class JetStreamReader:
 
     async def _ask_leader(self) -> None:
         """Learn from the leader whether there is a next record, and skip those that were trimmed."""
-        state = (await self._streams.stream_info(self._stream)).state
+        async with asyncio.timeout(_GET_S):
+            state = (await self._streams.stream_info(self._stream)).state
         if state.last_seq < self._position:
             raise LogUnavailableError(
                 f"{self._stream} ends at {state.last_seq}, before {self._position}: it was made anew"

@@ -9,6 +9,7 @@ from app.message_log.settings import MessageLogSettings
 _ENGINES: Final = {
     "jetstream": ("app.message_log.jetstream_log", "JetStreamLog"),
     "rabbitmq": ("app.message_log.rabbitmq_log", "RabbitMQLog"),
+    "kafka": ("app.message_log.kafka_log", "KafkaLog"),
 }
 
 

@@ -6,7 +6,7 @@ the worker and the position from which the batch was read.
 """
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from app.platform.db.advisory_lock_keys import CONSUMER, PARTITION_CLASS
@@ -37,7 +37,9 @@ _UNLOCK: Final = f"SELECT pg_advisory_unlock({PARTITION_CLASS}, $1)"
 # An outdated log id means that the log was made anew, where positions start again.
 _TAKE: Final = """
 UPDATE ingest_positions SET worker = $2, acquired_at = now(), log_id = $3,
-    position = CASE WHEN log_id IN ('', $3) THEN position ELSE 0 END
+    position = CASE WHEN log_id IN ('', $3) THEN position ELSE 0 END,
+    kept_from = CASE WHEN log_id IN ('', $3) THEN kept_from ELSE 0 END,
+    next_kept_from = CASE WHEN log_id IN ('', $3) THEN next_kept_from ELSE 0 END
 WHERE partition = $1 RETURNING position
 """
 _ADVANCE: Final = """
@@ -45,6 +47,12 @@ UPDATE ingest_positions p SET position = c.position, committed_at = now()
 FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS c (partition, former, position)
 WHERE p.partition = c.partition AND p.position = c.former AND p.worker = $4
 """
+# What was committed at the step before the last one may go: committed records are kept for one to two steps.
+_STEP: Final = """
+UPDATE ingest_positions SET kept_from = next_kept_from, next_kept_from = position, next_kept_at = now()
+WHERE partition = ANY ($1::int[]) AND next_kept_at <= now() - $2::interval
+"""
+_KEPT_FROM: Final = "SELECT partition, kept_from FROM ingest_positions WHERE partition = ANY ($1::int[])"
 _POSITIONS: Final = "SELECT partition, position FROM ingest_positions WHERE partition = ANY ($1::int[])"
 _ALL: Final = """
 SELECT p.partition, p.position, p.worker, p.acquired_at, p.committed_at, EXISTS (
@@ -177,6 +185,21 @@ async def read_positions(connection: RawConnection, partitions: Collection[int])
     """Read the committed positions of partitions, whoever has them."""
     rows = await connection.fetch(_POSITIONS, partitions)
     return {row["partition"]: row["position"] for row in rows}
+
+
+async def find_kept_positions(
+    connection: RawConnection, partitions: Collection[int], keep: timedelta
+) -> dict[int, int]:
+    """Return up to which position each partition may be trimmed: what was committed for long enough.
+
+    Args:
+        connection: The connection.
+        partitions: The partitions of this worker.
+        keep: How long committed records are kept at least; they are kept for twice that at most.
+    """
+    await connection.execute(_STEP, partitions, keep)
+    rows = await connection.fetch(_KEPT_FROM, partitions)
+    return {row["partition"]: row["kept_from"] for row in rows}
 
 
 async def list_positions(connection: RawConnection) -> list[PartitionPosition]:

@@ -33,7 +33,10 @@ _STATEMENTS: Final = (
         log_id text NOT NULL DEFAULT '',
         worker text,
         acquired_at timestamptz,
-        committed_at timestamptz
+        committed_at timestamptz,
+        kept_from bigint NOT NULL DEFAULT 0,
+        next_kept_from bigint NOT NULL DEFAULT 0,
+        next_kept_at timestamptz NOT NULL DEFAULT now()
     )
     """,
     # The last 32 bits of a site's id are random. app/message_log/partitions.py has the same.

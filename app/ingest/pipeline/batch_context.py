@@ -1,7 +1,7 @@
 """Carries the state of one batch from step to step of the ingest pipeline."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -34,6 +34,10 @@ from app.timeseries.storage.sample_writer import WriteOutcome
 
 # Most samples without a `seq` that an acknowledgement lists by index, per message.
 _INDEXES = 100
+
+
+type Finish = Callable[[RawConnection], Awaitable[None]]
+"""What the last transaction of a batch does at its end."""
 
 
 class UnsharedBoxesError(Exception):

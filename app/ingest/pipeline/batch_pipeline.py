@@ -41,7 +41,7 @@ from uuid import UUID
 import asyncpg
 
 from app.ingest.codec.decoded_batch import DecodedBatch
-from app.ingest.pipeline.batch_context import BatchContext, UnsharedBoxesError
+from app.ingest.pipeline.batch_context import BatchContext, Finish, UnsharedBoxesError
 from app.ingest.pipeline.batch_halving import commit_in_halves, may_be_of_the_data
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_tracing import StepClock
@@ -99,8 +99,6 @@ _TIMERS: Final = {
     name: INGEST_STEP.labels(name)
     for name in ("gate", "refresh", *(step_name for step_name, _ in STEPS), "commit")
 }
-type Finish = Callable[[RawConnection], Awaitable[None]]
-"""What the last transaction of a batch does at its end."""
 
 
 def _release(snapshot: RegistrySnapshot | None) -> None:
@@ -167,7 +165,7 @@ class IngestPipeline:
             The outcome of the whole batch.
 
         Raises:
-            FencedError: `finish` raised it.
+            FencedError: raised by `finish`.
             asyncpg.PostgresError, OSError, TimeoutError: errors that `is_transient` or `is_schema_mismatch`
                 accept. Nothing that was not stored is in quarantine, and the batch can be retried.
         """
@@ -232,7 +230,6 @@ class IngestPipeline:
             raise
         finally:
             _release(snapshot)
-        # After the commit: a transaction that was rolled back must be processed again.
         self._boxes_to_check -= boxes
         self._sites_to_check = sites
         if context.event_traces is not None:
@@ -253,29 +250,18 @@ class IngestPipeline:
             raise
 
     async def change_ownership(self, connection: RawConnection, partitions: Collection[int]) -> None:
-        """Own other partitions from the next batch on. Nothing of the former ones stays in memory.
-
-        Raises:
-            asyncpg.PostgresError, OSError, TimeoutError: as `write_back` does; the ownership has changed.
-        """
-        if self._owned is None:
-            raise RuntimeError("a pipeline without partitions owns all boxes")
+        """Own other partitions from now on, even after an error. Nothing of the former ones is remembered."""
         try:
             await self.write_back(connection)
         finally:
-            self._owned.replace(partitions)
+            if self._owned is not None:
+                self._owned.replace(partitions)
             self._states.clear()
             self._check_all(self.registry.snapshot)
 
     def _check_all(self, snapshot: RegistrySnapshot) -> None:
         """Evaluate the timers of all owned boxes and sites once."""
-        keys = snapshot.find_boxes_with_timers() if self._is_consumer else ()
-        owned = self._owned
-        self._boxes_to_check = {
-            key
-            for key in keys
-            if owned is None or ((box := snapshot.box(key)) is not None and owned.owns_site(box.site_id))
-        }
+        self._boxes_to_check = set(snapshot.find_boxes_with_timers(self._owned) if self._is_consumer else ())
         self._sites_to_check = None
 
     async def _attempt(

@@ -19,6 +19,7 @@ import asyncpg
 import msgspec
 
 from app.ingest.pipeline.rule_assignments import NO_RULES, RuleAssignments
+from app.message_log.partitions import OwnedPartitions
 from app.platform.db.database import RawConnection
 from app.registry.cross_tenant_repository import (
     load_changed_boxes,
@@ -222,9 +223,9 @@ class RegistrySnapshot:
         """Return the enabled rules of each box."""
         return list(map(self._rules_of.__getitem__, map(_key_of, boxes)))
 
-    def find_boxes_with_timers(self) -> Iterator[int]:
-        """Yield the keys of boxes whose rules can change state without a new sample."""
-        boxes = self.boxes.values()
+    def find_boxes_with_timers(self, owned: OwnedPartitions | None = None) -> Iterator[int]:
+        """Yield the keys of boxes, of some partitions or all, whose rules can change without a new sample."""
+        boxes = [box for box in self.boxes.values() if owned is None or owned.owns_site(box.site_id)]
         for box, rules in zip(boxes, self.find_rules_of_each(boxes), strict=True):
             if rules.timed or any(rule.timed or rule.hours is not None for rule in rules.across):
                 yield box.key

@@ -11,7 +11,7 @@ import aiomqtt
 from pydantic import SecretStr
 
 from app.message_log.log_records import LogRecord, decode_record
-from app.message_log.message_log import MessageLog, StoredRecord
+from app.message_log.message_log import LogUnavailableError, MessageLog, StoredRecord
 from app.message_log.message_log_factory import make_message_log
 from app.message_log.settings import MessageLogSettings
 from app.platform.broker.edges import Edge, list_edges
@@ -67,7 +67,13 @@ class LogCluster:
         """Return the test's own connection to the log."""
         if self._log is None:
             self._log = make_message_log(self.settings, client="test")
-            await self._log.open()
+            async with asyncio.timeout(30):
+                while True:
+                    try:
+                        await self._log.open()
+                        break
+                    except LogUnavailableError:  # a node that has just begun takes no stream yet
+                        await asyncio.sleep(0.2)
         return self._log
 
     async def close(self) -> None:

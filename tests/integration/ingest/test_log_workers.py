@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import pytest
 
 from app.message_log.positions import PartitionPosition, list_positions
 from app.platform.db.database import Database
@@ -225,3 +226,41 @@ async def test_silence_is_told_once_all_edges_have_delivered(
         await until(all_are_silent, patience_s=40)
         process.stop.set()
         await asyncio.wait_for(working, 15)
+
+
+async def test_committed_records_go_after_a_while_and_others_never(
+    tenant: Tenant,
+    machines: list[EdgeMachine],
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.ingest.log_input._TRIM_EVERY_S", 0.2)
+    fleet = await add_fleet(tenant, machines[0], tmp_path, sites=6)
+    cluster = machines[0].cluster
+    log = await cluster.open()
+    message_log = cluster.settings.model_copy(update={"keep_s": 2.0})
+    settings = cluster.all_settings.model_copy(update={"message_log": message_log})
+    process = ProcessContext("ingest", database)
+    async with machines[0].running(tmp_path):
+        await fleet.publish(range(10))
+        working = asyncio.create_task(run_ingest(settings, process))
+        await fleet.outcome()
+        newest = {each.partition: each.position for each in await positions(database) if each.position}
+        assert all(status.oldest == 1 for status in await log.describe() if status.partition in newest), (
+            "they are kept for a database that is restored"
+        )
+
+        async def trimmed() -> bool:
+            return all(status.oldest > newest.get(status.partition, 0) for status in await log.describe())
+
+        await fleet.publish(range(10, 20), pause_s=0.5)
+        await until(trimmed)
+        process.stop.set()
+        await asyncio.wait_for(working, 15)
+        kept = {status.partition: (status.oldest, status.newest) for status in await log.describe()}
+        await fleet.publish(range(20, 30))
+        for status in await log.describe():
+            oldest, before = kept[status.partition]
+            assert status.oldest == oldest, "nothing goes while nobody commits"
+            assert status.newest > before or status.partition not in newest
