@@ -4,7 +4,10 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
+import asyncpg
 from fastapi import APIRouter, Depends, Path
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit.audit_recorder import record_event
 from app.cluster_status.log_monitor import LogMonitor
@@ -55,10 +58,16 @@ _EdgeName = Annotated[
 ]
 
 
+async def _begin(session: AsyncSession) -> asyncpg.Connection:
+    """Begin the transaction, and with it the caller's scope, which only SQLAlchemy's first statement does."""
+    await session.execute(text("SELECT"))
+    return await get_driver_connection(session)
+
+
 async def _read_rows(database: Database) -> InstallationRows | None:
     try:
         async with asyncio.timeout(DATABASE_TIMEOUT_S), database.read() as session:
-            return await read_installation_rows(await get_driver_connection(session))
+            return await read_installation_rows(await _begin(session))
     except DATABASE_ERRORS as error:
         _log.warning("cluster_not_read", error=repr(error))
         return None
@@ -100,7 +109,7 @@ async def delete_cluster_edge(
     that reports is in use: 409 `edge_is_alive`. Stop its process first, and wait ten seconds. An edge that
     starts again lists itself.
     """
-    connection = await get_driver_connection(session)
+    connection = await _begin(session)
     if await remove_edge(connection, name):
         await record_event(session, principal.organisation_id, "edge.deleted", kind="edge", identifier=name)
         return

@@ -210,7 +210,14 @@ def routes(ids: Mapping[str, str]) -> Iterator[Route]:
     document = openapi_document()
     found = []
     for template, operations in document["paths"].items():
-        own = {"preset_id": PRESET, "source_id": SOURCE, "position": "1", "purpose": "noise", "name": "edge-a", **ids}
+        own = {
+            "preset_id": PRESET,
+            "source_id": SOURCE,
+            "position": "1",
+            "purpose": "noise",
+            "name": "edge-a",
+            **ids,
+        }
         if template in _PATHS:
             own["key_id"] = ids[_PATHS[template]]
         for method, operation in operations.items():
