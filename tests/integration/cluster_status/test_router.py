@@ -88,7 +88,8 @@ async def test_an_edge_that_is_gone_is_removed_and_recorded(
     assert (await api.delete("/v1/cluster/edges/b")).status_code == 204
     assert [edge["name"] for edge in (await read(api))["edges"]] == ["a"]
     entries = (await api.get("/v1/audit?action=edge.deleted")).raise_for_status().json()["data"]
-    assert [entry["subject"] for entry in entries] == [{"kind": "edge", "id": "b"}]
+    assert [(entry["subject"]["kind"], entry["subject"]["id"]) for entry in entries] == [("edge", "b")]
+    assert entries[0]["actor"]["kind"] == "key"
 
 
 async def test_a_database_host_that_hangs_does_not_hold_the_answer(
