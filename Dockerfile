@@ -76,10 +76,10 @@ ENTRYPOINT ["database-entrypoint.sh"]
 
 FROM base AS broker
 RUN apt-install mosquitto mosquitto-clients
-# The number of the program's account: `maintain` writes the accounts and signals the broker.
+# The number of the program's account: `maintain` writes the accounts, in a volume of both.
 RUN useradd --uid 10001 --user-group --no-create-home vigie \
     && install -d -o vigie -g vigie -m 700 /var/lib/mosquitto/data /var/lib/mosquitto/accounts
-COPY --chmod=755 deploy/containers/broker-entrypoint.sh /usr/local/bin/
+COPY --chmod=755 deploy/containers/broker-entrypoint.sh deploy/containers/broker-reload.sh /usr/local/bin/
 COPY deploy/containers/mosquitto.conf /etc/vigie/
 COPY --from=access-rules --chown=vigie:vigie --chmod=600 /build/acl /etc/vigie/acl
 VOLUME ["/var/lib/mosquitto/data", "/var/lib/mosquitto/accounts"]

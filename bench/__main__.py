@@ -18,6 +18,7 @@ from app.standalone import private_mosquitto
 from bench import (
     api_calls,
     backtests,
+    cluster,
     console,
     delay,
     deliveries,
@@ -199,6 +200,10 @@ async def _fleet(boxes: int, running: BenchStack, measured: str) -> str:
     return sections.fleet_section(await fleet.measure(running, boxes=boxes), measured)
 
 
+async def _cluster(plan: BenchPlan, running: BenchStack, measured: str) -> str:
+    return sections.cluster_section(await cluster.measure(running, plan, _say), measured)
+
+
 async def _alone(part: Callable[[BenchStack, str], Awaitable[str]]) -> str:
     """Measure one section separately."""
     async with stack() as running:
@@ -236,9 +241,13 @@ def main(
     only_console: Annotated[
         bool, typer.Option("--only-console", help="Only measure the console, in Chromium too")
     ] = False,
+    only_cluster: Annotated[
+        bool, typer.Option("--only-cluster", help="Only drain through edge and log, and with a standby")
+    ] = False,
     long: Annotated[bool, typer.Option("--long", help="Also drain a backlog of a million messages")] = False,
 ) -> None:
     """Compare Vigie's ingest with other consumers on private services; takes up to ten minutes by default."""
+    plan = BenchPlan(messages, boxes, repeat, "".join(sorted(set(competitors) & set("abcdef"))), seed)
     parts: Sequence[tuple[int, Callable[[BenchStack, str], Awaitable[str]]]] = (
         (only_fleet, partial(_fleet, only_fleet)),
         (only_backtests, _backtests),
@@ -249,6 +258,7 @@ def main(
         (only_exports, _exports),
         (only_series, _series),
         (only_console, _console),
+        (only_cluster, partial(_cluster, plan)),
     )
     alone = next((part for is_chosen, part in parts if is_chosen), None)
     if alone is not None:
@@ -257,7 +267,6 @@ def main(
         path.write_text(replace_section(path.read_text(encoding="utf-8"), section), encoding="utf-8")
         print(f"\n{section}\nWritten: {path}")
         return
-    plan = BenchPlan(messages, boxes, repeat, "".join(sorted(set(competitors) & set("abcdef"))), seed)
     report = uvloop.run(_run(plan, only_drains=only_drains, long=long))
     text = render_report(report)
     docs.mkdir(parents=True, exist_ok=True)

@@ -103,7 +103,7 @@ async def _run(stack: BenchStack, course: DrainCourse, watch: Watch | None) -> D
     try:
         if course.letter != "d":
             await make_session(account, course.client_id, course.filters)
-            await publish(await _messages(course, database), stack.account("gateway"))
+            await publish(await all_messages(course, database), stack.account("gateway"))
         port = free_port()
         async with _started(stack, course, database, port) as running:
             drain = await _measure(stack, course, database, running, watch)
@@ -114,7 +114,9 @@ async def _run(stack: BenchStack, course: DrainCourse, watch: Watch | None) -> D
         await stack.drop(name)
 
 
-async def _messages(course: DrainCourse, database: str) -> Iterable[tuple[str, bytes]]:
+async def all_messages(course: DrainCourse, database: str) -> Iterable[tuple[str, bytes]]:
+    """Return the messages of a backlog, as its consumer expects them: (topic, payload)."""
+
     def of_vigie() -> Iterator[tuple[str, bytes]]:
         for sample in course.load.samples():
             yield topics[sample.box], vigie_message(sample)

@@ -40,6 +40,7 @@ _START: Final = datetime(2025, 1, 1, tzinfo=UTC)
 _STEP_S: Final = 10
 _LOOK_EVERY_S: Final = 0.02
 _QUIET_S: Final = 10.0
+_SETTLE_S: Final = 1.0
 _MIB: Final = 2**20
 _TURNS: Final = 3
 _FROM: Final = "FROM samples s JOIN boxes b ON b.key = s.box_key"
@@ -224,7 +225,7 @@ async def measure(stack: BenchStack, *, samples: int = SAMPLES) -> ExportResults
         headers = {"Authorization": f"Bearer {key}"}
         pids = {"api": running.pid, **stack.services}
         async with aiohttp.ClientSession(client.address, headers=headers) as session:
-            await asyncio.sleep(1)
+            await asyncio.sleep(_SETTLE_S)
             begun = CpuReading.now(pids)
             async with _Watch(running.pid, session, f"/v1/sites/{site}") as quiet:
                 await asyncio.sleep(_QUIET_S)
@@ -270,7 +271,7 @@ async def _export(
     soon = asked | {"to": (_START + timedelta(hours=1)).isoformat()}
     async with session.get(_PATH, params=soon) as answer:
         await answer.read()
-    await asyncio.sleep(1)
+    await asyncio.sleep(_SETTLE_S)
     before, begun = rss(pids["api"]), CpuReading.now(pids)
     size = rows = 0
     first_s = 0.0

@@ -7,6 +7,7 @@ from typing import Final
 from bench import api_calls, backtests, console, deliveries, exports, http_door, neighbour, recovery, series
 from bench.api_calls import CallRate
 from bench.backtests import BacktestRun
+from bench.cluster import ClusterResults, find_ratio, sum_cpu_us
 from bench.delay import AlertDelays
 from bench.deliveries import DeliveryRun, EndpointDelays
 from bench.exports import ExportResults
@@ -16,7 +17,7 @@ from bench.http_door import HttpRate
 from bench.neighbour import Found
 from bench.recovery import RecoveryRun
 from bench.report import render_table, wrap_prose
-from bench.results import DrainResult, percentile
+from bench.results import DrainResult, middle, percentile
 from bench.suite import FleetSize
 
 
@@ -159,6 +160,54 @@ def backtests_section(tried: Sequence[BacktestRun], measured: str | None = None)
         render_table(backtests.HEAD, [each.row() for each in tried]),
     ]
     return _join(parts, measured)
+
+
+CLUSTER: Final = "Through edge and log"
+"""The heading of the section on several brokers and workers."""
+
+
+def cluster_section(found: ClusterResults, measured: str | None = None) -> str:
+    """Render the cost of edge, log, shares and a synchronous standby.
+
+    Args:
+        found: the drains.
+        measured: date and machine, if the section was measured separately.
+    """
+    text = """
+        The same backlog, drained by (e) from one broker, and by `vigie edge` into a log of three NATS nodes
+        from which `vigie ingest` reads it, all on one machine. CPU is that of all processes: Mosquitto, edge,
+        the three nodes, ingest, PostgreSQL. Ratios are medians of pairs measured one after the other.
+    """
+    ways = (
+        ("one broker, one consumer", found.direct),
+        ("edge, log, one worker", found.through_log),
+        ("backlog in the log, one worker", found.one_worker),
+        ("backlog in the log, two workers", found.two_workers),
+        ("one broker, without standby", found.alone),
+        ("one broker, synchronous standby", found.synchronous),
+    )
+    rows = [
+        [name, f"{middle(drains).rate:,.0f}", f"{sum_cpu_us(middle(drains)):.1f}"] for name, drains in ways
+    ]
+    cpu = find_ratio(found.through_log, found.direct, sum_cpu_us)
+    workers = find_ratio(found.two_workers, found.one_worker, _rate)
+    standby = find_ratio(found.synchronous, found.alone, _rate)
+    ratios = f"""
+        - CPU through edge and log, beside one broker: **{cpu:.2f}**
+        - Rate of two workers, beside one: **{workers:.2f}**
+        - Rate with a synchronous standby, beside none: **{standby:.2f}**
+    """
+    parts = [
+        f"## {CLUSTER}\n",
+        wrap_prose(text),
+        render_table(["way", "messages/s", "CPU µs/message"], rows),
+        "\n".join(line.strip() for line in ratios.strip().splitlines()) + "\n",
+    ]
+    return _join(parts, measured)
+
+
+def _rate(drain: DrainResult) -> float:
+    return drain.rate
 
 
 EXPORTS: Final = "Readings as a file"

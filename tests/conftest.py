@@ -67,13 +67,27 @@ def pytest_configure() -> None:
         tempfile.tempdir = None
 
 
-# Folders whose tests take longest, each for whole processes: what is short comes last, and fills the gaps.
+# A worker runs a file whole. So the longest files come first, then folders whose tests run whole processes:
+# short files come last, and fill the gaps.
+_LONGEST = (
+    "openapi/test_fuzz.py",
+    "scenarios/test_guide_commands.py",
+    "faults/test_full_disk.py",
+    "faults/test_dates.py",
+)
 _LONG = ("embedded", "bench", "simulators", "faults", "scenarios", "openapi", "access")
 
 
+def _rank(path: Path) -> int:
+    *folders, name = path.parts
+    if (file := f"{folders[-1]}/{name}") in _LONGEST:
+        return _LONGEST.index(file)
+    return len(_LONGEST) + (not any(part in _LONG for part in folders[-2:]))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long: no worker is left alone with it at the end."""
-    items.sort(key=lambda item: not any(part in _LONG for part in item.path.parent.parts[-2:]))
+    """Begin with the longest files: no worker is left alone with one at the end."""
+    items.sort(key=lambda item: _rank(item.path))
 
 
 def pytest_collection_finish() -> None:

@@ -3,9 +3,8 @@
 Reads of the log are recorded in it, once an hour per actor and log: else it would grow by being read.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import ExitStack
-from typing import Annotated, Final, NamedTuple
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -27,7 +26,7 @@ from app.platform.http.contract.session_dependencies import (
     WriteSessionDep,
 )
 from app.platform.http.contract.sorting import PageRequest
-from app.platform.http.fairness.fair_semaphore import ExportLimits
+from app.platform.http.fairness.fair_semaphore import ExportLimits, release_at_end
 from app.platform.identity.caller_authentication import Principal, require_scope
 from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import InvalidError, NotFoundError
@@ -74,19 +73,12 @@ async def _resolve_log(
 LogOwner = Annotated[UUID, Depends(_resolve_log)]
 
 
-class _ExportSlot(NamedTuple):
-    """The place of an export, held until its last byte or until the client disconnects."""
-
-    limits: ExportLimits
-    reservation: ExitStack
+_LimitsDep = Annotated[ExportLimits, Depends(make_resource_dependency(ExportLimits))]
 
 
-async def _acquire_export_slot(
-    principal: Reader, limits: Annotated[ExportLimits, Depends(make_resource_dependency(ExportLimits))]
-) -> AsyncIterator[_ExportSlot]:
-    with ExitStack() as reservation:
-        reservation.enter_context(limits.reserve_export(principal.organisation_id))
-        yield _ExportSlot(limits, reservation)
+async def _reserve_export(principal: Reader, limits: _LimitsDep) -> AsyncIterator[Callable[[], None]]:
+    with limits.reserve_export(principal.organisation_id) as release:
+        yield release
 
 
 @router.get("", summary="List audit entries", responses=document_problems(403))
@@ -148,7 +140,8 @@ async def export_audit(
     principal: Reader,
     database: DatabaseDependency,
     organisation: LogOwner,
-    slot: Annotated[_ExportSlot, Depends(_acquire_export_slot)],
+    limits: _LimitsDep,
+    release: Annotated[Callable[[], None], Depends(_reserve_export)],
     *,
     from_: From = None,
     to: To = None,
@@ -168,20 +161,20 @@ async def export_audit(
         )
     async with database.read() as reader:
         head = await audit_log_queries.find_head(reader, principal.visible(), organisation)
-    lines = _lines(database, slot, principal.caller(), head, filter_)
+    lines = _lines(database, limits, principal.caller(), head, filter_)
     name = f"vigie-audit-{organisation}.ndjson"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-    return StreamingResponse(lines, media_type=MEDIA_TYPE, headers=headers)
+    return StreamingResponse(release_at_end(lines, release), media_type=MEDIA_TYPE, headers=headers)
 
 
 async def _lines(
-    database: Database, slot: _ExportSlot, caller: ScopedCaller, head: ChainHead, filter_: AuditFilter
+    database: Database, limits: ExportLimits, caller: ScopedCaller, head: ChainHead, filter_: AuditFilter
 ) -> AsyncIterator[str]:
     """Yield the file in chunks. Between chunks a slow client holds neither a transaction nor a semaphore."""
     after = entries = 0
     more = head.position > 0
     while more:
-        async with slot.limits.read_slice(caller.tree or head.organisation_id):
+        async with limits.read_slice(caller.tree or head.organisation_id):
             with run_as_caller(caller):
                 async with database.read() as session:
                     found = await audit_log_queries.read_next_entries(
@@ -195,8 +188,6 @@ async def _lines(
         entries += len(found)
         after = found[-1].position
     yield format_end_line(head, entries)
-    # Before the client sees the end of the body: its next export would be refused.
-    slot.reservation.close()
 
 
 @router.get("/{position}", summary="Read an audit entry with its proof", responses=document_problems(403))

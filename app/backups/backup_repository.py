@@ -1,6 +1,6 @@
 """Reads and writes the tables of backups. `maintain` reads the list; a superuser writes it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
@@ -8,6 +8,7 @@ from typing import Final, Literal, NamedTuple
 import asyncpg
 
 from app.backups.backup_catalogue import BackupEntry
+from app.platform.secrets.resealing import count_sealed_values
 
 _BUNDLE: Final = """
 INSERT INTO recovery_bundles (part, recipient, key_names, unreadable, sealed_at, checked_at, content)
@@ -70,6 +71,22 @@ async def read_bundles(connection: asyncpg.Connection) -> dict[BundlePart, Store
         "SELECT part, recipient, key_names, unreadable, sealed_at, checked_at, content FROM recovery_bundles"
     )
     return {part: StoredBundle(*row) for part, *row in rows}
+
+
+async def find_lost_keys(connection: asyncpg.Connection, key_names: Collection[str]) -> list[str]:
+    """Return the keys of the sealed bundle that values of the database need, and a process does not have.
+
+    A key that no value needs is none of them: `vigie secrets forget` removes such keys.
+
+    Args:
+        connection: A connection of `maintain`'s role.
+        key_names: The names of the keys that the process has.
+    """
+    stored = (await read_bundles(connection)).get("keys")
+    absent = set() if stored is None else set(stored.key_names) - set(key_names)
+    if not absent:
+        return []
+    return sorted(absent & {use.key for use in await count_sealed_values(connection) if use.key is not None})
 
 
 async def replace_backup_list(connection: asyncpg.Connection, backups: Sequence[BackupEntry]) -> None:

@@ -13,6 +13,11 @@ BACKUP_VERIFIED = Gauge(
     "vigie_backup_verified_timestamp_seconds",
     "Time at which the newest verified backup ended; 0: there is none",
 )
+BUNDLE_KEYS_LOST = Gauge(
+    "vigie_recovery_bundle_keys_lost",
+    "Encryption keys of the recovery bundle that secrets need, and `maintain` does not have: it does not "
+    "replace the bundle",
+)
 ARCHIVE_FAILING = Gauge(
     "vigie_wal_archive_failing", "1 while the newest attempt to archive WAL failed, or archiving is off"
 )

@@ -4,11 +4,13 @@
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 
 import asyncpg
 
 from app.backups.backup_repository import (
+    find_lost_keys,
     mark_keys_checked,
     read_archive_state,
     read_backup_times,
@@ -22,6 +24,7 @@ from app.backups.prometheus_metrics import (
     BACKUP_CONFIGURED,
     BACKUP_NEWEST,
     BACKUP_VERIFIED,
+    BUNDLE_KEYS_LOST,
 )
 from app.backups.recovery_bundle import collect_keys
 from app.backups.sealed_value_check import answer_value_checks
@@ -47,6 +50,7 @@ class BackupMaintenance:
         self._backups = backups
         self._sealer = sealer
         self._sealed_digest: bytes | None = None
+        self._lost_keys: list[str] = []
 
     async def run_once(self, connection: asyncpg.Connection) -> None:
         """Update the metrics, seal the bundle if it changed, and open values for a verification."""
@@ -71,6 +75,9 @@ class BackupMaintenance:
         bundle, unreadable = await asyncio.to_thread(
             collect_keys, self._settings, self._backups.maintain_include
         )
+        key_names = [derive_key_name(key) for key in bundle.encryption_keys]
+        if await self._has_lost_keys(connection, key_names):
+            return
         digest = bundle.digest
         stored = (await read_bundles(connection)).get("keys")
         known = None if stored is None else (stored.recipient, list(stored.unreadable))
@@ -82,7 +89,7 @@ class BackupMaintenance:
             connection,
             "keys",
             recipient=public.name,
-            key_names=[derive_key_name(key) for key in bundle.encryption_keys],
+            key_names=key_names,
             unreadable=unreadable,
             content=public.seal(bundle.encode()),
         )
@@ -90,6 +97,18 @@ class BackupMaintenance:
         _log.info("recovery_bundle_sealed", recipient=public.name, files=len(bundle.files))
         if unreadable:
             _log.warning("recovery_bundle_incomplete", unreadable=unreadable)
+
+    async def _has_lost_keys(self, connection: asyncpg.Connection, key_names: Sequence[str]) -> bool:
+        """Return whether a new bundle would lack a key that secrets need; publish it, and log a change.
+
+        Only the recovery key opens the stored bundle, so the lost keys cannot be added to a new one.
+        """
+        lost = await find_lost_keys(connection, key_names)
+        BUNDLE_KEYS_LOST.set(len(lost))
+        if lost and lost != self._lost_keys:
+            _log.warning("recovery_bundle_not_replaced", lost_keys=lost)
+        self._lost_keys = lost
+        return bool(lost)
 
 
 def _timestamp(at: datetime | None) -> float:

@@ -99,6 +99,15 @@ def _find_replication_problems(hosts: Sequence[DatabaseHost]) -> Iterator[Cluste
             f"patronictl -c /etc/patroni/vigie.yml list; two of three etcd members must run ({_RUNBOOK})",
         )
         return
+    primaries = [host.host for host in hosts if host.role == "primary"]
+    if len(primaries) > 1:
+        yield ClusterProblem(
+            "several_primaries",
+            "critical",
+            ", ".join(primaries),
+            "Two hosts take writes. Vigie uses the one with the newest timeline; the other one is a former primary.",
+            "patronictl -c /etc/patroni/vigie.yml list; stop PostgreSQL on the host that is not the leader there",
+        )
     standbys = [host for host in hosts if host.role == "standby"]
     states = [host.is_synchronous for host in standbys]
     if any(states):

@@ -25,7 +25,9 @@ class MessageLogSettings(BaseModel):
     )
     replicas: int = Field(3, ge=1, le=5, description="Replicas of each partition")
     max_bytes: int = Field(
-        8_589_934_592, ge=1_048_576, description="Most bytes of one partition; then edges wait"
+        2_147_483_648,
+        ge=1_048_576,
+        description="Most bytes of one partition on a node; then edges wait",
     )
     keep_s: Seconds = Field(
         3600.0, description="How long committed records are kept, for a database restored to an earlier time"

@@ -248,6 +248,7 @@ def doctor(*, data_dir: _DataDir = Path(".vigie")) -> None:
     from app.standalone.doctor_database import (  # noqa: PLC0415
         check_chunks,
         check_database_roles,
+        check_recovery_bundle,
         check_stored_mail,
     )
 
@@ -263,6 +264,7 @@ def doctor(*, data_dir: _DataDir = Path(".vigie")) -> None:
                 *check_chunks(),
                 *check_mail_server(_mail_fault),
                 *check_stored_mail(),
+                *check_recovery_bundle(),
                 *check_security(),
             ],
         )

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from app.server_installation.installation_context import is_unit_active, is_unit_failed
+from app.server_installation.server_environment import read_process_environment, replaced_environment
 from app.server_installation.server_paths import ServerPaths
 from app.standalone.doctor import DoctorFinding
+from app.standalone.doctor_database import check_recovery_bundle
 
 _GUIDE: Final = "docs/operations/backups.md"
 _UNITS: Final = ("vigie-backup", "vigie-backup-verify")
@@ -26,3 +28,6 @@ def check_backups(paths: ServerPaths) -> Iterator[DoctorFinding]:
         yield DoctorFinding("missing", subject, f"{', '.join(idle)} does not run", fix)
     else:
         yield DoctorFinding("ok", subject, "are made and verified by timers; `vigie backup list` lists them")
+    with replaced_environment(read_process_environment(paths, "maintain")):
+        found = list(check_recovery_bundle())
+    yield from found

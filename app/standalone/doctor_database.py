@@ -1,4 +1,4 @@
-"""Checks the database for `vigie doctor`: roles, stored mail settings, edition and chunks of TimescaleDB.
+"""Checks the database for `vigie doctor`: roles, stored mail settings, the recovery bundle, and TimescaleDB.
 
 Vigie compresses no chunks (docs/decisions/0024-no-compressed-chunks.md). The Apache edition reads a
 compressed chunk of another edition as empty, without an error.
@@ -71,6 +71,45 @@ async def _stored_mail(url: str) -> str | None:
     async with connect_with_timeout(url) as connection:
         await connection.execute("SELECT set_config('vigie.reach', 'all', false)")
         return await read_stored_mail_server(connection)
+
+
+def check_recovery_bundle() -> Iterator[DoctorFinding]:
+    """Check that the settings have the keys of the sealed bundle; yields nothing without backups."""
+    from app.platform.config.platform_settings import InvalidSettingsError  # noqa: PLC0415 (as above)
+    from app.platform.secrets.sealing import derive_key_name  # noqa: PLC0415 (as above)
+    from app.settings import read_settings  # noqa: PLC0415 (as above)
+    from app.standalone.unprivileged_accounts import StandaloneError  # noqa: PLC0415 (as above)
+
+    try:
+        settings = read_settings()
+        key_names = [derive_key_name(key) for key in settings.encryption.key_bytes()]
+    except (InvalidSettingsError, ValueError):
+        return  # reported with the settings
+    if settings.backup.public_key is None or (database := find_named_database()) is None:
+        return
+    try:
+        lost = asyncio.run(_find_lost_keys(database, key_names))
+    except (StandaloneError, asyncpg.PostgresError):
+        return  # faults of the database are reported above
+    subject = "recovery bundle"
+    if lost:
+        yield DoctorFinding(
+            "missing",
+            subject,
+            f"secrets need {', '.join(lost)}, which is sealed in it and not set here: `maintain` does not "
+            "replace it, and newer keys are in no backup",
+            "add the key at the end of the encryption keys (docs/runbooks/VigieRecoveryKeysLost.md)",
+        )
+    else:
+        yield DoctorFinding("ok", subject, "has no key that is needed and not set here")
+
+
+async def _find_lost_keys(settings: "DatabaseSettings", key_names: list[str]) -> list[str]:
+    from app.backups.backup_repository import find_lost_keys  # noqa: PLC0415 (as above)
+    from app.standalone.command_database_connection import connect_for_command  # noqa: PLC0415 (as above)
+
+    async with connect_for_command(settings, application="vigie-doctor", role="vigie_maintain") as connection:
+        return await find_lost_keys(connection, key_names)
 
 
 def examine_roles(settings: "DatabaseSettings") -> Iterator[DoctorFinding]:

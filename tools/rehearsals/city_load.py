@@ -48,6 +48,8 @@ class LoadPlan:
         calls_per_s: calls of `POST /v1/telemetry` a second, five samples each.
         reads_per_s: reads of the API a second.
         further_rules: conditions of rules that must evaluate every sample and do not fire.
+        is_database_lost: whether the database is lost meanwhile. A webhook whose response was not recorded
+            then is delivered again, with the same `webhook-id`.
     """
 
     samples_per_s: float = 1_000.0
@@ -56,6 +58,7 @@ class LoadPlan:
     calls_per_s: float = 10.0
     reads_per_s: float = 10.0
     further_rules: tuple[dict[str, Any], ...] = ()
+    is_database_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class LoadOutcome:
         refused: calls and samples that were refused.
         sent_again: samples that arrived twice and were stored once.
         retrying: deliveries that the receiver failed on purpose, and that wait for their next attempt.
+        delivered_again: deliveries that were repeated as their response was not recorded.
     """
 
     samples: int
@@ -83,6 +87,7 @@ class LoadOutcome:
     refused: int
     sent_again: int
     retrying: int = 0
+    delivered_again: int = 0
 
     @property
     def is_good(self) -> bool:
@@ -94,7 +99,7 @@ class LoadOutcome:
             f"{self.samples:,} samples, {self.acknowledged:,} `ack`s, {self.alerts:,} alerts,"
             f" {self.events:,} events; lost {_counts(self.lost)}; twice {_counts(self.twice)};"
             f" refused {self.refused}; sent again and stored once {self.sent_again};"
-            f" waiting for a retry {self.retrying}"
+            f" waiting for a retry {self.retrying}; delivered again {self.delivered_again}"
         )
 
 
@@ -225,11 +230,12 @@ class CityLoad:
                 "samples": surplus + abs(totals[0]["stored"] - stored),
                 "alerts": twice_alerts,
                 "events": max(0, events - changes),
-                "deliveries": self.webhooks.twice,
+                "deliveries": 0 if self._plan.is_database_lost else self.webhooks.twice,
             },
             refused=len(self.http.refused) + self.mqtt.refused + self.webhooks.wrong,
             sent_again=totals[0]["duplicate"],
             retrying=events - len(arrived),
+            delivered_again=self.webhooks.twice if self._plan.is_database_lost else 0,
         )
 
     async def _compare_alerts(self) -> tuple[int, int, int]:

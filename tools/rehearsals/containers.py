@@ -4,9 +4,11 @@ It makes a base image by debootstrap, builds the images of the Dockerfile, and s
 demo city. Then it checks:
 
 - TLS, and Prometheus' targets;
-- a new box that publishes by MQTT over TLS, and its sample by REST;
+- a new box that publishes by MQTT over TLS within two seconds, and its sample by REST;
+- that a box is cut off when its account is revoked;
 - an alert and its webhook;
-- a sample after each kill of a process, and after a restart of all containers;
+- a sample after each kill of a process, which comes back without ending another one, and after a restart of
+  all containers;
 - that `down --volumes` leaves no container and no volume.
 
 Building the images takes about ten minutes, the checks about five.
@@ -21,7 +23,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -42,11 +44,13 @@ _ROOT: Final = Path(__file__).parents[2]
 _BASE: Final = "localhost/debian:trixie-slim"
 _SERVICES: Final = ("database", "broker", "proxy", "prometheus")
 _COMPOSE: Final = ("podman-compose", "-f", "compose.yaml", "-f", "compose.demo.yaml")
+_BUILD_TIMEOUT_S: Final = 1800.0
 _HTTPS_PORT: Final = 18443
 _ACCOUNT: Final = 10001
 _BOX: Final = "container-1"
 _KILLED: Final = ("ingest", "database", "broker", "maintain", "deliver", "api")
-_CONTAINERS: Final = {"broker": "vigie-broker"}  # names other than podman-compose's
+_ACCOUNT_WITHIN_S: Final = 2.0
+_RECONNECTS_AFTER_S: Final = 1.5  # mosquitto_sub waits for a second, and ends when it is refused
 
 
 class _City:
@@ -99,9 +103,16 @@ class _City:
     def publish(self, password: str, value: float, box: str = _BOX) -> None:
         """Publish a sample as a box, by MQTT over TLS."""
         message = f'{{"time": "{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}", "values": {{"co2": {value}}}}}'
-        words = ["mosquitto_pub", "-h", "localhost", "-p", "8883", "--cafile", str(self.folder / "ca.pem")]
-        words += ["-u", box, "-P", password, "-q", "1", "-t", f"vigie/v1/{box}/telemetry", "-m", message]
-        run_command(words, timeout_s=20)
+        words = [*self._client_words("mosquitto_pub", password, box), "-t", f"vigie/v1/{box}/telemetry"]
+        run_command([*words, "-m", message], timeout_s=20)
+
+    def subscribe_words(self, password: str, box: str = _BOX) -> list[str]:
+        """Return the command that stays connected as a box until the broker refuses it."""
+        return [*self._client_words("mosquitto_sub", password, box), "-t", f"vigie/v1/{box}/ack"]
+
+    def _client_words(self, program: str, password: str, box: str) -> list[str]:
+        address = ["-h", "localhost", "-p", "8883", "--cafile", str(self.folder / "ca.pem")]
+        return [program, *address, "-u", box, "-P", password, "-q", "1"]
 
 
 _GENERATE: Final = ("secrets", "generate", "--compose")
@@ -125,12 +136,14 @@ def _build(report: RehearsalReport, host: PodmanHost, ca: str | None) -> None:
         with report.step("base image by debootstrap"):
             host.import_debian(_BASE, "trixie")
     commit = run_command(["git", "-C", str(_ROOT), "rev-parse", "HEAD"]).strip()
-    common = ["--isolation", "chroot", "--network", "host", "--build-arg", f"BASE={_BASE}"]
+    # Storage without overlays copies the whole file system for each layer: 20 GB for the program's image.
+    common = ["--layers=false", "--isolation", "chroot", "--network", "host", "--build-arg", f"BASE={_BASE}"]
     common += ["--build-arg", f"VIGIE_COMMIT={commit}", *(["--secret", f"id=ca,src={ca}"] if ca else [])]
     for target in ("vigie", *_SERVICES):
         name = target if target == "vigie" else f"vigie-{target}"
         with report.step(f"podman build --target {target}") as note:
-            host.run("podman", "build", "--quiet", *common, "--target", target, "--tag", name, str(_ROOT))
+            words = ["podman", "build", "--quiet", *common, "--target", target, "--tag", name, str(_ROOT)]
+            host.run(*words, timeout_s=_BUILD_TIMEOUT_S)
             size = int(host.run("podman", "image", "inspect", "--format", "{{.Size}}", name))
             note(f"{size / 1e6:.0f} MB")
 
@@ -182,9 +195,11 @@ def _serve(report: RehearsalReport, city: _City) -> None:
     with report.step("a box made by the API, its sample by MQTT over TLS, read by REST") as note:
         password = _make_box(client)
         began = time.monotonic()
-        _wait_for_account(city, password, 612)
+        _wait_for_account(city, password, 612, timeout_s=_ACCOUNT_WITHIN_S)
         note(f"account in force after {time.monotonic() - began:.1f} s")
         wait_for("the sample", lambda: _latest(client) == 612, 20)  # noqa: PLR2004 (published above)
+    with report.step("a revoked account") as note:
+        _revoke_account(city, client, note)
     with report.step("Prometheus") as note:
         note(f"{wait_for('targets', _targets, 60, 1)} targets up")
     _disturb(report, city, client, password)
@@ -194,15 +209,13 @@ def _disturb(report: RehearsalReport, city: _City, client: httpx.Client, passwor
     for number, each in enumerate(_KILLED):
         with report.step(f"kill -9 {each}") as note:
             killed = datetime.now(UTC)
-            kill_container(city.host, _CONTAINERS.get(each, f"vigie_{each}_1"))
+            others = _find_processes(city.host, each)
+            kill_container(city.host, f"vigie_{each}_1")
             _pass_sample(city, client, password, 700 + number)
             note("a sample came through")
             if each in {"broker", "maintain"}:
                 box = f"made-after-{each}"
                 made = _make_box(client, box)
-                if each == "broker" and not _is_running(city.host, "vigie_maintain_1"):
-                    city.compose("up", "--detach", "--no-build")
-                    note("podman had given `maintain` up: started by `up`")
                 _wait_for_account(city, made, 1, box)
                 note("a new box's account is in force")
             if each == "deliver":
@@ -210,6 +223,8 @@ def _disturb(report: RehearsalReport, city: _City, client: httpx.Client, passwor
                 note("another webhook was delivered")
             wait_for("/readyz", lambda: _is_ready(client), 90, 0.5)
             note("ready")
+            if (found := _find_processes(city.host, each)) != others:
+                raise RehearsalError(f"other processes ended: {others} before, {found} after")
     with report.step("podman-compose down, up: data are kept"):
         last = _latest(client)
         city.compose("down")
@@ -243,13 +258,35 @@ def _count_online(client: httpx.Client) -> int:
         return 0
 
 
-def _is_running(host: PodmanHost, container: str) -> bool:
-    return bool(host.inspect(container)["State"]["Running"])
+def _find_processes(host: PodmanHost, without: str) -> dict[str, int]:
+    """Return the process id of each service but one; 0 if it does not run."""
+    return {each: int(host.inspect(f"vigie_{each}_1")["State"]["Pid"]) for each in _KILLED if each != without}
 
 
-def _wait_for_account(city: _City, password: str, value: float, box: str = _BOX) -> None:
+def _wait_for_account(
+    city: _City, password: str, value: float, box: str = _BOX, timeout_s: float = 30.0
+) -> None:
     """Wait until the broker takes a sample from a box."""
-    wait_for(f"publishing as {box}", lambda: _try(lambda: city.publish(password, value, box)), 30)
+    wait_for(f"publishing as {box}", lambda: _try(lambda: city.publish(password, value, box)), timeout_s)
+
+
+def _revoke_account(city: _City, client: httpx.Client, note: Callable[[str], None]) -> None:
+    """Revoke the account of a box that is connected, and wait until the broker ends its connection."""
+    box = "revoked-1"
+    password = _make_box(client, box)
+    _wait_for_account(city, password, 1, box)
+    with subprocess.Popen(city.subscribe_words(password, box), stdout=subprocess.DEVNULL) as connected:  # noqa: S603 (our words)
+        try:
+            # It prints nothing when it is connected, and ends at once if the broker refuses it.
+            time.sleep(1)
+            if connected.poll() is not None:
+                raise RehearsalError(f"not connected: exit status {connected.returncode}")
+            client.post(f"/v1/boxes/{box}/credentials/revoke").raise_for_status()
+            began = time.monotonic()
+            connected.wait(_ACCOUNT_WITHIN_S + _RECONNECTS_AFTER_S)
+            note(f"cut off and refused after {time.monotonic() - began:.1f} s")
+        finally:
+            connected.kill()
 
 
 def _pass_sample(city: _City, client: httpx.Client, password: str, value: float) -> None:

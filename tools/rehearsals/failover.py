@@ -5,10 +5,12 @@ of each role. Under load by MQTT the primary's PostgreSQL is killed, then its wh
 standby that commits wait for. Each time it measures how long nothing is stored. At the end each sample must
 be stored once, each alert must have fired once, and each event must have arrived once.
 
-With `--hang` the primary's host hangs, too. A host that comes back after a failover may take samples before
-Patroni demotes it, and they are lost. A watchdog of the machine would reset it; there is none here.
+With `--hang` the primary's host hangs instead, and resumes after a standby was promoted and has stored
+samples. Its member leads etcd before, which is the worst case. Afterwards the promoted host must still be the
+primary: if the former primary has taken its lock back, all that was stored in between is lost.
 
-All of it runs on 127.0.0.1, in a new folder in /tmp. The hosts are processes, so no network fails here.
+All of it runs on 127.0.0.1, in a new folder in /tmp, whose logs stay if a step fails. The hosts are
+processes, so no network fails here.
 """
 
 import asyncio
@@ -33,7 +35,7 @@ from tools.rehearsals.report import RehearsalError, RehearsalReport, install_pac
 from tools.rehearsals.role_processes import ROLES, RehearsedServices, this_version
 from tools.rehearsals.webhook_ledger import WebhookLedger
 
-_HANG_S: Final = 30.0
+_HANG_S: Final = 40.0  # ingest leaves a hanging host after 30 s, the timeout of its statements
 _SETTLE_S: Final = 10.0  # two rounds of Patroni
 _STORED_WITHIN_S: Final = 60.0
 _NEWEST: Final = "SELECT coalesce(sum(stored), 0)::bigint FROM ingest_totals"
@@ -47,7 +49,7 @@ class FailoverRehearsal:
         services: broker and processes.
         load: the load.
         report: prints the steps.
-        hangs: whether the primary's host hangs, too.
+        hang_s: how long the primary's host hangs. None: processes and hosts are killed.
     """
 
     def __init__(
@@ -57,9 +59,9 @@ class FailoverRehearsal:
         load: CityLoad,
         report: RehearsalReport,
         *,
-        hangs: bool,
+        hang_s: float | None,
     ) -> None:
-        self._hangs = hangs
+        self._hang_s = hang_s
         self._cluster = cluster
         self._services = services
         self._load = load
@@ -73,11 +75,14 @@ class FailoverRehearsal:
             await self._load.set_up(next(each.address for each in self._services.running if each.address))
         async with self._load.running():
             await self._observe("a steady load", 10.0)
-            await self._kill_postgres()
-            await self._lose_host("kill -9 of all processes of the primary's host", "leader")
-            await self._lose_host("kill -9 of the host of the standby that commits wait for", "sync_standby")
-            if self._hangs:
-                await self._hang()
+            if self._hang_s is not None:
+                await self._hang(self._hang_s)
+            else:
+                await self._kill_postgres()
+                await self._lose_host("kill -9 of all processes of the primary's host", "leader")
+                await self._lose_host(
+                    "kill -9 of the host of the standby that commits wait for", "sync_standby"
+                )
             await self._observe("a steady load", 10.0)
         await self._compare()
 
@@ -100,15 +105,33 @@ class FailoverRehearsal:
             await self._cluster.start(host)
         await self._restore_all(host)
 
-    async def _hang(self) -> None:
-        with self._report.step(f"kill -STOP of the primary's host for {_HANG_S:g} s") as note:
-            host = await self._find("leader")
+    async def _hang(self, seconds: float) -> None:
+        host = await self._find("leader")
+        with self._report.step(f"{host.name}, the primary, also leads etcd"):
+            await self._cluster.move_etcd_leader(host)
+            await asyncio.sleep(_SETTLE_S)
+        with self._report.step(f"kill -STOP of the primary's host for {seconds:g} s") as note:
             host.send(signal.SIGSTOP)
             try:
-                await asyncio.gather(self._note_gap(note), asyncio.sleep(_HANG_S))
+                _, promoted = await asyncio.gather(self._note_gap(note), self._find_promoted(host, seconds))
             finally:
                 host.send(signal.SIGCONT)
+            if promoted is host:
+                raise RehearsalError("no standby was promoted while it hung")
+            note(f"{promoted.name} was promoted")
         await self._restore_all(host)
+        with self._report.step(f"{promoted.name} is still the primary") as note:
+            members = await self._cluster.read_members()
+            note(", ".join(f"{name} {each['role']} {each.get('timeline')}" for name, each in members.items()))
+            if await self._find("leader") is not promoted:
+                raise RehearsalError(f"another host leads: what {promoted.name} stored is lost; {members}")
+
+    async def _find_promoted(self, host: DatabaseHost, seconds: float) -> DatabaseHost:
+        """Resume a host after its time; returns the primary just before."""
+        await asyncio.sleep(seconds)
+        promoted = await self._find("leader")
+        host.send(signal.SIGCONT)
+        return promoted
 
     async def _restore_all(self, host: DatabaseHost) -> None:
         with self._report.step(f"one primary, two standbys ({host.name} follows or leads again)"):
@@ -164,24 +187,33 @@ class FailoverRehearsal:
 
 
 @contextmanager
-def _new_folder() -> Iterator[Path]:
+def _new_folder(report: RehearsalReport) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="vigie-failover-"))
     folder.chmod(0o711)
     try:
         yield folder
-    finally:
+    except RehearsalError:
+        for data in folder.glob("cluster/*/data"):
+            shutil.rmtree(data, ignore_errors=True)
+        report.say(f"the logs are in {folder}")
+        raise
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-async def rehearse(samples_per_s: float, report: RehearsalReport, *, hangs: bool) -> None:
+async def rehearse(samples_per_s: float, report: RehearsalReport, *, hang_s: float | None) -> None:
     """Run the rehearsal (RehearsalError)."""
     with report.step("Debian packages"):
         install_packages(PACKAGES)
-    with _new_folder() as folder:
-        await _rehearse_in(folder, samples_per_s, report, hangs=hangs)
+    with _new_folder(report) as folder:
+        await _rehearse_in(folder, samples_per_s, report, hang_s=hang_s)
 
 
-async def _rehearse_in(folder: Path, samples_per_s: float, report: RehearsalReport, *, hangs: bool) -> None:
+async def _rehearse_in(
+    folder: Path, samples_per_s: float, report: RehearsalReport, *, hang_s: float | None
+) -> None:
     webhooks = WebhookLedger()
     async with webhooks.listening():
         cluster = PatroniCluster(folder / "cluster")
@@ -193,22 +225,24 @@ async def _rehearse_in(folder: Path, samples_per_s: float, report: RehearsalRepo
         ):
             services = RehearsedServices(folder, cluster, mosquitto)
             # No calls of the API: while there is no primary it answers 503, which their clients repeat.
-            load = CityLoad(services, webhooks, LoadPlan(samples_per_s, calls_per_s=0.0, reads_per_s=0.0))
+            plan = LoadPlan(samples_per_s, calls_per_s=0.0, reads_per_s=0.0, is_database_lost=True)
+            load = CityLoad(services, webhooks, plan)
             async with services.stopping_processes():
-                await FailoverRehearsal(cluster, services, load, report, hangs=hangs).run()
+                await FailoverRehearsal(cluster, services, load, report, hang_s=hang_s).run()
 
 
 def main(
     *,
     samples_per_s: Annotated[float, typer.Option(min=10.0, help="Samples a second by MQTT")] = 1_000.0,
-    hangs: Annotated[
-        bool, typer.Option("--hang", help="Also let the primary's host hang for 30 s: samples can be lost")
+    hang: Annotated[
+        bool, typer.Option("--hang", help="Let the primary's host hang instead of kills")
     ] = False,
+    hang_s: Annotated[float, typer.Option(min=25.0, help="How long it hangs (s)")] = _HANG_S,
 ) -> None:
     """Lose database hosts under load. Exits with 1 if anything was lost or made twice."""
     report = RehearsalReport()
     try:
-        asyncio.run(rehearse(samples_per_s, report, hangs=hangs))
+        asyncio.run(rehearse(samples_per_s, report, hang_s=hang_s if hang else None))
     except RehearsalError as error:
         if not report.failures:
             report.failures.append(str(error))

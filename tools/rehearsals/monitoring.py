@@ -16,8 +16,8 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -39,7 +39,7 @@ from tools.rehearsals.monitoring_parts import (
     run_watchers,
     wait_until,
 )
-from tools.rehearsals.report import RehearsalError
+from tools.rehearsals.report import RehearsalError, RehearsalReport
 
 TRACE_ID: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 """The trace that the box begins; the example of W3C Trace Context."""
@@ -53,20 +53,6 @@ _RANGE: Final = "30s"
 _NAMES: Final = re.compile(r"\bvigie_\w+")
 # Series that begin only with a fault which the rehearsal does not cause.
 _ONLY_AFTER_FAULTS: Final = frozenset({"vigie_ingest_retries_total", "vigie_http_refused_total"})
-
-
-def say(text: str) -> None:
-    """Print a line at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-@contextmanager
-def step(title: str) -> Iterator[None]:
-    """Print a step with its seconds."""
-    began = time.monotonic()
-    yield
-    say(f"{time.monotonic() - began:7.1f} s  {title}")
 
 
 class MonitoredStack:
@@ -266,24 +252,23 @@ def format_trace(spans: list[dict[str, Any]]) -> str:
     return "\n".join([f"{'begin ms':>9}  {'span':16} {'ms':>9}  {'process':14}", *lines])
 
 
-async def rehearse(folder: Path) -> None:
+async def rehearse(report: RehearsalReport, folder: Path) -> None:
     """Run all steps (RehearsalError)."""
     ports = {name: find_free_port() for name in ("prometheus", "alertmanager", "victoria")}
-    queries = list(list_queries())
     async with (
         run_signal_receiver() as signals,
         run_victoria_metrics(folder, ports["victoria"]) as victoria_url,
     ):
         otlp = f"{victoria_url}/opentelemetry/v1/metrics"
-        with step("vigie up with the demo city and telemetry"):
+        with report.step("vigie up with the demo city and telemetry"):
             running = run_stack(folder, signals, otlp)
             stack, process = await running.__aenter__()
         try:
             async with run_watchers(folder, signals, ports, api=stack.api):
                 prometheus = PromqlClient(f"http://127.0.0.1:{ports['prometheus']}")
                 victoria = PromqlClient(victoria_url)
-                await _watch(stack, signals, prometheus, victoria, queries)
-                with step("critical alert VigieTargetDown: page received (the stack was stopped)"):
+                await _watch(report, stack, signals, prometheus, victoria)
+                with report.step("critical alert VigieTargetDown: page received (the stack was stopped)"):
                     await end_process(process)
                     await wait_until("a page", _find_alert(signals.pages, "VigieTargetDown"))
                 await prometheus.close()
@@ -293,44 +278,44 @@ async def rehearse(folder: Path) -> None:
 
 
 async def _watch(
+    report: RehearsalReport,
     stack: MonitoredStack,
     signals: SignalReceiver,
     prometheus: PromqlClient,
     victoria: PromqlClient,
-    queries: list[tuple[str, str, str]],
 ) -> None:
-    with step("Prometheus scrapes the stack"):
+    with report.step("Prometheus scrapes the stack"):
         await wait_until("a first scrape", lambda: prometheus.has_data('up{job="vigie"} == 1'))
-    with step("a site, a box, a rule and three webhooks"):
+    with report.step("a site, a box, a rule and three webhooks"):
         await stack.set_up()
-    with step("publish with traceparent, alert, webhook received"):
+    with report.step("publish with traceparent, alert, webhook received"):
         await stack.publish()
         await wait_until("the webhook", _has(signals.webhooks))
-    if TRACE_ID not in signals.webhooks[0].get("traceparent", ""):
-        raise RehearsalError(f"the webhook has another traceparent: {signals.webhooks[0]}")
-    with step("one trace from the publish to the attempts"):
+        if TRACE_ID not in signals.webhooks[0].get("traceparent", ""):
+            raise RehearsalError(f"the webhook has another traceparent: {signals.webhooks[0]}")
+    with report.step("one trace from the publish to the attempts"):
 
         async def ask() -> list[dict[str, Any]]:
             return find_trace(signals)
 
         spans = await wait_until("the trace", ask)
-    say(json.dumps(spans, indent=1))
-    say(format_trace(spans))
+    report.say(f"the spans:\n{json.dumps(spans, indent=1)}\n{format_trace(spans)}")
     await stack.call()
-    with step(f"{len(queries)} queries of dashboards return data from Prometheus"):
+    queries = list(list_queries())
+    with report.step(f"{len(queries)} queries of dashboards return data from Prometheus"):
         await _wait_for_queries(stack, prometheus, queries)
-    with step("all rules evaluate"):
+    with report.step("all rules evaluate") as note:
         count, missing = await check_rules(prometheus)
-    say(f"           {count} rules; no series yet of {sorted(missing) or 'none'}")
-    if missing - _ONLY_AFTER_FAULTS:
-        raise RehearsalError(f"rules read metrics that do not exist: {sorted(missing - _ONLY_AFTER_FAULTS)}")
+        note(f"{count} rules; no series yet of {', '.join(sorted(missing)) or 'none'}")
+        if unknown := missing - _ONLY_AFTER_FAULTS:
+            raise RehearsalError(f"rules read metrics that do not exist: {sorted(unknown)}")
     plain = [each for each in queries if "vigie:" not in each[2]]
-    with step(f"{len(plain)} queries return data from VictoriaMetrics (by OTLP)"):
+    with report.step(f"{len(plain)} queries return data from VictoriaMetrics (by OTLP)"):
         await _wait_for_queries(stack, victoria, plain)
-    with step("warning VigieEndpointsDisabled: ticket received"):
+    with report.step("warning VigieEndpointsDisabled: ticket received") as note:
         await wait_until("a ticket", _find_alert(signals.tickets, "VigieEndpointsDisabled"))
-    links = {alert["annotations"].get("runbook_url") for alert in signals.tickets}
-    say(f"           with {sorted(map(str, links))}")
+        links = {alert["annotations"].get("runbook_url") for alert in signals.tickets}
+        note(f"with {', '.join(sorted(map(str, links)))}")
 
 
 async def _wait_for_queries(
@@ -362,15 +347,14 @@ def _find_alert(alerts: list[dict[str, Any]], name: str) -> Any:  # noqa: ANN401
 
 def main() -> int:
     """Run the rehearsal, and return its exit status."""
-    began = time.monotonic()
+    report = RehearsalReport()
     with tempfile.TemporaryDirectory(prefix="vigie-rehearsal-") as folder:
         try:
-            asyncio.run(rehearse(Path(folder)))
+            asyncio.run(rehearse(report, Path(folder)))
         except RehearsalError as error:
-            say(f"FAILED: {error}")
-            return 1
-    say(f"{time.monotonic() - began:7.1f} s  all of it")
-    return 0
+            if not report.failures:
+                report.failures.append(str(error))
+    return report.end()
 
 
 if __name__ == "__main__":

@@ -165,6 +165,7 @@ class PatroniCluster:
         client, peer = (f"http://{_HOST}:{port}" for port in (host.client_port, host.peer_port))
         etcd = [
             *("etcd", "--name", host.name, "--data-dir", str(host.folder / "etcd"), "--log-level", "warn"),
+            "--enable-v2",
             *("--listen-client-urls", client, "--advertise-client-urls", client),
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
             *("--initial-cluster", members, "--initial-cluster-token", "vigie"),
@@ -209,6 +210,17 @@ class PatroniCluster:
             if member["role"] == "leader" and member["state"] == "running":
                 return self.hosts[name]
         return None
+
+    async def move_etcd_leader(self, host: DatabaseHost) -> None:
+        """Make a host's member the leader of etcd."""
+        members, leader = dict[str, str](), ""
+        for each in self.hosts.values():
+            status = await asyncio.to_thread(_ask_etcd, each, "status", {})
+            members[each.name], leader = status["header"]["member_id"], status["leader"]
+        if members[host.name] != leader:
+            former = next(each for each in self.hosts.values() if members[each.name] == leader)
+            target = {"targetID": members[host.name]}
+            await asyncio.to_thread(_ask_etcd, former, "transfer-leadership", target)
 
     async def wait_for_members(self, *, primary: int, standbys: int) -> None:
         """Wait until so many run, one of the standbys in step with the primary.
@@ -257,3 +269,10 @@ def _find(program: str) -> str:
 def _fetch(url: str) -> str:
     with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 (an address of this rehearsal)
         return str(answer.read().decode())
+
+
+def _ask_etcd(host: DatabaseHost, name: str, body: dict[str, str]) -> dict[str, Any]:
+    url = f"http://{_HOST}:{host.client_port}/v3/maintenance/{name}"
+    request = urllib.request.Request(url, json.dumps(body).encode(), method="POST")
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 (as above)
+        return dict(json.loads(answer.read()))

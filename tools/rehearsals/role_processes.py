@@ -38,7 +38,7 @@ ROLES: Final = ("api", "ingest", "deliver", "maintain")
 
 _ROOT: Final = Path(__file__).parents[2]
 _STOP: Final = (StopStep(signal.SIGTERM, 15.0),)
-_READY_S: Final = 60.0
+_READY_S: Final = 120.0
 _MIGRATE_S: Final = 300.0
 _OK: Final = 200
 

@@ -29,6 +29,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.platform.config.platform_settings import DatabaseSettings
+from app.platform.db.confirmed_connection import ConfirmedConnection
 from app.platform.db.pool_gauges import observe_engine, observe_pool
 from app.platform.db.primary_connection import PrimaryConnector
 from app.platform.kernel.tenant_scope import EMPTY_SCOPE, FULL_SCOPE, ScopedCaller, current_caller
@@ -53,7 +54,7 @@ def build_caller_statement() -> str:
     )
 
 
-class TenantScopedConnection(asyncpg.Connection):
+class TenantScopedConnection(ConfirmedConnection):
     """A connection whose transactions begin by setting the caller."""
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ANN401, ASYNC109 (asyncpg's own)
@@ -246,7 +247,7 @@ class Database:
             return await self._connector.connect(
                 command_timeout=self.settings.command_timeout_s,
                 server_settings=server_settings,
-                connection_class=TenantScopedConnection if self._tenants else asyncpg.Connection,
+                connection_class=TenantScopedConnection if self._tenants else ConfirmedConnection,
             )
 
         engine = create_async_engine(
@@ -379,6 +380,7 @@ class Database:
         eager: bool,
         **options: Any,  # noqa: ANN401 (asyncpg's own)
     ) -> asyncpg.Pool:
+        options.setdefault("connection_class", ConfirmedConnection)
         opening = asyncpg.create_pool(
             connect=self._connector.connect,
             min_size=1 if eager else 0,

@@ -5,8 +5,8 @@ the end of the body, so that the client can detect it.
 """
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -20,7 +20,7 @@ from app.platform.db.database import Database
 from app.platform.http.contract.pagination import CURSOR_LIMIT, Cursor, Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import DatabaseDependency, ReadSessionDep
-from app.platform.http.fairness.fair_semaphore import ExportLimits
+from app.platform.http.fairness.fair_semaphore import ExportLimits, release_at_end
 from app.platform.identity.caller_authentication import (
     CallerAuthenticator,
     Principal,
@@ -147,12 +147,12 @@ class _ExportSlot(NamedTuple):
 
     Attributes:
         resources: closed after the response.
-        reservation: the organisation's place.
+        release: releases the organisation's reservation.
         encoders: start the process of a columnar file.
     """
 
     resources: AsyncExitStack
-    reservation: ExitStack
+    release: Callable[[], None]
     encoders: ColumnarEncoderPool
 
 
@@ -165,10 +165,9 @@ async def _acquire_slot(
             "`proxy_http_version 1.1`.",
             code="http_version_too_old",
         )
-    with ExitStack() as reservation:
-        reservation.enter_context(reader.limits.reserve_export(principal.organisation_id, "readings"))
+    with reader.limits.reserve_export(principal.organisation_id, "readings") as release:
         async with AsyncExitStack() as resources:
-            yield _ExportSlot(resources, reservation, get_resource(request.app, ColumnarEncoderPool))
+            yield _ExportSlot(resources, release, get_resource(request.app, ColumnarEncoderPool))
 
 
 @router.get(
@@ -252,15 +251,14 @@ async def export_readings(
         "Content-Location": address,
         "Cache-Control": "no-store",
     }
-    return StreamingResponse(_stream(head, chunks, slot.reservation), media_type=media_type, headers=headers)
+    body = release_at_end(_prepend(head, chunks), slot.release)
+    return StreamingResponse(body, media_type=media_type, headers=headers)
 
 
-async def _stream(head: bytes, rest: AsyncIterator[bytes], reservation: ExitStack) -> AsyncIterator[bytes]:
+async def _prepend(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield head
     async for chunk in rest:
         yield chunk
-    # Before the client sees the end of the body: its next export would be refused.
-    reservation.close()
 
 
 async def _record(database: Database, export: RowExport, details: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The real pgBackRest backs up a small cluster, restores it to a moment, and notices one changed byte."""
 
 import asyncio
+import json
 import os
 import sys
 from dataclasses import replace
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
+from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from app.backups import sealed_value_check
 from app.backups.backup_repository import read_archive_state, read_bundles
@@ -21,7 +24,11 @@ from app.backups.repository_setup import set_up_repository
 from app.backups.restore import RestoredCluster, RestoreRequest, restore_cluster
 from app.backups.scratch_cluster import ScratchCluster
 from app.backups.verification import verify_backup
-from app.platform.secrets.sealing import SecretSealer
+from app.backups.worker import BackupMaintenance
+from app.platform.secrets.resealing import SecretResealer
+from app.platform.secrets.sealing import SecretSealer, generate_encryption_key
+from app.standalone.doctor import DoctorFinding
+from app.standalone.doctor_database import check_recovery_bundle
 from tests.integration.backups.conftest import BackedUpCluster, add_named_organisation
 
 BUNDLES = "backup/vigie/{}/bundle/*"
@@ -88,6 +95,59 @@ async def test_the_bundle_follows_the_keys_and_names_what_it_lacks(sealed_cluste
     await connection.close()
     assert bundle is not None
     assert list(bundle.unreadable) == ["/nonexistent/vigie: No such file or directory"]
+
+
+async def test_a_bundle_stays_while_maintain_lacks_a_key_that_secrets_need(
+    sealed_cluster: BackedUpCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = sealed_cluster.settings
+    former, new = settings.encryption.keys[0], SecretStr(generate_encryption_key())
+    connection = await sealed_cluster.connect()
+
+    def set_keys(*keys: SecretStr) -> list[str]:
+        monkeypatch.setattr(settings.encryption, "keys", list(keys))
+        monkeypatch.setenv("VIGIE_ENCRYPTION__KEYS", json.dumps([key.get_secret_value() for key in keys]))
+        return sealed_cluster.sealer.names
+
+    async def maintain() -> tuple[list[str], float | None, list[DoctorFinding]]:
+        """Returns the keys of the bundle, the metric and the doctor's findings."""
+        await sealed_cluster.maintain()
+        lost = REGISTRY.get_sample_value("vigie_recovery_bundle_keys_lost")
+        findings = await asyncio.to_thread(lambda: list(check_recovery_bundle()))
+        return list((await read_bundles(connection))["keys"].key_names), lost, findings
+
+    monkeypatch.setenv("VIGIE_DATABASE__URL", settings.database.url)
+    monkeypatch.setenv("VIGIE_BACKUP__RECOVERY_KEY", str(sealed_cluster.key.public))
+    monkeypatch.setenv("VIGIE_BACKUP__CIPHER_PASS_FILE", str(settings.backup.cipher_pass_file))
+    try:
+        (name,) = set_keys(former)
+        before = (await read_bundles(connection))["keys"]
+        set_keys(new)
+        with capture_logs() as logs:
+            lacking = BackupMaintenance(settings, settings.backup, sealed_cluster.sealer)
+            for _ in range(2):
+                await lacking.run_once(connection)
+        assert (await read_bundles(connection))["keys"] == before
+        warned = [each for each in logs if each["event"] == "recovery_bundle_not_replaced"]
+        assert [(each["log_level"], each["lost_keys"]) for each in warned] == [("warning", [name])]
+        _, lost, (finding,) = await maintain()
+        assert (lost, finding.state, finding.subject) == (1, "missing", "recovery bundle")
+        assert name in finding.detail
+
+        both = set_keys(new, former)
+        kept, lost, (finding,) = await maintain()
+        assert (kept, lost, finding.state) == (both, 0, "ok")
+        # A key that no secret needs may go: `vigie secrets forget` removes such keys.
+        await SecretResealer(sealed_cluster.sealer).reseal_due(connection)
+        only = set_keys(new)
+        kept, lost, _ = await maintain()
+        assert (kept, lost) == (only, 0)
+    finally:
+        set_keys(former, new)
+        await SecretResealer(sealed_cluster.sealer).reseal_due(connection)
+        set_keys(former)
+        await sealed_cluster.maintain()
+        await connection.close()
 
 
 async def test_files_are_sealed_by_whoever_may_read_them(

@@ -1,7 +1,11 @@
 """The benchmark of back-tests, on a few days instead of a year."""
 
+import pytest
+
 from bench.backtests import RULES, measure
 from bench.stack import stack
+
+pytestmark = pytest.mark.usefixtures("shared_services")
 
 
 async def test_each_rule_is_tried_on_all_samples() -> None:

@@ -1,7 +1,11 @@
 """The benchmark of deliveries, on few of them: all of them are counted, and none is missing."""
 
+import pytest
+
 from bench.deliveries import measure_delivery_rates, measure_endpoint_delays
 from bench.stack import stack
+
+pytestmark = pytest.mark.usefixtures("shared_services")
 
 
 async def test_each_way_delivers_all_and_an_endpoint_is_watched_beside_others() -> None:

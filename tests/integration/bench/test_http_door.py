@@ -5,6 +5,8 @@ import pytest
 from bench.http_door import HttpCase, measure
 from bench.stack import stack
 
+pytestmark = pytest.mark.usefixtures("shared_services")
+
 
 @pytest.mark.timeout(300)
 async def test_every_case_is_measured() -> None:

@@ -6,6 +6,8 @@ from bench.neighbour import SEVERAL, MeasuredTenant, NeighbourCase, measure
 from bench.process import FailedError
 from bench.stack import BenchStack, stack
 
+pytestmark = pytest.mark.usefixtures("shared_services")
+
 
 async def _measured(running: BenchStack, seconds: float = 1.0) -> dict[NeighbourCase, MeasuredTenant]:
     # Little to use up: a busy machine would take its time over thousands of requests.

@@ -3,12 +3,16 @@
 import asyncio
 import os
 import re
+import shutil
 import signal
 import stat
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import aiomqtt
 import pytest
@@ -22,6 +26,8 @@ from app.registry import broker_password_file
 from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import ACCOUNTS, Tenant
+
+RELOAD: Final = Path(__file__).parents[3] / "deploy" / "containers" / "broker-reload.sh"
 
 
 async def accepts(broker: PrivateMosquitto, username: str, password: str) -> bool:
@@ -219,3 +225,50 @@ async def test_a_watcher_signals_the_broker_where_the_process_may_not(
         await broker_password_file.sync_password_file(database, watched)
         assert await accepts(mosquitto, f"watched-{missed}", "secret")
     assert watcher.signals == 1
+
+
+async def stay_connected(
+    broker: PrivateMosquitto, username: str, password: str, connected: asyncio.Event
+) -> None:
+    """Fails when the broker ends the connection."""
+    async with aiomqtt.Client(
+        broker.host, broker.port, username=username, password=password, identifier=username
+    ) as client:
+        connected.set()
+        await anext(aiter(client.messages))
+
+
+@contextmanager
+def running_reload(broker: PrivateMosquitto, folder: Path) -> Iterator[None]:
+    """Run the script by which the broker's container watches its password file."""
+    seen = folder / "seen"
+    seen.touch()
+    shutil.copystat(broker.password_file, seen)
+    words = [str(RELOAD), broker.pid_file.read_text().strip(), str(broker.password_file), str(seen)]
+    with subprocess.Popen(words) as script:  # noqa: S603 (our script)
+        try:
+            yield
+            assert script.poll() is None, "it watches on"
+        finally:
+            script.kill()
+
+
+async def test_the_broker_of_a_container_takes_new_accounts_and_cuts_revoked_ones_off(
+    site_id: str, database: Database, settings: VigieSettings, mosquitto: PrivateMosquitto, folder: Path
+) -> None:
+    watched = settings.broker.model_copy(update={"pid_file": None, "watches_password_file": True})
+    with running_reload(mosquitto, folder):
+        began = time.monotonic()
+        await add_box(database, site_id, "box-1", "secret")
+        await broker_password_file.sync_password_file(database, watched)
+        assert await accepts(mosquitto, "box-1", "secret")
+        assert time.monotonic() - began < 2
+        connected = asyncio.Event()
+        connection = asyncio.create_task(stay_connected(mosquitto, "box-1", "secret", connected))
+        await asyncio.wait_for(connected.wait(), 2)
+        async with database.write() as session:
+            await session.execute(text("UPDATE boxes SET password_hash = '' WHERE id = 'box-1'"))
+        await broker_password_file.sync_password_file(database, watched)
+        with pytest.raises(aiomqtt.MqttError):
+            await asyncio.wait_for(connection, 2)
+        assert not await accepts(mosquitto, "box-1", "secret")

@@ -24,8 +24,8 @@ def rule(condition: dict[str, Any] = CONDITION, **fields: Any) -> dict[str, Any]
 
 
 @asynccontextmanager
-async def working(database: Database) -> AsyncIterator[BacktestWorker]:
-    """Somebody who works on back-tests, as the maintain role does, but at once."""
+async def working(database: Database, pause_s: float = 0.01) -> AsyncIterator[BacktestWorker]:
+    """Run back-tests as the maintain role does, but as soon as they are requested."""
     async with working_as("maintain", database) as opened:
         worker, connection = BacktestWorker(), await opened.connect()
 
@@ -33,7 +33,7 @@ async def working(database: Database) -> AsyncIterator[BacktestWorker]:
             while True:
                 await worker.tick(opened, connection)
                 await worker.idle()
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(pause_s)
 
         task = asyncio.create_task(work())
         yield worker

@@ -1,7 +1,9 @@
 """The files of the containers: services have no rights they do not need, and the values of `vigie up`."""
 
 import re
+import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
+from app.platform.kernel.atomic_files import replace_file_text
 from app.settings import VigieSettings
 from app.standalone.mosquitto_config import BrokerLimits, render_mosquitto_config
 from app.standalone.postgres_config import render_postgres_config
@@ -28,7 +31,7 @@ DEFAULTS_OF_POSTGRES = {
     "full_page_writes", "max_wal_senders", "logging_collector", "log_line_prefix", "log_checkpoints",
     "timescaledb.bgw_launcher_poll_time",
 }  # fmt: skip
-OWN_OF_MOSQUITTO = {"listener", "password_file", "acl_file", "pid_file", "persistence_location"}
+OWN_OF_MOSQUITTO = {"listener", "password_file", "acl_file", "persistence_location"}
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,52 @@ def test_the_broker_has_the_values_of_the_private_one() -> None:
         return {line for line in plain if line.split(" ", 1)[0] not in OWN_OF_MOSQUITTO}
 
     assert of(here) == of(private)
+
+
+def test_the_broker_reloads_by_itself(compose: dict[str, Any]) -> None:
+    """So no other container needs its processes, and none ends with it."""
+    maintain, broker = compose["services"]["maintain"], compose["services"]["broker"]
+    assert not [name for name, service in compose["services"].items() if "pid" in service]
+    variables = maintain["environment"]
+    assert variables["VIGIE_BROKER__WATCHES_PASSWORD_FILE"] == "true"
+    assert "VIGIE_BROKER__PID_FILE" not in variables
+    (common,) = set(maintain["volumes"]) & set(broker["volumes"])
+    (watched,) = re.findall(r"^broker-reload.sh \"\$\$\" \"\$accounts(\S+)\" ", entrypoint(), re.MULTILINE)
+    assert common.partition(":")[2] + watched == variables["VIGIE_BROKER__PASSWORD_FILE"]
+    # In the place of the shell: its exit status is that of the container, and signals reach it.
+    assert entrypoint().splitlines()[-1].startswith("exec mosquitto ")
+
+
+def entrypoint() -> str:
+    return (FILES / "broker-entrypoint.sh").read_text()
+
+
+def test_a_process_is_signalled_once_for_each_change_of_its_file(tmp_path: Path) -> None:
+    file, seen = tmp_path / "passwords", tmp_path / "seen"
+    file.write_text("one")
+    seen.touch()
+    shutil.copystat(file, seen)
+    counting = ["/bin/sh", "-c", "trap 'echo changed' HUP; echo ready; while :; do sleep 0.02; done"]
+    with subprocess.Popen(counting, stdout=subprocess.PIPE, text=True) as reader:  # noqa: S603 (our words)
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "ready\n"
+        words = [str(each) for each in (FILES / "broker-reload.sh", reader.pid, file, seen)]
+        with subprocess.Popen(words) as script:  # noqa: S603 (our script)
+            # Two rounds without a change.
+            time.sleep(0.5)
+            replace_file_text(file, "two")
+            assert reader.stdout.readline() == "changed\n"
+            file.touch()
+            assert reader.stdout.readline() == "changed\n"
+            # It goes on without the file.
+            file.unlink()
+            time.sleep(0.5)
+            file.write_text("three")
+            assert reader.stdout.readline() == "changed\n"
+            time.sleep(0.5)
+            script.kill()
+        reader.kill()
+        assert reader.stdout.read() == ""
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in FILES.glob("*.sh")))

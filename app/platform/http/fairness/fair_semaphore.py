@@ -11,8 +11,8 @@ integrator and its clients follow each other, and a slow client delays no other 
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Hashable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -142,12 +142,15 @@ class ExportLimits:
         self._slices = FairSemaphore(1, _WAITING, total=_TOTAL_SLICES)
 
     @contextmanager
-    def reserve_export(self, organisation: UUID, what: str = "a log") -> Iterator[None]:
+    def reserve_export(self, organisation: UUID, what: str = "a log") -> Iterator[Callable[[], None]]:
         """Reserve an organisation's one export of a kind within a block.
 
         Args:
             organisation: its id.
             what: the kind of export.
+
+        Yields:
+            A function that releases the reservation before the end of the block (`release_at_end`).
 
         Raises:
             TooManyRequestsError: `too_many_exports`.
@@ -160,10 +163,10 @@ class ExportLimits:
                 retry_after_s=_RETRY_AFTER_S,
             )
         self._exporting.add(export)
-        try:
-            yield
-        finally:
-            self._exporting.discard(export)
+        # Removes it once: after an early release, the entry may be that of another export.
+        with ExitStack() as reservation:
+            reservation.callback(self._exporting.remove, export)
+            yield reservation.close
 
     @asynccontextmanager
     async def read_slice(self, tree: UUID, *, rest: float | None = None) -> AsyncIterator[None]:
@@ -182,3 +185,13 @@ class ExportLimits:
             times = _REST_FACTOR if rest is None else rest
             rest_s = min(times * (time.monotonic() - began), _LONGEST_REST_S)
             asyncio.get_running_loop().call_later(rest_s, self._slices.release, tree)
+
+
+async def release_at_end[T](chunks: AsyncIterator[T], release: Callable[[], None]) -> AsyncIterator[T]:
+    """Pass the chunks of a body on, and call `release` before the client sees the end of the body.
+
+    Later, the client's next export would be refused: the block of a reservation ends after the response.
+    """
+    async for chunk in chunks:
+        yield chunk
+    release()

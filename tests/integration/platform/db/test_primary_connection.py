@@ -5,16 +5,18 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 from sqlalchemy import text
 
 from app.platform.config.platform_settings import DatabaseSettings
+from app.platform.db.confirmed_connection import UnconfirmedCommitError
 from app.platform.db.database import DATABASE_ERRORS, Database, is_transient
 from app.platform.db.notification_listener import listen_for_wakeups
 from app.platform.db.primary_connection import NoPrimaryError
@@ -47,7 +49,7 @@ class TwoHosts:
 
 @pytest.fixture
 async def hosts(tmp_path: Path) -> AsyncIterator[TwoHosts]:
-    enough = {"wal_level": "'replica'"}
+    enough = {"wal_level": "'replica'", "max_wal_senders": "2"}
     primary = PrivatePostgres(tmp_path / "one", durable=False, archive=enough)
     standby = PrivatePostgres(tmp_path / "two", durable=False, archive=enough)
     try:
@@ -141,3 +143,122 @@ async def test_a_host_that_hangs_is_passed_over(hosts: TwoHosts) -> None:
         await database.close()
     finally:
         os.kill(hosts.standby.child.pid, signal.SIGCONT)
+
+
+async def test_of_two_primaries_the_one_with_the_newest_timeline_is_used(hosts: TwoHosts) -> None:
+    database = Database(DatabaseSettings(url=hosts.url), application="test")
+    connection = await database.connect()
+    assert await connection.fetchval(PORT.text) == hosts.primary.port
+    await hosts.promote()
+    same = await database.connect()
+    assert await same.fetchval(PORT.text) == hosts.primary.port, "hosts are not asked at each connection"
+    await same.close()
+    # A connection that ends may mean a failover.
+    later = await database.connect()
+    assert await later.fetchval(PORT.text) == hosts.standby.port
+    await later.close()
+    await connection.close()
+    await database.close()
+
+
+async def test_a_former_primary_is_refused(hosts: TwoHosts) -> None:
+    database = Database(DatabaseSettings(url=hosts.url), application="test")
+    await hosts.promote()
+    connection = await database.connect()
+    assert await connection.fetchval(PORT.text) == hosts.standby.port
+    await connection.close()
+    await hosts.standby.stop()
+    with pytest.raises(NoPrimaryError, match=r"former primary \(timeline 1, newest 2\)") as caught:
+        await database.connect()
+    assert is_transient(caught.value)
+    other = await Database(DatabaseSettings(url=hosts.url), application="test").connect()
+    assert await other.fetchval(PORT.text) == hosts.primary.port, "another process has not seen the failover"
+    await other.close()
+    await database.close()
+
+
+async def test_a_provider_may_forbid_to_read_the_timeline(hosts: TwoHosts) -> None:
+    admin = await asyncpg.connect(hosts.primary.superuser_url)
+    await admin.execute("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+    await admin.close()
+    database = Database(DatabaseSettings(url=hosts.url), application="test")
+    connection = await database.connect()
+    assert await connection.fetchval(PORT.text) == hosts.primary.port
+    await connection.close()
+    await database.close()
+
+
+@pytest.fixture
+async def admin(hosts: TwoHosts) -> AsyncIterator[asyncpg.Connection]:
+    """Commits of the primary wait for a standby that does not exist."""
+    connection = await asyncpg.connect(hosts.primary.superuser_url)
+    await connection.execute("CREATE TABLE things (id integer PRIMARY KEY)")
+    await connection.execute("GRANT ALL ON things TO PUBLIC")
+    await connection.execute("ALTER SYSTEM SET synchronous_commit = 'on'")
+    await connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
+    await connection.execute("SELECT pg_reload_conf()")
+    while await connection.fetchval("SHOW synchronous_standby_names") != "absent":  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    # The checkpointer tells backends that commits wait.
+    await asyncio.sleep(0.5)
+    yield connection
+    await connection.close()
+
+
+WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+
+async def end_wait(admin: asyncpg.Connection, function: str) -> None:
+    async with asyncio.timeout(10):
+        while (pid := await admin.fetchval(WAITING)) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert await admin.fetchval(f"SELECT {function}($1)", pid)
+
+
+async def commit_by_session(database: Database) -> None:
+    async with database.write() as session:
+        await session.execute(text("INSERT INTO things VALUES (1)"))
+
+
+async def commit_by_connection(database: Database) -> None:
+    connection = await database.connect()
+    async with connection.transaction():
+        await connection.execute("INSERT INTO things VALUES (1)")
+
+
+async def commit_by_pool(database: Database) -> None:
+    async with await database.pool(size=1) as pool:
+        await pool.fetchval("INSERT INTO things VALUES (1) RETURNING id")
+
+
+@pytest.mark.parametrize("commit", [commit_by_session, commit_by_connection, commit_by_pool])
+@pytest.mark.parametrize("function", ["pg_cancel_backend", "pg_terminate_backend"])
+async def test_a_commit_without_its_standby_is_an_error(
+    hosts: TwoHosts,
+    admin: asyncpg.Connection,
+    commit: Callable[[Database], Coroutine[Any, Any, None]],
+    function: str,
+) -> None:
+    database = Database(DatabaseSettings(url=hosts.primary.url), application="test")
+    committing = asyncio.create_task(commit(database))
+    await end_wait(admin, function)
+    with pytest.raises(DATABASE_ERRORS) as caught:
+        await committing
+    if function == "pg_cancel_backend":
+        assert isinstance(caught.value, UnconfirmedCommitError)
+    assert is_transient(caught.value)
+    assert await admin.fetchval("SELECT count(*) FROM things") == 1, "it is committed on the primary"
+    # The next commit, on another connection, waits again.
+    committing = asyncio.create_task(insert(database, 2))
+    async with asyncio.timeout(10):
+        while await admin.fetchval(WAITING) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    await admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
+    await admin.execute("SELECT pg_reload_conf()")
+    await committing
+    await database.close()
+
+
+async def insert(database: Database, number: int) -> None:
+    async with database.write() as session:
+        await session.execute(text("INSERT INTO things VALUES (:number)"), {"number": number})

@@ -1,10 +1,12 @@
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from uuid import uuid4
 
 import pytest
 
 from app.platform.http.fairness import fair_semaphore
-from app.platform.http.fairness.fair_semaphore import ExportLimits
+from app.platform.http.fairness.fair_semaphore import ExportLimits, release_at_end
 from app.platform.kernel.errors import TooManyRequestsError
 
 
@@ -20,6 +22,24 @@ def test_an_organisation_has_one_export() -> None:
         assert refused.value.code == "too_many_exports"
     with turns.reserve_export(organisation):
         pass
+
+
+async def test_a_place_is_free_at_the_end_of_the_body_and_is_released_once() -> None:
+    limits, organisation = ExportLimits(), uuid4()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"one"
+        # Not before the last chunk is sent.
+        with pytest.raises(TooManyRequestsError), limits.reserve_export(organisation):
+            pass
+
+    with ExitStack() as later:
+        with limits.reserve_export(organisation) as release:
+            assert [chunk async for chunk in release_at_end(chunks(), release)] == [b"one"]
+            later.enter_context(limits.reserve_export(organisation))
+        # The end of the first block leaves the reservation of the second one.
+        with pytest.raises(TooManyRequestsError), limits.reserve_export(organisation):
+            pass
 
 
 async def test_pieces_of_an_integrator_come_one_after_the_other_and_after_a_rest(
