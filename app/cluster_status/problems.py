@@ -105,8 +105,8 @@ def _find_replication_problems(hosts: Sequence[DatabaseHost]) -> Iterator[Cluste
             "several_primaries",
             "critical",
             ", ".join(primaries),
-            "Two hosts take writes. Vigie uses the one with the newest timeline; the other one is a former primary.",
-            "patronictl -c /etc/patroni/vigie.yml list; stop PostgreSQL on the host that is not the leader there",
+            "Two hosts take writes. Vigie uses the one with the newest timeline.",
+            "patronictl -c /etc/patroni/vigie.yml list; stop PostgreSQL where it is not the leader",
         )
     standbys = [host for host in hosts if host.role == "standby"]
     states = [host.is_synchronous for host in standbys]

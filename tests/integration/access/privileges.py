@@ -123,8 +123,8 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "boxes": (
             "SELECT (key, id, organisation_id, site_id, name, longitude, latitude, interval_s, ack, "
             "state, state_at, firmware, battery, rssi, revision, created_at, updated_at, deleted_at, "
-            "shared_until, revoked_at, kind, tags, attributes, erased, edge), UPDATE (state, state_at, firmware, "
-            "battery, rssi, shared_until, edge)"
+            "shared_until, revoked_at, kind, tags, attributes, erased, edge), UPDATE (state, state_at, "
+            "firmware, battery, rssi, shared_until, edge)"
         ),
         "edges": "SELECT",
         "ingest_positions": "SELECT, INSERT, UPDATE",
@@ -217,7 +217,9 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "backups": "SELECT",
         "edges": _ALL,
         "ingest_positions": "SELECT",
-        "box_configs": "SELECT (box_key, desired, desired_at, published_at, desired_xid), UPDATE (published_at)",
+        "box_configs": (
+            "SELECT (box_key, desired, desired_at, published_at, desired_xid), UPDATE (published_at)"
+        ),
         "box_states": "SELECT (box_key, latest, newest_us), UPDATE (latest, newest_us)",
         "boxes": (
             "SELECT (key, id, organisation_id, site_id, name, longitude, latitude, interval_s, "

@@ -65,6 +65,11 @@ def test_neither_has_one_broker_with_one_database() -> None:
         (snapshot(rows=rows(edges=[edge("a", problem="log_full"), edge("b")])), "edge_has_problem", "a"),
         (snapshot(rows=rows(edges=[])), "no_edge", "edges"),
         (
+            snapshot(hosts=[*snapshot().hosts, DatabaseHost("db-d:5432", "primary")]),
+            "several_primaries",
+            "db-a:5432, db-d:5432",
+        ),
+        (
             snapshot(hosts=[PRIMARY, DatabaseHost("db-b:5432", "standby", 5 * 2**20, 31.0, True)]),
             "standby_lags",
             "db-b:5432",
