@@ -24,14 +24,16 @@ class LogMonitor:
     Args:
         settings: The settings of the log.
         client: The name under which its servers list the connection.
+        wait_s: How long a caller waits for the log, in seconds.
 
     Attributes:
         is_open: Whether it has connected once.
     """
 
-    def __init__(self, settings: MessageLogSettings, *, client: str) -> None:
+    def __init__(self, settings: MessageLogSettings, *, client: str, wait_s: float = WAIT_S) -> None:
         self._settings = settings.model_copy(update={"timeout_s": min(settings.timeout_s, _CONNECT_S)})
         self._client = client
+        self._wait_s = wait_s
         self._log: MessageLog | None = None
         self.is_open = False
         self._asking: asyncio.Task[list[PartitionStatus]] | None = None
@@ -48,10 +50,10 @@ class LogMonitor:
             self._asked_at = time.monotonic()
             asking = self._asking = asyncio.create_task(self._ask())
         try:
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(self._wait_s):
                 return await asyncio.shield(asking)
         except TimeoutError as error:
-            raise LogUnavailableError(f"the log has not answered within {WAIT_S:g} s") from error
+            raise LogUnavailableError(f"the log has not answered within {self._wait_s:g} s") from error
 
     def _is_stale(self, asking: asyncio.Task[list[PartitionStatus]]) -> bool:
         failed = asking.cancelled() or asking.exception() is not None

@@ -1,7 +1,7 @@
 """Measures how far behind a worker is in each partition that it reads: in records, and in seconds.
 
-A log knows positions, not times. So the newest position is noted every few seconds. The oldest note beyond the
-committed position says since when a record waits.
+A log knows positions, not times. So the newest position is noted every few seconds. The oldest note beyond
+the committed position says since when a record waits.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The lag of a partition in seconds is the age of the oldest record that waits, not that of the last commit."""
+"""The lag in seconds is the age of the oldest record that waits, not that of the last commit."""
 
 from app.ingest.partition_lag import PartitionLag
 
