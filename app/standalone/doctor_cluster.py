@@ -6,7 +6,7 @@ Nothing is checked on an installation with one broker and one database.
 import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import asyncpg
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from app.cluster_status.snapshot import ClusterSnapshot, InstallationRows
     from app.settings import VigieSettings
 
+type _State = Literal["ok", "note", "missing"]
+
 _TIMEOUT_S: Final = 5.0
+_OK: Final = "ok"
+_NOTE: Final = "note"
 
 
 def check_cluster() -> Iterator[DoctorFinding]:
@@ -32,7 +36,7 @@ def check_cluster() -> Iterator[DoctorFinding]:
     settings = read_settings()
     if settings.message_log.engine == "none" and not has_several_hosts(settings.database.url):
         return
-    yield from describe_cluster(asyncio.run(_read_snapshot(settings)))
+    yield from describe_cluster(asyncio.run(_read_snapshot(settings)), datetime.now(UTC))
 
 
 async def _read_snapshot(settings: "VigieSettings") -> "ClusterSnapshot":
@@ -68,7 +72,7 @@ async def _read_rows(url: str) -> "InstallationRows | None":
         return None
 
 
-def describe_cluster(snapshot: "ClusterSnapshot") -> Iterator[DoctorFinding]:
+def describe_cluster(snapshot: "ClusterSnapshot", now: datetime) -> Iterator[DoctorFinding]:
     """Yield one line for each edge, node of the log, partition that lags and host, then the problems."""
     from app.cluster_status.problems import find_problems  # noqa: PLC0415 (as above)
 
@@ -77,13 +81,13 @@ def describe_cluster(snapshot: "ClusterSnapshot") -> Iterator[DoctorFinding]:
     for host in snapshot.hosts:
         lag = "" if host.lag_s is None else f", {host.lag_s:.1f} s behind"
         waits = {True: ", synchronous", False: ", asynchronous", None: ""}[host.is_synchronous]
-        state = "note" if host.role == "unreachable" else "ok"
+        state: _State = _OK if host.role != "unreachable" else _NOTE
         yield DoctorFinding(state, f"database host {host.host}", f"{host.role}{lag}{waits}")
-    yield from map(_make_finding, find_problems(snapshot, datetime.now(UTC)))
+    yield from map(_make_finding, find_problems(snapshot, now))
 
 
 def _make_finding(problem: "ClusterProblem") -> DoctorFinding:
-    state = "missing" if problem.severity == "critical" else "note"
+    state: _State = "missing" if problem.severity == "critical" else "note"
     return DoctorFinding(state, problem.subject, f"{problem.code}: {problem.detail}", problem.action)
 
 
@@ -105,7 +109,7 @@ def _describe_log(snapshot: "ClusterSnapshot") -> Iterator[DoctorFinding]:
         held = sum(node in status.replicas for status in statuses)
         in_sync = sum(node in status.in_sync for status in statuses)
         led = sum(status.leader == node for status in statuses)
-        state = "ok" if in_sync == held else "note"
+        state: _State = _OK if in_sync == held else _NOTE
         yield DoctorFinding(
             state, f"log node {node}", f"{in_sync} of {held} partitions up to date, leads {led}"
         )

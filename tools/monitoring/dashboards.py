@@ -17,6 +17,7 @@ from tools.monitoring.dashboard_specs import (
 )
 from tools.monitoring.slo_rules import OBJECTIVES, name_series
 
+_SAMPLES_STORED: Final = f" / ({sum_rate('vigie_samples_stored_total')} > 0)"
 _POOL: Final = "sum by (pool) (vigie_database_pool_%s)"
 
 
@@ -318,11 +319,7 @@ _BOXES: Final = DashboardSpec(
                 "Share of late samples",
                 "percentunit",
                 [
-                    (
-                        f"{sum_rate('vigie_samples_late_total')}"
-                        f" / ({sum_rate('vigie_samples_stored_total')} > 0)",
-                        "late",
-                    )
+                    (sum_rate("vigie_samples_late_total") + _SAMPLES_STORED, "late"),
                 ],
                 "Late samples are stored, but rules do not see them.",
             ),

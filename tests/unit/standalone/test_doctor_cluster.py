@@ -3,11 +3,11 @@
 from app.cluster_status.database_hosts import DatabaseHost
 from app.cluster_status.snapshot import ClusterSnapshot
 from app.standalone.doctor_cluster import describe_cluster
-from tests.unit.cluster_status.snapshots import edge, position, rows, snapshot, status
+from tests.unit.cluster_status.snapshots import NOW, edge, position, rows, snapshot, status
 
 
 def lines(found: ClusterSnapshot) -> list[str]:
-    return [str(finding) for finding in describe_cluster(found)]
+    return [str(finding) for finding in describe_cluster(found, NOW)]
 
 
 def test_a_healthy_installation_has_a_line_for_each_machine_and_nothing_to_do() -> None:
