@@ -97,6 +97,7 @@ FIRST_PAGES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "own-services",
             "database-roles",
             "failover",
+            "cluster-runbooks",
             "tls-listener",
             "internet",
             "settings",
