@@ -31,7 +31,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
             "drained_at": "2026-11-24T09:59:59Z",
             "seen_at": _SEEN_AT,
             "started_at": "2026-11-20T08:00:00Z",
-            "problem": None,
+            "problem": "log_full",
         }
     ],
     "partitions": [
@@ -51,7 +51,6 @@ _EXAMPLE: Final[dict[str, Any]] = {
     ],
     "workers": [{"name": "machine-a-4711", "partitions": 6}],
     "database_hosts": [
-        {"host": "db-a:5432", "role": "primary", "lag_bytes": None, "lag_s": None, "synchronous": None},
         {"host": "db-b:5432", "role": "standby", "lag_bytes": 0, "lag_s": 0.0, "synchronous": True},
     ],
     "processes": [{"role": "maintain", "instance": "machine-a:4712", "state": "working", "age_s": 0.8}],
