@@ -4,14 +4,19 @@ The log is three NATS nodes, on the machine that runs everything else too: CPU f
 to separate machines, absolute rates do not.
 """
 
+import asyncio
+import json
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import asyncpg
 
+from app.platform.db.advisory_lock_keys import CONSUMER, PARTITION_CLASS
 from bench.drain import DrainCourse, all_messages, run
 from bench.measure import CpuReading, connected
 from bench.process import FailedError, RunningProcess
@@ -27,6 +32,15 @@ from tools.clusters.nats_cluster import NatsCluster
 PARTITIONS: Final = 12
 _SITES: Final = 60
 _CLIENT: Final = "vigie-bench-edge"
+
+_EACH_PARTITION: Final = f"FROM generate_series(0, {PARTITIONS - 1}) AS n"
+_DRAINED: Final = "SELECT bool_or(drained_at > now() - interval '3 seconds') FROM edges"
+_JOINED: Final = (
+    "SELECT count(DISTINCT pid) = $1 FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND (classid::bigint << 32 | objid::bigint) = $2"
+)
+_TAKEN: Final = "SELECT count(worker) > 0 FROM ingest_positions"
 
 Say = Callable[[str], None]
 
@@ -72,16 +86,15 @@ async def measure(stack: BenchStack, plan: BenchPlan, say: Say) -> ClusterResult
     """
     found = ClusterResults([], [], [], [], [], [])
     course = DrainCourse("e", plan.load(), sites=_SITES)
-    async with NatsCluster(stack.folder / "nats") as nodes:
-        log = _ClusterDrains(stack, nodes, course)
-        for _ in range(plan.repeat):
-            for name, drains, drain in (
-                ("one broker", found.direct, run(stack, course)),
-                ("through edge and log", found.through_log, log.drain_through()),
-                ("one worker", found.one_worker, log.drain_log(1)),
-                ("two workers", found.two_workers, log.drain_log(2)),
-            ):
-                _keep(name, drains, await drain, say)
+    log = _ClusterDrains(stack, course)
+    for _ in range(plan.repeat):
+        for name, drains, drain in (
+            ("one broker", found.direct, run(stack, course)),
+            ("through edge and log", found.through_log, log.drain_through()),
+            ("one worker", found.one_worker, log.drain_log(1)),
+            ("two workers", found.two_workers, log.drain_log(2)),
+        ):
+            _keep(name, drains, await drain, say)
     for _ in range(plan.repeat):
         _keep("without standby", found.alone, await run(stack, course), say)
         async with run_standby(stack.postgres):
@@ -98,20 +111,26 @@ def _keep(name: str, drains: list[DrainResult], drain: DrainResult, say: Say) ->
     say(f"{name}: {drain.rate:,.0f} messages/s; CPU µs/message {sum_cpu_us(drain):.1f} ({cpu})")
 
 
+async def _until(
+    server: asyncpg.Connection, question: str, needed: RunningProcess, *arguments: object
+) -> None:
+    """Ask until the answer is true."""
+    while not await server.fetchval(question, *arguments):
+        needed.check()
+        await asyncio.sleep(0.05)
+
+
 class _ClusterDrains:
     """Drains of one backlog through edge and log.
 
     Args:
         stack: where.
-        nodes: of the log.
         course: the backlog and the fleet.
     """
 
-    def __init__(self, stack: BenchStack, nodes: NatsCluster, course: DrainCourse) -> None:
+    def __init__(self, stack: BenchStack, course: DrainCourse) -> None:
         self._stack = stack
-        self._nodes = nodes
         self._course = course
-        self._logs = 0
 
     async def drain_through(self) -> DrainResult:
         """Drain the broker's backlog by an edge, and the log by a worker at the same time."""
@@ -134,18 +153,25 @@ class _ClusterDrains:
         try:
             await make_session(account, _CLIENT, course.filters)
             await publish(await all_messages(course, database), stack.account("gateway"))
-            async with AsyncExitStack() as running:
-                return await self._measure(running, database, workers, edge_first=edge_first)
+            # Idle streams of an earlier drain would cost the nodes something.
+            with TemporaryDirectory(dir=stack.folder) as folder:
+                async with NatsCluster(Path(folder)) as nodes, AsyncExitStack() as running:
+                    return await self._measure(running, nodes, database, workers, edge_first=edge_first)
         finally:
             await drop_session(account, _CLIENT)
             await stack.drop("drain_cluster")
 
     async def _measure(
-        self, running: AsyncExitStack, database: str, workers: int, *, edge_first: bool
+        self,
+        running: AsyncExitStack,
+        nodes: NatsCluster,
+        database: str,
+        workers: int,
+        *,
+        edge_first: bool,
     ) -> DrainResult:
         stack = self._stack
-        self._logs += 1
-        settings = self._settings()
+        settings = _log_settings(nodes)
 
         async def start_workers() -> dict[str, RunningProcess]:
             return {
@@ -155,20 +181,25 @@ class _ClusterDrains:
                 for number in range(1, workers + 1)
             }
 
-        roles = {} if edge_first else await start_workers()
+        server = await asyncpg.connect(database)
+        running.push_async_callback(server.close)
+        if edge_first:
+            # Workers wait while nobody gives them a partition.
+            await server.execute(f"SELECT pg_advisory_lock({PARTITION_CLASS}, n) {_EACH_PARTITION}")
+        roles = await start_workers()
         edge = await running.enter_async_context(
             stack.role("edge", database, VIGIE_EDGE__NAME="bench", **settings)
         )
+        pids = {name: role.pid for name, role in roles.items()} | {"edge": edge.pid} | stack.services
+        pids |= {node.name: node.process.pid for node in nodes.nodes if node.process is not None}
         if not await connected(edge.pid, stack.mosquitto.port):
             raise FailedError(f"The edge did not connect to the broker: {edge.last_words()}")
         if edge_first:
-            await self._until_drained(database, edge)
-        pids = self._pids({**roles, "edge": edge})
+            await _until(server, _DRAINED, edge)
+            await _until(server, _JOINED, edge, workers, CONSUMER)
+            await server.execute(f"SELECT pg_advisory_unlock({PARTITION_CLASS}, n) {_EACH_PARTITION}")
+            await _until(server, _TAKEN, edge)
         before = CpuReading.now(pids)
-        if edge_first:
-            roles = await start_workers()
-            pids = self._pids({**roles, "edge": edge})
-            before = CpuReading(before.at, {**dict.fromkeys(pids, 0.0), **before.cpu})
         await all_stored(database, self._course.load.last_of(CONNECTIONS), edge.check)
         after = CpuReading.now(pids)
         rows, different, disk = await stored(database, narrow=False)
@@ -179,31 +210,14 @@ class _ClusterDrains:
             drain, stored=rows, lost=self._course.load.messages - different, twice=rows - different, disk=disk
         )
 
-    async def _until_drained(self, database: str, edge: RunningProcess) -> None:
-        """Wait until the edge says that its broker is drained."""
-        connection = await asyncpg.connect(database)
-        try:
-            while not await connection.fetchval(
-                "SELECT bool_or(drained_at > now() - interval '3 seconds') FROM edges"
-            ):
-                edge.check()
-                await connection.execute("SELECT pg_sleep(0.2)")
-        finally:
-            await connection.close()
 
-    def _pids(self, roles: Mapping[str, RunningProcess]) -> dict[str, int]:
-        nodes = {node.name: node.process.pid for node in self._nodes.nodes if node.process is not None}
-        return {name: role.pid for name, role in roles.items()} | self._stack.services | nodes
-
-    def _settings(self) -> dict[str, str]:
-        servers = ",".join(f'"{server}"' for server in self._nodes.servers)
-        return {
-            "VIGIE_MESSAGE_LOG__ENGINE": "jetstream",
-            "VIGIE_MESSAGE_LOG__SERVERS": f"[{servers}]",
-            "VIGIE_MESSAGE_LOG__USERNAME": nats_cluster.USERNAME,
-            "VIGIE_MESSAGE_LOG__PASSWORD": nats_cluster.PASSWORD,
-            "VIGIE_MESSAGE_LOG__NAME": f"bench{self._logs}",
-            "VIGIE_MESSAGE_LOG__PARTITIONS": str(PARTITIONS),
-            "VIGIE_MESSAGE_LOG__MAX_BYTES": str(2**30),
-            "VIGIE_INGEST__CLIENT_ID": _CLIENT,
-        }
+def _log_settings(nodes: NatsCluster) -> dict[str, str]:
+    return {
+        "VIGIE_MESSAGE_LOG__ENGINE": "jetstream",
+        "VIGIE_MESSAGE_LOG__SERVERS": json.dumps(nodes.servers),
+        "VIGIE_MESSAGE_LOG__USERNAME": nats_cluster.USERNAME,
+        "VIGIE_MESSAGE_LOG__PASSWORD": nats_cluster.PASSWORD,
+        "VIGIE_MESSAGE_LOG__PARTITIONS": str(PARTITIONS),
+        "VIGIE_MESSAGE_LOG__MAX_BYTES": str(2**30),
+        "VIGIE_INGEST__CLIENT_ID": _CLIENT,
+    }

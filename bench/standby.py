@@ -12,6 +12,7 @@ import asyncpg
 
 from app.standalone.child_process import ChildProcess, StopStep
 from app.standalone.private_postgres import PrivatePostgres, find_postgres_binaries
+from app.standalone.service_directories import make_folder
 from app.standalone.unprivileged_accounts import build_run_as_command, find_service_account
 from bench.process import FailedError
 from bench.stack import free_port
@@ -33,7 +34,7 @@ async def run_standby(primary: PrivatePostgres) -> AsyncIterator[None]:
     if binaries is None:
         raise FailedError("PostgreSQL 17 is missing.")
     account = find_service_account("postgres")
-    folder = primary.data.parent / "standby"
+    folder = make_folder(primary.data.parent / "standby", 0o700, account)
     rules = primary.data.parent / "pg_hba.conf"
     former = rules.read_text(encoding="utf-8")
     rules.write_text(f"{former}\nhost replication all 127.0.0.1/32 scram-sha-256\n", encoding="utf-8")

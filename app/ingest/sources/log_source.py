@@ -34,11 +34,11 @@ class LogBatchToken(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """A record that was read and is in no batch yet; `record` is None if it cannot be decoded."""
+    """A record that was read and is in no batch yet. What cannot be decoded is kept as it is."""
 
     position: int
-    data: bytes
-    record: LogRecord | None
+    size: int
+    record: LogRecord | bytes
 
 
 class _Partition:
@@ -187,13 +187,13 @@ class LogSource:
 
     def _add(self, partition: _Partition, records: list[StoredRecord]) -> None:
         for position, data in records:
-            record: LogRecord | None = None
+            record: LogRecord | bytes = data
             try:
                 record = decode_record(data)
             except msgspec.MsgspecError as error:
                 self._counters.malformed += 1
                 _log.error("log_record_unreadable", position=position, error=str(error))
-            partition.waiting.append(_Waiting(position, data, record))
+            partition.waiting.append(_Waiting(position, len(data), record))
             partition.bytes += len(data)
         if partition.bytes > self._buffer_bytes // max(len(self._partitions), 1):
             partition.room.clear()
@@ -206,7 +206,7 @@ class LogSource:
 
     def _has_full_batch(self) -> bool:
         waiting = [each for partition in self._partitions.values() for each in partition.waiting]
-        messages = sum(len(each.record.topics) for each in waiting if each.record is not None)
+        messages = sum(len(each.record.topics) for each in waiting if isinstance(each.record, LogRecord))
         return (
             messages >= self._batch_messages or sum(len(each.data) for each in waiting) >= self._batch_bytes
         )
@@ -223,7 +223,7 @@ class LogSource:
             each = partition.waiting.popleft()
             builder.add(number, partition.taken, each)
             partition.taken = each.position
-            partition.bytes -= len(each.data)
+            partition.bytes -= each.size
             turns.append((number, partition))
             if partition.bytes <= self._buffer_bytes // len(self._partitions):
                 partition.room.set()
@@ -236,7 +236,7 @@ class LogSource:
 
     def _may_take(self, each: _Waiting) -> bool:
         """Whether all that the record waits for is committed, or comes before it in this batch."""
-        if each.record is None:
+        if isinstance(each.record, bytes):
             return True
         for number, position in each.record.after.items():
             partition = self._partitions.get(number)
@@ -269,11 +269,11 @@ class _BatchBuilder:
 
     def add(self, number: int, before: int, each: _Waiting) -> None:
         """Add a record of a partition, whose position was `before` until now."""
-        self.bytes += len(each.data)
+        self.bytes += each.size
         self.advances[number] = (self.advances.get(number, (before,))[0], each.position)
         record = each.record
-        if record is None:
-            self.poison.append(each.data)
+        if isinstance(record, bytes):
+            self.poison.append(record)
             return
         first = len(self._topics)
         self._topics += record.topics
