@@ -28,7 +28,7 @@ async def test_each_machine_has_a_line(cluster: LogCluster, database: Database, 
             return found if f"ok       partitions: {PARTITIONS}, all records are committed" in found else None
 
         lines = await until(complete) or []
-    assert "note     edge c: silent for 42 s" in lines
+    assert any(line.startswith("note     edge c: silent for ") for line in lines)
     nodes = [line for line in lines if line.startswith("ok       log node ")]
     assert len(nodes) == len(cluster.nodes)
     assert any(line.startswith("ok       database host ") and line.endswith(": primary") for line in lines)
