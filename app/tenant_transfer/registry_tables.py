@@ -85,6 +85,7 @@ REGISTRY_TABLES: Final = (
             "password_hash": "the hash of a secret; an import makes new passwords",
             "revision": LOCAL_REVISION,
             "shared_until": "which processes of the former installation wrote to the box",
+            "edge": "the broker of the former installation through which the box came online",
         },
         import_step=REGISTRY,
         # Until the last step sets a password, the box cannot sign in, and the broker does not know it.

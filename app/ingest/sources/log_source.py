@@ -207,7 +207,8 @@ class LogSource:
     def _has_full_batch(self) -> bool:
         waiting = [each for partition in self._partitions.values() for each in partition.waiting]
         messages = sum(len(each.record.topics) for each in waiting if isinstance(each.record, LogRecord))
-        return messages >= self._batch_messages or sum(each.size for each in waiting) >= self._batch_bytes
+        size = sum(partition.bytes for partition in self._partitions.values())
+        return messages >= self._batch_messages or size >= self._batch_bytes
 
     def _assemble(self) -> MessageBatch | None:
         """Return the next batch, a record of each partition in turn; None if there is nothing to take."""

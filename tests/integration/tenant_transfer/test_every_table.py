@@ -49,7 +49,8 @@ async def planted(postgres: PrivatePostgres, database_url: str) -> Planted:
     connection = await connect_as_superuser(postgres.superuser_url, database_url)
     await drop_checks(connection)
     stranger = await plant(connection, "canary", 900_001)
-    tenant = await plant(connection, "ours", 900_002, LOGS)
+    # The positions have one row for each partition, whoever's boxes are in it.
+    tenant = await plant(connection, "ours", 900_002, LOGS | {"ingest_positions"})
     await plant_former_log(connection, tenant.organisation, 7)
     await connection.close()
     return Planted(database_url, tenant, stranger)
