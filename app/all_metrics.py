@@ -7,6 +7,7 @@ from typing import Final
 
 from app.alerts import prometheus_metrics as alerts
 from app.backups import prometheus_metrics as backups
+from app.cluster_status import prometheus_metrics as cluster_status
 from app.edge import prometheus_metrics as edge
 from app.ingest import prometheus_metrics as ingest
 from app.notifications import prometheus_metrics as notifications
@@ -21,7 +22,19 @@ from app.sound_incidents import prometheus_metrics as incidents
 from app.timeseries import prometheus_metrics as timeseries
 
 _MODULES: Final = (
-    *(edge, ingest, registry, alerts, incidents, notifications, rules, reports, timeseries, backups),
+    *(
+        cluster_status,
+        edge,
+        ingest,
+        registry,
+        alerts,
+        incidents,
+        notifications,
+        rules,
+        reports,
+        timeseries,
+        backups,
+    ),
     *(platform, saturation, release),
 )
 ALL_METRICS: Final = tuple(

@@ -32,5 +32,7 @@ GRANT vigie_ingest TO vigie_api WITH INHERIT FALSE, SET TRUE;
 GRANT vigie_public TO vigie_api WITH INHERIT FALSE, SET TRUE;
 -- Row-level security also applies to the owner. This login is the operator's: its scope is all tenants by default.
 ALTER ROLE :"owner" SET vigie.reach = 'all';
+-- The function `replication_status` runs with the owner's rights. It shows the processes which standby is synchronous.
+GRANT pg_read_all_stats TO :"owner";
 
 COMMIT;

@@ -17,6 +17,7 @@ from typing import Final
 from app.ingest import prometheus_metrics
 from app.ingest.ack_publisher import AckPublisher
 from app.ingest.drain_watermark import DrainWatermark
+from app.ingest.partition_lag import measure_partition_lags
 from app.ingest.pipeline.batch_context import Finish
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BoxAck
@@ -133,6 +134,7 @@ class LogInput:
         self._trimmed_at = time.monotonic()
         self._opening: asyncio.Task[None] | None = None
         self._trimming: asyncio.Task[None] | None = None
+        self._measuring: asyncio.Task[None] | None = None
 
     @property
     def owned(self) -> OwnedPartitions:
@@ -158,7 +160,10 @@ class LogInput:
                 _log.warning("log_unavailable", error=str(error))
                 await asyncio.sleep(_RETRY_S)
             else:
-                return
+                break
+        self._measuring = asyncio.create_task(
+            measure_partition_lags(self._log, lambda: self._source.committed)
+        )
 
     async def tend(self, connection: RawConnection, pipeline: IngestPipeline, /) -> None:
         """Take and release partitions, and read the positions for which a record waits."""
@@ -258,7 +263,7 @@ class LogInput:
 
     async def close(self) -> None:
         """Stop reading, publish what is queued, and disconnect."""
-        for task in (self._opening, self._trimming):
+        for task in (self._opening, self._trimming, self._measuring):
             if task is not None:
                 task.cancel()
                 with suppress(asyncio.CancelledError):

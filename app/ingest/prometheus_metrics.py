@@ -45,6 +45,23 @@ INGEST_CONNECTED = Gauge(
     "vigie_ingest_connected", "1 while the consumer has its broker connection", multiprocess_mode="livesum"
 )
 INGEST_RECONNECTS = Counter("vigie_ingest_reconnects_total", "Connections to the broker made again")
+PARTITIONS_OWNED = Gauge(
+    "vigie_ingest_partitions_owned",
+    "Partitions of the message log that the worker reads",
+    multiprocess_mode="livesum",
+)
+PARTITION_LAG_RECORDS = Gauge(
+    "vigie_ingest_partition_lag_records",
+    "Records of a partition that its worker has not committed; 0 in other processes",
+    ["partition"],
+    multiprocess_mode="livemax",
+)
+PARTITION_LAG_SECONDS = Gauge(
+    "vigie_ingest_partition_lag_seconds",
+    "How long the oldest of these records has waited; 0 in other processes",
+    ["partition"],
+    multiprocess_mode="livemax",
+)
 INGEST_MALFORMED = Counter("vigie_ingest_malformed_total", "MQTT packets that could not be read")
 INGEST_POISON = Counter("vigie_ingest_poison_total", "MQTT packets skipped after repeated redelivery")
 INGEST_PAUSES = Counter("vigie_ingest_pauses_total", "Times reading paused: too much was unacknowledged")

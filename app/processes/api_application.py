@@ -21,6 +21,7 @@ from app import (
 from app.alerts.service import close_alerts
 from app.alerts.stored_sample_rates import StoredSampleRates
 from app.audit.audit_recorder import RefusalRecorder
+from app.cluster_status.log_monitor import LogMonitor
 from app.ingest.http_ingest_service import HttpIngestContext
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.quota_cache import QuotaCache
@@ -159,6 +160,8 @@ async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None
         opened.push_async_callback(ingest.committer.close)
         register = await RegisterContext.of(database, settings.public_register)
         opened.push_async_callback(register.close)
+        log_monitor = LogMonitor(settings.message_log, client="api")
+        opened.push_async_callback(log_monitor.close)
         stream_hub = await StreamHub.of(settings.api, database, installation)
         opened.push_async_callback(stream_hub.close)
         authenticator = CallerAuthenticator(database, key, {SESSION_PREFIX: people.sessions.authenticate})
@@ -182,6 +185,7 @@ async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None
             ReportProcessPool(),
             ReadinessProbe(settings, database, has_edges=settings.message_log.engine != "none"),
             TestMailLimiter(),
+            log_monitor,
         )
         stopping = asyncio.Event()
         following = asyncio.create_task(authenticator.cache.follow(database), name="follow-access")

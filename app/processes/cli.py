@@ -245,6 +245,7 @@ def doctor(*, data_dir: _DataDir = Path(".vigie")) -> None:
         check_security,
         run_doctor,
     )
+    from app.standalone.doctor_cluster import check_cluster  # noqa: PLC0415
     from app.standalone.doctor_database import (  # noqa: PLC0415
         check_chunks,
         check_database_roles,
@@ -262,6 +263,7 @@ def doctor(*, data_dir: _DataDir = Path(".vigie")) -> None:
             [
                 *check_database_roles(),
                 *check_chunks(),
+                *check_cluster(),
                 *check_mail_server(_mail_fault),
                 *check_stored_mail(),
                 *check_recovery_bundle(),

@@ -8,6 +8,7 @@
 - notices: quotas, overdue privacy requests, heads of the audit log (in the log of the process)
 - secrets: re-encryption with the newest key
 - backups: metrics, the sealed recovery bundle
+- several machines: gauges of edges, log and database hosts
 
 An advisory lock selects the process; others stand by.
 """
@@ -31,6 +32,8 @@ from app.alerts.prometheus_metrics import ALERTS_FIRING, ALERTS_MUTED
 from app.alerts.silence_and_escalation_timers import AlertTimerRunner
 from app.audit.verification import HeadLogger
 from app.backups.worker import BackupMaintenance
+from app.cluster_status.gauges import EVERY_S as CLUSTER_EVERY_S
+from app.cluster_status.gauges import ClusterGauges
 from app.notifications.delivery import endpoint_state_repository
 from app.notifications.delivery.delivery_lag import measure_delivery_lag
 from app.notifications.delivery.delivery_leases import count_pending_deliveries
@@ -162,6 +165,7 @@ class _Workers(NamedTuple):
         incidents: Clusters sound events in the background.
         reports: Mails scheduled reports in the background.
         backups: Seals the recovery bundle, and opens values for verifications.
+        cluster: Sets the gauges of all machines.
     """
 
     drop_reporter: BrokerDropReporter
@@ -172,6 +176,7 @@ class _Workers(NamedTuple):
     incidents: IncidentWorker
     reports: ReportScheduleWorker
     backups: BackupMaintenance
+    cluster: ClusterGauges
 
 
 def _make_jobs(settings: VigieSettings, database: Database, workers: _Workers) -> list[_Job]:
@@ -194,6 +199,7 @@ def _make_jobs(settings: VigieSettings, database: Database, workers: _Workers) -
     ]
     return [
         *(broker_jobs if settings.message_log.engine == "none" else ()),
+        *((_Job("cluster", CLUSTER_EVERY_S, workers.cluster.tick),) if workers.cluster.is_needed else ()),
         _Job("alerts", 2.0, AlertTimerRunner().run_once),
         _Job("repeats", 30.0, repeat),
         _Job("counts", 2.0, _update_gauges),
@@ -237,7 +243,9 @@ async def _run_with_lock(
         )
         for worker in background:
             opened.push_async_callback(worker.stop)
-        workers = _Workers(drop_reporter, resealer, installation, *background, backups)
+        cluster = ClusterGauges(settings.message_log, settings.database.url)
+        opened.push_async_callback(cluster.close)
+        workers = _Workers(drop_reporter, resealer, installation, *background, backups, cluster)
         jobs = _make_jobs(settings, process.database, workers)
         if settings.broker.password_file is not None and settings.message_log.engine == "none":
             await opened.enter_async_context(_account_changes(process.database, jobs))

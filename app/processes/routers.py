@@ -15,6 +15,7 @@ from app.alerts import (
 from app.alerts import router as alerts_router
 from app.audit import router as audit_router
 from app.catalogue import gunshot_sources_router, metrics_router
+from app.cluster_status import router as cluster_router
 from app.console.console_routers import CONSOLE_ROUTERS
 from app.environmental_indices import router as indices_router
 from app.ingest import quarantine_replay_router, telemetry_router
@@ -146,6 +147,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     request_pages.router,
     audit_router.router,
     installation_router.router,
+    cluster_router.router,
     # `/sites/{site_id}/…` comes before what takes any path.
     data_router.router,
     pages_router.router,

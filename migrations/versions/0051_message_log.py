@@ -4,6 +4,7 @@ from typing import Final
 
 from alembic import op
 
+from migrations.audit import BY_PEOPLE
 from migrations.isolation import API, DELIVER, EVERYBODY, INGEST, MAINTAIN, grant, open_to, protect
 
 revision = "0051"
@@ -63,6 +64,39 @@ _STATEMENTS: Final = (
     FOR EACH ROW WHEN (NEW.desired_at IS NOT NULL) EXECUTE FUNCTION box_configs_stamp()
     """,
     "CREATE INDEX ix_box_configs_desired_xid ON box_configs (desired_xid)",
+    # Which standby is synchronous. PostgreSQL shows that to roles with pg_read_all_stats, which also see the
+    # statements of all sessions: the owner has it (deploy/roles.sql), and the processes call this function.
+    # Without it the columns are empty. A standby names itself as its primary knows it.
+    r"""
+    CREATE FUNCTION replication_status() RETURNS TABLE (name text, address text, sync_state text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
+        SELECT application_name, host(client_addr), sync_state FROM pg_stat_replication
+        UNION ALL
+        SELECT coalesce(
+            substring(conninfo FROM '(?:^| )application_name=([^ ]+)'),
+            substring(conninfo FROM '(?:^| )fallback_application_name=([^ ]+)')
+        ), NULL, NULL FROM pg_stat_wal_receiver
+    $$
+    """,
+    "REVOKE EXECUTE ON FUNCTION replication_status() FROM PUBLIC",
+    # An edge belongs to the installation: its removal is in the log of the platform's organisation.
+    """
+    CREATE FUNCTION edges_record_removal() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, public, pg_temp AS $$
+    BEGIN
+        PERFORM audit_enter(
+            ARRAY(SELECT id FROM organisations WHERE platform), 'edge.deleted',
+            jsonb_build_object('kind', 'edge', 'id', OLD.name),
+            jsonb_build_object('host', OLD.host, 'port', OLD.port, 'seen_at', OLD.seen_at), NULL
+        );
+        RETURN NULL;
+    END $$
+    """,
+    "REVOKE EXECUTE ON FUNCTION edges_record_removal() FROM PUBLIC",
+    f"""
+    CREATE TRIGGER audit_deleted AFTER DELETE ON edges FOR EACH ROW WHEN ({BY_PEOPLE})
+    EXECUTE FUNCTION edges_record_removal()
+    """,
 )
 
 
@@ -79,6 +113,7 @@ def upgrade() -> None:
     open_to("ingest_positions", (INGEST, MAINTAIN))
     grant("SELECT, INSERT, UPDATE", "ingest_positions", INGEST)
     grant("SELECT", "ingest_positions", API, MAINTAIN)
+    op.execute(f"GRANT EXECUTE ON FUNCTION replication_status() TO {API}, {MAINTAIN}")
     grant("SELECT (edge), UPDATE (edge)", "boxes", INGEST)
     # An edge logs in as maintain. It follows the sites of boxes, and the configurations.
     grant("SELECT (revision)", "boxes", MAINTAIN)
@@ -94,6 +129,8 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION box_configs_stamp()")
     op.execute("ALTER TABLE box_configs DROP COLUMN desired_xid")
     op.execute("ALTER TABLE boxes DROP COLUMN edge")
+    op.execute("DROP FUNCTION replication_status()")
     op.execute("DROP FUNCTION site_partition(uuid, integer)")
     op.execute("DROP TABLE ingest_positions")
     op.execute("DROP TABLE edges")
+    op.execute("DROP FUNCTION edges_record_removal()")

@@ -98,6 +98,7 @@ FIRST_PAGES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "database-roles",
             "failover",
             "cluster",
+            "cluster-runbooks",
             "tls-listener",
             "internet",
             "settings",

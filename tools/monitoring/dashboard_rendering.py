@@ -17,7 +17,8 @@ from grafana_foundation_sdk.models.common import (
 )
 from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, DashboardLinkType, DataSourceRef
 
-from tools.monitoring.dashboards import DASHBOARDS, DashboardSpec, PanelSpec
+from tools.monitoring.dashboard_specs import DashboardSpec, PanelSpec
+from tools.monitoring.dashboards import DASHBOARDS
 
 _SOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
 _HEIGHT: Final = 8

@@ -3,55 +3,22 @@
 `list_queries` lists all queries, for the tests. `dashboard_rendering` makes the JSON.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from typing import Final
 
+from tools.monitoring.cluster_dashboard import CLUSTER_DASHBOARD
+from tools.monitoring.dashboard_specs import (
+    RATE,
+    DashboardSpec,
+    PanelSpec,
+    build_quantile,
+    make_stat,
+    sum_rate,
+)
 from tools.monitoring.slo_rules import OBJECTIVES, name_series
 
-_RATE: Final = "$__rate_interval"
+_SAMPLES_STORED: Final = f" / ({sum_rate('vigie_samples_stored_total')} > 0)"
 _POOL: Final = "sum by (pool) (vigie_database_pool_%s)"
-
-
-class PanelSpec(NamedTuple):
-    """A panel.
-
-    Attributes:
-        title: its title.
-        unit: Grafana's name of the unit.
-        queries: PromQL, and the legend of its series.
-        note: what it means, and when to worry.
-        span: its width, of 24.
-        is_stat: whether it shows the last value as a number, instead of a graph.
-    """
-
-    title: str
-    unit: str
-    queries: Sequence[tuple[str, str]]
-    note: str = ""
-    span: int = 12
-    is_stat: bool = False
-
-
-class DashboardSpec(NamedTuple):
-    """A dashboard: its title, a line on it, and its rows of panels by their titles."""
-
-    title: str
-    about: str
-    rows: Mapping[str, Sequence[PanelSpec]]
-
-
-def _rate(metric: str, by: str = "", where: str = "") -> str:
-    group = f" by ({by})" if by else ""
-    return f"sum{group} (rate({metric}{where}[{_RATE}]))"
-
-
-def _quantile(quantile: float, metric: str, by: str = "", where: str = "") -> str:
-    group = f"le, {by}" if by else "le"
-    return f"histogram_quantile({quantile}, sum by ({group}) (rate({metric}_bucket{where}[{_RATE}])))"
-
-
-def _stat(title: str, unit: str, query: str, note: str = "", span: int = 6) -> PanelSpec:
-    return PanelSpec(title, unit, [(query, "")], note, span, is_stat=True)
 
 
 _OVERVIEW: Final = DashboardSpec(
@@ -59,7 +26,7 @@ _OVERVIEW: Final = DashboardSpec(
     "Service-level objectives, and whether all parts run.",
     {
         "Objectives: share that is not good, over six hours": [
-            _stat(
+            make_stat(
                 objective.title,
                 "percentunit",
                 name_series(objective, "6h"),
@@ -88,10 +55,10 @@ _OVERVIEW: Final = DashboardSpec(
             PanelSpec(
                 "Delay of event loops (99th percentile)",
                 "s",
-                [(_quantile(0.99, "vigie_event_loop_delay_seconds", "role"), "{{role}}")],
+                [(build_quantile(0.99, "vigie_event_loop_delay_seconds", "role"), "{{role}}")],
                 "Above 0.1 s the process has too little CPU time.",
             ),
-            PanelSpec("Messages stored", "mps", [(_rate("vigie_samples_stored_total"), "samples")]),
+            PanelSpec("Messages stored", "mps", [(sum_rate("vigie_samples_stored_total"), "samples")]),
             PanelSpec("Alerts now firing", "none", [("max(vigie_alerts_firing)", "firing")]),
         ],
     },
@@ -102,43 +69,43 @@ _INGEST: Final = DashboardSpec(
     "From the broker and HTTP to the commit.",
     {
         "Now": [
-            _stat(
+            make_stat(
                 "Behind by",
                 "s",
                 "clamp_min(time() - max(vigie_ingest_measured_timestamp_seconds), 0)",
                 "Age of the newest stored measurements. It also grows while boxes send no data.",
             ),
-            _stat(
+            make_stat(
                 "Oldest message in work",
                 "s",
                 "(time() - max(vigie_ingest_oldest_unprocessed_timestamp_seconds > 0)) or vector(0)",
             ),
-            _stat("Messages at the broker", "short", "max(vigie_broker_stored_messages)"),
-            _stat("Consumers connected", "none", "max(vigie_ingest_connected)"),
+            make_stat("Messages at the broker", "short", "max(vigie_broker_stored_messages)"),
+            make_stat("Consumers connected", "none", "max(vigie_ingest_connected)"),
         ],
         "Rate and errors": [
-            PanelSpec("Messages", "mps", [(_rate("vigie_ingest_messages_total", "kind"), "{{kind}}")]),
+            PanelSpec("Messages", "mps", [(sum_rate("vigie_ingest_messages_total", "kind"), "{{kind}}")]),
             PanelSpec(
                 "Samples",
                 "mps",
                 [
-                    (_rate("vigie_samples_stored_total", "door"), "stored {{door}}"),
-                    (_rate("vigie_samples_duplicate_total", "door"), "duplicate {{door}}"),
-                    (_rate("vigie_samples_late_total", "door"), "late {{door}}"),
-                    (_rate("vigie_samples_conflict_total", "door"), "conflict {{door}}"),
+                    (sum_rate("vigie_samples_stored_total", "door"), "stored {{door}}"),
+                    (sum_rate("vigie_samples_duplicate_total", "door"), "duplicate {{door}}"),
+                    (sum_rate("vigie_samples_late_total", "door"), "late {{door}}"),
+                    (sum_rate("vigie_samples_conflict_total", "door"), "conflict {{door}}"),
                 ],
             ),
             PanelSpec(
                 "Refused, by code",
                 "mps",
-                [(_rate("vigie_quarantined_total", "door, code"), "{{code}} {{door}}")],
+                [(sum_rate("vigie_quarantined_total", "door, code"), "{{code}} {{door}}")],
             ),
             PanelSpec(
                 "Batches retried, by error",
                 "ops",
                 [
                     (
-                        f"sum by (reason) (increase(vigie_ingest_retries_total[{_RATE}])) or vector(0)",
+                        f"sum by (reason) (increase(vigie_ingest_retries_total[{RATE}])) or vector(0)",
                         "{{reason}}",
                     )
                 ],
@@ -149,19 +116,21 @@ _INGEST: Final = DashboardSpec(
                 "From arrival to commit",
                 "s",
                 [
-                    (_quantile(0.5, "vigie_ingest_batch_delay_seconds", "door"), "median {{door}}"),
-                    (_quantile(0.99, "vigie_ingest_batch_delay_seconds", "door"), "99 % {{door}}"),
+                    (build_quantile(0.5, "vigie_ingest_batch_delay_seconds", "door"), "median {{door}}"),
+                    (build_quantile(0.99, "vigie_ingest_batch_delay_seconds", "door"), "99 % {{door}}"),
                 ],
             ),
             PanelSpec(
                 "Time of each step of a batch",
                 "percentunit",
-                [(_rate("vigie_ingest_step_seconds_sum", "step"), "{{step}}")],
+                [(sum_rate("vigie_ingest_step_seconds_sum", "step"), "{{step}}")],
                 "Seconds of each second. All steps together near 1: the consumer is at its limit.",
             ),
-            PanelSpec("Batches", "ops", [(_rate("vigie_ingest_batches_total", "door"), "{{door}}")]),
+            PanelSpec("Batches", "ops", [(sum_rate("vigie_ingest_batches_total", "door"), "{{door}}")]),
             PanelSpec(
-                "HTTP calls in a group", "none", [(_quantile(0.5, "vigie_ingest_http_group_calls"), "median")]
+                "HTTP calls in a group",
+                "none",
+                [(build_quantile(0.5, "vigie_ingest_http_group_calls"), "median")],
             ),
         ],
     },
@@ -177,13 +146,15 @@ _API: Final = DashboardSpec(
                 "reqps",
                 [
                     (
-                        f"topk(15, {_rate('vigie_http_requests_total', 'method, route')})",
+                        f"topk(15, {sum_rate('vigie_http_requests_total', 'method, route')})",
                         "{{method}} {{route}}",
                     )
                 ],
             ),
             PanelSpec(
-                "Requests by status", "reqps", [(_rate("vigie_http_requests_total", "status"), "{{status}}")]
+                "Requests by status",
+                "reqps",
+                [(sum_rate("vigie_http_requests_total", "status"), "{{status}}")],
             ),
             PanelSpec(
                 "Share of failures (5xx) by route",
@@ -199,9 +170,9 @@ _API: Final = DashboardSpec(
                 "Duration of all requests",
                 "s",
                 [
-                    (_quantile(0.5, "vigie_http_request_seconds"), "median"),
-                    (_quantile(0.95, "vigie_http_request_seconds"), "95 %"),
-                    (_quantile(0.99, "vigie_http_request_seconds"), "99 %"),
+                    (build_quantile(0.5, "vigie_http_request_seconds"), "median"),
+                    (build_quantile(0.95, "vigie_http_request_seconds"), "95 %"),
+                    (build_quantile(0.99, "vigie_http_request_seconds"), "99 %"),
                 ],
             ),
             PanelSpec("Event streams open", "none", [("sum(vigie_event_streams_open)", "streams")]),
@@ -212,7 +183,7 @@ _API: Final = DashboardSpec(
                 "reqps",
                 [
                     (
-                        f"{_rate('vigie_http_refused_total', 'code, policy')} or vector(0)",
+                        f"{sum_rate('vigie_http_refused_total', 'code, policy')} or vector(0)",
                         "{{code}} {{policy}}",
                     )
                 ],
@@ -236,29 +207,29 @@ _DELIVERY: Final = DashboardSpec(
     "From the outbox to the receiver.",
     {
         "Now": [
-            _stat("Oldest due delivery", "s", "max(vigie_deliveries_oldest_due_seconds)"),
-            _stat("Oldest event not fanned out", "s", "max(vigie_outbox_oldest_event_seconds)"),
-            _stat("Pending deliveries", "short", "max(vigie_outbox_pending)"),
-            _stat("Oldest event in a group", "s", "max(vigie_groups_oldest_waiting_seconds)"),
+            make_stat("Oldest due delivery", "s", "max(vigie_deliveries_oldest_due_seconds)"),
+            make_stat("Oldest event not fanned out", "s", "max(vigie_outbox_oldest_event_seconds)"),
+            make_stat("Pending deliveries", "short", "max(vigie_outbox_pending)"),
+            make_stat("Oldest event in a group", "s", "max(vigie_groups_oldest_waiting_seconds)"),
         ],
         "Attempts": [
             PanelSpec(
-                "Attempts by outcome", "ops", [(_rate("vigie_deliveries_total", "outcome"), "{{outcome}}")]
+                "Attempts by outcome", "ops", [(sum_rate("vigie_deliveries_total", "outcome"), "{{outcome}}")]
             ),
             PanelSpec(
                 "From event to first attempt",
                 "s",
                 [
-                    (_quantile(0.5, "vigie_delivery_delay_seconds"), "median"),
-                    (_quantile(0.99, "vigie_delivery_delay_seconds"), "99 %"),
+                    (build_quantile(0.5, "vigie_delivery_delay_seconds"), "median"),
+                    (build_quantile(0.99, "vigie_delivery_delay_seconds"), "99 %"),
                 ],
             ),
             PanelSpec(
                 "Time of an attempt",
                 "s",
                 [
-                    (_quantile(0.5, "vigie_delivery_seconds"), "median"),
-                    (_quantile(0.99, "vigie_delivery_seconds"), "99 %"),
+                    (build_quantile(0.5, "vigie_delivery_seconds"), "median"),
+                    (build_quantile(0.99, "vigie_delivery_seconds"), "99 %"),
                 ],
                 "A receiver that hangs shows here; its trace names the endpoint.",
             ),
@@ -273,7 +244,7 @@ _DELIVERY: Final = DashboardSpec(
             PanelSpec(
                 "Alerts fired and resolved",
                 "ops",
-                [(_rate("vigie_alert_transitions_total", "state, severity"), "{{state}} {{severity}}")],
+                [(sum_rate("vigie_alert_transitions_total", "state, severity"), "{{state}} {{severity}}")],
             ),
         ],
     },
@@ -322,8 +293,8 @@ _SERVICES: Final = DashboardSpec(
                 "Messages dropped, sessions expired",
                 "none",
                 [
-                    (f"sum(increase(vigie_broker_dropped_messages_total[{_RATE}]))", "dropped"),
-                    (f"sum(increase(vigie_broker_expired_sessions_total[{_RATE}]))", "expired"),
+                    (f"sum(increase(vigie_broker_dropped_messages_total[{RATE}]))", "dropped"),
+                    (f"sum(increase(vigie_broker_expired_sessions_total[{RATE}]))", "expired"),
                 ],
                 "Each dropped message of a box without `ack` is lost.",
             ),
@@ -337,38 +308,38 @@ _BOXES: Final = DashboardSpec(
     {
         "Boxes": [
             PanelSpec("Boxes connected", "none", [("max(vigie_broker_clients_connected)", "clients")]),
-            PanelSpec("Samples stored", "mps", [(_rate("vigie_samples_stored_total"), "samples")]),
+            PanelSpec("Samples stored", "mps", [(sum_rate("vigie_samples_stored_total"), "samples")]),
             PanelSpec(
                 "Events by type",
                 "ops",
-                [(f"{_rate('vigie_events_stored_total', 'type')} or vector(0)", "{{type}}")],
+                [(f"{sum_rate('vigie_events_stored_total', 'type')} or vector(0)", "{{type}}")],
             ),
-            PanelSpec("Bytes of payload", "Bps", [(_rate("vigie_ingest_bytes_total"), "bytes")]),
+            PanelSpec("Bytes of payload", "Bps", [(sum_rate("vigie_ingest_bytes_total"), "bytes")]),
             PanelSpec(
                 "Share of late samples",
                 "percentunit",
                 [
-                    (
-                        f"{_rate('vigie_samples_late_total')} / ({_rate('vigie_samples_stored_total')} > 0)",
-                        "late",
-                    )
+                    (sum_rate("vigie_samples_late_total") + _SAMPLES_STORED, "late"),
                 ],
                 "Late samples are stored, but rules do not see them.",
             ),
             PanelSpec(
                 "Refused for purpose or content",
                 "ops",
-                [(f"{_rate('vigie_door_refusals_total', 'code')} or vector(0)", "{{code}}")],
+                [(f"{sum_rate('vigie_door_refusals_total', 'code')} or vector(0)", "{{code}}")],
             ),
             PanelSpec(
                 "Acknowledgements",
                 "ops",
-                [(_rate("vigie_acks_sent_total"), "sent"), (_rate("vigie_acks_failed_total"), "failed")],
+                [
+                    (sum_rate("vigie_acks_sent_total"), "sent"),
+                    (sum_rate("vigie_acks_failed_total"), "failed"),
+                ],
             ),
             PanelSpec(
                 "Boxes enrolled",
                 "none",
-                [(f"{_rate('vigie_boxes_enrolled_total', 'by')} or vector(0)", "{{by}}")],
+                [(f"{sum_rate('vigie_boxes_enrolled_total', 'by')} or vector(0)", "{{by}}")],
             ),
         ],
     },
@@ -381,6 +352,7 @@ DASHBOARDS: Final = {
     "delivery": _DELIVERY,
     "database-and-broker": _SERVICES,
     "boxes": _BOXES,
+    "cluster": CLUSTER_DASHBOARD,
 }
 """The dashboards, by the names of their files."""
 

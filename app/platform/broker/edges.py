@@ -22,7 +22,12 @@ ON CONFLICT (name) DO UPDATE SET host = excluded.host, port = excluded.port,
     drained_at = coalesce(excluded.drained_at, edges.drained_at), boxes = excluded.boxes,
     unsent_messages = excluded.unsent_messages, problem = excluded.problem
 """
-_REMOVE: Final = "DELETE FROM edges WHERE name = $1 AND seen_at < clock_timestamp() - interval '10 seconds'"
+EDGE_SILENT_S: Final = 10.0
+"""An edge that has not reported for so long is silent: it ended, or cannot reach the database (seconds)."""
+
+_REMOVE: Final = (
+    "DELETE FROM edges WHERE name = $1 AND seen_at < clock_timestamp() - make_interval(secs => $2)"
+)
 
 
 class EdgeReport(NamedTuple):
@@ -73,6 +78,11 @@ class Edge(NamedTuple):
     unsent_messages: int
     problem: str | None
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it reported lately."""
+        return self.silent_s < EDGE_SILENT_S
+
 
 async def list_edges(connection: RawConnection) -> list[Edge]:
     """List all edges by name."""
@@ -86,5 +96,5 @@ async def report_edge(connection: RawConnection, report: EdgeReport) -> None:
 
 async def remove_edge(connection: RawConnection, name: str) -> bool:
     """Remove an edge that no longer reports. False if there is none, or if it still reports."""
-    status = await connection.execute(_REMOVE, name)
+    status = await connection.execute(_REMOVE, name, EDGE_SILENT_S)
     return status == "DELETE 1"

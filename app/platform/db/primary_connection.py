@@ -114,7 +114,7 @@ class PrimaryConnector:
         self, index: int, timeout_s: float, options: dict[str, Any], reasons: list[str]
     ) -> _Primary | None:
         """Connect to a host if it is the primary, and not a former one; else add the reason."""
-        name = _name_host(self._urls[index])
+        name = find_host_name(self._urls[index])
         connection: asyncpg.Connection | None = None
         try:
             async with asyncio.timeout(timeout_s):
@@ -185,9 +185,10 @@ def _describe(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _name_host(url: str) -> str:
+def find_host_name(url: str) -> str:
+    """Return host and port of a database address, and no secret; `local` for a socket of this machine."""
     found = _AUTHORITY.fullmatch(url)
-    return found["hosts"] if found else ""
+    return (found["hosts"] if found else "") or "local"
 
 
 def _keep_alive(connection: asyncpg.Connection) -> asyncpg.Connection:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import aiomqtt
 from fastapi import APIRouter, Depends, Request, Response
@@ -22,15 +22,18 @@ from app.platform.http.contract.problems import document_problems
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.tenant_scope import run_with_full_scope
 from app.platform.observability.metrics_and_logs import render_metrics
-from app.platform.runtime.heartbeat import BROKER_MONITOR, STALE_S, WAITING, instance_name
+from app.platform.runtime.heartbeat import (
+    BROKER_MONITOR,
+    LIST_HEARTBEATS,
+    STALE_S,
+    WAITING,
+    HeartbeatRow,
+    instance_name,
+)
 from app.platform.runtime.release import current_commit
 
 _PATIENCE_S = 2.0
 _ROLES = ("ingest", "deliver", "maintain")
-# Both times are from the server's clock.
-_BEATS = (
-    "SELECT role, instance, state, extract(epoch FROM now() - at)::float8 FROM heartbeats ORDER BY at DESC"
-)
 _EDGES = """
 SELECT count(*), count(*) FILTER (WHERE connected) FROM edges
 WHERE seen_at > clock_timestamp() - make_interval(secs => :fresh_s)
@@ -69,20 +72,6 @@ class Readiness(BaseModel):
         """Return it without details, which name hosts, processes and faults, for anyone but the operator."""
         plain = {name: entry.model_copy(update={"detail": ""}) for name, entry in self.dependencies.items()}
         return Readiness(ready=self.ready, dependencies=plain)
-
-
-class HeartbeatRow(NamedTuple):
-    """A row of `heartbeats`, with its age in seconds by the server's clock."""
-
-    role: str
-    instance: str
-    state: str
-    age_s: float
-
-    @property
-    def fresh(self) -> bool:
-        """Whether it is recent enough to be valid."""
-        return self.age_s <= STALE_S
 
 
 def find_database_fault(beats: Sequence[HeartbeatRow], instance: str) -> str:
@@ -184,7 +173,7 @@ class ReadinessProbe:
                 if await schema_upgrade.read_current_revision(session) is None:
                     unknown = dict.fromkeys(_ROLES, "unknown: the database is not migrated")
                     return {"database": "", "migrations": fault, **unknown}, ""
-                beats = [HeartbeatRow(*row) for row in await session.execute(text(_BEATS))]
+                beats = [HeartbeatRow(*row) for row in await session.execute(text(LIST_HEARTBEATS))]
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             return dict.fromkeys(("database", "migrations", *_ROLES), self._named(error)), ""
         faults = {

@@ -5,11 +5,11 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 import asyncpg
 
-from app.platform.db.database import DATABASE_ERRORS, Database
+from app.platform.db.database import DATABASE_ERRORS, Database, RawConnection
 from app.platform.observability.metrics_and_logs import get_logger
 
 EVERY_S = 2.0
@@ -23,7 +23,30 @@ _BEAT = (
     "INSERT INTO heartbeats (role, instance, state, at) VALUES ($1, $2, $3, now()) "
     "ON CONFLICT (role, instance) DO UPDATE SET state = excluded.state, at = excluded.at"
 )
+# Both times are from the server's clock.
+LIST_HEARTBEATS: Final = (
+    "SELECT role, instance, state, extract(epoch FROM now() - at)::float8 FROM heartbeats ORDER BY at DESC"
+)
 _log = get_logger(__name__)
+
+
+class HeartbeatRow(NamedTuple):
+    """A row of `heartbeats`, with its age in seconds by the server's clock."""
+
+    role: str
+    instance: str
+    state: str
+    age_s: float
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it is recent enough to be valid."""
+        return self.age_s <= STALE_S
+
+
+async def list_heartbeats(connection: RawConnection) -> list[HeartbeatRow]:
+    """List the heartbeats of all processes, the newest first."""
+    return [HeartbeatRow(*row) for row in await connection.fetch(LIST_HEARTBEATS)]
 
 
 def instance_name() -> str:

@@ -72,11 +72,13 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "incident_events": "SELECT",
         "incident_history": "SELECT, INSERT",
         "incident_marks": "INSERT",
+        "edges": "SELECT, DELETE",
         "incidents": (
             "SELECT, UPDATE (state, sequence, told, told_at, untold, updated_at, reviewed_by, "
             "reviewed_kind, reviewed_name, reviewed_at, outcome, note, review_s)"
         ),
         "index_states": "SELECT, DELETE",
+        "ingest_positions": "SELECT",
         "ingest_totals": "SELECT",
         "metrics": "SELECT",
         "organisation_usage": "SELECT, INSERT, UPDATE",
@@ -121,9 +123,11 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "boxes": (
             "SELECT (key, id, organisation_id, site_id, name, longitude, latitude, interval_s, ack, "
             "state, state_at, firmware, battery, rssi, revision, created_at, updated_at, deleted_at, "
-            "shared_until, revoked_at, kind, tags, attributes, erased), UPDATE (state, state_at, firmware, "
-            "battery, rssi, shared_until)"
+            "shared_until, revoked_at, kind, tags, attributes, erased, edge), UPDATE (state, state_at, "
+            "firmware, battery, rssi, shared_until, edge)"
         ),
+        "edges": "SELECT",
+        "ingest_positions": "SELECT, INSERT, UPDATE",
         "box_refusals": "SELECT, INSERT, UPDATE",
         "door_refusals": "SELECT, INSERT, UPDATE",
         "events": "SELECT, INSERT",
@@ -177,6 +181,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "SELECT, INSERT (id, organisation_id, site_id, type, payload, created_at, traceparent), UPDATE "
             "(fanned_out_at, stream_position)"
         ),
+        "edges": "SELECT",
         "registry": "SELECT",
         "sites": "SELECT (id, name, timezone)",
         "webhook_endpoints": (
@@ -210,11 +215,15 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "samples_done, boxes_total, boxes_done, result, error), DELETE"
         ),
         "backups": "SELECT",
-        "box_configs": "SELECT (box_key, desired, desired_at, published_at), UPDATE (published_at)",
+        "edges": _ALL,
+        "ingest_positions": "SELECT",
+        "box_configs": (
+            "SELECT (box_key, desired, desired_at, published_at, desired_xid), UPDATE (published_at)"
+        ),
         "box_states": "SELECT (box_key, latest, newest_us), UPDATE (latest, newest_us)",
         "boxes": (
             "SELECT (key, id, organisation_id, site_id, name, longitude, latitude, interval_s, "
-            "password_hash, deleted_at, kind, tags, attributes, erased), UPDATE (erased), DELETE"
+            "password_hash, revision, deleted_at, kind, tags, attributes, erased), UPDATE (erased), DELETE"
         ),
         "broker_accounts": "SELECT (username, password_hash)",
         "claim_attempts": "SELECT (until), DELETE",
@@ -320,8 +329,8 @@ SEQUENCES: Final = {
 """Numbers that are given by sequences."""
 
 FUNCTIONS: Final = {
-    "vigie_api": ["audit_record", "vigie_quota_room"],
-    "vigie_maintain": ["retention_clear", "retention_drop"],
+    "vigie_api": ["audit_record", "replication_status", "vigie_quota_room"],
+    "vigie_maintain": ["replication_status", "retention_clear", "retention_drop"],
 }
 """What runs with its owner's rights, or is not for everybody."""
 

@@ -54,6 +54,7 @@ PLATFORM_ONLY: Final = frozenset(
         *("list_ingest_totals", "get_roll_ups", "create_roll_up_backfill"),
         *("get_mail_settings", "set_mail_settings", "delete_mail_settings", "test_mail_settings"),
         *("get_public_url", "set_public_url", "delete_public_url"),
+        *("get_cluster", "delete_cluster_edge"),
     }
 )
 """Routes for the platform's administrators alone."""
@@ -209,7 +210,14 @@ def routes(ids: Mapping[str, str]) -> Iterator[Route]:
     document = openapi_document()
     found = []
     for template, operations in document["paths"].items():
-        own = {"preset_id": PRESET, "source_id": SOURCE, "position": "1", "purpose": "noise", **ids}
+        own = {
+            "preset_id": PRESET,
+            "source_id": SOURCE,
+            "position": "1",
+            "purpose": "noise",
+            "name": "edge-a",
+            **ids,
+        }
         if template in _PATHS:
             own["key_id"] = ids[_PATHS[template]]
         for method, operation in operations.items():

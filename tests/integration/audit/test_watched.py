@@ -29,7 +29,7 @@ NOT_WATCHED = {
     "delivery_groups": "the dispatcher's",
     "door_refusals": "counts of what was refused at the doors",
     "account_mails": "what waits to be told of changes that are recorded",
-    "edges": "what edges report of themselves, of no organisation",
+    "edges": "what edges report of themselves; their removal has a trigger of its own",
     "endpoint_states": "the dispatcher's",
     "erasure_boxes": "how far an erasure is, whose beginning and end are recorded",
     "events": "what boxes recognised",

@@ -13,6 +13,8 @@ FILES = {path.name[:4]: path for path in sorted(FOLDER.glob("[0-9]*.py"))}
 HARMLESS: dict[str, str] = {
     "empties: CREATE TRIGGER audit_keep BEFORE UPDATE OR DELETE OR TRUNCATE ON imported_audit_entries "
     "EXECUTE FUNCTION audit_keep()": "it refuses TRUNCATE, of a table that the same migration makes",
+    "takes away a privilege: REVOKE EXECUTE ON FUNCTION replication_status() FROM PUBLIC": "it is new",
+    "takes away a privilege: REVOKE EXECUTE ON FUNCTION edges_record_removal() FROM PUBLIC": "likewise",
 }
 
 

@@ -1,0 +1,1 @@
+"""Shows the state of an installation: edges, log, workers, database hosts and processes."""

@@ -1,0 +1,246 @@
+"""Finds what is wrong with an installation, and says what to do. Pure."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final, Literal, NamedTuple
+
+from app.cluster_status.database_hosts import DatabaseHost
+from app.cluster_status.snapshot import ClusterSnapshot, InstallationRows
+from app.message_log.message_log import PartitionStatus
+from app.message_log.positions import PartitionPosition
+
+STANDBY_LAG_S: Final = 30.0
+"""A standby that is further behind is reported (seconds)."""
+
+PARTITION_LAG_S: Final = 60.0
+"""A partition that has records, and was not committed for so long, is reported (seconds)."""
+
+type Severity = Literal["critical", "warning"]
+
+
+class ClusterProblem(NamedTuple):
+    """Something that needs an operator.
+
+    Attributes:
+        code: A stable code.
+        severity: `critical`: data wait or may be lost with the next failure; `warning`: look at it today.
+        subject: The edge, host or partitions that it concerns.
+        detail: What is wrong.
+        action: What to do.
+    """
+
+    code: str
+    severity: Severity
+    subject: str
+    detail: str
+    action: str
+
+
+_EDGE_ACTIONS: Final = {
+    "broker_unreachable": "On its machine: systemctl status mosquitto",
+    "log_unavailable": "See the log's nodes: two of three must run and reach each other",
+    "log_full": "Start ingest workers, or raise VIGIE_MESSAGE_LOG__MAX_BYTES",
+}
+_RUNBOOK: Final = "docs/operations/cluster-runbooks.md"
+
+
+def find_problems(snapshot: ClusterSnapshot, now: datetime) -> list[ClusterProblem]:
+    """List the problems of an installation, critical ones first."""
+    found = [*_find_database_problems(snapshot), *_find_host_problems(snapshot.hosts)]
+    if snapshot.has_log:
+        found += _find_log_problems(snapshot)
+        if snapshot.rows is not None:
+            found += _find_edge_problems(snapshot.rows)
+            found += _find_position_problems(snapshot, snapshot.rows, now)
+    return sorted(found, key=lambda problem: problem.severity)
+
+
+def _find_database_problems(snapshot: ClusterSnapshot) -> Iterator[ClusterProblem]:
+    if snapshot.rows is None:
+        yield ClusterProblem(
+            "database_unavailable",
+            "critical",
+            "database",
+            "The database has not answered in time. Edges, positions and processes are not shown.",
+            "See the database hosts in this answer, and `/readyz`",
+        )
+
+
+def _find_host_problems(hosts: Sequence[DatabaseHost]) -> Iterator[ClusterProblem]:
+    for host in hosts:
+        if host.role == "unreachable":
+            yield ClusterProblem(
+                "database_host_unreachable",
+                "warning" if any(each.role == "primary" for each in hosts) else "critical",
+                host.host,
+                "The host has not answered in time.",
+                "On the machine: systemctl status patroni; then patronictl -c /etc/patroni/vigie.yml list",
+            )
+        elif host.role == "standby" and host.lag_s is not None and host.lag_s > STANDBY_LAG_S:
+            yield ClusterProblem(
+                "standby_lags",
+                "warning",
+                host.host,
+                f"The standby is {host.lag_s:.0f} s behind the primary.",
+                "Compare its disk and network with those of the primary. If it lacks WAL: "
+                "patronictl -c /etc/patroni/vigie.yml reinit vigie MEMBER",
+            )
+    if len(hosts) > 1:
+        yield from _find_replication_problems(hosts)
+
+
+def _find_replication_problems(hosts: Sequence[DatabaseHost]) -> Iterator[ClusterProblem]:
+    if all(host.role != "primary" for host in hosts):
+        yield ClusterProblem(
+            "no_primary",
+            "critical",
+            "database",
+            "No host that answers is the primary. Nothing is stored until there is one.",
+            f"patronictl -c /etc/patroni/vigie.yml list; two of three etcd members must run ({_RUNBOOK})",
+        )
+        return
+    primaries = [host.host for host in hosts if host.role == "primary"]
+    if len(primaries) > 1:
+        yield ClusterProblem(
+            "several_primaries",
+            "critical",
+            ", ".join(primaries),
+            "Two hosts take writes. Vigie uses the one with the newest timeline.",
+            "patronictl -c /etc/patroni/vigie.yml list; stop PostgreSQL where it is not the leader",
+        )
+    standbys = [host for host in hosts if host.role == "standby"]
+    states = [host.is_synchronous for host in standbys]
+    if any(states):
+        return
+    if None in states:
+        yield ClusterProblem(
+            "replication_not_visible",
+            "warning",
+            "database",
+            "The primary does not show which standby is synchronous.",
+            "As an administrator of the server: GRANT pg_read_all_stats TO the owner of the database "
+            "(deploy/roles.sql)",
+        )
+        return
+    yield ClusterProblem(
+        "no_synchronous_standby",
+        "critical",
+        "database",
+        "Commits wait for no standby: the loss of the primary would lose acknowledged samples.",
+        "Start a standby; patronictl -c /etc/patroni/vigie.yml show-config must say synchronous_mode: true",
+    )
+
+
+def _find_edge_problems(rows: InstallationRows) -> Iterator[ClusterProblem]:
+    if not any(edge.is_alive for edge in rows.edges):
+        yield ClusterProblem(
+            "no_edge",
+            "critical",
+            "edges",
+            "No edge reports. No message of a box is stored.",
+            "On each edge machine: systemctl status vigie-edge",
+        )
+    for edge in rows.edges:
+        if not edge.is_alive:
+            yield ClusterProblem(
+                "edge_silent",
+                "warning",
+                edge.name,
+                f"The edge has not reported for {edge.silent_s:.0f} s.",
+                "On its machine: systemctl status vigie-edge. If it is gone for good: "
+                f"DELETE /v1/cluster/edges/{edge.name}",
+            )
+        elif edge.problem is not None:
+            action = _EDGE_ACTIONS.get(edge.problem, "Read the log of vigie-edge on its machine")
+            yield ClusterProblem(
+                "edge_has_problem", "critical", edge.name, f"The edge reports `{edge.problem}`.", action
+            )
+
+
+def _find_log_problems(snapshot: ClusterSnapshot) -> Iterator[ClusterProblem]:
+    if snapshot.log_fault is not None:
+        yield ClusterProblem(
+            "log_unavailable",
+            "critical",
+            "log",
+            "The message log does not answer. Edges and boxes keep their messages.",
+            f"On its nodes: systemctl status nats-server; two of three must run ({_RUNBOOK})",
+        )
+    yield from _find_replica_problems(snapshot.statuses or ())
+
+
+def _find_replica_problems(statuses: Sequence[PartitionStatus]) -> Iterator[ClusterProblem]:
+    stopped = [status.partition for status in statuses if is_without_majority(status)]
+    if stopped:
+        yield ClusterProblem(
+            "partition_without_majority",
+            "critical",
+            _list_numbers(stopped),
+            "Too few replicas are up to date: nothing can be appended. Edges keep the messages.",
+            "Start the log's nodes that are down: nats server list; systemctl start nats-server",
+        )
+    degraded = [each for each in statuses if len(each.in_sync) < len(each.replicas)]
+    numbers = [status.partition for status in degraded if status.partition not in stopped]
+    if numbers:
+        yield ClusterProblem(
+            "replica_out_of_sync",
+            "warning",
+            _list_numbers(numbers),
+            "A replica is missing or behind. One more failure stops these partitions.",
+            "Start the node that is down, and wait until it has caught up: nats stream report",
+        )
+
+
+def is_without_majority(status: PartitionStatus) -> bool:
+    """Return whether nothing can be appended to a partition."""
+    return status.leader is None or 2 * len(status.in_sync) <= len(status.replicas)
+
+
+def _list_numbers(numbers: Sequence[int]) -> str:
+    return f"partition{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+
+def _find_position_problems(
+    snapshot: ClusterSnapshot, rows: InstallationRows, now: datetime
+) -> Iterator[ClusterProblem]:
+    if snapshot.differs_in_partitions:
+        yield ClusterProblem(
+            "partitions_setting_differs",
+            "critical",
+            "VIGIE_MESSAGE_LOG__PARTITIONS",
+            f"The setting is {snapshot.settings.partitions}, but the log has {len(rows.positions)} "
+            "partitions. Edges and workers with this setting do not start.",
+            f"Set it to {len(rows.positions)} on all machines",
+        )
+    unowned = [each.partition for each in rows.positions if not each.is_owned]
+    if unowned:
+        yield ClusterProblem(
+            "partition_without_owner",
+            "critical",
+            _list_numbers(unowned),
+            "No worker reads them. Their messages wait in the log.",
+            "Start an ingest worker: systemctl start vigie-ingest. It takes free partitions within a second",
+        )
+    newest = map_newest_positions(snapshot)
+    behind = [each.partition for each in rows.positions if is_behind(each, newest.get(each.partition), now)]
+    if behind:
+        yield ClusterProblem(
+            "partition_behind",
+            "critical",
+            _list_numbers(behind),
+            f"Records wait, and none was committed for {PARTITION_LAG_S:.0f} s.",
+            "Read the log of their workers: journalctl -u vigie-ingest",
+        )
+
+
+def map_newest_positions(snapshot: ClusterSnapshot) -> dict[int, int]:
+    """Map each partition to the position of its newest record, where the log says it."""
+    return {each.partition: each.newest for each in snapshot.statuses or () if each.leader is not None}
+
+
+def is_behind(position: PartitionPosition, newest: int | None, now: datetime) -> bool:
+    """Return whether records of a partition wait, and its worker has committed none for a while."""
+    if not position.is_owned or newest is None or newest <= position.position:
+        return False
+    times = [at for at in (position.committed_at, position.acquired_at) if at is not None]
+    return bool(times) and (now - max(times)).total_seconds() > PARTITION_LAG_S

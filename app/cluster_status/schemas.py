@@ -1,0 +1,172 @@
+"""Defines the JSON schemas of the state of an installation."""
+
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_HOST: Final = "10.0.0.1"
+_SEEN_AT: Final = "2026-11-24T10:00:00Z"
+_EXAMPLE: Final[dict[str, Any]] = {
+    "mode": "cluster",
+    "problems": [
+        {
+            "code": "edge_silent",
+            "severity": "warning",
+            "subject": "edge-c",
+            "detail": "The edge has not reported for 42 s.",
+            "action": "On its machine: systemctl status vigie-edge. If it is gone for good: "
+            "DELETE /v1/cluster/edges/edge-c",
+        }
+    ],
+    "edges": [
+        {
+            "name": "edge-a",
+            "host": _HOST,
+            "port": 1883,
+            "state": "alive",
+            "connected": True,
+            "boxes": 5120,
+            "unsent_messages": 12,
+            "drained_at": "2026-11-24T09:59:59Z",
+            "seen_at": _SEEN_AT,
+            "started_at": "2026-11-20T08:00:00Z",
+            "problem": "log_full",
+        }
+    ],
+    "partitions": [
+        {
+            "number": 0,
+            "worker": "machine-a-4711",
+            "owned": True,
+            "position": 90412,
+            "newest_position": 90415,
+            "lag_records": 3,
+            "committed_at": _SEEN_AT,
+            "leader": "log-a",
+            "replicas": ["log-a", "log-b", "log-c"],
+            "in_sync": ["log-a", "log-b", "log-c"],
+            "bytes": 73400320,
+        }
+    ],
+    "workers": [{"name": "machine-a-4711", "partitions": 6}],
+    "database_hosts": [
+        {"host": "db-b:5432", "role": "standby", "lag_bytes": 0, "lag_s": 0.0, "synchronous": True},
+    ],
+    "processes": [{"role": "maintain", "instance": "machine-a:4712", "state": "working", "age_s": 0.8}],
+    "locks": [{"name": "maintainer", "held": True, "holders": ["machine-a:4712"]}],
+}
+
+
+class ClusterProblemOut(BaseModel):
+    """Something that needs an operator, or that cannot be read now."""
+
+    code: str = Field(description="A stable code", examples=["edge_silent"])
+    severity: Literal["critical", "warning"] = Field(
+        description="`critical`: data wait, or the next failure may lose some; `warning`: look at it today"
+    )
+    subject: str = Field(description="The edge, host or partitions that it concerns", examples=["edge-c"])
+    detail: str = Field(description="What is wrong", examples=["The edge has not reported for 42 s."])
+    action: str = Field(description="What to do", examples=["On its machine: systemctl status vigie-edge"])
+
+
+class ClusterEdgeOut(BaseModel):
+    """An edge: a broker, and the process that drains it into the log."""
+
+    name: str = Field(description="Its name", examples=["edge-a"])
+    host: str = Field(description="Where other machines reach its broker", examples=[_HOST])
+    port: int = Field(description="The port", examples=[1883])
+    state: Literal["alive", "silent"] = Field(description="`silent`: it has not reported for ten seconds")
+    connected: bool = Field(description="Whether it was connected to its broker when it last reported")
+    boxes: int | None = Field(description="Clients that are connected to its broker; null: not known")
+    unsent_messages: int = Field(description="Messages that it has received and the log does not have yet")
+    drained_at: datetime | None = Field(
+        description="All that its broker had delivered by then is in the log; null: not known yet"
+    )
+    seen_at: datetime = Field(description="When it last reported")
+    started_at: datetime = Field(description="When its process started")
+    problem: str | None = Field(
+        description="Why it cannot work: `broker_unreachable`, `log_unavailable`, `log_full`; null: it works"
+    )
+
+
+class ClusterPartitionOut(BaseModel):
+    """A partition of the message log."""
+
+    number: int = Field(description="Its number")
+    worker: str | None = Field(
+        description="The worker that reads it, or did so last; null: none yet", examples=["machine-a-4711"]
+    )
+    owned: bool = Field(description="Whether that worker holds it now")
+    position: int = Field(description="Position of the last record that is committed in the database")
+    newest_position: int | None = Field(
+        description="Position of the newest record of the log; null: not known"
+    )
+    lag_records: int | None = Field(description="Records that are not committed yet; null: not known")
+    committed_at: datetime | None = Field(description="When the position last advanced; null: never")
+    leader: str | None = Field(description="The node of the log that leads it; null: none, or not known")
+    replicas: list[str] = Field(description="The nodes that hold it; empty: not known")
+    in_sync: list[str] = Field(description="Those that are up to date; empty: not known")
+    bytes: int | None = Field(description="Its size, of one replica; null: not known")
+
+
+class ClusterWorkerOut(BaseModel):
+    """An ingest worker that reads the message log."""
+
+    name: str = Field(description="Its machine and process id", examples=["machine-a-4711"])
+    partitions: int = Field(description="Number of partitions that it holds")
+
+
+class ClusterDatabaseHostOut(BaseModel):
+    """A host of the database."""
+
+    host: str = Field(description="Its name and port", examples=["db-a:5432"])
+    role: Literal["primary", "standby", "unreachable"] = Field(description="Its role now")
+    lag_bytes: int | None = Field(
+        description="Of a standby: the write-ahead log that it has not replayed; null: not known"
+    )
+    lag_s: float | None = Field(
+        description="Of a standby: age of its newest data, in seconds; 0 if it has all; null: not known"
+    )
+    synchronous: bool | None = Field(
+        description="Of a standby: whether commits wait for it; null: the primary does not show it"
+    )
+
+
+class ClusterProcessOut(BaseModel):
+    """A process, by its last heartbeat. One that ended in good order has none."""
+
+    role: str = Field(description="Its role", examples=["ingest"])
+    instance: str = Field(description="Its machine and process id", examples=["machine-a:4711"])
+    state: str = Field(description="What it said of itself", examples=["consuming"])
+    age_s: float = Field(description="Age of the heartbeat in seconds; above 10 the process is silent")
+
+
+class ClusterLockOut(BaseModel):
+    """A lock that selects the process which does a task."""
+
+    name: Literal["maintainer", "consumer", "configuration_publisher"] = Field(
+        description="The task: periodic jobs, ingest (shared by the workers of a log), configurations"
+    )
+    held: bool = Field(description="Whether a process holds it now")
+    holders: list[str] = Field(
+        description="The processes that do the task, by their heartbeats; empty: not known",
+        examples=[["machine-a:4712"]],
+    )
+
+
+class ClusterOut(BaseModel):
+    """The state of all machines. What cannot be read is empty or null, and named in `problems`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    mode: Literal["single", "cluster"] = Field(
+        description="`cluster`: there is a message log, or a database on several hosts"
+    )
+    problems: list[ClusterProblemOut] = Field(description="Critical ones first")
+    edges: list[ClusterEdgeOut]
+    partitions: list[ClusterPartitionOut]
+    workers: list[ClusterWorkerOut]
+    database_hosts: list[ClusterDatabaseHostOut]
+    processes: list[ClusterProcessOut]
+    locks: list[ClusterLockOut]
