@@ -2,12 +2,8 @@
 
 import pytest
 
-from app.platform.runtime.health_router import (
-    HeartbeatRow,
-    find_broker_warning,
-    find_database_fault,
-    find_role_fault,
-)
+from app.platform.runtime.health_router import find_broker_warning, find_database_fault, find_role_fault
+from app.platform.runtime.heartbeat import HeartbeatRow
 
 ME = "here:1"
 
