@@ -175,8 +175,8 @@ def cluster_section(found: ClusterResults, measured: str | None = None) -> str:
     """
     text = """
         The same backlog, drained by (e) from one broker, and by `vigie edge` into a log of three NATS nodes
-        from which `vigie ingest` reads it, all on one machine. CPU is that of all processes: Mosquitto, edge,
-        the three nodes, ingest, PostgreSQL. Ratios are medians of pairs measured one after the other.
+        from which `vigie ingest` reads it, all on one machine. CPU is in µs a message. Ratios are medians of
+        pairs measured one after the other.
     """
     ways = (
         ("one broker, one consumer", found.direct),
@@ -186,9 +186,7 @@ def cluster_section(found: ClusterResults, measured: str | None = None) -> str:
         ("one broker, without standby", found.alone),
         ("one broker, synchronous standby", found.synchronous),
     )
-    rows = [
-        [name, f"{middle(drains).rate:,.0f}", f"{sum_cpu_us(middle(drains)):.1f}"] for name, drains in ways
-    ]
+    rows = [[name, *_cluster_cells(middle(drains))] for name, drains in ways]
     cpu = find_ratio(found.through_log, found.direct, sum_cpu_us)
     workers = find_ratio(found.two_workers, found.one_worker, _rate)
     standby = find_ratio(found.synchronous, found.alone, _rate)
@@ -200,10 +198,26 @@ def cluster_section(found: ClusterResults, measured: str | None = None) -> str:
     parts = [
         f"## {CLUSTER}\n",
         wrap_prose(text),
-        render_table(["way", "messages/s", "CPU µs/message"], rows),
+        render_table(["way", "messages/s", "CPU of all", *(name for name, _ in _PARTS)], rows),
         "\n".join(line.strip() for line in ratios.strip().splitlines()) + "\n",
     ]
     return _join(parts, measured)
+
+
+_PARTS: Final = (
+    ("Mosquitto", ("mosquitto",)),
+    ("edge", ("edge",)),
+    ("three log nodes", ("nats1", "nats2", "nats3")),
+    ("ingest", ("consumer", "worker 1", "worker 2")),
+    ("PostgreSQL", ("postgres",)),
+)
+"""The columns of CPU, each with its processes."""
+
+
+def _cluster_cells(drain: DrainResult) -> list[str]:
+    parts = [sum(map(drain.cpu_us, processes)) for _, processes in _PARTS]
+    cpu = [f"{part:.1f}" if part else "" for part in parts]
+    return [f"{drain.rate:,.0f}", f"{sum_cpu_us(drain):.1f}", *cpu]
 
 
 def _rate(drain: DrainResult) -> float:
