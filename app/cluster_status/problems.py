@@ -38,6 +38,7 @@ class ClusterProblem(NamedTuple):
 
 _EDGE_ACTIONS: Final = {
     "broker_unreachable": "On its machine: systemctl status mosquitto",
+    "name_in_use": "Another edge reports under this name: set another VIGIE_EDGE__NAME on one of them",
     "log_unavailable": "See the log's nodes: two of three must run and reach each other",
     "log_full": "Start ingest workers, or raise VIGIE_MESSAGE_LOG__MAX_BYTES",
 }

@@ -20,6 +20,8 @@ from app.registry.broker_password_file import ACCOUNTS_CHANNEL, sync_password_fi
 _CHECK_EVERY_S: Final = 5.0
 # A check takes at most this part of the time.
 _CHECK_SHARE: Final = 0.02
+# A broker that has not confirmed a change in time is asked again soon.
+_LONGEST_WAIT_S: Final = 15.0
 _RETRY_S: Final = 1.0
 _log = get_logger(__name__)
 
@@ -42,7 +44,8 @@ async def keep_accounts(database: Database, broker: BrokerSettings) -> None:
                 await asyncio.sleep(_RETRY_S)
                 changed.set()
             took_s = time.monotonic() - began
-            await wait_for_event(changed, max(_CHECK_EVERY_S, took_s / _CHECK_SHARE))
+            wait_s = min(max(_CHECK_EVERY_S, took_s / _CHECK_SHARE), _LONGEST_WAIT_S)
+            await wait_for_event(changed, wait_s)
     finally:
         listening.cancel()
         await asyncio.wait((listening,))

@@ -114,7 +114,10 @@ class BoxPartitions:
                 self._boxes[box_id] = partition
             current = self.find_box_partition(box_id)
             if former != current:
-                self._sources.setdefault(current, set()).add(former)
+                # What a box has come through without a record is waited for, too.
+                sources = self._sources.setdefault(current, set())
+                sources |= {former} | self._sources.get(former, set())
+                sources.discard(current)
         self._topics.clear()
         EDGE_BOXES.set(len(self._boxes))
 

@@ -13,13 +13,15 @@ from app.edge.log_appender import LogAppender, LogProblem
 from app.ingest.sources.reconnecting_mqtt_source import MqttSource
 from app.platform.broker.dropped_message_monitor import BrokerDropMonitor
 from app.platform.broker.edges import EdgeReport, report_edge
+from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.process_runner import ProcessContext
 
 EVERY_S: Final = 1.0
 """Seconds between two reports."""
 
+_log = get_logger(__name__)
 _NOW: Final = "SELECT clock_timestamp()"
-_PROBLEMS: Final = ("broker_unreachable", *get_args(LogProblem.__value__))
+_PROBLEMS: Final = ("broker_unreachable", "name_in_use", *get_args(LogProblem.__value__))
 
 
 class EdgeReporter:
@@ -56,12 +58,16 @@ class EdgeReporter:
         self._started_at = datetime.now(UTC)
         self._times = DrainedTimes()
         self._connections = -1
+        # Another edge may have it; one that has just restarted gets its own again after some seconds.
+        self._has_name = True
         self._connected_since: float | None = None
 
     @property
     def problem(self) -> str | None:
         """Why the edge cannot work now, as a stable code; None if it can."""
-        return self._appender.problem if self._source.connected else "broker_unreachable"
+        if not self._source.connected:
+            return "broker_unreachable"
+        return self._appender.problem if self._has_name else "name_in_use"
 
     def observe(self) -> None:
         """Set the state of the process and the gauges. Needs no database."""
@@ -87,7 +93,9 @@ class EdgeReporter:
             unsent_messages=self._source.pending_messages,
             problem=self.problem,
         )
-        await report_edge(connection, report)
+        self._has_name = await report_edge(connection, report)
+        if not self._has_name:
+            _log.warning("edge_name_in_use", name=self._name)
         now = await connection.fetchval(_NOW)
         # Read after the answer: everything received up to that time is counted.
         if self._is_drained():
@@ -110,6 +118,7 @@ class EdgeReporter:
 
 _STATES: Final = {
     "broker_unreachable": "waiting for the broker",
+    "name_in_use": "waiting for its name, under which another edge reports",
     "log_unavailable": "waiting for the message log",
     "log_full": "waiting for room in the message log",
 }

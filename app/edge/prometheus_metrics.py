@@ -23,7 +23,8 @@ EDGE_UNSENT = Gauge(
 )
 EDGE_PROBLEM = Gauge(
     "vigie_edge_problem",
-    "1 while the edge cannot work, by reason: `broker_unreachable`, `log_unavailable`, `log_full`",
+    "1 while the edge cannot work, by reason: `broker_unreachable`, `log_unavailable`, `log_full`, "
+    "`name_in_use`",
     ["problem"],
     multiprocess_mode="livemax",
 )

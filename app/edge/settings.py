@@ -11,7 +11,10 @@ class EdgeSettings(BaseModel):
     """The edge of one broker, `vigie edge`, in an installation with a message log."""
 
     name: str = Field(
-        "", max_length=64, description="Its name, unique among edges; empty: the host name of this machine"
+        "",
+        max_length=64,
+        pattern="^[^,]*$",
+        description="Its name, unique among edges, without a comma; empty: the host name of this machine",
     )
     host: str = Field(
         "", description="Where other machines reach its broker; empty: the host of `VIGIE_BROKER__HOST`"

@@ -210,6 +210,8 @@ class IngestConsumer:
             if now is None:
                 return
             receipt = await self._finish_in_time(connection, pipeline.run_due_timers(connection, now=now))
+        except FencedError as error:
+            raise _LostError from error
         except DATABASE_ERRORS as error:
             if connection.is_closed() or not isinstance(error, asyncpg.PostgresError):
                 raise _LostError from error

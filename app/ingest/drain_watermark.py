@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from app.message_log.message_log import MessageLog
 from app.platform.broker.edges import Edge, list_edges
 from app.platform.db.database import RawConnection
 
@@ -24,11 +23,17 @@ _EVERY_S: Final = 1.0
 def find_drained_time(edges: list[Edge]) -> datetime | None:
     """Return the time up to which all edges that count have appended everything; None if one does not say.
 
-    Pure.
+    Pure. An edge does not count once it has not reported for a minute, or has not reached its broker for a
+    minute: boxes that it does not serve have had as long to connect elsewhere.
     """
-    times = [edge.drained_at for edge in edges if edge.silent_s < _PATIENCE_S]
+    times = [edge.drained_at for edge in edges if edge.silent_s < _PATIENCE_S and not _is_cut_off(edge)]
     known = [at for at in times if at is not None]
     return min(known) if known and len(known) == len(times) else None
+
+
+def _is_cut_off(edge: Edge) -> bool:
+    since = edge.drained_at or edge.started_at
+    return not edge.connected and (edge.seen_at - since).total_seconds() > _PATIENCE_S
 
 
 class DrainWatermark:
@@ -36,36 +41,43 @@ class DrainWatermark:
 
     def __init__(self) -> None:
         self._asked_at = 0.0
-        self._awaited: tuple[datetime, dict[int, int]] | None = None
+        # A time that the edges report, and when it was read (monotonic).
+        self._drained: tuple[datetime, float] | None = None
+        self._awaited: dict[int, int] | None = None
         self._reached: datetime | None = None
 
     async def advance(
-        self, connection: RawConnection, log: MessageLog, committed: Mapping[int, int]
+        self,
+        connection: RawConnection,
+        newest: tuple[float, Mapping[int, int]] | None,
+        committed: Mapping[int, int],
     ) -> datetime | None:
         """Return the newest time that is reached; None if none is since the last call.
 
         Args:
             connection: The connection.
-            log: The log.
+            newest: When the newest positions of the log were asked for (monotonic seconds), and what they
+                are; None: not known now.
             committed: The committed position of each owned partition.
-
-        Raises:
-            LogUnavailableError: The log does not answer.
         """
-        if self._awaited is None and time.monotonic() - self._asked_at >= _EVERY_S:
+        if self._drained is None and time.monotonic() - self._asked_at >= _EVERY_S:
             self._asked_at = time.monotonic()
             at = find_drained_time(await list_edges(connection))
-            if at is None or (self._reached is not None and at <= self._reached):
-                return None
-            self._awaited = at, {number: await log.find_newest_position(number) for number in committed}
-        if self._awaited is None:
+            if at is not None and (self._reached is None or at > self._reached):
+                self._drained = at, time.monotonic()
+        if self._drained is None:
             return None
-        at, newest = self._awaited
-        if any(committed.get(number, 0) < position for number, position in newest.items()):
+        at, read_at = self._drained
+        if self._awaited is None and newest is not None and newest[0] >= read_at:
+            self._awaited = {number: newest[1].get(number, 0) for number in committed}
+        if self._awaited is None or any(
+            committed.get(number, 0) < position for number, position in self._awaited.items()
+        ):
             return None
-        self._awaited, self._reached = None, at
+        self._drained = self._awaited = None
+        self._reached = at
         return at
 
     def reset(self) -> None:
         """Begin anew after a change of the owned partitions."""
-        self._awaited = None
+        self._drained = self._awaited = None

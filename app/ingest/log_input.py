@@ -27,6 +27,7 @@ from app.ingest.sources.message_source import MessageBatch, MessageSource
 from app.message_log.message_log import LogUnavailableError, MessageLog
 from app.message_log.partitions import OwnedPartitions
 from app.message_log.positions import (
+    FencedError,
     advance_positions,
     count_fair_share,
     create_positions,
@@ -35,6 +36,7 @@ from app.message_log.positions import (
     list_positions,
     read_positions,
     release_partition,
+    reset_positions,
     take_partition,
 )
 from app.message_log.settings import MessageLogSettings
@@ -50,6 +52,7 @@ _TRIM_EVERY_S: Final = 30.0
 # Above this share of its room, a partition keeps no committed records.
 _FULL_SHARE: Final = 0.8
 _RETRY_S: Final = 1.0
+_WATCH_EVERY_S: Final = 1.0
 
 
 class EdgeAckPublishers:
@@ -135,6 +138,10 @@ class LogInput:
         self._opening: asyncio.Task[None] | None = None
         self._trimming: asyncio.Task[None] | None = None
         self._measuring: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        # When the newest positions of all partitions were asked for (monotonic), and what they are.
+        self._newest: tuple[float, dict[int, int]] | None = None
+        self._is_made_anew = False
 
     @property
     def owned(self) -> OwnedPartitions:
@@ -164,6 +171,37 @@ class LogInput:
         self._measuring = asyncio.create_task(
             measure_partition_lags(self._log, lambda: self._source.committed)
         )
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """Read once a second how far the log is, and whether it is still the same."""
+        while True:
+            asked_at = time.monotonic()
+            try:
+                self._is_made_anew = await self._log.read_id() != self._log_id
+                statuses = await self._log.describe()
+            except LogUnavailableError:
+                self._newest = None
+            else:
+                self._newest = asked_at, {each.partition: each.newest for each in statuses}
+                self._source.set_newest_positions(self._newest[1])
+            await asyncio.sleep(_WATCH_EVERY_S)
+
+    async def _check_log(self, connection: RawConnection) -> None:
+        """Give up all partitions if the log is another one, or has lost records that were committed.
+
+        Raises:
+            FencedError: It is or it has. Take them anew.
+        """
+        if self._is_made_anew:
+            raise FencedError("the log was made anew")
+        if self._newest is None:
+            return
+        newest = self._newest[1]
+        lost = [number for number, each in self._source.committed.items() if newest.get(number, each) < each]
+        if lost:
+            await reset_positions(connection, lost, self.worker)
+            raise FencedError(f"the log has lost the newest records of the partitions {lost}")
 
     async def tend(self, connection: RawConnection, pipeline: IngestPipeline, /) -> None:
         """Take and release partitions, and read the positions for which a record waits."""
@@ -174,6 +212,7 @@ class LogInput:
             return
         self._tended_at = clock
         await self._acks.refresh(connection)
+        await self._check_log(connection)
         if self._log_id is not None:
             await self._rebalance(connection, pipeline, self._log_id)
         if clock - self._trimmed_at >= _TRIM_EVERY_S and (self._trimming is None or self._trimming.done()):
@@ -232,12 +271,7 @@ class LogInput:
     async def find_timer_time(self, connection: RawConnection, /) -> datetime | None:
         """Return the time up to which all messages of this worker's boxes are stored."""
         committed = self._source.committed
-        if not committed:
-            return None
-        try:
-            return await self._watermark.advance(connection, self._log, committed)
-        except LogUnavailableError:
-            return None
+        return await self._watermark.advance(connection, self._newest, committed) if committed else None
 
     def publish_acks(self, acks: Mapping[str, BoxAck]) -> None:
         """Publish acknowledgements to the edges through which the messages came."""
@@ -252,18 +286,21 @@ class LogInput:
         committed = self._source.committed
         enough = _FULL_SHARE * self._log_settings.max_bytes
         try:
+            if await self._log.read_id() != self._log_id:
+                return
             for status in await self._log.describe():
                 number = status.partition
                 if number in committed and number in kept:
                     upto = committed[number] if status.size > enough else kept[number]
-                    if status.oldest <= upto:
+                    # Beyond the newest record, positions would be those of a log that is gone.
+                    if status.oldest <= upto <= status.newest:
                         await self._log.trim(number, upto + 1)
         except LogUnavailableError as error:
             _log.warning("log_not_trimmed", error=str(error))
 
     async def close(self) -> None:
         """Stop reading, publish what is queued, and disconnect."""
-        for task in (self._opening, self._trimming, self._measuring):
+        for task in (self._opening, self._trimming, self._measuring, self._watching):
             if task is not None:
                 task.cancel()
                 with suppress(asyncio.CancelledError):

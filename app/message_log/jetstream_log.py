@@ -90,6 +90,8 @@ class JetStreamLog:
         self._client_name = client
         self._connection: Client | None = None
         self._streams: JetStreamContext | None = None
+        self._connecting = asyncio.Lock()
+        self._is_closing = False
         self._created = False
         self._replicas: dict[int, tuple[str, ...]] = {}
         self._attempts: dict[str, _Attempt] = {}
@@ -112,12 +114,19 @@ class JetStreamLog:
         Raises:
             LogUnavailableError: No node answers, or the nodes cannot hold the streams. Call again.
         """
-        if self._connection is None:
-            await self._connect()
+        await self._connect_if_closed()
         if not self._created:
             partitions = range(self._settings.partitions)
             await _gather_all([self._make_stream(partition) for partition in partitions])
             self._created = True
+
+    async def _connect_if_closed(self) -> None:
+        """Connect for the first time, or anew: the client gives up for good after some refusals."""
+        if self._is_closing or (self._connection is not None and not self._connection.is_closed):
+            return
+        async with self._connecting:
+            if self._connection is None or self._connection.is_closed:
+                await self._connect()
 
     async def _connect(self) -> None:
         settings = self._settings
@@ -176,6 +185,7 @@ class JetStreamLog:
         """Turn the client's errors into those of the log."""
         if self._streams is None:
             raise LogUnavailableError("the log is not open")
+        await self._connect_if_closed()
         try:
             yield self._streams
         except nats.js.errors.APIError as error:
@@ -294,6 +304,7 @@ class JetStreamLog:
 
     async def close(self) -> None:
         """Disconnect. Readers end."""
+        self._is_closing = True
         connection, self._connection, self._streams = self._connection, None, None
         if connection is not None:
             await connection.close()

@@ -53,6 +53,10 @@ UPDATE ingest_positions SET kept_from = next_kept_from, next_kept_from = positio
 WHERE partition = ANY ($1::int[]) AND next_kept_at <= now() - $2::interval
 """
 _KEPT_FROM: Final = "SELECT partition, kept_from FROM ingest_positions WHERE partition = ANY ($1::int[])"
+_RESET: Final = """
+UPDATE ingest_positions SET position = 0, kept_from = 0, next_kept_from = 0
+WHERE partition = ANY ($1::int[]) AND worker = $2
+"""
 _POSITIONS: Final = "SELECT partition, position FROM ingest_positions WHERE partition = ANY ($1::int[])"
 _ALL: Final = """
 SELECT p.partition, p.position, p.worker, p.acquired_at, p.committed_at, EXISTS (
@@ -179,6 +183,14 @@ async def advance_positions(
     )
     if status != f"UPDATE {len(ordered)}":
         raise FencedError(f"{status} of {len(ordered)} positions")
+
+
+async def reset_positions(connection: RawConnection, partitions: Collection[int], worker: str) -> None:
+    """Begin partitions of this worker anew with the oldest record: the log has lost its newest ones.
+
+    What is read again is found to be stored.
+    """
+    await connection.execute(_RESET, partitions, worker)
 
 
 async def read_positions(connection: RawConnection, partitions: Collection[int]) -> dict[int, int]:

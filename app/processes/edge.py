@@ -93,8 +93,8 @@ def find_address(settings: VigieSettings) -> tuple[str, int]:
 
 
 async def _refresh(boxes: BoxPartitions, partitions: int, connection: asyncpg.Connection) -> None:
-    if not boxes.is_loaded:
-        await check_partition_count(connection, partitions)
+    # Each time: the first worker may have set another number meanwhile.
+    await check_partition_count(connection, partitions)
     await boxes.refresh(connection)
 
 

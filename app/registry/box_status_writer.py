@@ -9,7 +9,8 @@ from app.platform.db.database import RawConnection
 # The Last Will of a connection that the box has left: its old broker noticed late that it is gone.
 _LATE_WILL: Final = """coalesce(
     s.state = 'offline' AND b.state = 'online' AND s.edges <> ''
-    AND b.edge <> ALL (string_to_array(s.edges, ',')), false
+    AND b.edge <> ALL (string_to_array(s.edges, ','))
+    AND EXISTS (SELECT FROM edges e WHERE e.name = b.edge AND e.seen_at > now() - interval '1 minute'), false
 )"""
 _STORE: Final = f"""
 UPDATE boxes b SET
@@ -28,7 +29,8 @@ WHERE b.key = s.key
 class StatusRow(NamedTuple):
     """The status that a box last reported. None leaves the stored value.
 
-    With several brokers, `offline` counts only from the edge that received the last `online`.
+    With several brokers, `offline` counts only from the edge that received the last `online`, as long as that
+    edge reports.
 
     Attributes:
         state: "online" or "offline".
@@ -50,7 +52,7 @@ class StatusRow(NamedTuple):
             return self
         state, edges = self.state, self.edges
         if state == "offline" and former.state == "offline":
-            edges += former.edges
+            edges = tuple(sorted({*edges, *former.edges}))
         elif state == "offline" and edges and former.edges and former.edges != edges:
             state, edges = former.state, former.edges
         return StatusRow(

@@ -45,7 +45,7 @@ class _Partition:
     """One partition: records read ahead, and where the worker is."""
 
     def __init__(self, position: int) -> None:
-        self.taken = self.committed = position
+        self.taken = self.committed = self.read = position
         self.waiting: deque[_Waiting] = deque()
         self.bytes = 0
         self.room = asyncio.Event()
@@ -83,6 +83,7 @@ class LogSource:
         self._buffer_bytes = buffer_bytes
         self._partitions: dict[int, _Partition] = {}
         self._elsewhere: dict[int, int] = {}
+        self._newest: dict[int, int] = {}
         self._counters = SourceCounters()
         self._arrived = asyncio.Event()
         self._arrived_at = 0.0
@@ -161,6 +162,10 @@ class LogSource:
         self._elsewhere.update(positions)
         self._arrived.set()
 
+    def set_newest_positions(self, positions: Mapping[int, int]) -> None:
+        """Set the newest positions of all partitions: no record waits for what the log does not have."""
+        self._newest = dict(positions)
+
     @staticmethod
     async def _end(partitions: list[_Partition]) -> None:
         tasks = [each.task for each in partitions if each.task is not None]
@@ -169,21 +174,23 @@ class LogSource:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(self, number: int, partition: _Partition) -> None:
-        reader = self._log.read(number, partition.taken)
-        try:
-            while True:
-                await partition.room.wait()
-                try:
+        while True:
+            # After an error anew: the reader may belong to a connection that is closed for good.
+            reader = self._log.read(number, partition.read)
+            try:
+                while True:
+                    await partition.room.wait()
                     records = await reader.fetch(max_bytes=_FETCH_BYTES, max_wait_s=_FETCH_WAIT_S)
-                except LogUnavailableError as error:
-                    _log.warning("log_unavailable", partition=number, error=str(error))
-                    await asyncio.sleep(_RETRY_S)
-                    continue
-                if records:
-                    self._add(partition, records)
-        finally:
-            with suppress(LogUnavailableError):
-                await reader.close()
+                    if records:
+                        self._add(partition, records)
+            except LogUnavailableError as error:
+                _log.warning("log_unavailable", partition=number, error=str(error))
+            except Exception:  # noqa: BLE001 (the partition would stay with a worker that does not read it)
+                _log.exception("log_reader_failed", partition=number)
+            finally:
+                with suppress(LogUnavailableError):
+                    await reader.close()
+            await asyncio.sleep(_RETRY_S)
 
     def _add(self, partition: _Partition, records: list[StoredRecord]) -> None:
         for position, data in records:
@@ -194,6 +201,7 @@ class LogSource:
                 self._counters.malformed += 1
                 _log.error("log_record_unreadable", position=position, error=str(error))
             partition.waiting.append(_Waiting(position, len(data), record))
+            partition.read = position
             partition.bytes += len(data)
         if partition.bytes > self._buffer_bytes // max(len(self._partitions), 1):
             partition.room.clear()
@@ -238,6 +246,8 @@ class LogSource:
         if isinstance(each.record, bytes):
             return True
         for number, position in each.record.after.items():
+            # An edge may name a position of a log that is gone, or of records that the log has lost.
+            position = min(position, self._newest.get(number, position))  # noqa: PLW2901 (the one that counts)
             partition = self._partitions.get(number)
             if partition is None and self._elsewhere.get(number, 0) < position:
                 self.awaited.add(number)

@@ -21,6 +21,7 @@ ON CONFLICT (name) DO UPDATE SET host = excluded.host, port = excluded.port,
     started_at = excluded.started_at, seen_at = excluded.seen_at, connected = excluded.connected,
     drained_at = coalesce(excluded.drained_at, edges.drained_at), boxes = excluded.boxes,
     unsent_messages = excluded.unsent_messages, problem = excluded.problem
+WHERE edges.started_at = excluded.started_at OR edges.seen_at < clock_timestamp() - interval '5 seconds'
 """
 EDGE_SILENT_S: Final = 10.0
 """An edge that has not reported for so long is silent: it ended, or cannot reach the database (seconds)."""
@@ -89,9 +90,10 @@ async def list_edges(connection: RawConnection) -> list[Edge]:
     return [Edge(*row)._replace(silent_s=float(row["silent_s"])) for row in await connection.fetch(_LIST)]
 
 
-async def report_edge(connection: RawConnection, report: EdgeReport) -> None:
-    """Write the report of an edge."""
-    await connection.execute(_REPORT, *report)
+async def report_edge(connection: RawConnection, report: EdgeReport) -> bool:
+    """Write the report of an edge. False while another process reports under its name."""
+    status = await connection.execute(_REPORT, *report)
+    return status != "INSERT 0 0"
 
 
 async def remove_edge(connection: RawConnection, name: str) -> bool:

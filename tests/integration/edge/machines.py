@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiomqtt
+import nats
 from pydantic import SecretStr
 
 from app.message_log.log_records import LogRecord, decode_record
@@ -75,6 +76,18 @@ class LogCluster:
                     except LogUnavailableError:  # a node that has just begun takes no stream yet
                         await asyncio.sleep(0.2)
         return self._log
+
+    async def remove(self) -> None:
+        """Remove all that the log has, as if its disks were new."""
+        connection = await nats.connect(
+            servers=[f"nats://{server}" for server in self.settings.servers],
+            user=self.settings.username,
+            password=self.settings.password.get_secret_value(),
+        )
+        streams = connection.jetstream()
+        for partition in range(PARTITIONS):
+            await streams.delete_stream(f"{self.settings.name}-{partition}")
+        await connection.close()
 
     async def close(self) -> None:
         if self._log is not None:

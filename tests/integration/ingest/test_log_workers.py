@@ -264,3 +264,43 @@ async def test_committed_records_go_after_a_while_and_others_never(
             oldest, before = kept[status.partition]
             assert status.oldest == oldest, "nothing goes while nobody commits"
             assert status.newest > before or status.partition not in newest
+
+
+async def test_a_log_that_lost_its_newest_records_is_read_anew(
+    tenant: Tenant, machines: list[EdgeMachine], database: Database, tmp_path: Path
+) -> None:
+    """The database knows of positions that the log will give to other records."""
+    fleet = await add_fleet(tenant, machines[0], tmp_path, sites=6)
+    async with machines[0].running(tmp_path):
+        async with workers(database, tmp_path, 1):
+            await fleet.publish(range(10))
+            await fleet.outcome()
+        connection = await database.connect()
+        await connection.execute("UPDATE ingest_positions SET position = position + 5 WHERE position > 0")
+        await connection.close()
+        again = tmp_path / "again"
+        again.mkdir()
+        await fleet.publish(range(10, 12))
+        async with workers(database, again, 1):
+            outcome = await fleet.outcome()
+    assert (outcome.lost, outcome.twice) == (0, 0), outcome
+
+
+async def test_a_log_that_was_made_anew_is_read_from_its_beginning(
+    tenant: Tenant, machines: list[EdgeMachine], cluster: LogCluster, database: Database, tmp_path: Path
+) -> None:
+    fleet = await add_fleet(tenant, machines[0], tmp_path, sites=6)
+    async with workers(database, tmp_path, 1):
+        async with machines[0].running(tmp_path):
+            await fleet.publish(range(20))
+            await fleet.outcome()
+        await cluster.remove()
+        place = tmp_path / "later"
+        place.mkdir()
+        async with machines[0].running(place):
+            await fleet.publish(range(20, 24))
+            outcome = await fleet.outcome(patience_s=40)
+    assert (outcome.lost, outcome.twice) == (0, 0), outcome
+    newest = {each.partition: each.position for each in await positions(database) if each.position}
+    assert newest
+    assert all(position <= 4 * 4 for position in newest.values()), "positions are those of the new log"

@@ -78,3 +78,10 @@ def test_the_cache_of_topics_is_bounded() -> None:
         copy.find_partition(f"vigie/v1/{number}/event")
     copy.find_partition("x" * 500)
     assert len(copy._topics) == 10
+
+
+def test_a_box_that_moves_twice_without_a_message_comes_after_its_first_partition_too() -> None:
+    copy = loaded({"box-1": 0})
+    copy.apply([("box-1", 1)])
+    copy.apply([("box-1", 2)])
+    assert copy.take_sources([2]) == {2: frozenset({0, 1})}
