@@ -142,6 +142,8 @@ class LogInput:
         # When the newest positions of all partitions were asked for (monotonic), and what they are.
         self._newest: tuple[float, dict[int, int]] | None = None
         self._is_made_anew = False
+        # Partitions that have lost records which were committed.
+        self._lost: list[int] = []
 
     @property
     def owned(self) -> OwnedPartitions:
@@ -176,15 +178,18 @@ class LogInput:
     async def _watch(self) -> None:
         """Read once a second how far the log is, and whether it is still the same."""
         while True:
-            asked_at = time.monotonic()
+            # Before the log is asked: what is committed meanwhile may be newer than its answer.
+            asked_at, committed = time.monotonic(), self._source.committed
             try:
                 self._is_made_anew = await self._log.read_id() != self._log_id
                 statuses = await self._log.describe()
             except LogUnavailableError:
                 self._newest = None
             else:
-                self._newest = asked_at, {each.partition: each.newest for each in statuses}
-                self._source.set_newest_positions(self._newest[1])
+                newest = {each.partition: each.newest for each in statuses}
+                self._newest = asked_at, newest
+                self._lost = [number for number, each in committed.items() if newest.get(number, each) < each]
+                self._source.set_newest_positions(newest, asked_at)
             await asyncio.sleep(_WATCH_EVERY_S)
 
     async def _check_log(self, connection: RawConnection) -> None:
@@ -195,13 +200,9 @@ class LogInput:
         """
         if self._is_made_anew:
             raise FencedError("the log was made anew")
-        if self._newest is None:
-            return
-        newest = self._newest[1]
-        lost = [number for number, each in self._source.committed.items() if newest.get(number, each) < each]
-        if lost:
-            await reset_positions(connection, lost, self.worker)
-            raise FencedError(f"the log has lost the newest records of the partitions {lost}")
+        if self._lost:
+            await reset_positions(connection, self._lost, self.worker)
+            raise FencedError(f"the log has lost the newest records of the partitions {self._lost}")
 
     async def tend(self, connection: RawConnection, pipeline: IngestPipeline, /) -> None:
         """Take and release partitions, and read the positions for which a record waits."""
@@ -293,7 +294,7 @@ class LogInput:
                 if number in committed and number in kept:
                     upto = committed[number] if status.size > enough else kept[number]
                     # Beyond the newest record, positions would be those of a log that is gone.
-                    if status.oldest <= upto <= status.newest:
+                    if 0 < status.oldest <= upto <= status.newest:
                         await self._log.trim(number, upto + 1)
         except LogUnavailableError as error:
             _log.warning("log_not_trimmed", error=str(error))

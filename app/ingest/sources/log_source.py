@@ -39,6 +39,7 @@ class _Waiting(NamedTuple):
     position: int
     size: int
     record: LogRecord | bytes
+    read_at: float
 
 
 class _Partition:
@@ -84,6 +85,7 @@ class LogSource:
         self._partitions: dict[int, _Partition] = {}
         self._elsewhere: dict[int, int] = {}
         self._newest: dict[int, int] = {}
+        self._newest_at = 0.0
         self._counters = SourceCounters()
         self._arrived = asyncio.Event()
         self._arrived_at = 0.0
@@ -162,9 +164,15 @@ class LogSource:
         self._elsewhere.update(positions)
         self._arrived.set()
 
-    def set_newest_positions(self, positions: Mapping[int, int]) -> None:
-        """Set the newest positions of all partitions: no record waits for what the log does not have."""
-        self._newest = dict(positions)
+    def set_newest_positions(self, positions: Mapping[int, int], asked_at: float) -> None:
+        """Set the newest positions of all partitions: no record waits for what the log does not have.
+
+        Args:
+            positions: The position of the newest record of each partition.
+            asked_at: When the log was asked (monotonic seconds).
+        """
+        self._newest, self._newest_at = dict(positions), asked_at
+        self._arrived.set()
 
     @staticmethod
     async def _end(partitions: list[_Partition]) -> None:
@@ -200,7 +208,7 @@ class LogSource:
             except msgspec.MsgspecError as error:
                 self._counters.malformed += 1
                 _log.error("log_record_unreadable", position=position, error=str(error))
-            partition.waiting.append(_Waiting(position, len(data), record))
+            partition.waiting.append(_Waiting(position, len(data), record, time.monotonic()))
             partition.read = position
             partition.bytes += len(data)
         if partition.bytes > self._buffer_bytes // max(len(self._partitions), 1):
@@ -246,8 +254,10 @@ class LogSource:
         if isinstance(each.record, bytes):
             return True
         for number, position in each.record.after.items():
-            # An edge may name a position of a log that is gone, or of records that the log has lost.
-            position = min(position, self._newest.get(number, position))  # noqa: PLW2901 (the one that counts)
+            # An edge may name a position of a log that is gone, or of records that the log has lost. An answer
+            # tells if it was asked for after the record was read.
+            if self._newest_at > each.read_at and self._newest.get(number, position) < position:
+                continue
             partition = self._partitions.get(number)
             if partition is None and self._elsewhere.get(number, 0) < position:
                 self.awaited.add(number)

@@ -1,6 +1,7 @@
 """Reading the partitions of a real log: order, batches, records that wait, and what cannot be read."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 
@@ -96,6 +97,24 @@ async def test_a_record_waits_for_what_was_before_it_elsewhere(
     await asyncio.sleep(0.05)
     assert not waiting.done(), "all but the last is not enough"
     source.set_other_positions({2: last})
+    assert (await asyncio.wait_for(waiting, 10)).payloads == [b"after"]
+
+
+async def test_a_record_does_not_wait_for_what_the_log_has_lost(
+    cluster: LogCluster, source: LogSource
+) -> None:
+    log = await cluster.open()
+    await append(log, 0, [b"after"], after={2: 1000})
+    await source.set_partitions({0: 0})
+    before = time.monotonic()
+    waiting = asyncio.create_task(source.next_batch())
+    async with asyncio.timeout(10):
+        while not source.awaited:  # noqa: ASYNC110 (the source's word)
+            await asyncio.sleep(0.01)
+    source.set_newest_positions({0: 1, 2: 0}, before)
+    await asyncio.sleep(0.05)
+    assert not waiting.done(), "the log may have got it since"
+    source.set_newest_positions({0: 1, 2: 0}, time.monotonic())
     assert (await asyncio.wait_for(waiting, 10)).payloads == [b"after"]
 
 
