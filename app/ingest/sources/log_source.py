@@ -254,8 +254,8 @@ class LogSource:
         if isinstance(each.record, bytes):
             return True
         for number, position in each.record.after.items():
-            # An edge may name a position of a log that is gone, or of lost records. An answer of the log tells
-            # if it was asked for after the record was read.
+            # An edge may name a position of a log that is gone, or of lost records. The log tells, if it was
+            # asked after the record was read.
             if self._newest_at > each.read_at and self._newest.get(number, position) < position:
                 continue
             partition = self._partitions.get(number)

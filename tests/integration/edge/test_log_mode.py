@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,7 +17,7 @@ from app.message_log.settings import MessageLogSettings
 from app.notifications.delivery.transport_types import AttemptOutcome, LeasedDelivery
 from app.notifications.mqtt import edges_transport
 from app.notifications.mqtt.edges_transport import EdgesTransport
-from app.platform.broker.edges import EdgeReport, report_edge
+from app.platform.broker.edges import EdgeReport, list_edges, report_edge
 from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.database import Database
 from app.platform.kernel.application_resources import get_resource, provide_resources
@@ -49,14 +49,17 @@ async def sinks(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[
         ]
 
 
+STARTED_AT = datetime.now(UTC)
+
+
 async def report(
     database: Database, name: str, port: int, *, silent_s: float = 0, connected: bool = True
 ) -> None:
     """Report as an edge does, some seconds ago."""
     async with working_as("maintain", database) as opened:
         connection = await opened.connect()
-        edge = EdgeReport(name, "127.0.0.1", port, datetime.now(UTC), connected, None, None, 0, None)
-        await report_edge(connection, edge)
+        edge = EdgeReport(name, "127.0.0.1", port, STARTED_AT, connected, None, None, 0, None)
+        assert await report_edge(connection, edge)
         await connection.close()
     connection = await database.connect()
     await connection.execute(
@@ -121,6 +124,19 @@ async def test_an_alert_reaches_the_subscribers_of_every_edge(
         assert (await send(transport, claimed(1))).delivered
         assert (await send(transport, claimed(2))).delivered
     assert [each.bodies for each in subscribers] == [[1, 2], [1, 2]]
+
+
+async def test_two_edges_with_one_name_are_told_apart(database: Database) -> None:
+    await report(database, "a", 1883)
+    copy = EdgeReport("a", "127.0.0.2", 1884, STARTED_AT + timedelta(seconds=9), True, None, None, 0, None)
+    async with working_as("maintain", database) as mine:
+        connection = await mine.connect()
+        assert not await report_edge(connection, copy), "the other one still reports"
+        (edge,) = await list_edges(connection)
+        assert (edge.port, edge.started_at) == (1883, STARTED_AT)
+        await report(database, "a", 1883, silent_s=6)
+        assert await report_edge(connection, copy), "it is gone: a restart takes its name over"
+        await connection.close()
 
 
 async def test_a_live_edge_that_fails_is_tried_again_alone(
