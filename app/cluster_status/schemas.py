@@ -86,7 +86,8 @@ class ClusterEdgeOut(BaseModel):
     seen_at: datetime = Field(description="When it last reported")
     started_at: datetime = Field(description="When its process started")
     problem: str | None = Field(
-        description="Why it cannot work: `broker_unreachable`, `log_unavailable`, `log_full`; null: it works"
+        description="Why it cannot work: `broker_unreachable`, `log_unavailable`, `log_full`, `name_in_use`; "
+        "null: it works"
     )
 
 
@@ -164,9 +165,9 @@ class ClusterOut(BaseModel):
         description="`cluster`: there is a message log, or a database on several hosts"
     )
     problems: list[ClusterProblemOut] = Field(description="Critical ones first")
-    edges: list[ClusterEdgeOut]
-    partitions: list[ClusterPartitionOut]
-    workers: list[ClusterWorkerOut]
-    database_hosts: list[ClusterDatabaseHostOut]
-    processes: list[ClusterProcessOut]
-    locks: list[ClusterLockOut]
+    edges: list[ClusterEdgeOut] = Field(description="The edges, by name; empty with a single broker")
+    partitions: list[ClusterPartitionOut] = Field(description="The partitions of the message log, by number")
+    workers: list[ClusterWorkerOut] = Field(description="The workers that hold partitions, by name")
+    database_hosts: list[ClusterDatabaseHostOut] = Field(description="The hosts of the database")
+    processes: list[ClusterProcessOut] = Field(description="All processes that have a heartbeat")
+    locks: list[ClusterLockOut] = Field(description="The locks of which one process at a time has each")
