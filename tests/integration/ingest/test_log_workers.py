@@ -109,12 +109,12 @@ async def test_a_worker_that_hangs_is_fenced(
             await fleet.more(100)
             first.suspend()
             try:
-                (owner,) = await until_shared(database, PARTITIONS)
+                (owner,) = await until_shared(database, PARTITIONS, patience_s=60)
                 assert pid_of(owner) == second.pid
                 await fleet.more(await fleet.rows() + 100)
             finally:
                 first.resume()
-            await until_shared(database, 2, 2)
+            await until_shared(database, 2, 2, patience_s=60)
         fleet.healed()
         outcome = await fleet.outcome(ordered=True)
         assert (outcome.lost, outcome.twice) == (0, 0), outcome
