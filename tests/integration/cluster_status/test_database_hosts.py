@@ -54,7 +54,7 @@ async def test_an_owner_that_may_not_read_statistics_hides_which_standby_is_sync
 async def test_the_lag_of_a_standby_that_replays_nothing(replicated: ReplicatedPostgres) -> None:
     standby = replicated.standby_url
     # One that has replayed no transaction since it started does not know how old its data are.
-    await replicated.execute("CREATE TABLE some (n integer)", "DROP TABLE some")
+    await replicated.execute("CREATE TABLE few (n integer)", "DROP TABLE few")
 
     async def has_replayed() -> bool:
         return await replicated.fetch_at(standby, "SELECT pg_last_xact_replay_timestamp()") is not None
