@@ -1,5 +1,6 @@
 """Clusters of real servers, and logs on them."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -7,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from pydantic import SecretStr
 
-from app.message_log.message_log import MessageLog
+from app.message_log.message_log import LogUnavailableError, MessageLog
 from app.message_log.message_log_factory import make_message_log
 from app.message_log.settings import MessageLogSettings
 from tools.clusters import nats_cluster, rabbitmq_cluster
@@ -17,6 +18,18 @@ from tools.clusters.rabbitmq_cluster import RabbitMQCluster
 
 MakeLog = Callable[..., Awaitable[MessageLog]]
 _numbers = itertools.count(1)
+
+
+async def open_patiently(log: MessageLog) -> None:
+    """Open a log whose nodes may have just started: they take no stream for some seconds."""
+    is_open = False
+    async with asyncio.timeout(40):
+        while not is_open:
+            try:
+                await log.open()
+                is_open = True
+            except LogUnavailableError:
+                await asyncio.sleep(0.2)
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +65,7 @@ async def made_logs(engine: str, servers: list[str], username: str, password: st
         )
         log = make_message_log(settings)
         made.append(log)
-        await log.open()
+        await open_patiently(log)
         return log
 
     yield make
