@@ -17,7 +17,7 @@ from typing import Final
 from app.ingest import prometheus_metrics
 from app.ingest.ack_publisher import AckPublisher
 from app.ingest.drain_watermark import DrainWatermark
-from app.ingest.partition_lag import measure_partition_lags
+from app.ingest.partition_lag import EVERY_S, PartitionLags
 from app.ingest.pipeline.batch_context import Finish
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BoxAck
@@ -137,7 +137,8 @@ class LogInput:
         self._trimmed_at = time.monotonic()
         self._opening: asyncio.Task[None] | None = None
         self._trimming: asyncio.Task[None] | None = None
-        self._measuring: asyncio.Task[None] | None = None
+        self._lags = PartitionLags()
+        self._measured_at = 0.0
         self._watching: asyncio.Task[None] | None = None
         # When the newest positions of all partitions were asked for (monotonic), and what they are.
         self._newest: tuple[float, dict[int, int]] | None = None
@@ -170,9 +171,6 @@ class LogInput:
                 await asyncio.sleep(_RETRY_S)
             else:
                 break
-        self._measuring = asyncio.create_task(
-            measure_partition_lags(self._log, lambda: self._source.committed)
-        )
         self._watching = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
@@ -190,6 +188,9 @@ class LogInput:
                 self._newest = asked_at, newest
                 self._lost = [number for number, each in committed.items() if newest.get(number, each) < each]
                 self._source.set_newest_positions(newest, asked_at)
+                if asked_at - self._measured_at >= EVERY_S:
+                    self._measured_at = asked_at
+                    self._lags.update(newest, self._source.committed)
             await asyncio.sleep(_WATCH_EVERY_S)
 
     async def _check_log(self, connection: RawConnection) -> None:
@@ -301,11 +302,12 @@ class LogInput:
 
     async def close(self) -> None:
         """Stop reading, publish what is queued, and disconnect."""
-        for task in (self._opening, self._trimming, self._measuring, self._watching):
+        for task in (self._opening, self._trimming, self._watching):
             if task is not None:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+        self._lags.clear()
         await self._source.stop()
         await self._acks.stop()
         await self._log.close()

@@ -4,14 +4,12 @@ A log knows positions, not times. So the newest position is noted every few seco
 the committed position says since when a record waits.
 """
 
-import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from app.ingest import prometheus_metrics
-from app.message_log.message_log import LogUnavailableError, MessageLog
 
 EVERY_S: Final = 5.0
 _MOST_NOTES: Final = 20_000  # more than a day
@@ -37,41 +35,31 @@ class PartitionLag:
         return self._notes[-1][1] - committed, max(0.0, now - self._notes[0][0])
 
 
-async def measure_partition_lags(log: MessageLog, read_committed: Callable[[], Mapping[int, int]]) -> None:
-    """Set the gauges of the partitions of this worker, until cancelled.
+class PartitionLags:
+    """Sets the gauges of the partitions that a worker reads."""
 
-    Args:
-        log: The log, open.
-        read_committed: Returns the committed position of each partition that the worker reads now.
-    """
-    lags: dict[int, PartitionLag] = {}
-    try:
-        while True:
-            await _measure(log, read_committed, lags)
-            await asyncio.sleep(EVERY_S)
-    finally:
-        _set_gauges(dict.fromkeys(lags, (0, 0.0)))
-        prometheus_metrics.PARTITIONS_OWNED.set(0)
+    def __init__(self) -> None:
+        self._lags: dict[int, PartitionLag] = {}
 
+    def update(self, newest: Mapping[int, int], committed: Mapping[int, int]) -> None:
+        """Note how far the log is, and set the gauges.
 
-async def _measure(
-    log: MessageLog, read_committed: Callable[[], Mapping[int, int]], lags: dict[int, PartitionLag]
-) -> None:
-    owned = read_committed()
-    _set_gauges(dict.fromkeys(lags.keys() - owned.keys(), (0, 0.0)))
-    for number in lags.keys() - owned.keys():
-        del lags[number]
-    for number in owned:
-        try:
-            newest = await log.find_newest_position(number)
-        except LogUnavailableError:
-            continue  # the former notes still say since when records wait
-        lags.setdefault(number, PartitionLag()).note(time.monotonic(), newest)
-    committed, now = read_committed(), time.monotonic()
-    prometheus_metrics.PARTITIONS_OWNED.set(len(committed))
-    _set_gauges(
-        {number: lag.measure(now, committed[number]) for number, lag in lags.items() if number in committed}
-    )
+        Args:
+            newest: The position of the newest record of each partition.
+            committed: The committed position of each partition that the worker reads now.
+        """
+        now = time.monotonic()
+        for number in self._lags.keys() - committed.keys():
+            del self._lags[number]
+            _set_gauges({number: (0, 0.0)})
+        for number in committed.keys() & newest.keys():
+            self._lags.setdefault(number, PartitionLag()).note(now, newest[number])
+        prometheus_metrics.PARTITIONS_OWNED.set(len(committed))
+        _set_gauges({number: lag.measure(now, committed[number]) for number, lag in self._lags.items()})
+
+    def clear(self) -> None:
+        """Set the gauges of a worker without partitions."""
+        self.update({}, {})
 
 
 def _set_gauges(lags: Mapping[int, tuple[int, float]]) -> None:
