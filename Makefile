@@ -13,9 +13,10 @@ export PATH := $(PATH):/usr/local/bin:/usr/sbin:/sbin:$(HOME)/.local/bin
 # takes as long as the rest of a start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install install-server install-tests run test faults fuzz check audit bench bench-acoustic docs docs-tables \
-	sample-reports register-pictures vendor sbom advisories release rehearse-server rehearse-containers \
-	rehearse-chart rehearse-restore rehearse-monitoring rehearse-upgrade rehearse-failover rehearse-cluster rehearse-soak cluster clean
+.PHONY: help install install-server install-tests run test faults fuzz check audit bench bench-acoustic bench-scale docs docs-tables \
+	sample-reports register-pictures vendor sbom advisories clients release rehearse-server rehearse-containers \
+	rehearse-chart rehearse-restore rehearse-monitoring rehearse-upgrade rehearse-failover rehearse-patroni-restore rehearse-cluster rehearse-cluster-upgrade \
+	rehearse-fleet rehearse-soak rehearse-qgis cluster clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +68,7 @@ audit: install ## Look for known vulnerabilities of the dependencies (needs the 
 
 bench: install ## Measure ingest beside others; writes docs/performance.md (ARGS="--repeat 3 …")
 	uv run --frozen --group bench python -m bench $(ARGS)
+	uv run --frozen python -m tools.generate_docs
 
 docs: install ## Build the guides into build/guides; a warning or a broken link fails
 	uv run --frozen python -m tools.guides
@@ -79,6 +81,9 @@ docs-tables: install ## Write the generated tables of the guides and of docs/asy
 	uv run --frozen python -m tools.generate_docs
 	uv run --frozen python -m tools.asyncapi --write
 
+rehearse-qgis: install-tests ## Load SensorThings in QGIS without a display, and draw it (needs Debian's qgis, python3-qgis)
+	uv run --frozen python -m tools.rehearsals.qgis $(ARGS)
+
 rehearse-restore: install-tests ## Lose a stack under load, restore it to a moment, damage a backup; three minutes
 	TMPDIR=/tmp uv run --frozen python -m tools.rehearsals.restore
 
@@ -88,8 +93,17 @@ rehearse-upgrade: install-tests ## Upgrade a version under load, and go back; fo
 rehearse-failover: install-tests ## Lose database hosts under Patroni and load, as root; four minutes
 	TMPDIR=/tmp uv run --frozen python -m tools.rehearsals.failover $(ARGS)
 
+rehearse-patroni-restore: install-tests ## Back up three database hosts over failovers, restore moments and all, as root; six minutes
+	TMPDIR=/tmp uv run --frozen python -m tools.rehearsals.patroni_restore
+
 rehearse-cluster: install-tests ## Kill, suspend and cut off each part of three machines under load, as root (ARGS="--only log-leader:kill")
 	TMPDIR=/tmp uv run --frozen python -m tools.clusters.kill_drill $(ARGS)
+
+rehearse-cluster-upgrade: install-tests ## Upgrade three machines one after the other under load, as root; six minutes (ARGS="--from COMMIT")
+	TMPDIR=/tmp uv run --frozen python -m tools.clusters.rolling_upgrade $(ARGS)
+
+rehearse-fleet: install-tests ## Lose a machine with thousands of boxes that use TLS, as root; eight minutes (ARGS="--boxes 2000")
+	TMPDIR=/tmp uv run --frozen python -m tools.clusters.fleet_reconnect $(ARGS)
 
 rehearse-soak: install-tests ## Load everything for an hour, and draw memory and delays (ARGS="--minutes 60")
 	TMPDIR=/tmp uv run --frozen --group bench python -m tools.rehearsals.soak $(ARGS)
@@ -109,12 +123,21 @@ sbom: install ## Write the list of components, dist/vigie-VERSION.cdx.json (Cycl
 advisories: install-tests ## Write and validate the statements on vulnerabilities, dist/csaf (CSAF 2.0)
 	uv run --frozen python -m tools.supply_chain.advisories $(ARGS)
 
+clients: install-tests ## Build the client packages for Python and TypeScript into dist/clients
+	uv run --frozen python -m tools.client_packages $(ARGS)
+
 release: install-tests ## Build, sign and tag a release (VERSION=0.3.0 KEY=~/.ssh/vigie_release)
 	uv run --frozen python -m tools.release '$(VERSION)' $(if $(KEY),--key '$(KEY)') $(ARGS)
 
 # One thread: the arrays are small, and the figures are those of one core.
 bench-acoustic: install ## Measure the localisation of simulated shots; writes docs/acoustics.md (ARGS="--shots 100 …")
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 uv run --frozen python -m bench.acoustic $(ARGS)
+
+bench-scale: install-tests ## Measure three machines and the cost of boxes, as root, ten minutes; writes docs/scale.json and its page
+	TMPDIR=/tmp uv run --frozen python -m bench.box_costs
+	TMPDIR=/tmp uv run --frozen python -m bench.cluster_load
+	uv run --frozen python -m tools.generate_docs
+	uv run --frozen python -m tools.scale_picture
 
 rehearse-containers: install ## Build the images, and bring compose.yaml up with podman (as root; ARGS="--ca /path/ca.pem")
 	uv run --frozen python -m tools.rehearsals.containers $(ARGS)
@@ -123,5 +146,5 @@ rehearse-chart: install ## Render the Helm chart and check its manifests (as roo
 	uv run --frozen python -m tools.rehearsals.chart $(ARGS)
 
 clean: ## Remove caches and the Python environment; measurements (.vigie) stay
-	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist tests/node/node_modules
+	rm -rf build .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist tests/node/node_modules clients/typescript/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,7 +10,10 @@ from app.backups import prometheus_metrics as backups
 from app.cluster_status import prometheus_metrics as cluster_status
 from app.edge import prometheus_metrics as edge
 from app.ingest import prometheus_metrics as ingest
+from app.measurement_stream import prometheus_metrics as measurement_stream
+from app.measurement_stream.subscriptions import prometheus_metrics as measurement_subscriptions
 from app.notifications import prometheus_metrics as notifications
+from app.platform.db import prometheus_metrics as database
 from app.platform.observability import gauge_sampling as saturation
 from app.platform.observability import metrics_and_logs as platform
 from app.platform.observability.metric_types import MetricWrapperBase
@@ -30,12 +33,14 @@ _MODULES: Final = (
         alerts,
         incidents,
         notifications,
+        measurement_stream,
+        measurement_subscriptions,
         rules,
         reports,
         timeseries,
         backups,
     ),
-    *(platform, saturation, release),
+    *(platform, saturation, database, release),
 )
 ALL_METRICS: Final = tuple(
     {

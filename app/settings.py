@@ -11,7 +11,9 @@ from pydantic import BaseModel, Field, model_validator
 
 from app.backups.settings import BackupSettings
 from app.edge.settings import EdgeSettings
+from app.grants.settings import GrantSettings
 from app.ingest.settings import IngestSettings
+from app.measurement_stream.settings import MeasurementStreamSettings
 from app.message_log.settings import MessageLogSettings
 from app.notifications.settings import WebhookSettings
 from app.pages.settings import SecurityTxtSettings
@@ -24,6 +26,7 @@ from app.public_register.settings import RegisterSettings
 from app.quarantine.settings import QuarantineSettings
 from app.registry.settings import EnrolmentSettings, QuotaSettings, SitesSettings
 from app.sound_incidents.settings import IncidentSettings
+from app.standard_apis.settings import StandardApiSettings
 
 
 class TlsListenerSettings(BaseModel):
@@ -65,11 +68,14 @@ class VigieSettings(PlatformSettings):
     message_log: MessageLogSettings = MessageLogSettings()
     edge: EdgeSettings = EdgeSettings()
     quarantine: QuarantineSettings = QuarantineSettings()
+    grants: GrantSettings = GrantSettings()
     rights: RightsSettings = RightsSettings()
     sessions: SessionSettings = SessionSettings()
     oidc: OidcSettings = OidcSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    measurement_stream: MeasurementStreamSettings = MeasurementStreamSettings()
     public_register: RegisterSettings = RegisterSettings()
+    sensorthings: StandardApiSettings = StandardApiSettings()
     security_txt: SecurityTxtSettings = SecurityTxtSettings()
     allow_insecure: list[SecurityFindingCode] = Field(
         [], description="Codes of security findings with which processes start nevertheless"

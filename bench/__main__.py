@@ -28,7 +28,9 @@ from bench import (
     neighbour,
     recovery,
     sections,
+    sensorthings,
     series,
+    stream_subscribers,
 )
 from bench.measure import describe_machine
 from bench.plot import draw
@@ -181,6 +183,13 @@ async def _series(running: BenchStack, measured: str | None = None) -> str:
     return sections.series_section(found, measured)
 
 
+async def _sensorthings(running: BenchStack, measured: str) -> str:
+    found = await sensorthings.measure(running)
+    for each in found.calls:
+        _say(", ".join(each.row()))
+    return sections.sensorthings_section(found, measured)
+
+
 async def _console(running: BenchStack, measured: str) -> str:
     found = await console.measure(running)
     for row in (*(page.row() for page in found.pages), *found.rows()):
@@ -202,6 +211,10 @@ async def _fleet(boxes: int, running: BenchStack, measured: str) -> str:
 
 async def _cluster(plan: BenchPlan, running: BenchStack, measured: str) -> str:
     return sections.cluster_section(await cluster.measure(running, plan, _say), measured)
+
+
+async def _subscribers(plan: BenchPlan, running: BenchStack, measured: str) -> str:
+    return sections.subscribers_section(await stream_subscribers.measure(running, plan, _say), measured)
 
 
 async def _alone(part: Callable[[BenchStack, str], Awaitable[str]]) -> str:
@@ -238,11 +251,17 @@ def main(
     only_series: Annotated[
         bool, typer.Option("--only-series", help="Only read series of ten million samples")
     ] = False,
+    only_sensorthings: Annotated[
+        bool, typer.Option("--only-sensorthings", help="Only read ten million samples by SensorThings")
+    ] = False,
     only_console: Annotated[
         bool, typer.Option("--only-console", help="Only measure the console, in Chromium too")
     ] = False,
     only_cluster: Annotated[
         bool, typer.Option("--only-cluster", help="Only drain through edge and log, and with a standby")
+    ] = False,
+    only_subscribers: Annotated[
+        bool, typer.Option("--only-subscribers", help="Only drain beside subscribers of measurements")
     ] = False,
     long: Annotated[bool, typer.Option("--long", help="Also drain a backlog of a million messages")] = False,
 ) -> None:
@@ -257,8 +276,10 @@ def main(
         (only_neighbour, _neighbour),
         (only_exports, _exports),
         (only_series, _series),
+        (only_sensorthings, _sensorthings),
         (only_console, _console),
         (only_cluster, partial(_cluster, plan)),
+        (only_subscribers, partial(_subscribers, plan)),
     )
     alone = next((part for is_chosen, part in parts if is_chosen), None)
     if alone is not None:

@@ -6,8 +6,8 @@ where it stores nothing). Each has a database of its own, and no other session e
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -39,6 +39,8 @@ _TELEMETRY: Final = "vigie/v1/+/telemetry"
 _VIGIE_FILTERS: Final = (_TELEMETRY, "vigie/v1/+/event", "vigie/v1/+/status", "vigie/v1/+/config/reported")
 _VIGIE_CLIENT: Final = "vigie-bench-ingest"
 
+Beside = Callable[[str], AbstractAsyncContextManager[None]]
+"""Given the database's address: what runs while a competitor drains."""
 Watch = Callable[[float, Mapping[str, int]], None]
 
 
@@ -71,18 +73,26 @@ class DrainCourse:
         return _VIGIE_FILTERS if self.letter == "e" else (_TELEMETRY,)
 
 
-async def run(stack: BenchStack, course: DrainCourse, watch: Watch | None = None) -> DrainResult:
+@asynccontextmanager
+async def _nothing(_: str) -> AsyncIterator[None]:
+    yield
+
+
+async def run(
+    stack: BenchStack, course: DrainCourse, watch: Watch | None = None, beside: Beside = _nothing
+) -> DrainResult:
     """Let one competitor drain its backlog; a failure is a result too.
 
     Args:
         stack: where.
         course: what.
+        beside: runs meanwhile, on the same database.
         watch: is told, while the drain lasts, the seconds since its beginning and the processes.
     """
     within_s = WITHIN_S * max(1.0, course.load.messages / _USUAL)
     try:
         async with asyncio.timeout(within_s):
-            return await _run(stack, course, watch)
+            return await _run(stack, course, watch, beside)
     except TimeoutError:
         failure = f"It was not done within {within_s:.0f} s."
     except (FailedError, OSError, asyncpg.PostgresError) as error:
@@ -90,7 +100,7 @@ async def run(stack: BenchStack, course: DrainCourse, watch: Watch | None = None
     return DrainResult(course.letter, course.load.messages, failure=failure)
 
 
-async def _run(stack: BenchStack, course: DrainCourse, watch: Watch | None) -> DrainResult:
+async def _run(stack: BenchStack, course: DrainCourse, watch: Watch | None, beside: Beside) -> DrainResult:
     name = f"drain_{course.letter}"
     database = await stack.database_with_fleet(
         name,
@@ -105,7 +115,7 @@ async def _run(stack: BenchStack, course: DrainCourse, watch: Watch | None) -> D
             await make_session(account, course.client_id, course.filters)
             await publish(await all_messages(course, database), stack.account("gateway"))
         port = free_port()
-        async with _started(stack, course, database, port) as running:
+        async with beside(database), _started(stack, course, database, port) as running:
             drain = await _measure(stack, course, database, running, watch)
             return replace(drain, steps=await steps(port)) if course.letter == "e" else drain
     finally:

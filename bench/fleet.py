@@ -5,11 +5,10 @@ a sample until Vigie names it: what was made and what is stored are compared at 
 """
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 import aiomqtt
@@ -19,9 +18,8 @@ from app.platform.broker.mosquitto_password_hash import (
     hash_mosquitto_password,
     verify_mosquitto_password,
 )
-from bench.load import box_id
+from bench.fleet_clients import FleetClients, register_fleet, run_fleet_clients
 from bench.measure import cpu_seconds, rss
-from bench.process import FailedError, RunningProcess, python
 from bench.publisher import drop_session
 from bench.stack import BenchStack
 from bench.tables import stored
@@ -31,13 +29,10 @@ BOXES: Final = 10_000
 PERIOD_S: Final = 60.0
 """Each box sends once in this time."""
 
-_PROCESSES: Final = 2
 _CLIENT: Final = "vigie-bench-fleet"
 _DATABASE: Final = "fleet"
-_PER_CALL: Final = 500
 _CONNECT_WITHIN_S: Final = 90.0
 _SETTLE_WITHIN_S: Final = 60.0
-_LOOK_EVERY_S: Final = 0.05
 _HASHES: Final = 500
 _ROLES: Final = ("ingest", "deliver", "maintain")
 
@@ -95,65 +90,6 @@ class FleetResult:
     iterations: int = ITERATIONS
 
 
-@dataclass(slots=True)
-class _Client:
-    """A process of boxes, with its last report."""
-
-    running: RunningProcess
-    said: dict[str, float] = field(default_factory=dict)
-
-    async def listen(self) -> None:
-        stream = self.running.process.stdout
-        while stream is not None and (line := await stream.readline()):
-            self.said = json.loads(line)
-
-    async def tell(self, word: str) -> None:
-        if self.running.process.stdin is not None:
-            self.running.process.stdin.write(f"{word}\n".encode())
-            await self.running.process.stdin.drain()
-
-
-class _Clients:
-    """All processes of boxes."""
-
-    def __init__(self, clients: Sequence[_Client]) -> None:
-        self._clients = clients
-
-    def begun(self) -> bool:
-        """Whether each process has reported."""
-        return all(client.said for client in self._clients)
-
-    def total(self, name: str) -> int:
-        return round(sum(client.said.get(name, 0) for client in self._clients))
-
-    async def tell(self, word: str) -> None:
-        for client in self._clients:
-            await client.tell(word)
-
-    async def until(self, holds: Callable[[], bool], within_s: float, what: str) -> float:
-        """Wait until something holds; gives the instant (FailedError)."""
-        deadline = time.monotonic() + within_s
-        while not holds():
-            if time.monotonic() > deadline:
-                raise FailedError(f"After {within_s:.0f} s {what}: {self._shown()}.")
-            for client in self._clients:
-                client.running.check()
-            await asyncio.sleep(_LOOK_EVERY_S)
-        return time.monotonic()
-
-    def _shown(self) -> str:
-        return ", ".join(f"{self.total(name):,} {name}" for name in ("connected", "made", "named", "refused"))
-
-    async def arrive(self, boxes: int, began: "_Beginning", broker: Callable[[], int]) -> FleetArrival:
-        """Wait for all of them."""
-        half = await self.until(
-            lambda: self.total("connected") >= boxes / 2, _CONNECT_WITHIN_S, "half is due"
-        )
-        every = await self.until(lambda: self.total("connected") == boxes, _CONNECT_WITHIN_S, "all are due")
-        attempts = self.total("attempts") - began.attempts
-        return FleetArrival(half - began.at, every - began.at, attempts, cpu_seconds(broker()) - began.cpu_s)
-
-
 @dataclass(frozen=True, slots=True)
 class _Beginning:
     """The state before boxes connect: time, connections begun, CPU seconds of the broker."""
@@ -163,53 +99,24 @@ class _Beginning:
     cpu_s: float
 
 
+async def _arrive(
+    clients: FleetClients, boxes: int, began: _Beginning, broker: Callable[[], int]
+) -> FleetArrival:
+    """Wait for all of them."""
+    half = await clients.until(
+        lambda: clients.total("connected") >= boxes / 2, _CONNECT_WITHIN_S, "half is due"
+    )
+    every = await clients.until(lambda: clients.total("connected") == boxes, _CONNECT_WITHIN_S, "all are due")
+    attempts = clients.total("attempts") - began.attempts
+    return FleetArrival(half - began.at, every - began.at, attempts, cpu_seconds(broker()) - began.cpu_s)
+
+
 async def _register(client: ApiClient, boxes: int) -> list[tuple[int, str]]:
-    """Register the fleet, each box with `ack`; gives indexes and passwords."""
+    """Register the fleet on one site; returns indexes and passwords."""
     place = {"type": "Point", "coordinates": [1.44, 43.6]}
     site = {"name": "Fleet", "kind": "street", "timezone": "Europe/Paris", "location": place}
-    site_id = (await client.call("POST", "/v1/sites", site))["id"]
-    found = []
-    for start in range(0, boxes, _PER_CALL):
-        indexes = range(start, min(start + _PER_CALL, boxes))
-        listed = [
-            {"id": box_id(index), "site_id": site_id, "interval_s": round(PERIOD_S), "ack": True}
-            for index in indexes
-        ]
-        answer = await client.call("POST", "/v1/boxes/bulk", {"boxes": listed})
-        passwords = {box["id"]: box["credentials"]["password"] for box in answer["data"]}
-        found += [(index, passwords[box_id(index)]) for index in indexes]
-    return found
-
-
-@asynccontextmanager
-async def _clients(
-    stack: BenchStack, boxes: Sequence[tuple[int, str]], period_s: float
-) -> AsyncIterator[_Clients]:
-    async with AsyncExitStack() as processes:
-        found, listening = [], []
-        for number in range(_PROCESSES):
-            task = stack.folder / f"fleet-{number}.json"
-            account = stack.account("gateway")
-            mine = boxes[number::_PROCESSES]
-            text = {"host": account.host, "port": account.port, "period_s": period_s}
-            text |= {"seed": number, "boxes": mine}
-            task.touch(mode=0o600)
-            task.write_text(json.dumps(text), encoding="utf-8")
-            running = await processes.enter_async_context(
-                python(
-                    *("bench.fleet_client", str(task)),
-                    environment=stack.environment(""),
-                    log=stack.folder / f"fleet-{number}.log",
-                    piped=True,
-                )
-            )
-            found.append(_Client(running))
-            listening.append(asyncio.create_task(found[-1].listen()))
-        try:
-            yield _Clients(found)
-        finally:
-            for task_ in listening:
-                task_.cancel()
+    site_id = str((await client.call("POST", "/v1/sites", site))["id"])
+    return await register_fleet(client, boxes, [site_id], PERIOD_S)
 
 
 def _check_us() -> float:
@@ -220,7 +127,7 @@ def _check_us() -> float:
     return (time.process_time() - began) / _HASHES * 1e6
 
 
-async def _crash(stack: BenchStack, clients: _Clients, boxes: int) -> tuple[float, FleetArrival]:
+async def _crash(stack: BenchStack, clients: FleetClients, boxes: int) -> tuple[float, FleetArrival]:
     """Kill the broker, start it again, and wait for all boxes."""
     broker = stack.mosquitto
     began = _Beginning(time.monotonic(), clients.total("attempts"), 0.0)
@@ -230,7 +137,7 @@ async def _crash(stack: BenchStack, clients: _Clients, boxes: int) -> tuple[floa
     await clients.until(lambda: not clients.total("connected"), _CONNECT_WITHIN_S, "they must notice")
     await broker.start()
     back = time.monotonic() - began.at
-    return back, await clients.arrive(boxes, began, lambda: broker.pid)
+    return back, await _arrive(clients, boxes, began, lambda: broker.pid)
 
 
 async def measure(stack: BenchStack, *, boxes: int = BOXES, period_s: float = PERIOD_S) -> FleetResult:
@@ -253,7 +160,16 @@ async def measure(stack: BenchStack, *, boxes: int = BOXES, period_s: float = PE
                 role = await running.enter_async_context(stack.role(name, database, **more))
                 pids[name] = role.pid
             registered = await _register(client, boxes)
-            clients = await running.enter_async_context(_clients(stack, registered, period_s))
+            account = stack.account("gateway")
+            clients = await running.enter_async_context(
+                run_fleet_clients(
+                    stack.folder,
+                    (account.host, account.port),
+                    stack.environment(""),
+                    registered,
+                    period_s,
+                )
+            )
             found = await _observe(stack, clients, boxes, period_s, pids)
         rows, different, _ = await stored(database, narrow=False)
         return FleetResult(boxes=boxes, stored=rows, twice=rows - different, check_us=_check_us(), **found)
@@ -265,14 +181,14 @@ async def measure(stack: BenchStack, *, boxes: int = BOXES, period_s: float = PE
 
 
 async def _observe(
-    stack: BenchStack, clients: _Clients, boxes: int, seconds: float, pids: Mapping[str, int]
+    stack: BenchStack, clients: FleetClients, boxes: int, seconds: float, pids: Mapping[str, int]
 ) -> dict[str, Any]:
     """Observe a fleet through cold start and crash, and return the measured parts of the result."""
     empty = rss(stack.mosquitto.pid)
     await clients.until(clients.begun, _CONNECT_WITHIN_S, "they must begin")
     beginning = _Beginning(time.monotonic(), 0, cpu_seconds(stack.mosquitto.pid))
     await clients.tell("go")
-    cold = await clients.arrive(boxes, beginning, lambda: stack.mosquitto.pid)
+    cold = await _arrive(clients, boxes, beginning, lambda: stack.mosquitto.pid)
     began = time.monotonic()
     await clients.tell("send")
     await asyncio.sleep(seconds)
@@ -280,11 +196,7 @@ async def _observe(
     memory = {name: rss(pid) for name, pid in {"mosquitto": stack.mosquitto.pid, **pids}.items()}
     back, again = await _crash(stack, clients, boxes)
     await clients.tell("hush")
-    await clients.until(
-        lambda: clients.total("named") + clients.total("rejected") == clients.total("made"),
-        _SETTLE_WITHIN_S,
-        "not all is named",
-    )
+    await clients.until_settled(_SETTLE_WITHIN_S)
     return {
         "cold": cold,
         "seconds": lasted,

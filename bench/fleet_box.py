@@ -6,6 +6,7 @@ Owns the box's side of MQTT 5 and what it must remember. Knows no other box, and
 import asyncio
 import json
 import random
+import ssl
 import time
 from dataclasses import dataclass
 from typing import Final, cast
@@ -23,17 +24,20 @@ _SUBSCRIBE_ID: Final = 65_535
 
 
 @dataclass(slots=True)
-class FleetTally:
+class FleetCounts:
     """The counters of the boxes of a process.
 
     Attributes:
         connected: boxes that may publish now.
         attempts: connections begun.
-        refused: answers of the broker that were no welcome.
+        refused: connections that the broker refused.
         made: samples measured.
         sent: samples written to a connection, repeats among them.
         named: samples that Vigie named as committed.
         rejected: samples that it named as refused.
+        lost: connections of boxes that ended.
+        returned: connections of boxes that had lost theirs before.
+        configured: connected boxes that have received their retained configuration.
     """
 
     connected: int = 0
@@ -43,6 +47,27 @@ class FleetTally:
     sent: int = 0
     named: int = 0
     rejected: int = 0
+    lost: int = 0
+    returned: int = 0
+    configured: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FleetBehaviour:
+    """The behaviour of the boxes of a fleet, where it is not the default.
+
+    Attributes:
+        first_wait_s: the longest first pause before a connection; it doubles after each attempt.
+        longest_wait_s: the longest pause.
+        has_configuration: whether boxes subscribe to their configuration, too.
+    """
+
+    first_wait_s: float = FIRST_WAIT_S
+    longest_wait_s: float = LONGEST_WAIT_S
+    has_configuration: bool = False
+
+
+_DEFAULT: Final = FleetBehaviour()
 
 
 class _Connection(asyncio.Protocol):
@@ -94,14 +119,17 @@ class _Connection(asyncio.Protocol):
     def _take(self, packet: mqtt5.Packet) -> None:
         if isinstance(packet, mqtt5.ConnAckPacket):
             if int(packet.reason_code):
-                self._box.tally.refused += 1
+                self._box.counts.refused += 1
                 self.abort()
             else:
                 self.write(self._box.subscribe)
         elif isinstance(packet, mqtt5.SubAckPacket) and not self.ready.done():
             self.ready.set_result(None)
         elif isinstance(packet, mqtt5.PublishPacket):
-            self._box.named(bytes(packet.payload))
+            if packet.topic.endswith("/config"):
+                self._box.note_configuration()
+            else:
+                self._box.named(bytes(packet.payload))
 
 
 class FleetBox:
@@ -111,52 +139,81 @@ class FleetBox:
         index: of the load.
         password: of its account.
         address: host and port of the broker.
-        tally: to count in.
+        counts: to count in.
         chance: of the values and the jitter.
+        tls: whom to trust, where it connects by TLS.
+        behaviour: what is not as by default.
     """
 
     def __init__(
-        self, index: int, password: str, address: tuple[str, int], tally: FleetTally, chance: random.Random
+        self,
+        index: int,
+        password: str,
+        address: tuple[str, int],
+        counts: FleetCounts,
+        chance: random.Random,
+        *,
+        tls: ssl.SSLContext | None = None,
+        behaviour: FleetBehaviour = _DEFAULT,
     ) -> None:
         name = box_id(index)
-        self.tally = tally
+        self.counts = counts
         self.connect = mqtt5.ConnectPacket(
             name, username=name, password=password.encode(), clean_start=True, keep_alive=_KEEP_ALIVE_S
         ).write()
-        acks = mqtt5.TopicFilter(f"vigie/v1/{name}/ack", max_qos=mqtt5.QoS.AT_MOST_ONCE)
-        self.subscribe = mqtt5.SubscribePacket(_SUBSCRIBE_ID, [acks]).write()
+        leaves = ("ack", "config") if behaviour.has_configuration else ("ack",)
+        filters = [
+            mqtt5.TopicFilter(f"vigie/v1/{name}/{leaf}", max_qos=mqtt5.QoS.AT_MOST_ONCE) for leaf in leaves
+        ]
+        self.subscribe = mqtt5.SubscribePacket(_SUBSCRIBE_ID, filters).write()
+        self._behaviour = behaviour
         self._index = index
         self._topic = topic(index)
         self._address = address
         self._chance = chance
+        self._tls = tls
         self._seq = 0
         self._kept: dict[int, bytes] = {}
         self._connection: _Connection | None = None
+        self._has_lost = False
+        self._is_configured = False
 
-    async def live(self) -> None:
-        """Connect, and connect again whenever that ends, until cancelled."""
+    async def live(self, within_s: float = 0.0) -> None:
+        """Connect at a random moment, and again whenever the connection ends, until cancelled.
+
+        Args:
+            within_s: when it first connects at the latest.
+        """
+        await asyncio.sleep(self._chance.uniform(0, within_s))
         tries = 0
         while True:
-            longest = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**tries)
+            longest = min(self._behaviour.longest_wait_s, self._behaviour.first_wait_s * 2**tries)
             await asyncio.sleep(self._chance.uniform(0, longest))
             tries += 1
-            self.tally.attempts += 1
+            self.counts.attempts += 1
+            self._forget_configuration()
             connection = _Connection(self)
             if await self._begin(connection):
                 tries = 0
                 self._connection = connection
-                self.tally.connected += 1
+                self.counts.connected += 1
+                self.counts.returned += self._has_lost
                 try:
                     self.repeat()
                     await connection.lost
                 finally:
                     self._connection = None
-                    self.tally.connected -= 1
+                    self._has_lost = True
+                    self.counts.lost += 1
+                    self.counts.connected -= 1
+                    self._forget_configuration()
 
     async def _begin(self, connection: _Connection) -> bool:
         try:
             async with asyncio.timeout(_ANSWER_WITHIN_S):
-                await asyncio.get_running_loop().create_connection(lambda: connection, *self._address)
+                await asyncio.get_running_loop().create_connection(
+                    lambda: connection, *self._address, ssl=self._tls
+                )
                 await connection.ready
         except (OSError, TimeoutError):
             connection.abort()
@@ -169,7 +226,7 @@ class FleetBox:
         values = tuple(round(self._chance.uniform(*RANGES[name]), 1) for name in METRICS)
         sample = LoadSample(self._index, self._seq, round(time.time() * 1000), values)
         self._kept[self._seq] = vigie_message(sample)
-        self.tally.made += 1
+        self.counts.made += 1
         self._send(self._seq)
 
     def repeat(self) -> None:
@@ -184,12 +241,22 @@ class FleetBox:
             self._topic, self._kept[seq], qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=seq % (_PACKET_IDS - 1) + 1
         )
         self._connection.write(packet.write())
-        self.tally.sent += 1
+        self.counts.sent += 1
+
+    def note_configuration(self) -> None:
+        """Note that the configuration has arrived on this connection."""
+        if not self._is_configured:
+            self._is_configured = True
+            self.counts.configured += 1
+
+    def _forget_configuration(self) -> None:
+        self.counts.configured -= self._is_configured
+        self._is_configured = False
 
     def named(self, payload: bytes) -> None:
         """Forget what Vigie has committed, or refused."""
         message = json.loads(payload)
         for seq in message.get("seqs", ()):
-            self.tally.named += self._kept.pop(seq, None) is not None
+            self.counts.named += self._kept.pop(seq, None) is not None
         for refused in message.get("rejected", ()):
-            self.tally.rejected += self._kept.pop(refused["seq"], None) is not None
+            self.counts.rejected += self._kept.pop(refused["seq"], None) is not None

@@ -4,7 +4,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from bench import api_calls, backtests, console, deliveries, exports, http_door, neighbour, recovery, series
+from bench import (
+    api_calls,
+    backtests,
+    console,
+    deliveries,
+    exports,
+    http_door,
+    neighbour,
+    recovery,
+    sensorthings,
+    series,
+)
 from bench.api_calls import CallRate
 from bench.backtests import BacktestRun
 from bench.cluster import ClusterResults, find_ratio, sum_cpu_us
@@ -18,6 +29,7 @@ from bench.neighbour import Found
 from bench.recovery import RecoveryRun
 from bench.report import render_table, wrap_prose
 from bench.results import DrainResult, middle, percentile
+from bench.stream_subscribers import SubscribedDrain
 from bench.suite import FleetSize
 
 
@@ -224,6 +236,50 @@ def _rate(drain: DrainResult) -> float:
     return drain.rate
 
 
+SUBSCRIBERS: Final = "Subscribers of measurements"
+"""The heading of the section on the measurement stream."""
+
+
+def subscribers_section(found: Sequence[SubscribedDrain], measured: str | None = None) -> str:
+    """Render what subscribers of the measurement stream cost ingest.
+
+    Args:
+        found: the drains, without subscribers first.
+        measured: date and machine, if the section was measured separately.
+    """
+    text = """
+        (e) drains the backlog while the API and `vigie deliver` run, without and with subscribers of the
+        measurement stream. Each gets every sample as a server-sent event. All share the machine; the
+        subscribers have the lowest priority, because they stand for other machines. CPU is in µs a message;
+        of the API and deliver until the last subscriber had all samples.
+    """
+    rows = [
+        [
+            str(each.subscribers),
+            f"{each.drain.rate:,.0f}",
+            f"{each.drain.cpu_us('consumer'):.1f}",
+            f"{each.drain.cpu_us('postgres'):.1f}",
+            *(f"{seconds * 1e6 / each.drain.messages:.1f}" for seconds in each.cpu_s.values()),
+            f"{each.behind_s:.1f}",
+        ]
+        for each in found
+    ]
+    without, beside = found[0].drain, found[-1].drain
+    cpu = beside.cpu_us("consumer") / without.cpu_us("consumer")
+    ratios = f"""
+        - Rate with {found[-1].subscribers} subscribers, beside none: **{beside.rate / without.rate:.2f}**
+        - CPU of ingest a message, likewise: **{cpu:.2f}**
+    """
+    head = ["subscribers", "messages/s", "ingest", "PostgreSQL", "API", "deliver", "behind at the end (s)"]
+    parts = [
+        f"## {SUBSCRIBERS}\n",
+        wrap_prose(text),
+        render_table(head, rows),
+        "\n".join(line.strip() for line in ratios.strip().splitlines()) + "\n",
+    ]
+    return _join(parts, measured)
+
+
 EXPORTS: Final = "Readings as a file"
 """The heading of the section on exports."""
 
@@ -410,6 +466,23 @@ def series_section(found: series.SeriesResults, measured: str | None = None) -> 
         f"## {SERIES}\n",
         wrap_prose(text),
         render_table(series.HEAD, [read.row() for read in found.reads]),
+    ]
+    return _join(parts, measured)
+
+
+def sensorthings_section(found: sensorthings.StaResults, measured: str | None = None) -> str:
+    """Render the latency of SensorThings over ten million samples."""
+    text = f"""
+        {found.samples:,} samples of {len(sensorthings.METRICS)} metrics, of {sensorthings.BOXES} boxes that
+        sent each minute for {sensorthings.MINUTES / 1440:.0f} days. A sixth of the boxes have a sample that
+        their row of latest values does not contain yet, and the current hour is not in the roll-ups. One
+        client makes each call {found.rounds} times with a key and as often without one, in sequence, over
+        HTTP on the same machine. Each answer is checked. Flags are evaluated for the page and its neighbours.
+    """
+    parts = [
+        "## SensorThings over ten million samples\n",
+        wrap_prose(text),
+        render_table(sensorthings.HEAD, [each.row() for each in found.calls]),
     ]
     return _join(parts, measured)
 

@@ -24,8 +24,8 @@ _ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 
 @asynccontextmanager
-async def run_standby(primary: PrivatePostgres) -> AsyncIterator[None]:
-    """Run a standby for the length of a block; it streams and nobody waits for it.
+async def run_standby(primary: PrivatePostgres) -> AsyncIterator[tuple[int, int]]:
+    """Run a standby that streams, and that nobody waits for; yields its port and its process.
 
     Raises:
         FailedError: It does not stream within a minute.
@@ -56,14 +56,15 @@ async def run_standby(primary: PrivatePostgres) -> AsyncIterator[None]:
         _, errors = await made.communicate()
         if made.returncode:
             raise FailedError(f"pg_basebackup: {errors.decode()}")
+        port = free_port()
         process = await ChildProcess.start(
-            build_run_as_command(account, _words(binaries, folder, rules), death_signal="QUIT"),
+            build_run_as_command(account, _words(binaries, folder, rules, port), death_signal="QUIT"),
             environment=_ENVIRONMENT,
             log=primary.data.parent / "standby.log",
             folder=primary.data.parent,
         )
         await _until_streaming(server)
-        yield
+        yield port, process.pid
     finally:
         await wait_for_standby(primary, wait=False)
         if process is not None:
@@ -74,9 +75,9 @@ async def run_standby(primary: PrivatePostgres) -> AsyncIterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _words(binaries: Path, folder: Path, rules: Path) -> list[str]:
+def _words(binaries: Path, folder: Path, rules: Path, port: int) -> list[str]:
     return [
-        *(str(binaries / "postgres"), "-D", str(folder), "-c", f"port={free_port()}"),
+        *(str(binaries / "postgres"), "-D", str(folder), "-c", f"port={port}"),
         *("-c", f"config_file={folder.parent / 'postgresql.conf'}", "-c", f"hba_file={rules}"),
         *("-c", f"data_directory={folder}", "-c", f"cluster_name={NAME}"),
         *("-c", "hot_standby=on", "-c", "unix_socket_directories="),

@@ -63,16 +63,17 @@ clean_up() {
     exit "$status"
 }
 
-# Shows the name of a step, its duration and the newest line of the log, until it is stopped.
+# Shows the name of a step, its duration and the newest line that it has logged, until it is stopped.
 show_progress() {
     shell=$$
+    logged_before=$(wc -c <"$log")
     began=$(date +%s)
     columns=$(stty size <&2 2>/dev/null | cut -d' ' -f2)
     case "${columns:-}" in '' | 0 | *[!0-9]*) columns=80 ;; esac
     # An interrupt is meant for the step, and ends this with it.
     trap '' INT
     while kill -0 "$shell" 2>/dev/null; do
-        newest=$(tail -c 400 "$log" 2>/dev/null | tr '\r' '\n' | tr -cd '[:print:]\n' | grep -v '^ *$' | tail -n 1)
+        newest=$(tail -c "+$((logged_before + 1))" "$log" 2>/dev/null | tail -c 400 | tr '\r' '\n' | tr -cd '[:print:]\n' | grep -v '^ *$' | tail -n 1)
         line="$1 ... $(($(date +%s) - began)) s  $newest"
         printf '\r\033[K%s' "$(printf '%s' "$line" | cut -c "1-$((columns - 1))")" >&2
         sleep 0.3
@@ -372,14 +373,16 @@ npm_ci() {
     )
 }
 
-# Node packages with which the tests verify signatures and test pages. Node itself is one of the Python packages.
+# Node packages with which the tests verify signatures and test pages, and which generate the client in
+# TypeScript. Node itself is one of the Python packages.
 install_node_packages() {
-    folder=$root/tests/node
-    # The marker is written last, so that an interrupted installation is repeated.
-    mark=$folder/node_modules/.installed
-    cmp -s "$folder/package-lock.json" "$mark" && return 0
-    step 'Node packages' npm_ci || fail_step 'npm ci failed'
-    cp "$folder/package-lock.json" "$mark"
+    for folder in "$root/tests/node" "$root/clients/typescript"; do
+        # The marker is written last, so that an interrupted installation is repeated.
+        mark=$folder/node_modules/.installed
+        cmp -s "$folder/package-lock.json" "$mark" && continue
+        step 'Node packages' npm_ci || fail_step 'npm ci failed'
+        cp "$folder/package-lock.json" "$mark"
+    done
 }
 
 # --- server ------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from sqlalchemy import Double, Text, bindparam, column, table
 from sqlalchemy.dialects.postgresql import insert
 
 from app.catalogue.metrics import CATALOGUE
+from migrations.granted_views import renew_granted_views
+from migrations.open_data_views import renew_open_data_views
 from migrations.recent_view import renew_recent_view
 from migrations.samples_view import renew_samples_view
 
@@ -35,3 +37,5 @@ def add_metrics(since: str) -> None:
         op.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
     renew_samples_view()
     renew_recent_view()
+    renew_open_data_views()
+    renew_granted_views()

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import hypothesis
@@ -40,7 +41,7 @@ STREET = {
     "name": "Rue d'Alsace-Lorraine",
     "kind": "street",
     "timezone": "Europe/Paris",
-    "location": {"type": "Point", "coordinates": [1.4453, 43.6045]},
+    "location": {"type": "Point", "coordinates": [1.445317, 43.604529]},
 }
 ACCOUNTS = {"gateway": "gateway-password", "ingest": "ingest-password"}
 
@@ -58,6 +59,10 @@ def pytest_configure() -> None:
     hypothesis.settings.register_profile("tests", hypothesis.settings(), **patient)  # on what CI asks for
     hypothesis.settings.load_profile("tests")
     once.share()
+    # The default of five seconds is as long as a machine of CI may stall.
+    for client in (httpx.AsyncClient, httpx.Client):
+        initialise: Any = client.__init__
+        initialise.__kwdefaults__["timeout"] = httpx.Timeout(15)
     # It has no certificate, as each of its connections would have to find out.
     os.environ.setdefault("PGSSLMODE", "disable")
     if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK):
@@ -74,8 +79,14 @@ _LONGEST = (
     "scenarios/test_guide_commands.py",
     "faults/test_full_disk.py",
     "faults/test_dates.py",
+    # They mostly wait for elections, beside files that compute.
+    "message_log/test_rabbitmq_log.py",
+    "message_log/test_jetstream_log.py",
 )
-_LONG = ("embedded", "bench", "simulators", "faults", "scenarios", "openapi", "access")
+_LONG = (
+    *("standalone", "bench", "simulators", "faults", "scenarios", "openapi", "access"),
+    *("backups", "edge", "message_log", "server_installation"),
+)
 
 
 def _rank(path: Path) -> int:

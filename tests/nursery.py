@@ -127,7 +127,7 @@ class Nursery:
         """End it."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
         shutil.rmtree(self._folder)
 
 

@@ -26,8 +26,8 @@ _BASE_CORES: Final = 0.5
 # PostgreSQL's share and what the operating system needs; `vigie up` gives PostgreSQL an eighth as its buffer.
 _POSTGRES_SHARE: Final = 0.125
 _SYSTEM_BYTES: Final = 2 * _GIB
-# Measured on 2,700 rows of the tables `hourly` and `daily`: one of each for a box, a metric and a day.
-_ROLLUP_BYTES: Final = 1_640
+ROLLUP_BYTES: Final = 1_640
+"""Measured on 2,700 rows of the tables `hourly` and `daily`: one of each for a box, a metric and a day."""
 READINGS: Final = 10
 FLEETS: Final = (100, 1_000, 10_000, 50_000, 100_000)
 INTERVALS_S: Final = (10, 60, 900)
@@ -74,12 +74,12 @@ def read_figures(text: str) -> BenchFigures:
     Raises:
         ValueError: A row is missing.
     """
-    drained = _row(text, "(e) **Vigie ingest**, 20 rules on each site")
-    fleet = _row(text, "10,000 boxes, 200 rules (20 a site)")
-    rules = [_row(text, name)[1] for name in ("nothing else", "half of a site's boxes")]
+    drained = read_row(text, "(e) **Vigie ingest**, 20 rules on each site")
+    fleet = read_row(text, "10,000 boxes, 200 rules (20 a site)")
+    rules = [read_row(text, name)[1] for name in ("nothing else", "half of a site's boxes")]
     boxes = int(_find(text, r"^([\d,]+) boxes, each with its own account").replace(",", ""))
-    empty, full = (_row(text, f"Mosquitto, {name}")[0] for name in ("without boxes", "with all of them"))
-    roles = sum(_row(text, name)[0] for name in ("api", "ingest", "deliver", "maintain"))
+    empty, full = (read_row(text, f"Mosquitto, {name}")[0] for name in ("without boxes", "with all of them"))
+    roles = sum(read_row(text, name)[0] for name in ("api", "ingest", "deliver", "maintain"))
     rollups = float(
         _find(text, r"Roll-ups of all samples took [\d,]+ s\s+\(([\d,]+) samples/s\)").replace(",", "")
     )
@@ -96,8 +96,12 @@ def read_figures(text: str) -> BenchFigures:
     )
 
 
-def _row(text: str, name: str) -> list[float]:
-    """Return the numbers of a table's row; cells without one count as 0."""
+def read_row(text: str, name: str) -> list[float]:
+    """Return the numbers of a row of a table of the page; cells without one count as 0.
+
+    Raises:
+        ValueError: The row is missing.
+    """
     cells = _find(text, rf"^\| {re.escape(name)} \|(.*)\|$").split("|")
     numbers = [re.match(r"\s*([\d,.]+)", cell) for cell in cells]
     return [float(number[1].replace(",", "")) if number else 0.0 for number in numbers]
@@ -124,12 +128,17 @@ def compute_memory(figures: BenchFigures, boxes: int) -> float:
 def compute_disk(figures: BenchFigures, boxes: int, interval_s: int) -> float:
     """Compute the disk that a month of samples and their roll-ups take (bytes)."""
     samples = _DAYS * _DAY_S / interval_s
-    return boxes * READINGS * (samples * figures.disk_bytes + _DAYS * _ROLLUP_BYTES)
+    return boxes * READINGS * (samples * figures.disk_bytes + _DAYS * ROLLUP_BYTES)
+
+
+def load_performance() -> str:
+    """Load the present page of the benchmark."""
+    return _PERFORMANCE.read_text(encoding="utf-8")
 
 
 def load_figures() -> BenchFigures:
     """Load the figures of the present page."""
-    return read_figures(_PERFORMANCE.read_text(encoding="utf-8"))
+    return read_figures(load_performance())
 
 
 def render_capacity_table() -> str:
@@ -137,11 +146,11 @@ def render_capacity_table() -> str:
     body = [
         (
             f"{boxes:,}",
-            _format_interval(interval),
-            _format_number(boxes / interval),
+            format_interval(interval),
+            format_number(boxes / interval),
             f"{compute_cores(figures, boxes, interval):.1f}",
             f"{compute_memory(figures, boxes) / _GIB:.1f} GiB",
-            _format_size(compute_disk(figures, boxes, interval)),
+            format_size(compute_disk(figures, boxes, interval)),
         )
         for interval in INTERVALS_S
         for boxes in FLEETS
@@ -149,18 +158,18 @@ def render_capacity_table() -> str:
     return render_rows("boxes", "interval", "messages/s", "cores", "memory", "disk a month", body=body)
 
 
-def _format_interval(seconds: int) -> str:
+def format_interval(seconds: int) -> str:
     return f"{seconds} s" if seconds < _MINUTE_S else f"{seconds // _MINUTE_S} min"
 
 
-def _format_number(value: float) -> str:
+def format_number(value: float) -> str:
     return f"{value:,.1f}" if value < _PLAIN else f"{value:,.0f}"
 
 
-def _format_size(value: float) -> str:
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+def format_size(value: float) -> str:
+    for unit, size in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if value >= size:
-            return f"{_format_number(value / size)} {unit}"
+            return f"{format_number(value / size)} {unit}"
     return f"{value / 1e3:.0f} kB"
 
 
@@ -175,7 +184,7 @@ def render_figures_table() -> str:
         ("`rollups`", f"{figures.rollup_us:.1f} µs", "time of hourly and daily roll-ups a sample"),
         ("`rate`", f"{figures.rate:,.0f} messages/s", "a backlog of 10,000 boxes, drained"),
         ("`reading`", f"{figures.disk_bytes:.1f} B", "disk of a reading with its index"),
-        ("`rollup`", f"{_ROLLUP_BYTES:,} B", "disk of the roll-ups of a box, a metric and a day"),
+        ("`rollup`", f"{ROLLUP_BYTES:,} B", "disk of the roll-ups of a box, a metric and a day"),
         ("`roles`", roles, "memory of `api`, `ingest`, `deliver` and `maintain`, with 10,000 boxes"),
         ("`mosquitto`", f"{figures.broker_bytes / _MIB:.0f} MiB", "memory of Mosquitto without boxes"),
         ("`box`", f"{figures.box_bytes / 1024:.1f} KiB", "memory of Mosquitto for a box, without TLS"),

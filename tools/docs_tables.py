@@ -37,6 +37,8 @@ from tools.default_settings import default_settings
 from tools.index_tables import INDEX_TABLES
 from tools.licence_tables import LICENCE_TABLES
 from tools.markdown_tables import render_rows
+from tools.observed_property_tables import OBSERVED_PROPERTY_TABLES
+from tools.scale_tables import SCALE_TABLES
 
 PREFIX = "VIGIE_"
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -354,7 +356,9 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     **ALERT_TABLES,
     **BAD_INPUT_TABLES,
     **CAPACITY_TABLES,
+    **SCALE_TABLES,
     **INDEX_TABLES,
+    **OBSERVED_PROPERTY_TABLES,
     **LICENCE_TABLES,
     "event-native": partial(render_event_example, "native"),
     "event-cloudevents": partial(render_event_example, "cloudevents"),

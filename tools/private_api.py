@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -18,15 +19,20 @@ from tests.conftest import Tenant, client_of, new_application, new_tenant, runni
 
 @dataclass(frozen=True)
 class PrivateApi:
-    """A running API, the address of its database, and an organisation of it."""
+    """A running API, the address of its database, an organisation of it, and the platform's key."""
 
     application: FastAPI
     database_url: str
     tenant: Tenant
+    admin_key: str
 
 
 @asynccontextmanager
-async def start_private_api(folder: Path, organisation: str) -> AsyncIterator[PrivateApi]:
+async def start_private_api(
+    folder: Path,
+    organisation: str,
+    **more: Any,  # noqa: ANN401 (settings)
+) -> AsyncIterator[PrivateApi]:
     """Start PostgreSQL and the API, without rate limits, and create an organisation."""
     admin = generate_key()
     async with PrivatePostgres(folder / "postgres", durable=False) as server:
@@ -37,6 +43,7 @@ async def start_private_api(folder: Path, organisation: str) -> AsyncIterator[Pr
                 "bootstrap_admin_key": admin,
                 "encryption": {"keys": [generate_encryption_key()]},
                 "api": unlimited,
+                **more,
             }
         )
         await asyncio.to_thread(upgrade, settings.database)
@@ -45,4 +52,4 @@ async def start_private_api(folder: Path, organisation: str) -> AsyncIterator[Pr
             client_of(application, admin) as api,
             new_tenant(application, api, organisation) as tenant,
         ):
-            yield PrivateApi(application, server.url, tenant)
+            yield PrivateApi(application, server.url, tenant, admin)

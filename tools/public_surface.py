@@ -32,6 +32,7 @@ from app.processes.api_application import create_app
 from app.processes.audit_cli import app as audit_app
 from app.processes.tenant_cli import app as tenant_app
 from app.settings import VigieSettings
+from app.standalone.secrets_cli import app as secrets_app
 from simulators.cli import app as simulators_app
 
 _PROSE: Final = frozenset(
@@ -130,6 +131,7 @@ def collect(database: str | None) -> dict[str, Any]:
         "vigie": cli.app,
         "vigie simulate": simulators_app,
         "vigie audit": audit_app,
+        "vigie secrets": secrets_app,
         "vigie tenant": tenant_app,
     }
     commands: dict[str, list[str]] = {}

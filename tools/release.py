@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from tools import client_packages
 from tools.supply_chain import advisories, sbom
 from tools.supply_chain.components import ROOT, ComponentError
 from tools.supply_chain.licences import LicenceError
@@ -107,8 +108,14 @@ def find_faults(version: str) -> Iterator[str]:
         yield f"CHANGELOG.md has no section `## [{version}] - DATE` with entries"
     if read_changes(changelog, "Unreleased"):
         yield f"CHANGELOG.md has entries under `{_UNRELEASED}`: move them under {version}"
+    if _builds_clients() and not client_packages.has_generator():
+        yield "the generator of the TypeScript package is missing. Run `make install-tests`"
     if run("git", "tag", "--list", f"v{version}"):
         yield f"the tag v{version} exists already. A released version never changes: choose the next one"
+
+
+def _builds_clients() -> bool:
+    return not os.environ.get("VIGIE_WITHOUT_CLIENTS")
 
 
 def build(version: str, folder: Path, *, validate: bool) -> None:
@@ -124,6 +131,7 @@ def build(version: str, folder: Path, *, validate: bool) -> None:
         ComponentError: A component cannot be described.
         LicenceError: A licence is not allowed.
         advisories.AdvisoryError: A statement does not hold for this version.
+        client_packages.ClientBuildError: A client package cannot be built.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -139,6 +147,8 @@ def build(version: str, folder: Path, *, validate: bool) -> None:
     if (ROOT / "tools/guides").is_dir() and not os.environ.get("VIGIE_WITHOUT_GUIDES"):
         run(sys.executable, "-m", "tools.guides")
     run("uv", "build", "--quiet", "--out-dir", str(folder), environment={"VIGIE_COMMIT": commit})
+    if _builds_clients():
+        client_packages.build_all(folder)
     (folder / ".gitignore").unlink(missing_ok=True)
     changes = read_changes((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version)
     (folder / "RELEASE_NOTES.md").write_text(f"# Vigie {version}\n\n{changes}\n", encoding="utf-8")
@@ -214,7 +224,12 @@ def make_release(
     report("Packages, list of components, statements on vulnerabilities …")
     try:
         build(version, folder, validate=check)
-    except (ComponentError, LicenceError, advisories.AdvisoryError) as error:
+    except (
+        ComponentError,
+        LicenceError,
+        advisories.AdvisoryError,
+        client_packages.ClientBuildError,
+    ) as error:
         raise ReleaseError(str(error)) from None
     write_sums(folder)
     sign(folder, key)

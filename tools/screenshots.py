@@ -13,13 +13,18 @@ from typing import Any, Final
 import asyncpg
 from playwright.async_api import Browser
 
-from tests.conftest import STREET
+from app.message_log.log_ownership import create_positions
+from app.message_log.settings import MessageLogSettings
+from app.platform.db.advisory_lock_keys import CONSUMER, MAINTAINER, PARTITION_CLASS
+from tests.conftest import STREET, client_of
 from tests.integration.console.visiting import open_signed_in_page
 from tests.integration.notifications.streams import serving
 from tests.integration.people.folk import OrganisationPeople
 from tests.integration.public_register.browsing import chromium, furnish, looking, undeclared
 from tests.integration.sound_incidents.square import BOXES, Square, shot
 from tests.purposes import approve
+from tools.clusters import nats_cluster
+from tools.clusters.nats_cluster import NatsCluster
 from tools.private_api import PrivateApi, start_private_api
 
 _PICTURES: Final = Path(__file__).parents[1] / "docs" / "img"
@@ -36,6 +41,30 @@ _RULES: Final = (
         {"metric": "pm2_5", "operator": ">", "threshold": 25, "clear": 20, "for": "PT2M"},
     ),
 )
+_PARTITIONS: Final = 12
+_CLUSTER_PAGE: Final = "/console/administration/cluster"
+# A partition whose replica is lost shows that after some seconds.
+_LOG_SETTLES_S: Final = 8
+_MACHINES: Final = """
+INSERT INTO edges (name, host, port, started_at, seen_at, connected, drained_at, boxes, unsent_messages)
+SELECT 'machine' || n, '10.0.0.' || n, 1883, now() - interval '3 days', now(), true, now(), 3300 + 17 * n, 0
+FROM generate_series(1, 3) n;
+INSERT INTO heartbeats (role, instance, state, at)
+SELECT r.role, 'machine' || n || ':' || 4700 + r.number, CASE
+    WHEN r.role = 'maintain' AND n = 1 THEN 'working' ELSE r.state END, now()
+FROM generate_series(1, 3) n, (VALUES ('api', 5, 'serving with 2 workers'), ('deliver', 6, 'delivering'),
+    ('edge', 7, 'draining'), ('ingest', 11, 'consuming'), ('maintain', 9, 'standby'))
+    AS r (role, number, state);
+UPDATE ingest_positions SET position = 90412 + 731 * partition,
+    worker = 'machine' || 1 + partition % 2 || '-4711';
+"""
+_STILL_ALIVE: Final = """
+UPDATE edges SET seen_at = now() - CASE name WHEN 'machine3' THEN interval '42 s' ELSE interval '0.4 s' END,
+    drained_at = seen_at;
+UPDATE heartbeats SET at = now() - CASE WHEN instance LIKE 'machine3:%' THEN interval '42 s'
+    ELSE interval '0.8 s' END;
+UPDATE ingest_positions SET committed_at = now(), acquired_at = now();
+"""
 # The map draws its last tiles after it is ready.
 _SETTLING_MS: Final = 500
 
@@ -164,6 +193,48 @@ async def take_console_pictures(api: PrivateApi, browser: Browser, base: str, ta
             await opened.page.screenshot(path=target / "console-palette.png", animations="disabled")
 
 
+async def report_machines(connection: asyncpg.Connection) -> None:
+    """Write what three machines report, of which the third one is down. The connection holds their locks."""
+    await create_positions(connection, MessageLogSettings(engine="jetstream", partitions=_PARTITIONS))
+    await connection.execute(_MACHINES)
+    for partition in range(_PARTITIONS):
+        await connection.execute("SELECT pg_advisory_lock($1, $2)", PARTITION_CLASS, partition)
+    await connection.execute("SELECT pg_advisory_lock($1), pg_advisory_lock_shared($2)", MAINTAINER, CONSUMER)
+
+
+async def take_cluster_picture(browser: Browser, folder: Path, target: Path) -> None:
+    """Take the picture of three machines: a log of three nodes, one of them killed, and rows of the rest."""
+    async with NatsCluster(folder / "log") as log:
+        settings = {
+            "engine": "jetstream",
+            "servers": log.servers,
+            "username": nats_cluster.USERNAME,
+            "password": nats_cluster.PASSWORD,
+            "partitions": _PARTITIONS,
+            "max_bytes": 2**24,
+        }
+        async with (
+            start_private_api(folder, "Ville démo", message_log=settings) as api,
+            serving(api.application) as base,
+            client_of(api.application, api.admin_key) as platform,
+        ):
+            owner = await asyncpg.connect(api.database_url)
+            organisation = (await platform.get("/v1/me")).raise_for_status().json()["organisation"]["id"]
+            async with OrganisationPeople(api.application, platform, organisation) as people:
+                person = await people.join("Ada", "owner")
+                async with open_signed_in_page(browser, base, person, **_DESK) as opened:
+                    await report_machines(owner)
+                    # Creates the partitions, of which a node is then lost.
+                    await opened.visit(_CLUSTER_PAGE)
+                    await asyncio.sleep(_LOG_SETTLES_S)
+                    await log.nodes[2].kill()
+                    await asyncio.sleep(_LOG_SETTLES_S)
+                    await owner.execute(_STILL_ALIVE)
+                    await opened.visit(_CLUSTER_PAGE)
+                    await opened.page.screenshot(path=target / "console-cluster.png", animations="disabled")
+            await owner.close()
+
+
 async def write_pictures() -> None:
     """Start the API, and write the pictures where the guide shows them."""
     with tempfile.TemporaryDirectory() as folder:
@@ -175,6 +246,9 @@ async def write_pictures() -> None:
         ):
             await take_register_pictures(api, browser, base, _PICTURES)
             await take_console_pictures(api, browser, base, _PICTURES)
+    with tempfile.TemporaryDirectory() as folder:
+        async with chromium() as browser:
+            await take_cluster_picture(browser, Path(folder), _PICTURES)
 
 
 if __name__ == "__main__":

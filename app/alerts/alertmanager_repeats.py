@@ -1,8 +1,9 @@
 """Sends firing alerts to Alertmanager again every five minutes, since it stores alerts in memory only.
 
-A repeat is one delivery with all firing alerts of a channel, and those resolved recently: so the next repeat
-corrects one that raced with a resolution. A repeat has a single attempt, since the next one follows. It
-replaces the one before, so that no old one can be replayed. Without such alerts there is no repeat.
+A repeat has all firing alerts of a channel, and those resolved recently: so the next repeat corrects one that
+raced with a resolution. It is one delivery, or several if there are very many alerts. Each has a single
+attempt, since the next repeat follows. A repeat replaces the one before, so that no old one can be replayed.
+Without such alerts there is no repeat.
 """
 
 from collections.abc import Sequence
@@ -35,14 +36,15 @@ RESOLVED_REPEAT_SPAN: Final = timedelta(minutes=15)
 """Alerts that were resolved within this time are repeated too."""
 
 MAX_REPEATED_ALERTS: Final = 2000
-"""The most alerts in one repeat; the newest ones are chosen."""
+"""The most alerts in one delivery of a repeat."""
 
 _ALERTS: Final = f"""
 SELECT {SELECTED_COLUMNS}, r.name AS rule_name FROM alerts a JOIN rules_definitions r ON r.id = a.rule_id
 WHERE a.organisation_id = $1 AND NOT a.dry_run AND a.notified AND a.suppressed IS NULL
     AND (a.state = 'firing' OR a.updated_at > now() - $2::interval)
     AND ($3::uuid[] IS NULL OR a.site_id = ANY ($3)) AND a.highest_severity = ANY ($4)
-ORDER BY a.id DESC LIMIT $5
+    AND ($5::uuid IS NULL OR a.id < $5)
+ORDER BY a.id DESC LIMIT $6
 """  # noqa: S608 (column names of ours)
 
 
@@ -55,12 +57,15 @@ async def repeat_alerts(connection: RawConnection, settings: WebhookSettings, pu
         public_url: The base of links.
 
     Returns:
-        The number of repeats.
+        The number of deliveries.
     """
     async with connection.transaction():
         due = await lock_due_repeat_channels(connection, REPEAT_INTERVAL, _since(2 * REPEAT_INTERVAL))
-        made = [await _repeat(connection, channel, settings, public_url) for channel in due]
-        deliveries = [delivery for delivery in made if delivery is not None]
+        deliveries = [
+            delivery
+            for channel in due
+            for delivery in await _repeat(connection, channel, settings, public_url)
+        ]
         await add_deliveries(connection, deliveries)
     if deliveries:
         await wake_dispatcher(connection)
@@ -72,20 +77,36 @@ async def _repeat(
     channel: Any,  # noqa: ANN401 (a row)
     settings: WebhookSettings,
     public_url: str,
-) -> NewDelivery | None:
+) -> list[NewDelivery]:
     least = channel["min_severity"]
     severities = list(SEVERITIES if least is None else SEVERITIES[SEVERITIES.index(least) :])
-    rows = await connection.fetch(
-        _ALERTS,
-        channel["organisation_id"],
-        RESOLVED_REPEAT_SPAN,
-        channel["site_ids"],
-        severities,
-        MAX_REPEATED_ALERTS,
-    )
     await delete_previous_repeats(connection, channel["id"], _since(FIRING_LIFETIME + REPEAT_INTERVAL))
-    if not rows:
-        return None
+    deliveries: list[NewDelivery] = []
+    last: UUID | None = None
+    while True:
+        rows = await connection.fetch(
+            _ALERTS,
+            channel["organisation_id"],
+            RESOLVED_REPEAT_SPAN,
+            channel["site_ids"],
+            severities,
+            last,
+            MAX_REPEATED_ALERTS,
+        )
+        if rows:
+            deliveries.append(await _make_delivery(connection, channel, rows, settings, public_url))
+        if len(rows) < MAX_REPEATED_ALERTS:
+            return deliveries
+        last = rows[-1]["id"]
+
+
+async def _make_delivery(
+    connection: RawConnection,
+    channel: Any,  # noqa: ANN401 (a row)
+    rows: Sequence[Any],
+    settings: WebhookSettings,
+    public_url: str,
+) -> NewDelivery:
     now: datetime = channel["now"]
     records = await add_event_details(connection, _events(list(map(decode_alert_row, rows)), now))
     bodies = [

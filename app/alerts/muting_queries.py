@@ -200,11 +200,19 @@ JOIN (SELECT s.organisation_id, {matcher_columns_sql("s.matchers")} FROM silence
 """The SQLAlchemy query that counts the firing alerts that the silence `:silence` matches, active or not."""
 
 
-async def find_muted(connection: RawConnection, alert_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
-    """Return `suppressed` of each of these alerts that is muted, firing or not."""
-    return await _break_cycles(
-        connection, await connection.fetch(_MUTED_OF_TARGETS, alert_ids), limit=_MAX_SIDES_IN_BATCH
-    )
+async def find_muted(
+    connection: RawConnection, alert_ids: Sequence[UUID], *, is_ingest: bool = False
+) -> dict[UUID, dict[str, Any]]:
+    """Return `suppressed` of each of these alerts that is muted, firing or not.
+
+    Args:
+        connection: Reads them.
+        alert_ids: The alerts.
+        is_ingest: Whether a batch of ingest waits: then cycles of very many inhibitions are left to the
+            alert timers.
+    """
+    rows = await connection.fetch(_MUTED_OF_TARGETS, alert_ids)
+    return await _break_cycles(connection, rows, limit=_MAX_SIDES_IN_BATCH if is_ingest else None)
 
 
 async def find_alerts_to_check(connection: RawConnection) -> list[tuple[UUID, UUID]]:

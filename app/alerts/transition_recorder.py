@@ -62,7 +62,7 @@ async def record_transitions(
     candidates = applier.find_mute_candidates()
     if candidates:
         # After all writes: alerts of a batch may mute each other.
-        muted = await find_muted(connection, candidates)
+        muted = await find_muted(connection, candidates, is_ingest=True)
         await alert_row_writer.update_alerts(connection, applier.mute(muted), now)
     await write_timeline(connection, applier.entries)
     events = applier.list_outbox_records()

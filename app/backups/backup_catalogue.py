@@ -18,11 +18,20 @@ from typing import Any, Final, Literal
 RESTORE_POINT: Final = "vigie-restore-point"
 TABLES: Final = "vigie-tables"
 VERIFIED: Final = "vigie-verified"
+# The timer tries for four and a half hours from 02:15 on. A backup that was made by hand in the
+# evening must not replace the one of the night: it would be 31 hours old when the next one begins.
+_NIGHT: Final = timedelta(hours=6)
+
+_UNREADABLE: Final = 99
 
 BackupKind = Literal["full", "diff", "incr"]
 
 type TableFingerprints = Mapping[str, tuple[int, str]]
 """Of each table: the number of its rows, and the sum of their hashes."""
+
+
+class UnreadableRepositoryError(ValueError):
+    """The repository cannot be read: another passphrase, no access. The message is pgBackRest's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +79,16 @@ class BackupEntry:
 
 
 def parse_backups(output: str) -> list[BackupEntry]:
-    """Parse the output of `pgbackrest info --output=json`, the oldest backup first."""
-    stanzas: list[dict[str, Any]] = json.loads(output)
+    """Parse the output of `pgbackrest info --output=json`, the oldest backup first.
+
+    Raises:
+        UnreadableRepositoryError: pgBackRest cannot read the repository, for which `info` does not fail.
+    """
+    # Messages of errors may contain bare control characters.
+    stanzas: list[dict[str, Any]] = json.loads(output, strict=False)
+    for repository in (each for stanza in stanzas for each in stanza.get("repo", ())):
+        if repository["status"]["code"] == _UNREADABLE:
+            raise UnreadableRepositoryError(repository["status"]["message"])
     return [_parse_backup(each) for stanza in stanzas for each in stanza.get("backup", ())]
 
 
@@ -122,6 +139,23 @@ def compare_tables(expected: TableFingerprints, restored: TableFingerprints) -> 
         else:
             findings.append(f"table {table} has its {before[0]} rows, but with other values")
     return findings
+
+
+def has_checksums(kind: BackupKind, checksums: Literal["all", "full"]) -> bool:
+    """Return whether backups of a kind get checksums, by VIGIE_BACKUP__CHECKSUMS."""
+    return kind == "full" or checksums == "all"
+
+
+def find_recent_backup(
+    backups: list[BackupEntry], now: datetime, checksums: Literal["all", "full"]
+) -> BackupEntry | None:
+    """Return the backup that makes another one of the same night superfluous; None: one is due.
+
+    A backup that lacks its checksums, since computing them failed, cannot be verified: another one is due.
+    """
+    complete = [each for each in backups if each.restore_point or not has_checksums(each.kind, checksums)]
+    newest = max(complete, key=lambda each: each.started_at, default=None)
+    return newest if newest is not None and now - newest.started_at < _NIGHT else None
 
 
 def choose_kind(backups: list[BackupEntry], now: datetime, full_every_days: int) -> BackupKind:

@@ -8,6 +8,7 @@ from typing import Final, Literal, NamedTuple
 import asyncpg
 
 from app.backups.backup_catalogue import BackupEntry
+from app.backups.pgbackrest_config import STANZA_OPTION
 from app.platform.secrets.resealing import count_sealed_values
 
 _BUNDLE: Final = """
@@ -55,6 +56,11 @@ async def store_bundle(
 ) -> None:
     """Replace a part of the bundle."""
     await connection.execute(_BUNDLE, part, recipient, list(key_names), list(unreadable), content)
+
+
+async def delete_files_bundle(connection: asyncpg.Connection) -> None:
+    """Delete the part with the files."""
+    await connection.execute("DELETE FROM recovery_bundles WHERE part = 'files'")
 
 
 async def mark_keys_checked(connection: asyncpg.Connection) -> None:
@@ -122,7 +128,7 @@ class ArchiveState(NamedTuple):
     """The state of the WAL archive.
 
     Attributes:
-        is_failing: archiving is off, or the newest attempt failed.
+        is_failing: archiving to the repository is off, or the newest attempt failed.
         failures: failed attempts since the statistics were reset.
         lag_bytes: WAL that is written, and not archived.
     """
@@ -134,8 +140,10 @@ class ArchiveState(NamedTuple):
 
 # `last_archived_wal` may also be a history or backup file, whose first 24 characters name a segment, or
 # only a timeline.
+# The statistics are those of this host: from before, if it was the primary earlier.
 _ARCHIVE: Final = """
 SELECT current_setting('archive_mode') = 'off'
+        OR strpos(current_setting('archive_command'), $1) = 0
         OR coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) AS is_failing,
     failed_count AS failures,
     CASE WHEN last_archived_wal ~ '^[0-9A-F]{24}' THEN greatest(0, (pg_current_wal_lsn() - '0/0'
@@ -148,7 +156,7 @@ FROM pg_stat_archiver
 
 async def read_archive_state(connection: asyncpg.Connection) -> ArchiveState:
     """Read the state of the WAL archive."""
-    row = await connection.fetchrow(_ARCHIVE)
+    row = await connection.fetchrow(_ARCHIVE, STANZA_OPTION)
     return ArchiveState(*row) if row else ArchiveState(is_failing=True, failures=0, lag_bytes=0)
 
 

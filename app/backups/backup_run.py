@@ -15,11 +15,21 @@ from app.backups.backup_catalogue import (
     BackupKind,
     choose_kind,
     encode_tables,
+    find_recent_backup,
+    has_checksums,
 )
-from app.backups.backup_repository import compute_age_s, read_bundles, replace_backup_list, store_bundle
-from app.backups.backup_target import BackupError, BackupTarget, ProgressSink
+from app.backups.backup_repository import (
+    BundlePart,
+    StoredBundle,
+    compute_age_s,
+    delete_files_bundle,
+    read_bundles,
+    replace_backup_list,
+    store_bundle,
+)
+from app.backups.backup_target import BackupError, BackupTarget, NotDueError, ProgressSink
 from app.backups.pgbackrest_client import PgBackRest
-from app.backups.pgbackrest_config import STANZA
+from app.backups.pgbackrest_config import STANZA_OPTION
 from app.backups.recovery_bundle import collect_files
 from app.backups.table_fingerprints import fingerprint_at_restore_point
 
@@ -61,10 +71,22 @@ async def connect_to_cluster(target: BackupTarget) -> asyncpg.Connection:
         ) from None
 
 
+async def connect_to_primary(target: BackupTarget) -> asyncpg.Connection:
+    """Connect as `connect_to_cluster` does, and refuse a standby (NotDueError)."""
+    connection = await connect_to_cluster(target)
+    if await connection.fetchval("SELECT pg_is_in_recovery()"):
+        await connection.close()
+        raise NotDueError(
+            "PostgreSQL on this host is a standby: the primary's host makes, seals and verifies the backups"
+        )
+    return connection
+
+
 async def seal_files(target: BackupTarget, connection: asyncpg.Connection, report: ProgressSink) -> None:
     """Seal the files of `VIGIE_BACKUP__INCLUDE`, which this process must be able to read.
 
-    A process that may not read them uses those that were sealed before.
+    A process that may not read them uses those that were sealed before. Without files to seal, those that
+    were sealed before are deleted: they may need a former recovery key.
 
     Raises:
         BackupError: none were sealed before, or no recovery key is set up.
@@ -72,10 +94,12 @@ async def seal_files(target: BackupTarget, connection: asyncpg.Connection, repor
     public = target.settings.public_key
     if public is None:
         raise BackupError(NO_RECOVERY_KEY)
+    stored = (await _read_parts(connection)).get("files")
     if not target.settings.include:
+        if stored is not None:
+            await _delete_files(connection, report)
         return
     bundle, unreadable = collect_files(target.settings.include)
-    stored = (await read_bundles(connection)).get("files")
     is_usable = stored is not None and stored.recipient == public.name
     if not unreadable or (os.geteuid() == 0 and bundle.files):
         content = public.seal(bundle.encode())
@@ -105,30 +129,58 @@ async def seal_files(target: BackupTarget, connection: asyncpg.Connection, repor
         report(f"warning: not in the backup: {each}")
 
 
-async def make_backup(target: BackupTarget, kind: BackupKind | None, report: ProgressSink) -> FinishedBackup:
+async def _delete_files(connection: asyncpg.Connection, report: ProgressSink) -> None:
+    try:
+        await delete_files_bundle(connection)
+    except _CANNOT_WRITE as error:
+        report(f"warning: files that were sealed before stay in the backup: {error}")
+    else:
+        report("VIGIE_BACKUP__INCLUDE is empty: the files that were sealed before are deleted")
+
+
+async def _read_parts(connection: asyncpg.Connection) -> dict[BundlePart, StoredBundle]:
+    try:
+        return await read_bundles(connection)
+    except asyncpg.UndefinedTableError:
+        raise BackupError("the database has no tables of backups: run `vigie migrate` first") from None
+
+
+async def make_backup(
+    target: BackupTarget, kind: BackupKind | None, report: ProgressSink, *, scheduled: bool = False
+) -> FinishedBackup:
     """Make a backup, and record count and checksum of each table at a point of the WAL after it.
 
     Args:
         target: the cluster and its repository.
         kind: the kind; None: differential while a full backup is young enough.
         report: takes lines of progress.
+        scheduled: whether a timer runs it, on each host of the database: a complete backup of the last
+            six hours makes another one superfluous.
 
     Raises:
+        NotDueError: this host is a standby, or none is due.
         BackupError: backups are not set up, or this one failed.
     """
     began = time.monotonic()
     pgbackrest = PgBackRest(target, report)
-    connection = await connect_to_cluster(target)
+    connection = await connect_to_primary(target)
     try:
         await _require_set_up(target, connection, report)
         await pgbackrest.create_stanza()
-        if kind is None:
-            backups = await pgbackrest.list_backups()
-            kind = choose_kind(backups, datetime.now(UTC), target.settings.full_every_days)
+        backups = await pgbackrest.list_backups()
+        checksums = target.settings.checksums
+        if scheduled and (recent := find_recent_backup(backups, datetime.now(UTC), checksums)):
+            # A primary that was lost after its backup may not have recorded it.
+            await replace_backup_list(connection, backups)
+            raise NotDueError(
+                f"the backup {recent.label} began less than six hours ago: `vigie backup` makes one anyway"
+            )
+        kind = kind or choose_kind(backups, datetime.now(UTC), target.settings.full_every_days)
         report(f"{kind} backup …")
         label = await pgbackrest.back_up(kind)
-        has_checksums = kind == "full" or target.settings.checksums == "all"
-        paused_s = await _add_checksums(pgbackrest, connection, label, report) if has_checksums else 0.0
+        paused_s = 0.0
+        if has_checksums(kind, checksums):
+            paused_s = await _add_checksums(pgbackrest, connection, label, report)
         entries = await pgbackrest.list_backups()
         try:
             await replace_backup_list(connection, entries)
@@ -161,16 +213,12 @@ async def _require_set_up(target: BackupTarget, connection: asyncpg.Connection, 
         raise BackupError(NO_RECOVERY_KEY)
     mode = await connection.fetchval("SHOW archive_mode")
     command = await connection.fetchval("SHOW archive_command")
-    if mode == "off" or f"--stanza={STANZA} " not in command:
+    if mode == "off" or STANZA_OPTION not in command:
         raise BackupError(
-            "PostgreSQL does not archive its WAL to this repository: `vigie backup setup` shows the lines "
-            "for postgresql.conf; then restart PostgreSQL. A copy that `vigie restore` made without "
-            "--take-over does not archive either"
+            "PostgreSQL does not archive its WAL to this repository: `vigie backup setup` shows how to "
+            "configure it. A copy that `vigie restore` made without --take-over does not archive either"
         )
-    try:
-        bundle = (await read_bundles(connection)).get("keys")
-    except asyncpg.UndefinedTableError:
-        raise BackupError("the database has no tables of backups: run `vigie migrate` first") from None
+    bundle = (await _read_parts(connection)).get("keys")
     if bundle is None or bundle.recipient != public.name:
         raise BackupError(
             f"the encryption keys are not sealed for the recovery key {public.name} yet: `vigie maintain` "

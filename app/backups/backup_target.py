@@ -20,6 +20,13 @@ class BackupError(Exception):
     """A backup, restore or verification cannot be done, or failed. The message says what to do."""
 
 
+class NotDueError(BackupError):
+    """This host has nothing to back up now: it is a standby, or a backup was made lately.
+
+    Commands of timers then end with success.
+    """
+
+
 class DamagedBackupError(BackupError):
     """A restored backup differs from the original, or cannot be restored. The message names the damage."""
 

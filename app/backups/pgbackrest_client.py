@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from app.backups.backup_catalogue import BackupEntry, BackupKind, parse_backups
+from app.backups.backup_catalogue import BackupEntry, BackupKind, UnreadableRepositoryError, parse_backups
 from app.backups.backup_target import BackupError, BackupTarget, DamagedBackupError, ProgressSink
 from app.backups.pgbackrest_config import STANZA
 
@@ -52,8 +52,15 @@ class PgBackRest:
         await self._run("check")
 
     async def list_backups(self) -> list[BackupEntry]:
-        """List the backups in the repository, the oldest first."""
-        return parse_backups("\n".join(await self._run("info", "--output=json", quiet=True)))
+        """List the backups in the repository, the oldest first (BackupError)."""
+        output = "\n".join(await self._run("info", "--output=json", quiet=True))
+        try:
+            return parse_backups(output)
+        except UnreadableRepositoryError as error:
+            raise BackupError(
+                "the repository cannot be read: check VIGIE_BACKUP__PATH, and that "
+                f"{self._target.settings.cipher_pass_file} has the passphrase of the repository:\n{error}"
+            ) from error
 
     async def back_up(self, kind: BackupKind) -> str:
         """Make a backup, remove those beyond the retention, and return the backup's label."""

@@ -7,6 +7,8 @@ from typing import Final
 from app.backups.settings import BackupSettings
 
 STANZA: Final = "vigie"
+STANZA_OPTION: Final = f"--stanza={STANZA} "
+"""The part of `archive_command` by which it is recognised."""
 ARCHIVE_TIMEOUT_S: Final = 60
 """PostgreSQL archives an incomplete WAL segment after this time: the most that the loss of the disk costs."""
 
@@ -37,6 +39,8 @@ def render_pgbackrest_config(
         "process-max": str(settings.processes),
         # A backup begins at once, with a checkpoint, instead of after the next regular one.
         "start-fast": "y",
+        # A lost primary may still write the backup that another host would resume: locks are those of a host.
+        "resume": "n",
         # Not in /tmp, of which a unit has its own: a command by hand would not see the lock of the unit.
         "lock-path": str(settings.lock_dir),
         # Vigie shows the output itself.
@@ -89,3 +93,14 @@ def list_archive_settings(config_file: Path) -> dict[str, str]:
         "archive_command": f"'{command}'",
         "archive_timeout": f"'{ARCHIVE_TIMEOUT_S}s'",
     }
+
+
+def build_patroni_command(config_file: Path) -> str:
+    """Build the command by which Patroni configures the same settings on all hosts."""
+    settings = {
+        "archive_mode": "on",
+        "archive_command": build_archive_command(config_file),
+        "archive_timeout": f"{ARCHIVE_TIMEOUT_S}s",
+    }
+    words = ["patronictl", "-c", "/etc/patroni/vigie.yml", "edit-config", "--force"]
+    return shlex.join([*words, *(word for each in settings.items() for word in ("-p", "=".join(each)))])

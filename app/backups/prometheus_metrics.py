@@ -19,7 +19,8 @@ BUNDLE_KEYS_LOST = Gauge(
     "replace the bundle",
 )
 ARCHIVE_FAILING = Gauge(
-    "vigie_wal_archive_failing", "1 while the newest attempt to archive WAL failed, or archiving is off"
+    "vigie_wal_archive_failing",
+    "1 while the newest attempt to archive WAL failed, or it is not archived to the repository",
 )
 ARCHIVE_FAILURES = Gauge(
     "vigie_wal_archive_failures", "Failed attempts to archive WAL since the database's statistics were reset"

@@ -11,12 +11,13 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from app.backups.backup_repository import StoredBundle
+from app.backups.backup_repository import BundlePart, StoredBundle
+from app.backups.backup_target import BackupError, ProgressSink
 from app.backups.recovery_key import RecoveryKeyError, RecoveryPrivateKey
 from app.platform.config.encryption_settings import EncryptionSettings
 from app.platform.config.platform_settings import PlatformSettings
@@ -93,11 +94,37 @@ class RecoveryBundle:
         return next((content for path, content in self.files.items() if Path(path).name == name), None)
 
 
-def open_bundles(stored: Iterable[StoredBundle], key: RecoveryPrivateKey) -> RecoveryBundle:
-    """Open all parts, and join them (RecoveryKeyError)."""
-    parts = [RecoveryBundle.open(each.content, key) for each in stored]
-    keys = [each for part in parts for each in part.encryption_keys]
-    return RecoveryBundle(keys, {path: content for part in parts for path, content in part.files.items()})
+def open_bundles(
+    stored: Mapping[BundlePart, StoredBundle], keys: Sequence[RecoveryPrivateKey], report: ProgressSink
+) -> RecoveryBundle:
+    """Open the parts that the recovery keys open, and join them; warn of files that stay sealed.
+
+    The parts are sealed at different times, so they may need different keys after the recovery key was
+    replaced.
+
+    Raises:
+        BackupError: the part with the encryption keys needs another recovery key.
+        RecoveryKeyError: a part is damaged.
+    """
+    by_name = {key.public.name: key for key in keys}
+    if "keys" in stored and (needed := stored["keys"].recipient) not in by_name:
+        raise BackupError(
+            f"the encryption keys are sealed for the recovery key {needed}, and you gave "
+            f"{', '.join(by_name)}: give the private part of {needed} with --recovery-key"
+        )
+    if "files" in stored and (needed := stored["files"].recipient) not in by_name:
+        report(
+            f"warning: the files of VIGIE_BACKUP__INCLUDE stay sealed, for the recovery key {needed}. To "
+            "open them, give its private part too, with a further --recovery-key (`vigie backup unseal`)"
+        )
+    parts = [
+        RecoveryBundle.open(each.content, by_name[each.recipient])
+        for each in stored.values()
+        if each.recipient in by_name
+    ]
+    encryption_keys = [each for part in parts for each in part.encryption_keys]
+    files = {path: content for part in parts for path, content in part.files.items()}
+    return RecoveryBundle(encryption_keys, files)
 
 
 def collect_keys(settings: PlatformSettings, include: Sequence[Path]) -> tuple[RecoveryBundle, list[str]]:

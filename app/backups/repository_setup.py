@@ -5,12 +5,44 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from app.backups.backup_target import BackupError, BackupTarget
+from app.backups.backup_run import connect_to_primary
+from app.backups.backup_target import BackupError, BackupTarget, NotDueError, ProgressSink
+from app.backups.pgbackrest_client import PgBackRest
 from app.backups.pgbackrest_config import render_pgbackrest_config
 from app.platform.kernel.atomic_files import replace_file_text
 
 _PASS_BYTES: Final = 48
 _KEY_LINES: Final = 2
+
+
+async def set_up_host(target: BackupTarget, report: ProgressSink) -> list[str]:
+    """Set up a host of the database for the repository; returns one line for each change.
+
+    Only one host makes the passphrase. The others get a copy of it: archiving must go on after a failover.
+
+    Raises:
+        BackupError: the repository cannot be used, or a standby has no copy of the passphrase.
+    """
+    is_primary, problem = False, ""
+    try:
+        await (await connect_to_primary(target)).close()
+        is_primary = True
+    except NotDueError as error:
+        problem = str(error)
+        file = target.settings.cipher_pass_file
+        if file is not None and not file.exists():
+            raise BackupError(
+                f"{problem}. Copy {file} from there to this host, 0600 and of PostgreSQL's account"
+            ) from None
+    except BackupError:
+        problem = "PostgreSQL does not run on this host: the first `vigie backup` completes the repository"
+    done = set_up_repository(target)
+    pgbackrest = PgBackRest(target, report)
+    backups = await pgbackrest.list_backups()
+    if is_primary:
+        await pgbackrest.create_stanza()
+    done.append(f"{target.settings.path}: readable; number of backups: {len(backups)}")
+    return [*done, problem] if problem else done
 
 
 def set_up_repository(target: BackupTarget) -> list[str]:

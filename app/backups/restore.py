@@ -16,7 +16,7 @@ import asyncpg
 import psutil
 
 from app.audit.verification import read_heads
-from app.backups.backup_repository import StoredBundle, read_bundles, replace_backup_list
+from app.backups.backup_repository import BundlePart, StoredBundle, read_bundles, replace_backup_list
 from app.backups.backup_target import (
     BackupError,
     BackupTarget,
@@ -34,6 +34,14 @@ _RECORD: Final = """
 SELECT audit_enter($1::uuid[], 'database.restored', '{"kind": "database", "id": null}'::jsonb, NULL,
     jsonb_build_object('requested', $2::timestamptz, 'last_transaction', $3::timestamptz), 'program')
 """
+# pgBackRest wrote them into postgresql.auto.conf. A standby copied from the cluster would end its recovery by
+# them.
+_OF_RECOVERY: Final = (
+    "restore_command",
+    "recovery_target_time",
+    "recovery_target_action",
+    "recovery_target_timeline",
+)
 _TIMELINE: Final = "SELECT timeline_id FROM pg_control_checkpoint()"
 
 
@@ -72,7 +80,7 @@ class RestoredCluster:
     """
 
     last_commit: datetime | None
-    bundles: list[StoredBundle]
+    bundles: dict[BundlePart, StoredBundle]
     restore_s: float
     recovery_s: float
 
@@ -126,12 +134,14 @@ async def _restore_and_recover(
         try:
             last_commit = await connection.fetchval("SELECT pg_last_xact_replay_timestamp()")
             timeline = await connection.fetchval(_TIMELINE)
+            for name in _OF_RECOVERY:
+                await connection.execute(f"ALTER SYSTEM RESET {name}")
             await _record_restore(connection, request, last_commit)
             # The restored list ends at the moment; the repository also lists newer backups.
             await replace_backup_list(connection, await pgbackrest.list_backups())
-            bundles = list((await read_bundles(connection)).values())
+            bundles = await read_bundles(connection)
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError):
-            bundles = []  # a backup of a release without these tables
+            bundles = {}  # a backup of a release without these tables
         finally:
             await connection.close()
     if request.take_over:

@@ -24,6 +24,13 @@ _TAIL_LINES: Final = 15
 _ACCESS: Final = "local all all trust\n"  # only PostgreSQL's account may enter the folder
 _IDENTITIES: Final = ""
 _NOT_REACHED: Final = "recovery ended before configured recovery target was reached"
+# No socket yet, a busy machine, or the messages of a server that recovers or ends.
+_NOT_YET: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresConnectionError,
+)
 _LAST_TRANSACTION: Final = re.compile(r"last completed transaction was at log time (.+)")
 
 
@@ -129,10 +136,15 @@ class ScratchCluster:
             await asyncio.sleep(_POLL_S)
 
     async def _is_recovered(self) -> bool:
+        """Return whether recovery has ended (BackupError: it has, and no connection is possible)."""
         try:
             connection = await self.connect()
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except _NOT_YET:
             return False
+        except asyncpg.InvalidCatalogNameError as error:
+            raise BackupError(f"the restored cluster: {error}. Check VIGIE_BACKUP__DATABASE") from error
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise DamagedBackupError(f"the restored cluster accepts no connection: {error}") from error
         try:
             return not await connection.fetchval("SELECT pg_is_in_recovery()")
         finally:

@@ -8,6 +8,7 @@ import asyncio
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +20,14 @@ from app.audit.hash_chain import ChainVerifier
 from app.audit.verification import verify_log
 from app.backups.backup_catalogue import VERIFIED, BackupEntry, compare_tables
 from app.backups.backup_repository import BundlePart, StoredBundle, read_bundles, replace_backup_list
-from app.backups.backup_run import connect_to_cluster
-from app.backups.backup_target import BackupError, BackupTarget, DamagedBackupError, ProgressSink
+from app.backups.backup_run import connect_to_cluster, connect_to_primary
+from app.backups.backup_target import (
+    BackupError,
+    BackupTarget,
+    DamagedBackupError,
+    NotDueError,
+    ProgressSink,
+)
 from app.backups.pgbackrest_client import PgBackRest
 from app.backups.recovery_bundle import open_bundles
 from app.backups.recovery_key import RecoveryKeyError, RecoveryPrivateKey
@@ -78,7 +85,7 @@ async def verify_backup(
     label: str | None,
     report: ProgressSink,
     *,
-    recovery_key: RecoveryPrivateKey | None,
+    recovery_keys: Sequence[RecoveryPrivateKey],
     sealer: SecretSealer | None,
 ) -> VerifiedBackup:
     """Restore a backup, compare it with the original, and record the result.
@@ -87,14 +94,16 @@ async def verify_backup(
         target: the cluster and its repository.
         label: the backup; None: the newest one.
         report: takes lines of progress.
-        recovery_key: opens the bundle in the copy; its keys then open the secrets.
-        sealer: the keys of this process, if it has any. With neither, `maintain` opens the secrets.
+        recovery_keys: open the bundle in the copy; its encryption keys then open the secrets.
+        sealer: the keys of this process, if it has any. Without both, `maintain` opens the secrets.
 
     Raises:
+        NotDueError: this host is a standby.
         DamagedBackupError: the backup is damaged; the message names the damaged parts.
         BackupError: nothing could be verified.
     """
     began = time.monotonic()
+    await _refuse_standby(target)
     pgbackrest = PgBackRest(target, report)
     entry = _choose_backup(await pgbackrest.list_backups(), label)
     folder = Path(await asyncio.to_thread(_make_scratch_folder, target))
@@ -106,9 +115,9 @@ async def verify_backup(
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     if copy.findings:
         raise DamagedBackupError(_format_findings(entry.label, copy.findings))
-    failures, opened_with = await _open_values(target, copy, recovery_key, sealer)
+    failures, opened_with = await _open_values(target, copy, recovery_keys, sealer, report)
     if failures:
-        raise _explain_failures(entry.label, failures, are_own_keys=recovery_key is None)
+        raise _explain_failures(entry.label, failures, are_own_keys=not recovery_keys)
     await pgbackrest.annotate(entry.label, {VERIFIED: datetime.now(UTC).isoformat(timespec="seconds")})
     await _record(target, await pgbackrest.list_backups(), report)
     rows = sum(count for count, _ in entry.tables.values())
@@ -122,6 +131,17 @@ async def verify_backup(
         restore_s=copy.restore_s,
         took_s=time.monotonic() - began,
     )
+
+
+async def _refuse_standby(target: BackupTarget) -> None:
+    """Refuse to verify on a standby, which cannot record the result (NotDueError)."""
+    try:
+        connection = await connect_to_primary(target)
+    except NotDueError:
+        raise
+    except BackupError:
+        return  # it verifies, too, while the database is lost
+    await connection.close()
 
 
 def _choose_backup(backups: list[BackupEntry], label: str | None) -> BackupEntry:
@@ -208,16 +228,17 @@ async def _verify_audit_log(
 async def _open_values(
     target: BackupTarget,
     copy: _CopyContents,
-    recovery_key: RecoveryPrivateKey | None,
+    recovery_keys: Sequence[RecoveryPrivateKey],
     sealer: SecretSealer | None,
+    report: ProgressSink,
 ) -> tuple[list[str], str]:
-    """Open the secrets; returns the failures, and a description of the keys."""
+    """Open the secrets; returns the failures, and a description of the keys (BackupError)."""
     keys = copy.bundles.get("keys")
     if keys is None:
         return ["the recovery bundle is missing"], ""
-    if recovery_key is not None:
+    if recovery_keys:
         try:
-            bundle = open_bundles(copy.bundles.values(), recovery_key)
+            bundle = open_bundles(copy.bundles, recovery_keys, report)
         except RecoveryKeyError as error:
             return [f"recovery bundle: {error}"], ""
         sealer = SecretSealer(bundle.encryption_keys)

@@ -10,6 +10,7 @@ from app.catalogue.schemas import MetricOut, UnitOut
 from app.catalogue.units import FACTORS
 from app.platform.http.contract.pagination import Page
 from app.platform.identity.caller_authentication import current_principal
+from app.platform.identity.grant_access import open_to_grants
 
 router: Final = APIRouter(prefix="/v1/metrics", tags=["Metrics"], dependencies=[Depends(current_principal)])
 _ALL: Final = Page[MetricOut](
@@ -25,6 +26,7 @@ _ALL: Final = Page[MetricOut](
 
 
 @router.get("", summary="List metrics")
+@open_to_grants("catalogue")
 async def list_metrics() -> Page[MetricOut]:
     """List the metrics that a sample may have, with unit, bounds and the units that are converted.
 

@@ -49,7 +49,7 @@ class ReplicationPeer(NamedTuple):
 
 
 class HostAnswer(NamedTuple):
-    """What one host says of itself.
+    """The answer of one database host.
 
     Attributes:
         host: Its name and port.
@@ -169,6 +169,6 @@ def _is_synchronous(standby: HostAnswer, primary: HostAnswer) -> bool | None:
         same = [peer for peer in primary.peers if peer.address and peer.address == standby.address]
     if len(same) == 1:
         return same[0].sync_state in {"sync", "quorum"}
-    # Standbys that cannot be told apart are alike if none is synchronous, or all are.
+    # It does not matter which standby it is if none of them is synchronous, or all are.
     states = {peer.sync_state in {"sync", "quorum"} for peer in primary.peers}
     return states.pop() if len(states) == 1 else None if states else False

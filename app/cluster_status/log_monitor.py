@@ -65,7 +65,7 @@ class LogMonitor:
         if not self.is_open:
             await self._log.open()
             self.is_open = True
-        return await self._log.describe()
+        return list((await self._log.describe()).partitions)
 
     async def close(self) -> None:
         """Disconnect."""

@@ -1,11 +1,13 @@
-"""Finds what is wrong with an installation, and says what to do. Pure."""
+"""Finds the problems of an installation, each with the action that solves it. Pure."""
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from app.cluster_status.database_hosts import DatabaseHost
 from app.cluster_status.snapshot import ClusterSnapshot, InstallationRows
+from app.message_log.log_ownership import LogSettingsCode
 from app.message_log.message_log import PartitionStatus
 from app.message_log.positions import PartitionPosition
 
@@ -14,6 +16,9 @@ STANDBY_LAG_S: Final = 30.0
 
 PARTITION_LAG_S: Final = 60.0
 """A partition that has records, and was not committed for so long, is reported (seconds)."""
+
+RECORDS_LOST_DAYS: Final = 7
+"""Lost records are reported for so long after they were found to be."""
 
 type Severity = Literal["critical", "warning"]
 
@@ -25,8 +30,8 @@ class ClusterProblem(NamedTuple):
         code: A stable code.
         severity: `critical`: data wait or may be lost with the next failure; `warning`: look at it today.
         subject: The edge, host or partitions that it concerns.
-        detail: What is wrong.
-        action: What to do.
+        detail: A description of the problem.
+        action: The action that solves it.
     """
 
     code: str
@@ -35,6 +40,36 @@ class ClusterProblem(NamedTuple):
     detail: str
     action: str
 
+    @property
+    def runbook(self) -> str:
+        """Its runbook in the guides, below `/docs/guides/`."""
+        return RUNBOOKS[self.code]
+
+
+_CLUSTER_RUNBOOKS: Final = "operations/cluster-runbooks"
+RUNBOOKS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "database_unavailable": f"{_CLUSTER_RUNBOOKS}#lose-a-host-of-the-database",
+        "database_host_unreachable": "runbooks/VigieDatabaseHostUnreachable",
+        "no_primary": f"{_CLUSTER_RUNBOOKS}#lose-a-host-of-the-database",
+        "several_primaries": f"{_CLUSTER_RUNBOOKS}#lose-a-host-of-the-database",
+        "no_synchronous_standby": "runbooks/VigieNoSynchronousStandby",
+        "standby_lags": "runbooks/VigieStandbyLags",
+        "replication_not_visible": f"{_CLUSTER_RUNBOOKS}#who-sees-the-replication",
+        "log_unavailable": "runbooks/VigieLogWithoutMajority",
+        "partition_without_majority": "runbooks/VigieLogWithoutMajority",
+        "replica_out_of_sync": "runbooks/VigieLogReplicaMissing",
+        "partition_without_owner": "runbooks/VigiePartitionUnowned",
+        "partition_behind": "runbooks/VigiePartitionLags",
+        "log_records_lost": "runbooks/VigieLogRecordsLost",
+        "log_settings_differ": f"{_CLUSTER_RUNBOOKS}#change-the-log",
+        "partitions_setting_differs": f"{_CLUSTER_RUNBOOKS}#change-the-log",
+        "no_edge": "runbooks/VigieEdgeSilent",
+        "edge_silent": "runbooks/VigieEdgeSilent",
+        "edge_has_problem": "runbooks/VigieEdgeHasProblem",
+    }
+)
+"""The runbook of each code: a page of the guides, with its section."""
 
 _EDGE_ACTIONS: Final = {
     "broker_unreachable": "On its machine: systemctl status mosquitto",
@@ -42,12 +77,17 @@ _EDGE_ACTIONS: Final = {
     "log_unavailable": "See the log's nodes: two of three must run and reach each other",
     "log_full": "Start ingest workers, or raise VIGIE_MESSAGE_LOG__MAX_BYTES",
 }
+_SUBJECTS: Final[Mapping[LogSettingsCode, str]] = {
+    "log_settings_differ": "VIGIE_MESSAGE_LOG__ENGINE",
+    "partitions_setting_differs": "VIGIE_MESSAGE_LOG__PARTITIONS",
+}
 _RUNBOOK: Final = "docs/operations/cluster-runbooks.md"
 
 
 def find_problems(snapshot: ClusterSnapshot, now: datetime) -> list[ClusterProblem]:
     """List the problems of an installation, critical ones first."""
     found = [*_find_database_problems(snapshot), *_find_host_problems(snapshot.hosts)]
+    found += _find_settings_problems(snapshot)
     if snapshot.has_log:
         found += _find_log_problems(snapshot)
         if snapshot.rows is not None:
@@ -64,6 +104,18 @@ def _find_database_problems(snapshot: ClusterSnapshot) -> Iterator[ClusterProble
             "database",
             "The database has not answered in time. Edges, positions and processes are not shown.",
             "See the database hosts in this answer, and `/readyz`",
+        )
+
+
+def _find_settings_problems(snapshot: ClusterSnapshot) -> Iterator[ClusterProblem]:
+    difference = snapshot.settings_difference
+    if difference is not None:
+        yield ClusterProblem(
+            difference.code,
+            "critical",
+            _SUBJECTS[difference.code],
+            "Edges and workers with these settings do not start.",
+            difference.detail,
         )
 
 
@@ -204,14 +256,14 @@ def _list_numbers(numbers: Sequence[int]) -> str:
 def _find_position_problems(
     snapshot: ClusterSnapshot, rows: InstallationRows, now: datetime
 ) -> Iterator[ClusterProblem]:
-    if snapshot.differs_in_partitions:
+    lost = [each for each in rows.positions if is_lost_lately(each, now)]
+    if lost:
         yield ClusterProblem(
-            "partitions_setting_differs",
-            "critical",
-            "VIGIE_MESSAGE_LOG__PARTITIONS",
-            f"The setting is {snapshot.settings.partitions}, but the log has {len(rows.positions)} "
-            "partitions. Edges and workers with this setting do not start.",
-            f"Set it to {len(rows.positions)} on all machines",
+            "log_records_lost",
+            "warning",
+            _list_numbers([each.partition for each in lost]),
+            _describe_lost_records(lost),
+            f"Find the cause in the log of the workers and the log's nodes ({_RUNBOOK})",
         )
     unowned = [each.partition for each in rows.positions if not each.is_owned]
     if unowned:
@@ -234,9 +286,30 @@ def _find_position_problems(
         )
 
 
+def _describe_lost_records(lost: Sequence[PartitionPosition]) -> str:
+    """Describe losses: removed records are counted since the log came into use, others are not counted."""
+    last = max(each.lost_at for each in lost if each.lost_at is not None)
+    found = (
+        f"Last found at {last.astimezone(UTC):%Y-%m-%d %H:%M} UTC: the log removed records before they were "
+        "read, lost its newest ones, or was recreated."
+    )
+    removed = sum(each.lost_records for each in lost)
+    counted = (
+        f" Since the log came into use, it removed about {removed} records of these partitions before they "
+        "were read."
+    )
+    others = " Records that it lost otherwise are not counted. Boxes with `ack` repeat theirs."
+    return f"{found}{counted if removed else ''}{others}"
+
+
 def map_newest_positions(snapshot: ClusterSnapshot) -> dict[int, int]:
     """Map each partition to the position of its newest record, where the log says it."""
     return {each.partition: each.newest for each in snapshot.statuses or () if each.leader is not None}
+
+
+def is_lost_lately(position: PartitionPosition, now: datetime) -> bool:
+    """Return whether records of a partition were found to be lost in the last days."""
+    return position.lost_at is not None and now - position.lost_at < timedelta(days=RECORDS_LOST_DAYS)
 
 
 def is_behind(position: PartitionPosition, newest: int | None, now: datetime) -> bool:

@@ -22,6 +22,7 @@ from app.message_log.settings import MessageLogSettings
 from app.platform.broker.edges import list_edges, remove_edge
 from app.platform.config.platform_settings import DatabaseSettings
 from app.platform.db.database import DATABASE_ERRORS, Database, get_driver_connection
+from app.platform.db.standby_reads import StandbyReads
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import DatabaseDependency, WriteSessionDep
 from app.platform.identity.caller_authentication import Principal
@@ -52,6 +53,7 @@ async def _writer(principal: OrganisationsWriter) -> Principal:
 _Log = Annotated[MessageLogSettings, Depends(make_resource_dependency(MessageLogSettings))]
 _Monitor = Annotated[LogMonitor, Depends(make_resource_dependency(LogMonitor))]
 _DatabaseSettings = Annotated[DatabaseSettings, Depends(make_resource_dependency(DatabaseSettings))]
+_StandbyReads = Annotated[StandbyReads, Depends(make_resource_dependency(StandbyReads))]
 _EdgeName = Annotated[
     str, Path(min_length=1, max_length=255, description="The name of the edge", examples=["edge-c"])
 ]
@@ -75,10 +77,12 @@ async def _read_rows(database: Database) -> InstallationRows | None:
 @router.get("", summary="Read the state of all machines", responses=document_problems(403))
 async def get_cluster(
     principal: Annotated[Principal, Depends(_reader)],  # noqa: ARG001 (who may)
+    *,
     database: DatabaseDependency,
     settings: _DatabaseSettings,
     log: _Log,
     monitor: _Monitor,
+    standby_reads: _StandbyReads,
 ) -> ClusterOut:
     """Read the state of edges, partitions of the log, workers, database hosts and processes.
 
@@ -88,7 +92,7 @@ async def get_cluster(
     snapshot = await read_snapshot(
         _read_rows(database), log, monitor, database_url=settings.url, database_role=_ROLE
     )
-    return ClusterOut.model_validate(build_cluster(snapshot, datetime.now(UTC)))
+    return ClusterOut.model_validate(build_cluster(snapshot, datetime.now(UTC), standby_reads.state))
 
 
 @router.delete(

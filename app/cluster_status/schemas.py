@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 _HOST: Final = "10.0.0.1"
+_RUNBOOK: Final = "runbooks/VigieEdgeSilent"
 _SEEN_AT: Final = "2026-11-24T10:00:00Z"
 _EXAMPLE: Final[dict[str, Any]] = {
     "mode": "cluster",
@@ -17,6 +18,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
             "detail": "The edge has not reported for 42 s.",
             "action": "On its machine: systemctl status vigie-edge. If it is gone for good: "
             "DELETE /v1/cluster/edges/edge-c",
+            "runbook": _RUNBOOK,
         }
     ],
     "edges": [
@@ -47,12 +49,24 @@ _EXAMPLE: Final[dict[str, Any]] = {
             "replicas": ["log-a", "log-b", "log-c"],
             "in_sync": ["log-a", "log-b", "log-c"],
             "bytes": 73400320,
+            "lost_records": 2,
+            "lost_at": "2026-10-02T16:20:00Z",
         }
     ],
     "workers": [{"name": "machine-a-4711", "partitions": 6}],
     "database_hosts": [
         {"host": "db-b:5432", "role": "standby", "lag_bytes": 0, "lag_s": 0.0, "synchronous": True},
     ],
+    "standby_reads": {
+        "enabled": True,
+        "host": "db-b:5432",
+        "max_lag_s": 0.25,
+        "standby_count": 4810,
+        "primary_count": 21,
+        "standby_percent": 99.6,
+        "fallbacks": {"lag": 20, "conflict": 1},
+        "fault": "lag",
+    },
     "processes": [{"role": "maintain", "instance": "machine-a:4712", "state": "working", "age_s": 0.8}],
     "locks": [{"name": "maintainer", "held": True, "holders": ["machine-a:4712"]}],
 }
@@ -68,6 +82,9 @@ class ClusterProblemOut(BaseModel):
     subject: str = Field(description="The edge, host or partitions that it concerns", examples=["edge-c"])
     detail: str = Field(description="What is wrong", examples=["The edge has not reported for 42 s."])
     action: str = Field(description="What to do", examples=["On its machine: systemctl status vigie-edge"])
+    runbook: str = Field(
+        description="Its runbook in the guides, below `/docs/guides/`", examples=["runbooks/VigieEdgeSilent"]
+    )
 
 
 class ClusterEdgeOut(BaseModel):
@@ -103,12 +120,25 @@ class ClusterPartitionOut(BaseModel):
     newest_position: int | None = Field(
         description="Position of the newest record of the log; null: not known"
     )
-    lag_records: int | None = Field(description="Records that are not committed yet; null: not known")
+    lag_records: int | None = Field(
+        description="Records that are not committed yet; with RabbitMQ and Kafka, where positions measure "
+        "bytes, an upper bound; null: not known"
+    )
     committed_at: datetime | None = Field(description="When the position last advanced; null: never")
     leader: str | None = Field(description="The node of the log that leads it; null: none, or not known")
     replicas: list[str] = Field(description="The nodes that hold it; empty: not known")
     in_sync: list[str] = Field(description="Those that are up to date; empty: not known")
-    bytes: int | None = Field(description="Its size, of one replica; null: not known")
+    bytes: int | None = Field(
+        description="Bytes of the records that were not trimmed, as they count against "
+        "`VIGIE_MESSAGE_LOG__MAX_BYTES`; null: not known"
+    )
+    lost_records: int = Field(
+        description="Records that the log removed before they were read, since it came into use; with "
+        "RabbitMQ and Kafka an upper bound"
+    )
+    lost_at: datetime | None = Field(
+        description="When the log was last found to have lost records; null: never"
+    )
 
 
 class ClusterWorkerOut(BaseModel):
@@ -132,6 +162,27 @@ class ClusterDatabaseHostOut(BaseModel):
     synchronous: bool | None = Field(
         description="Of a standby: whether commits wait for it; null: the primary does not show it"
     )
+
+
+class ClusterStandbyReadsOut(BaseModel):
+    """Reads that may run on a standby of the database, of the API process that answers, since it started."""
+
+    enabled: bool = Field(description="Whether they may (`VIGIE_DATABASE__STANDBY_READS`)")
+    host: str | None = Field(
+        description="The standby that the process connected to last; null: none", examples=["db-b:5432"]
+    )
+    max_lag_s: float = Field(
+        description="How long a read waits until the standby has all that was committed before, in seconds"
+    )
+    standby_count: int = Field(description="Number of reads that a standby answered")
+    primary_count: int = Field(description="Number of reads that the primary answered instead")
+    standby_percent: float | None = Field(description="Share of those of the standby; null: there were none")
+    fallbacks: dict[str, int] = Field(
+        description="Those that the primary answered, by reason: `lag`, `unreachable`, `no_answer` (the "
+        "standby did not answer), `conflict` (its recovery ended the read), `slow` (a statement took too "
+        "long), `timeline`, `promoted`, `busy`, `primary_unreachable`"
+    )
+    fault: str | None = Field(description="The reason why reads run on the primary now; null: there is none")
 
 
 class ClusterProcessOut(BaseModel):
@@ -169,5 +220,9 @@ class ClusterOut(BaseModel):
     partitions: list[ClusterPartitionOut] = Field(description="The partitions of the message log, by number")
     workers: list[ClusterWorkerOut] = Field(description="The workers that hold partitions, by name")
     database_hosts: list[ClusterDatabaseHostOut] = Field(description="The hosts of the database")
+    standby_reads: ClusterStandbyReadsOut = Field(
+        description="Which share of series, exports and the public register a standby answers. The metrics "
+        "`vigie_database_standby_…` have it of all processes"
+    )
     processes: list[ClusterProcessOut] = Field(description="All processes that have a heartbeat")
     locks: list[ClusterLockOut] = Field(description="The locks of which one process at a time has each")

@@ -1,7 +1,7 @@
 """Reads the state of all machines of an installation at one time.
 
-What cannot be read is left out with the reason: the rest is shown. Everything is read at the same time, and
-nothing takes longer than two seconds.
+A part that cannot be read is left out with the reason; the rest is shown. Everything is read at the same
+time, and nothing takes longer than two seconds.
 """
 
 import asyncio
@@ -10,10 +10,11 @@ from typing import Final, NamedTuple
 
 from app.cluster_status.database_hosts import DatabaseHost, read_database_hosts
 from app.cluster_status.log_monitor import LogMonitor
+from app.message_log.log_ownership import LogInUse, LogSettingsError, find_difference, find_log_in_use
 from app.message_log.message_log import LogUnavailableError, PartitionStatus
 from app.message_log.positions import PartitionPosition, list_positions
 from app.message_log.settings import MessageLogSettings
-from app.platform.broker.edges import Edge, list_edges
+from app.platform.broker.edges import RegisteredEdge, list_edges
 from app.platform.db.advisory_lock_keys import CONFIG_PUBLISHER, CONSUMER, MAINTAINER
 from app.platform.db.database import RawConnection
 from app.platform.db.primary_connection import split_hosts
@@ -49,19 +50,21 @@ class HeldLock(NamedTuple):
 
 
 class InstallationRows(NamedTuple):
-    """What the tables of the database say.
+    """The rows of the tables that describe the installation.
 
     Attributes:
         edges: The edges.
         positions: The partitions of the log, and their workers.
         heartbeats: The processes.
         locks: The locks.
+        log: The log in use.
     """
 
-    edges: Sequence[Edge] = ()
+    edges: Sequence[RegisteredEdge] = ()
     positions: Sequence[PartitionPosition] = ()
     heartbeats: Sequence[HeartbeatRow] = ()
     locks: Sequence[HeldLock] = ()
+    log: LogInUse = LogInUse(0, "")
 
 
 class ClusterSnapshot(NamedTuple):
@@ -69,9 +72,9 @@ class ClusterSnapshot(NamedTuple):
 
     Attributes:
         settings: The settings of the log.
-        rows: What the tables say; None: the database does not answer.
-        statuses: What the log says of its partitions; None: it does not answer, or there is none.
-        log_fault: Why the log was not read.
+        rows: The rows of the tables; None: the database does not answer.
+        statuses: The status of each partition of the log; None: it does not answer, or there is none.
+        log_fault: The error of the log.
         hosts: The hosts of the database.
     """
 
@@ -92,10 +95,9 @@ class ClusterSnapshot(NamedTuple):
         return self.has_log or len(self.hosts) > 1
 
     @property
-    def differs_in_partitions(self) -> bool:
-        """Whether the setting names another number of partitions than the database has."""
-        positions = () if self.rows is None else self.rows.positions
-        return self.has_log and bool(positions) and len(positions) != self.settings.partitions
+    def settings_difference(self) -> LogSettingsError | None:
+        """The differences between the settings and the log in use."""
+        return None if self.rows is None else find_difference(self.settings, self.rows.log)
 
 
 async def read_installation_rows(connection: RawConnection) -> InstallationRows:
@@ -106,6 +108,7 @@ async def read_installation_rows(connection: RawConnection) -> InstallationRows:
         await list_positions(connection),
         await list_heartbeats(connection),
         [HeldLock(_LOCK_NAMES[key], number) for key, number in locks],
+        await find_log_in_use(connection),
     )
 
 
@@ -120,7 +123,7 @@ async def read_snapshot(
     """Read the tables, the log and the hosts of the database.
 
     Args:
-        reading: Reads what the tables say within `DATABASE_TIMEOUT_S`; None: the database does not answer.
+        reading: Reads the tables within `DATABASE_TIMEOUT_S`; None: the database does not answer.
         settings: The settings of the log.
         monitor: The connection to the log.
         database_url: The address of the database.
@@ -137,8 +140,8 @@ async def _read_and_describe(
 ) -> tuple[InstallationRows | None, list[PartitionStatus] | None, str | None]:
     """Read the tables, then describe the log, unless this would create its partitions."""
     rows = await reading
-    begun = monitor.is_open if rows is None else len(rows.positions) == settings.partitions
-    if settings.engine == "none" or not begun:
+    is_used = monitor.is_open if rows is None else rows.log.partitions == settings.partitions
+    if settings.engine == "none" or not is_used:
         return rows, None, None
     try:
         return rows, await monitor.describe(), None

@@ -8,24 +8,30 @@ from app.cluster_status.problems import find_problems, map_newest_positions
 from app.cluster_status.snapshot import ClusterSnapshot, HeldLock, InstallationRows
 from app.message_log.message_log import PartitionStatus
 from app.message_log.positions import PartitionPosition
-from app.platform.broker.edges import Edge
+from app.platform.broker.edges import RegisteredEdge
+from app.platform.db.standby_reads import StandbyReadsState
 from app.platform.runtime.heartbeat import HeartbeatRow
 
 _ROLES_OF_LOCKS = {"maintainer": "maintain", "consumer": "ingest"}
 _IDLE_STATES = ("standby", "starting", "waiting")
 
 
-def build_cluster(snapshot: ClusterSnapshot, now: datetime) -> dict[str, Any]:
+def build_cluster(
+    snapshot: ClusterSnapshot, now: datetime, standby_reads: StandbyReadsState
+) -> dict[str, Any]:
     """Return the fields of `ClusterOut`.
 
     Args:
         snapshot: The state.
         now: The time of the database.
+        standby_reads: The reads of this process that may run on a standby.
     """
     rows = snapshot.rows or InstallationRows()
     return {
         "mode": "cluster" if snapshot.has_several_machines else "single",
-        "problems": [problem._asdict() for problem in find_problems(snapshot, now)],
+        "problems": [
+            {**problem._asdict(), "runbook": problem.runbook} for problem in find_problems(snapshot, now)
+        ],
         "edges": [build_edge(edge) for edge in rows.edges],
         "partitions": build_partitions(snapshot, rows),
         "workers": build_workers(rows),
@@ -39,12 +45,21 @@ def build_cluster(snapshot: ClusterSnapshot, now: datetime) -> dict[str, Any]:
             }
             for host in snapshot.hosts
         ],
+        "standby_reads": build_standby_reads(standby_reads),
         "processes": [each._asdict() for each in sorted(rows.heartbeats)],
         "locks": [build_lock(lock, rows) for lock in rows.locks],
     }
 
 
-def build_edge(edge: Edge) -> dict[str, Any]:
+def build_standby_reads(state: StandbyReadsState) -> dict[str, Any]:
+    """Return the fields of `ClusterStandbyReadsOut`."""
+    primary = sum(state.fallbacks.values())
+    total = state.standby_count + primary
+    share = round(100 * state.standby_count / total, 1) if total else None
+    return {**state._asdict(), "primary_count": primary, "standby_percent": share}
+
+
+def build_edge(edge: RegisteredEdge) -> dict[str, Any]:
     """Return the fields of `ClusterEdgeOut`."""
     fields = edge._asdict()
     del fields["silent_s"]
@@ -72,13 +87,15 @@ def _build_partition(
         "owned": position is not None and position.is_owned,
         "position": committed,
         "newest_position": newest,
-        # A database that was restored, or a log that was made anew, may be ahead.
+        # A database that was restored, or a log that was recreated, may be ahead.
         "lag_records": None if newest is None else max(0, newest - committed),
         "committed_at": None if position is None else position.committed_at,
         "leader": None if status is None else status.leader,
         "replicas": [] if status is None else list(status.replicas),
         "in_sync": [] if status is None else list(status.in_sync),
         "bytes": None if status is None or status.leader is None else status.size,
+        "lost_records": 0 if position is None else position.lost_records,
+        "lost_at": None if position is None else position.lost_at,
     }
 
 

@@ -20,7 +20,7 @@ from app.registry.broker_password_file import ACCOUNTS_CHANNEL, sync_password_fi
 _CHECK_EVERY_S: Final = 5.0
 # A check takes at most this part of the time.
 _CHECK_SHARE: Final = 0.02
-# A broker that has not confirmed a change in time is asked again soon.
+# A broker that has not confirmed a change in time gets it again soon.
 _LONGEST_WAIT_S: Final = 15.0
 _RETRY_S: Final = 1.0
 _log = get_logger(__name__)

@@ -46,7 +46,7 @@ class MessageColumns(NamedTuple):
 
 
 class RecordLimits(NamedTuple):
-    """What each record has besides messages, and how large it may be.
+    """The metadata of each record, and its largest size.
 
     Attributes:
         edge: The name of the edge.
@@ -57,6 +57,18 @@ class RecordLimits(NamedTuple):
     edge: str
     received_at: float
     max_bytes: int
+
+
+class CutRecords(NamedTuple):
+    """The records of one partition.
+
+    Attributes:
+        records: The records, in order.
+        truncated: The number of messages whose payloads were cut.
+    """
+
+    records: list[LogRecord]
+    truncated: int
 
 
 def group_by_partition(
@@ -83,7 +95,7 @@ def group_by_partition(
 
 def cut_records(
     part: MessageColumns, limits: RecordLimits, after: Mapping[int, int] = MappingProxyType({})
-) -> list[LogRecord]:
+) -> CutRecords:
     """Cut the messages of one partition into records, in order. No encoded record is larger than the limit.
 
     A message that does not fit into a record by itself is cut: ingest then refuses it as malformed, visibly.
@@ -97,9 +109,10 @@ def cut_records(
     room = limits.max_bytes - BASE_BYTES - _UTF8_BYTES * len(limits.edge)
     first_room = room - _AFTER_BYTES * len(after)
     if _estimate_bytes(part) <= first_room:
-        return [_make_record(part, 0, len(part.topics), limits, after)]
+        return CutRecords([_make_record(part, 0, len(part.topics), limits, after)], 0)
     sizes = _measure_messages(part)
-    if max(sizes) > first_room:
+    truncated = sum(size > first_room for size in sizes)
+    if truncated:
         part = _cut_payloads(part, sizes, first_room)
     ends = list(accumulate(sizes))
     records: list[LogRecord] = []
@@ -109,7 +122,7 @@ def cut_records(
         end = max(begin + 1, fitting)
         records.append(_make_record(part, begin, end, limits, {} if records else after))
         begin, done = end, ends[end - 1]
-    return records
+    return CutRecords(records, truncated)
 
 
 def make_poison_record(packet: bytes, limits: RecordLimits) -> LogRecord:

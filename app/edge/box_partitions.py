@@ -114,7 +114,7 @@ class BoxPartitions:
                 self._boxes[box_id] = partition
             current = self.find_box_partition(box_id)
             if former != current:
-                # What a box has come through without a record is waited for, too.
+                # Also partitions that the box has passed without a record.
                 sources = self._sources.setdefault(current, set())
                 sources |= {former} | self._sources.get(former, set())
                 sources.discard(current)

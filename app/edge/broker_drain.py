@@ -24,7 +24,7 @@ from app.edge.batch_splitter import (
 from app.edge.box_partitions import BoxPartitions
 from app.edge.log_appender import LogAppender
 from app.ingest.sources.message_source import MessageBatch
-from app.ingest.sources.reconnecting_mqtt_source import MqttOptions, MqttSource
+from app.ingest.sources.reconnecting_mqtt_source import MqttSource
 from app.message_log.log_records import encode_record
 from app.message_log.partitions import find_unknown_box_partition
 from app.platform.observability.metrics_and_logs import get_logger
@@ -43,7 +43,6 @@ class BrokerDrain:
     Args:
         process: The process.
         source: The messages of the broker.
-        options: The options of the source.
         appender: Appends records to the log.
         boxes: The partitions of boxes.
         edge: The name of the edge.
@@ -54,7 +53,6 @@ class BrokerDrain:
         self,
         process: ProcessContext,
         source: MqttSource,
-        options: MqttOptions,
         appender: LogAppender,
         boxes: BoxPartitions,
         *,
@@ -67,9 +65,6 @@ class BrokerDrain:
         self._boxes = boxes
         self._edge = edge
         self._poison_partition = find_unknown_box_partition("", partitions)
-        # A batch over these was more than half full: the broker may have more.
-        self._half_messages = min(options.batch_messages, options.receive_maximum) // 2
-        self._half_bytes = options.batch_bytes // 2
         # A record id is unique over restarts too.
         self._run_id = uuid4().hex
         self._batches = 0
@@ -77,7 +72,7 @@ class BrokerDrain:
 
     @property
     def was_full_at(self) -> float:
-        """When a batch was last more than half full (monotonic seconds); 0: never."""
+        """When the broker last may have had more messages than a batch (monotonic seconds); 0: never."""
         return self._full_at
 
     async def run(self) -> None:
@@ -127,7 +122,7 @@ class BrokerDrain:
 
     async def _append(self, batch: MessageBatch) -> None:
         began = time.monotonic()
-        if len(batch) > self._half_messages or sum(map(len, batch.payloads)) > self._half_bytes:
+        if self._source.may_have_more(batch):
             self._full_at = began
         self._batches += 1
         encoded = await self._encode(batch)
@@ -151,10 +146,12 @@ class BrokerDrain:
         limits = RecordLimits(self._edge, batch.received_at, self._appender.max_record_bytes)
         encoded = {}
         for partition, part in parts.items():
-            records = cut_records(part, limits, after.get(partition, {}))
+            records, truncated = cut_records(part, limits, after.get(partition, {}))
             encoded[partition] = [encode_record(record) for record in records]
+            metrics.EDGE_TRUNCATED.inc(truncated)
         for packet in batch.poison:
             record = make_poison_record(packet, limits)
+            metrics.EDGE_TRUNCATED.inc(int(len(record.poison[0]) < len(packet)))
             encoded.setdefault(self._poison_partition, []).append(encode_record(record))
         return encoded
 

@@ -1,12 +1,13 @@
 """Keeps the retained configurations of boxes at the edge's own broker equal to those in the database.
 
 After each connection to the broker it compares all of them: the broker may be a new one, may have lost the
-last minute in a crash, and has messages of boxes that were deleted meanwhile. Mosquitto sends what it retains
-after a subscription, and then a marker that this module publishes itself. Only differences are published.
+last minute in a crash, and has messages of boxes that were deleted meanwhile. Mosquitto sends its retained
+messages after a subscription, and then a marker that this module publishes itself. Only differences are
+published.
 
 Afterwards it reads the changes once a second. They are found by the number of their transaction, so none is
-missed, in whatever order transactions commit. A change is published by box id with what that id is to have
-now: a deleted box and a new one may share the id.
+missed, in whatever order transactions commit. A change is published by box id with the current configuration
+of that id: a deleted box and a new one may share the id.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ import aiomqtt
 import asyncpg
 
 from app.edge.prometheus_metrics import EDGE_CONFIGS
-from app.platform.broker.broker_client_factory import make_broker_client
+from app.platform.broker.broker_client_factory import make_broker_client, wait_until_lost
 from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.observability.metrics_and_logs import get_logger, redact_error
@@ -92,7 +93,7 @@ class ConfigurationPublisher:
             held = await _read_retained(client)
             await self._publish_differences(client, connection, held)
             self._has_compared = True
-            ended = asyncio.create_task(_wait_until_lost(client))
+            ended = asyncio.create_task(wait_until_lost(client))
             try:
                 while not ended.done():
                     await self._publish_changes(client, connection)
@@ -106,7 +107,7 @@ class ConfigurationPublisher:
     async def _publish_differences(
         self, client: aiomqtt.Client, connection: asyncpg.Connection, held: dict[str, int]
     ) -> None:
-        """Publish what the broker does not retain, and remove what is not desired.
+        """Publish missing configurations, and remove those that no box has any more.
 
         Args:
             client: Connected to the broker.
@@ -155,12 +156,6 @@ async def _read_retained(client: aiomqtt.Client) -> dict[str, int]:
                 held[topic.split("/")[2]] = hash(message.payload)
     await client.unsubscribe(_ALL_CONFIGS)
     return held
-
-
-async def _wait_until_lost(client: aiomqtt.Client) -> None:
-    """Return, or raise MqttError, when the connection to the broker is lost."""
-    async for _ in client.messages:
-        pass
 
 
 async def _publish_retained(client: aiomqtt.Client, messages: Mapping[str, bytes]) -> None:

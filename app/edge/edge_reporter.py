@@ -1,4 +1,4 @@
-"""Reports once a second what the edge does: to the database for other processes, and as metrics."""
+"""Reports the state of the edge once a second: to the database for other processes, and as metrics."""
 
 import time
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Appends records to the message log until it has them: repeats after errors, and knows what hinders it."""
+"""Appends records to the message log, repeats after errors, and names the problem while it lasts."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

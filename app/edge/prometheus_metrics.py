@@ -1,4 +1,4 @@
-"""Declares the Prometheus metrics of an edge: what it appends to the message log, and what hinders it."""
+"""Declares the Prometheus metrics of an edge: appended messages and records, and its problems."""
 
 from app.platform.observability.metric_types import DURATION_BUCKETS, Counter, Gauge, Histogram
 

@@ -13,13 +13,19 @@ class EdgeSettings(BaseModel):
     name: str = Field(
         "",
         max_length=64,
-        pattern="^[^,]*$",
-        description="Its name, unique among edges, without a comma; empty: the host name of this machine",
+        pattern="^[^,/]*$",
+        description="Its name, unique among edges, without comma or slash; empty: the host name",
     )
     host: str = Field(
         "", description="Where other machines reach its broker; empty: the host of `VIGIE_BROKER__HOST`"
     )
     port: Port = Field(0, description="The port for other machines; 0: the port of `VIGIE_BROKER__PORT`")
+
+    batch_delay_ms: float = Field(
+        100.0,
+        ge=0,
+        description="A batch goes to the log this long after its first message (ms); less loads the log more",
+    )
 
     def resolve_name(self) -> str:
         """Return the name of the edge."""

@@ -11,7 +11,10 @@ from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BoxAck
 from app.ingest.settings import IngestSettings
 from app.ingest.sources.message_source import MessageBatch, MessageSource
+from app.ingest.sources.reconnecting_mqtt_source import MqttSource
 from app.ingest.sources.source_factory import make_source
+from app.message_log.log_ownership import check_log_settings
+from app.message_log.settings import MessageLogSettings
 from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.advisory_lock_keys import CONSUMER
 from app.platform.db.database import RawConnection
@@ -30,19 +33,24 @@ class BrokerInput:
         broker: The broker.
     """
 
-    waiting_for = "the broker"
     owned = None
 
     def __init__(self, settings: IngestSettings, broker: BrokerSettings) -> None:
         self._settings = settings
         self._broker = broker
         self._acks = AckPublisher(broker, client_id=f"{settings.client_id}-acks")
-        self._source: MessageSource | None = None
+        self._source: MqttSource | None = None
         self._connected_since: float | None = None
         self._timers_at = 0.0
 
+    @property
+    def waiting_for(self) -> str | None:
+        """`the broker` while it is not connected."""
+        return None if self._source is not None and self._source.connected else "the broker"
+
     async def join(self, connection: RawConnection) -> bool:
-        """Take the consumer's lock."""
+        """Take the consumer's lock (LogSettingsError: a message log is in use)."""
+        await check_log_settings(connection, MessageLogSettings())
         joined: bool = await connection.fetchval(_JOIN)
         return joined
 
@@ -62,7 +70,11 @@ class BrokerInput:
             self._connected_since = time.monotonic()
 
     def finish(self, _batch: MessageBatch, /) -> Finish | None:
-        """Return None: the broker is told after the commit."""
+        """Return None: messages are acknowledged to the broker after the commit."""
+
+    def may_have_more(self, batch: MessageBatch, /) -> bool:
+        """Whether the broker may have more messages."""
+        return self._source is not None and self._source.may_have_more(batch)
 
     async def find_timer_time(self, _connection: RawConnection, /) -> datetime | None:
         """Return the present once a second, while the broker is connected and has delivered its backlog."""

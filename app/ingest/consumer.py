@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
@@ -29,7 +29,7 @@ from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.ingest.pipeline.transaction_sizing import CommitProgress
 from app.ingest.settings import IngestSettings
 from app.ingest.sources.message_source import MessageBatch, MessageSource
-from app.message_log.positions import FencedError
+from app.message_log.positions import FencedError, LogChangedError
 from app.notifications.events.outbox import wake_dispatcher
 from app.platform.db.database import DATABASE_ERRORS, is_transient
 from app.platform.kernel.instants import US_PER_S, from_datetime
@@ -46,6 +46,15 @@ _LONGEST_WAIT_S = 2.0
 _DRAIN_S = 5.0
 _WRITE_BACK_S = 2.0
 _IDLE_S = 1.0
+# The database works: it has refused records that another worker reads now, or the log has changed.
+_STATES: Final[Mapping[type[BaseException], str]] = {
+    FencedError: "waiting for partitions of the log",
+    LogChangedError: "waiting for the changed log",
+}
+_EVENTS: Final[Mapping[type[BaseException], str]] = {
+    FencedError: "partitions_taken_over",
+    LogChangedError: "log_changed",
+}
 
 
 class _LostError(Exception):
@@ -64,7 +73,7 @@ class IngestConsumer:
     Args:
         process: The process.
         settings: The sizes of batches, and the pauses.
-        make_input: Makes what is read, anew for each connection to the database.
+        make_input: Makes the input for each connection to the database.
         samples_per_day: The default quota of an organisation; None: no limit.
     """
 
@@ -102,11 +111,15 @@ class IngestConsumer:
         # A batch that timed out ends with an error of its transaction: log the original error too.
         root = find_root_cause(why)
         more = {} if root is why else {"because": redact_error(root)}
-        _log.warning("database_lost", error=redact_error(why), **more, **batch, again_in_s=round(wait, 2))
+        event = _EVENTS.get(type(why), "database_lost")
+        _log.warning(event, error=redact_error(why), **more, **batch, again_in_s=round(wait, 2))
 
     def _wait_for_database(self, why: BaseException | None) -> None:
         """Report in `/readyz` that nothing can be stored now, and why."""
-        self._process.state = WAITING if why is None else f"{WAITING}: {type(why).__name__}"
+        if why is None:
+            self._process.state = WAITING
+        else:
+            self._process.state = _STATES.get(type(why), f"{WAITING}: {type(why).__name__}")
 
     async def _hold_and_consume(self) -> None:
         connection = await self._process.database.connect()
@@ -198,19 +211,20 @@ class IngestConsumer:
         read: ConsumerInput,
         batch: MessageBatch | None,
     ) -> None:
-        """Do what is due between batches. Timers wait while there is a backlog.
+        """Do what is due between batches. Timers wait while there may be a backlog.
 
-        After a broker outage the backlog comes first: a box whose messages are queued is not silent.
+        After a broker outage the backlog comes first: a box whose messages are queued is not silent. On a
+        stop request nothing is known of the backlog.
         """
         try:
             await read.tend(connection, pipeline)
-            if batch is not None and len(batch) > self._settings.batch_messages // 2:
+            if self._process.stop.is_set() or (batch is not None and read.may_have_more(batch)):
                 return
             now = await read.find_timer_time(connection)
             if now is None:
                 return
             receipt = await self._finish_in_time(connection, pipeline.run_due_timers(connection, now=now))
-        except FencedError as error:
+        except LogChangedError as error:
             raise _LostError from error
         except DATABASE_ERRORS as error:
             if connection.is_closed() or not isinstance(error, asyncpg.PostgresError):
@@ -344,7 +358,7 @@ class IngestConsumer:
     def _observe(self, source: MessageSource, read: ConsumerInput) -> None:
         counters = source.counters
         prometheus_metrics.INGEST_CONNECTED.set(int(source.connected))
-        self._process.state = "consuming" if source.connected else f"waiting for {read.waiting_for}"
+        self._process.state = "consuming" if read.waiting_for is None else f"waiting for {read.waiting_for}"
         for name, counter in (
             ("reconnects", prometheus_metrics.INGEST_RECONNECTS),
             ("malformed", prometheus_metrics.INGEST_MALFORMED),

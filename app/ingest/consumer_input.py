@@ -13,13 +13,18 @@ from app.platform.db.database import RawConnection
 
 
 class ConsumerInput(Protocol):
-    """What a consumer reads, for one connection to the database."""
+    """The input of a consumer, for one connection to the database."""
 
-    waiting_for: str
-    """What it waits for while the source is not connected, for the state of the process."""
+    @property
+    def waiting_for(self) -> str | None:
+        """The reason of a wait, for the state of the process; None: it reads, or has nothing to read."""
 
     async def join(self, connection: RawConnection) -> bool:
-        """Become a consumer, until the connection ends. False while another one works: try again."""
+        """Become a consumer, until the connection ends. False while another one works: try again.
+
+        Raises:
+            LogSettingsError: The settings name another message log than the one in use, or none.
+        """
 
     async def open(self) -> MessageSource:
         """Start the source of messages. A source that cannot connect yet is no error."""
@@ -33,6 +38,9 @@ class ConsumerInput(Protocol):
 
     def finish(self, batch: MessageBatch, /) -> Finish | None:
         """Return what the last transaction of a batch does at its end."""
+
+    def may_have_more(self, batch: MessageBatch, /) -> bool:
+        """Whether the source may have more messages than the last batch, so that timers have to wait."""
 
     async def find_timer_time(self, connection: RawConnection, /) -> datetime | None:
         """Return the time at which timers are to be looked at: all messages until then are stored.

@@ -62,6 +62,22 @@ PARTITION_LAG_SECONDS = Gauge(
     ["partition"],
     multiprocess_mode="livemax",
 )
+INGEST_OUTDATED = Counter(
+    "vigie_ingest_outdated_statuses_total",
+    "Retained statuses and configurations ignored, of boxes that have left the broker",
+)
+LOG_REMOVED = Counter(
+    "vigie_ingest_log_removed_records_total",
+    "Records that the message log removed before a worker read them: they are lost",
+)
+LOG_TAIL_LOST = Counter(
+    "vigie_ingest_log_tail_lost_total",
+    "Times that a partition of the message log had lost its newest records, and was read again as a whole",
+)
+LOG_RECREATED = Counter(
+    "vigie_ingest_log_recreated_total",
+    "Partitions that were read and whose log was recreated: records that were not read yet are lost",
+)
 INGEST_MALFORMED = Counter("vigie_ingest_malformed_total", "MQTT packets that could not be read")
 INGEST_POISON = Counter("vigie_ingest_poison_total", "MQTT packets skipped after repeated redelivery")
 INGEST_PAUSES = Counter("vigie_ingest_pauses_total", "Times reading paused: too much was unacknowledged")

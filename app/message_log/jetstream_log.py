@@ -6,12 +6,14 @@ window, and publishes the sequence number of each stored record, which wakes the
 
 import asyncio
 import hashlib
+import math
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
+from uuid import uuid4
 
 import nats
 import nats.errors
@@ -21,13 +23,20 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 
 from app.message_log.jetstream_reader import JetStreamReader
-from app.message_log.message_log import LogFullError, LogUnavailableError, PartitionReader, PartitionStatus
+from app.message_log.message_log import (
+    MOST_RECORD_BYTES,
+    LogDescription,
+    LogFullError,
+    LogUnavailableError,
+    PartitionReader,
+    PartitionStatus,
+    check_record_size,
+)
 from app.message_log.settings import MessageLogSettings
 
 DUPLICATE_WINDOW_S: Final = 1800.0
 """How long a stream remembers record ids: an append repeated within it is stored once."""
 
-MOST_RECORD_BYTES: Final = 4 * 2**20
 _HEADER_BYTES: Final = 1024
 _RECORD_ID: Final = "Nats-Msg-Id"
 # The client notices a node that hangs after two unanswered pings.
@@ -37,6 +46,7 @@ _CONNECT_S: Final = 2
 # A leader answers within milliseconds. The wait doubles: a slow disk is not flooded with repeats.
 _FIRST_WAIT_S: Final = 1.0
 _RETRY_S: Final = 0.1
+_LOG_EVERY_S: Final = 60.0
 # Longer than a leader without majority remains leader (10 s).
 _UNFINISHED_S: Final = 15.0
 # More than the largest record: an append may begin while the client reconnects.
@@ -47,11 +57,12 @@ _FULL_CODES: Final = {
     10077,  # the stream's max_bytes
 }
 _EXISTS_CODE: Final = 10058
+_STREAM_ID: Final = "vigie_stream_id"
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class _Attempt:
+class _PublishAttempt:
     """The message id under which a record is published.
 
     A leader notes a message id, with the sequence number 0, before a majority has the message. It answers a
@@ -94,7 +105,8 @@ class JetStreamLog:
         self._is_closing = False
         self._created = False
         self._replicas: dict[int, tuple[str, ...]] = {}
-        self._attempts: dict[str, _Attempt] = {}
+        self._attempts: dict[str, _PublishAttempt] = {}
+        self._error_logged_at = -math.inf
 
     @property
     def connected(self) -> bool:
@@ -121,7 +133,7 @@ class JetStreamLog:
             self._created = True
 
     async def _connect_if_closed(self) -> None:
-        """Connect for the first time, or anew: the client gives up for good after some refusals."""
+        """Connect for the first time, or again: the client gives up for good after some refusals."""
         if self._is_closing or (self._connection is not None and not self._connection.is_closed):
             return
         async with self._connecting:
@@ -131,6 +143,10 @@ class JetStreamLog:
     async def _connect(self) -> None:
         settings = self._settings
         scheme = "tls" if settings.tls else "nats"
+        try:
+            tls = ssl.create_default_context(cafile=settings.ca_file or None) if settings.tls else None
+        except OSError as error:
+            raise LogUnavailableError(f"the CA certificates cannot be read: {error!r}") from error
         connection = Client()
         try:
             async with asyncio.timeout(settings.timeout_s):
@@ -139,20 +155,27 @@ class JetStreamLog:
                     name=self._client_name,
                     user=settings.username or None,
                     password=settings.password.get_secret_value() or None,
-                    tls=ssl.create_default_context(cafile=settings.ca_file or None) if settings.tls else None,
+                    tls=tls,
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=_RECONNECT_S,  # type: ignore[arg-type]  # it only sleeps
                     connect_timeout=_CONNECT_S,
                     ping_interval=_PING_S,
                     max_outstanding_pings=2,
                     pending_size=_PENDING_BYTES,
-                    error_cb=_report_error,
+                    error_cb=self._report_error,
                 )
         except (OSError, TimeoutError, nats.errors.Error) as error:
             await connection.close()
             raise LogUnavailableError(f"no node of the log answers: {error!r}") from error
         self._connection = connection
         self._streams = connection.jetstream(timeout=settings.timeout_s)
+
+    async def _report_error(self, error: Exception) -> None:
+        """Log an error of the connection; once a minute, as the client tries again five times a second."""
+        now = time.monotonic()
+        if now - self._error_logged_at >= _LOG_EVERY_S:
+            self._error_logged_at = now
+            _log.warning("message_log_connection", error=repr(error))
 
     def _stream_name(self, partition: int) -> str:
         return f"{self._settings.name}-{partition}"
@@ -170,15 +193,15 @@ class JetStreamLog:
             duplicate_window=DUPLICATE_WINDOW_S,
             allow_direct=True,
             republish=api.RePublish(src=f"{name}.records", dest=f"{name}.stored", headers_only=True),
+            metadata={_STREAM_ID: uuid4().hex},
         )
         async with self._answers() as streams:
-            try:
-                await streams.add_stream(config)
-            except nats.js.errors.BadRequestError as error:
-                if error.err_code != _EXISTS_CODE:
-                    raise
+            held = await _find_or_add_stream(streams, config)
+            wanted = config.evolve(metadata={**(config.metadata or {}), **(held.metadata or {})})
+            before = held.as_dict()
+            if any(before.get(key) != value for key, value in wanted.as_dict().items()):
                 # Other limits or replicas than before.
-                await streams.update_stream(config)
+                await streams.update_stream(wanted)
 
     @asynccontextmanager
     async def _answers(self) -> AsyncIterator[JetStreamContext]:
@@ -201,10 +224,9 @@ class JetStreamLog:
         Raises:
             LogUnavailableError: It is not known whether the record was appended.
             LogFullError: It was not appended.
-            ValueError: It is larger than `max_record_bytes`.
+            ValueError: It is empty, or larger than `max_record_bytes`.
         """
-        if len(data) > self.max_record_bytes:
-            raise ValueError(f"a record of {len(data)} bytes is larger than {self.max_record_bytes}")
+        check_record_size(data, self.max_record_bytes)
         async with self._answers() as streams:
             return await self._publish(streams, f"{self._stream_name(partition)}.records", data, record_id)
 
@@ -212,7 +234,7 @@ class JetStreamLog:
         """Publish until a leader has stored the record, at most for `timeout_s`."""
         deadline = time.monotonic() + self._settings.timeout_s
         wait_s = _FIRST_WAIT_S
-        attempt = self._attempts.setdefault(record_id, _Attempt())
+        attempt = self._attempts.setdefault(record_id, _PublishAttempt())
         while True:
             try:
                 stored = await streams.publish(
@@ -258,22 +280,36 @@ class JetStreamLog:
             async with self._answers() as streams:
                 await streams.purge_stream(self._stream_name(partition), seq=before)
 
-    async def describe(self) -> list[PartitionStatus]:
-        """Return the status of each partition; one without leader has none and no figures.
+    async def describe(self) -> LogDescription:
+        """Return the id of the log, and the status of each partition; one without leader has no figures.
+
+        It connects again if the client has given up: a process that only reads calls nothing else. Readers of
+        the former connection end with an error.
+
+        The id is a digest of the ids that the streams have got when they were created. Their creation times
+        would not do: each node has its own after a restart.
 
         Raises:
             LogUnavailableError: There is no connection.
         """
+        await self._connect_if_closed()
         if not self.connected:
             raise LogUnavailableError("no connection to a node of the log")
         partitions = range(self._settings.partitions)
-        return list(await asyncio.gather(*(self._describe_partition(partition) for partition in partitions)))
+        infos = await asyncio.gather(*(self._find_info(partition) for partition in partitions))
+        ids = [((info and info.config.metadata) or {}).get(_STREAM_ID) for info in infos]
+        log_id = None if None in ids else hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()[:16]
+        return LogDescription(log_id, list(map(self._describe_partition, partitions, infos)))
 
-    async def _describe_partition(self, partition: int) -> PartitionStatus:
-        try:
+    async def _find_info(self, partition: int) -> api.StreamInfo | None:
+        """Return the state of a stream; None if it does not answer."""
+        with suppress(LogUnavailableError):
             async with self._answers() as streams:
-                info = await streams.stream_info(self._stream_name(partition))
-        except LogUnavailableError:
+                return await streams.stream_info(self._stream_name(partition))
+        return None
+
+    def _describe_partition(self, partition: int, info: api.StreamInfo | None) -> PartitionStatus:
+        if info is None:
             return PartitionStatus(partition, None, self._replicas.get(partition, ()), (), 0, 0, 0)
         cluster = info.cluster or api.ClusterInfo()
         leader = () if cluster.leader is None else (cluster.leader,)
@@ -290,24 +326,27 @@ class JetStreamLog:
             size=state.bytes,
         )
 
-    async def read_id(self) -> str:
-        """Return a digest of the creation times of the streams.
-
-        Raises:
-            LogUnavailableError: A stream does not answer.
-        """
-        names = [self._stream_name(partition) for partition in range(self._settings.partitions)]
-        async with self._answers() as streams:
-            infos = await _gather_all([streams.stream_info(name) for name in names])
-        created = ",".join(f"{info.created:%Y-%m-%dT%H:%M:%S.%f}" for info in infos)
-        return hashlib.sha256(created.encode()).hexdigest()[:16]
-
     async def close(self) -> None:
         """Disconnect. Readers end."""
         self._is_closing = True
         connection, self._connection, self._streams = self._connection, None, None
         if connection is not None:
             await connection.close()
+
+
+async def _find_or_add_stream(streams: JetStreamContext, config: api.StreamConfig) -> api.StreamConfig:
+    """Return the configuration of a stream, which is created if there is none."""
+    name = str(config.name)
+    try:
+        return (await streams.stream_info(name)).config
+    except nats.js.errors.NotFoundError:
+        try:
+            return (await streams.add_stream(config)).config
+        except nats.js.errors.BadRequestError as error:
+            if error.err_code != _EXISTS_CODE:
+                raise
+            # Another process was faster.
+            return (await streams.stream_info(name)).config
 
 
 async def _gather_all[T](calls: list[Awaitable[T]]) -> list[T]:
@@ -317,7 +356,3 @@ async def _gather_all[T](calls: list[Awaitable[T]]) -> list[T]:
         if isinstance(result, BaseException):
             raise result
     return [result for result in results if not isinstance(result, BaseException)]
-
-
-async def _report_error(error: Exception) -> None:
-    _log.warning("message_log_connection", error=repr(error))

@@ -1,13 +1,13 @@
 """Reads a stream of JetStream by direct gets: any replica returns the record of a sequence number.
 
-The servers know nothing of a reader, so that nothing must be made anew when a node dies. The stream publishes
-the sequence number of each stored record, which ends the wait of a reader; a lost notice costs one poll.
+The servers store no state of a reader, so that nothing must be recreated after a node fails. The stream
+publishes the sequence number of each stored record, which ends the wait of a reader; a lost notice costs one
+poll.
 """
 
 import asyncio
 import json
 import time
-from collections import deque
 from typing import Final
 
 import nats.errors
@@ -16,19 +16,19 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
-from app.message_log.message_log import LogUnavailableError, StoredRecord
+from app.message_log.buffered_reader import BufferedReader
+from app.message_log.message_log import LogUnavailableError
 
 _POLL_S: Final = 0.5
 # A replica may lag behind the notice of its leader.
 _LAG_S: Final = 0.02
-_RETRY_S: Final = 0.1
-# The leader says whether records were trimmed, or the stream made anew.
+# The leader says whether records were removed, or the stream was recreated.
 _CHECK_S: Final = 5.0
 _GET_S: Final = 1.0
 _MOST_GETS: Final = 8
 
 
-class JetStreamReader:
+class JetStreamReader(BufferedReader):
     """Reads one stream in order (`PartitionReader`).
 
     Args:
@@ -39,56 +39,34 @@ class JetStreamReader:
     """
 
     def __init__(self, connection: Client, streams: JetStreamContext, stream: str, after: int) -> None:
+        super().__init__(after)
         self._connection = connection
         self._streams = streams
         self._stream = stream
-        self._position = after
         self._newest = 0
         self._notices: Subscription | None = None
         self._noticed = asyncio.Event()
-        self._ready: deque[StoredRecord] = deque()
         self._gets = 1
         self._checked = -_CHECK_S
 
-    async def fetch(self, *, max_bytes: int, max_wait_s: float) -> list[StoredRecord]:
-        """Return the next records in order, as soon as there is one; an empty list after `max_wait_s`.
-
-        Cancelling the wait loses nothing.
-
-        Args:
-            max_bytes: About how many bytes to return; at least one record.
-            max_wait_s: The longest wait, in seconds.
-
-        Raises:
-            LogUnavailableError: The log does not answer. Call again.
-        """
-        deadline = time.monotonic() + max_wait_s
-        while True:
-            error = None
-            self._noticed.clear()
-            if not self._ready:
-                error = await self._try_to_get_next(max_bytes)
-            if self._ready:
-                return self._take(max_bytes)
-            left = deadline - time.monotonic()
-            if error is not None and (left <= 0 or self._connection.is_closed):
-                raise LogUnavailableError(f"the log does not answer: {error!r}") from error
-            if left <= 0:
-                return []
-            is_behind = error is None and self._newest > self._position
-            await self._wait(min(left, _LAG_S if is_behind else _RETRY_S if error else _POLL_S))
-
-    async def _try_to_get_next(self, max_bytes: int) -> Exception | None:
+    async def _receive(self, max_bytes: int) -> LogUnavailableError | None:
         """Get the next records; returns the error of a log that does not answer."""
+        self._noticed.clear()
         try:
             await self._subscribe()
             await self._get_next(max_bytes)
         except (OSError, TimeoutError, nats.errors.Error, LogUnavailableError) as error:
-            return error
+            # A closed connection stays closed.
+            self._is_closed = self._connection.is_closed
+            failure = LogUnavailableError(f"the log does not answer: {error!r}")
+            failure.__cause__ = error
+            return failure
         return None
 
-    async def close(self) -> None:
-        """Stop reading."""
+    def _find_pause_s(self) -> float:
+        return _LAG_S if self._newest > self._position else _POLL_S
+
+    async def _stop(self) -> None:
         notices, self._notices = self._notices, None
         if notices is not None and not self._connection.is_closed:
             await notices.unsubscribe()
@@ -108,14 +86,6 @@ class JetStreamReader:
         except TimeoutError:
             return
 
-    def _take(self, max_bytes: int) -> list[StoredRecord]:
-        taken = [self._ready.popleft()]
-        size = len(taken[0].data)
-        while self._ready and size + len(self._ready[0].data) <= max_bytes:
-            taken.append(self._ready.popleft())
-            size += len(taken[-1].data)
-        return taken
-
     async def _get_next(self, max_bytes: int) -> None:
         """Get the records after the position, several at once while there are many."""
         numbers = range(self._position + 1, self._position + 1 + self._gets)
@@ -128,8 +98,7 @@ class JetStreamReader:
                 raise result
             if result is None:
                 break
-            self._ready.append(StoredRecord(number, result))
-            self._position = number
+            self._add(number, result)
             size += len(result)
         found = len(self._ready)
         if found == len(numbers):
@@ -154,13 +123,13 @@ class JetStreamReader:
         return message.data
 
     async def _ask_leader(self) -> None:
-        """Learn from the leader whether there is a next record, and skip those that were trimmed."""
+        """Learn from the leader whether there is a next record, or whether it was removed."""
         async with asyncio.timeout(_GET_S):
             state = (await self._streams.stream_info(self._stream)).state
         if state.last_seq < self._position:
             raise LogUnavailableError(
-                f"{self._stream} ends at {state.last_seq}, before {self._position}: it was made anew"
+                f"{self._stream} ends at {state.last_seq}, before {self._position}: it was recreated"
             )
         self._checked = time.monotonic()
         self._newest = max(self._newest, state.last_seq)
-        self._position = max(self._position, state.first_seq - 1)
+        self._note_oldest(state.first_seq)

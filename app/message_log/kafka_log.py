@@ -5,14 +5,19 @@ appends, reads and positions. They say nothing of a real broker: its durability 
 the topic, trimming, retention, the topic's id, accounts and TLS are not tested.
 
 The producer is idempotent, so that its own repeats are stored once. An append that is repeated after
-`LogUnavailableError` may be stored twice. A topic cannot refuse records: the engine estimates the bytes from
-the offsets, and refuses by itself. `trim` deletes records.
+`LogUnavailableError` may be stored twice. A topic cannot refuse records. So its brokers never remove any by
+themselves, positions measure bytes (`record_units`), and the engine refuses when the records that were not
+trimmed may have `max_bytes`. `trim` deletes records.
+
+The messages of a record are not stored as a whole. If an edge dies during an append, empty ones may remain at
+the end of a partition: it seems to have a record that waits, until its next record is appended.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -28,11 +33,20 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from app.message_log.buffered_reader import BufferedReader
 from app.message_log.kafka_reader import KafkaReader
-from app.message_log.message_log import LogFullError, LogUnavailableError, PartitionReader, PartitionStatus
+from app.message_log.message_log import (
+    MOST_RECORD_BYTES,
+    LogDescription,
+    LogFullError,
+    LogUnavailableError,
+    PartitionReader,
+    PartitionStatus,
+    check_record_size,
+)
+from app.message_log.record_units import UNIT_BYTES, count_units, measure_bytes
 from app.message_log.settings import MessageLogSettings
 
-MOST_RECORD_BYTES: Final = 4 * 2**20
 _OVERHEAD_BYTES: Final = 65_536
 _POLL_S: Final = 0.2
 _MEASURE_S: Final = 10.0
@@ -68,9 +82,8 @@ class KafkaLog:
         self._admin: AdminClient | None = None
         self._watermarks: Consumer | None = None
         self._polling: asyncio.Task[None] | None = None
-        self._readers: list[KafkaReader] = []
+        self._readers: set[BufferedReader] = set()
         self._answered = False
-        self._mean_bytes = 0.0
         self._needed_bytes: dict[int, int] = {}
         self._measured: dict[int, float] = {}
 
@@ -91,20 +104,26 @@ class KafkaLog:
             LogUnavailableError: No broker answers, or the topic cannot be made. Call again.
         """
         if self._producer is None:
-            self._producer = Producer(
-                {
-                    **self._common,
-                    "enable.idempotence": True,
-                    "acks": "all",
-                    "linger.ms": 0,
-                    "message.max.bytes": MOST_RECORD_BYTES + _OVERHEAD_BYTES,
-                    "message.timeout.ms": int(self._settings.timeout_s * 1000),
-                }
-            )
-            self._admin = AdminClient(self._common)
-            self._watermarks = Consumer({**self._common, "group.id": "vigie", "enable.auto.commit": False})
-            self._polling = asyncio.create_task(self._poll(self._producer))
+            with _translate_errors():
+                self._start_clients()
         await self._make_topic()
+
+    def _start_clients(self) -> None:
+        """Start librdkafka's clients; all of them or none (KafkaException)."""
+        admin = AdminClient(self._common)
+        watermarks = Consumer({**self._common, "group.id": "vigie", "enable.auto.commit": False})
+        producer = Producer(
+            {
+                **self._common,
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": 0,
+                "message.max.bytes": MOST_RECORD_BYTES + _OVERHEAD_BYTES,
+                "message.timeout.ms": int(self._settings.timeout_s * 1000),
+            }
+        )
+        self._producer, self._admin, self._watermarks = producer, admin, watermarks
+        self._polling = asyncio.create_task(self._poll(producer))
 
     async def _make_topic(self) -> None:
         settings = self._settings
@@ -116,7 +135,7 @@ class KafkaLog:
             config={
                 "cleanup.policy": "delete",
                 "retention.ms": "-1",
-                "retention.bytes": str(2 * settings.max_bytes),
+                "retention.bytes": "-1",
                 "max.message.bytes": str(MOST_RECORD_BYTES + _OVERHEAD_BYTES),
                 "min.insync.replicas": str(min(_LEAST_REPLICAS, settings.replicas)),
                 "unclean.leader.election.enable": "false",
@@ -159,10 +178,9 @@ class KafkaLog:
         Raises:
             LogUnavailableError: It is not known whether the record was appended.
             LogFullError: It was not appended.
-            ValueError: It is larger than `max_record_bytes`.
+            ValueError: It is empty, or larger than `max_record_bytes`.
         """
-        if len(data) > MOST_RECORD_BYTES:
-            raise ValueError(f"a record of {len(data)} bytes is larger than {MOST_RECORD_BYTES}")
+        check_record_size(data, MOST_RECORD_BYTES)
         producer = self._require(self._producer)
         await self._require_room(partition)
         loop = asyncio.get_running_loop()
@@ -171,7 +189,10 @@ class KafkaLog:
         def report(error: KafkaError | None, message: Message) -> None:
             loop.call_soon_threadsafe(_settle, delivered, error, message.offset())
 
+        units = count_units(len(data))
         try:
+            for _ in range(units - 1):
+                producer.produce(self._settings.name, value=b"", partition=partition)
             producer.produce(
                 self._settings.name,
                 value=data,
@@ -186,21 +207,20 @@ class KafkaLog:
             self._answered = False
             raise LogUnavailableError(f"the log does not answer: {error!r}") from error
         self._answered = True
-        self._needed_bytes[partition] = self._needed_bytes.get(partition, 0) + len(data)
-        self._mean_bytes += (len(data) - self._mean_bytes) * (0.05 if self._mean_bytes else 1.0)
+        self._needed_bytes[partition] = self._needed_bytes.get(partition, 0) + UNIT_BYTES * units
         return offset + 1
 
     async def _require_room(self, partition: int) -> None:
-        """Refuse if the partition has about `max_bytes`."""
+        """Refuse if the records of the partition may have `max_bytes`."""
         limit = self._settings.max_bytes
         is_full = self._needed_bytes.get(partition, 0) >= limit
         since = time.monotonic() - self._measured.get(partition, -_MEASURE_S)
-        if self._mean_bytes and since >= (_FULL_S if is_full else _MEASURE_S):
+        if since >= (_FULL_S if is_full else _MEASURE_S):
             low, high = await self._read_watermarks(partition)
-            self._needed_bytes[partition] = int((high - low) * self._mean_bytes)
+            self._needed_bytes[partition] = measure_bytes(low + 1, high)
             self._measured[partition] = time.monotonic()
         if self._needed_bytes.get(partition, 0) >= limit:
-            raise LogFullError(f"partition {partition} has about {self._needed_bytes[partition]} bytes")
+            raise LogFullError(f"partition {partition} has {self._needed_bytes[partition]} bytes")
 
     async def _read_watermarks(self, partition: int) -> tuple[int, int]:
         """Return the offsets of the oldest record and after the newest."""
@@ -214,16 +234,18 @@ class KafkaLog:
         return found
 
     def read(self, partition: int, after: int) -> PartitionReader:
-        """Return a reader of the records after a position (LogUnavailableError before `open`)."""
+        """Return a reader of the records after a position (LogUnavailableError)."""
         self._require(self._producer)
-        reader = KafkaReader(
-            self._common,
-            self._settings.name,
-            partition,
-            after,
-            most_record_bytes=MOST_RECORD_BYTES + _OVERHEAD_BYTES,
-        )
-        self._readers.append(reader)
+        with _translate_errors():
+            reader = KafkaReader(
+                self._common,
+                self._settings.name,
+                partition,
+                after,
+                most_record_bytes=MOST_RECORD_BYTES + _OVERHEAD_BYTES,
+                on_close=self._readers.discard,
+            )
+        self._readers.add(reader)
         return reader
 
     async def find_newest_position(self, partition: int) -> int:
@@ -237,8 +259,8 @@ class KafkaLog:
         for deleted in admin.delete_records([place], request_timeout=self._settings.timeout_s).values():
             await self._ask(deleted.result)
 
-    async def describe(self) -> list[PartitionStatus]:
-        """Return the status of each partition. The protocol tells no size.
+    async def describe(self) -> LogDescription:
+        """Return the id of the topic, and the status of each partition.
 
         Raises:
             LogUnavailableError: No broker answers.
@@ -261,17 +283,16 @@ class KafkaLog:
                     in_sync=tuple(names.get(each, str(each)) for each in partition.isrs),
                     oldest=low + 1 if high > low else 0,
                     newest=high,
-                    size=0,
+                    size=measure_bytes(low + 1, high),
                 )
             )
-        return statuses
+        log_id = None
+        with suppress(LogUnavailableError):
+            log_id = await self._read_id()
+        return LogDescription(log_id, statuses)
 
-    async def read_id(self) -> str:
-        """Return the id of the topic.
-
-        Raises:
-            LogUnavailableError: No broker answers.
-        """
+    async def _read_id(self) -> str:
+        """Return the id of the topic (LogUnavailableError)."""
         admin = self._require(self._admin)
         topics = TopicCollection([self._settings.name])
         described = admin.describe_topics(topics, request_timeout=self._settings.timeout_s)
@@ -279,9 +300,8 @@ class KafkaLog:
 
     async def close(self) -> None:
         """Disconnect. Readers end."""
-        for reader in self._readers:
+        for reader in list(self._readers):
             await reader.close()
-        self._readers.clear()
         polling, self._polling = self._polling, None
         if polling is not None:
             polling.cancel()
@@ -290,6 +310,15 @@ class KafkaLog:
             await asyncio.to_thread(self._watermarks.close)
         self._producer = self._admin = self._watermarks = None
         self._threads.shutdown(wait=False)
+
+
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    """Turn an error of librdkafka's start, for example of a missing CA file, into one of the log."""
+    try:
+        yield
+    except KafkaException as error:
+        raise LogUnavailableError(f"the client of the log does not start: {error}") from error
 
 
 def _settle(delivered: asyncio.Future[int], error: KafkaError | None, offset: int | None) -> None:

@@ -1,19 +1,20 @@
 """Reads a partition of a Kafka topic from an offset on, with a consumer that never commits."""
 
 import asyncio
-import time
-from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from app.message_log.message_log import LogUnavailableError, StoredRecord
+from app.message_log.buffered_reader import BufferedReader
+from app.message_log.message_log import LogUnavailableError
 
 _POLL_S: Final = 0.5
-_MOST_RECORDS: Final = 16
+# As many units (`record_units`) as the largest record has: 4 MiB.
+_MOST_MESSAGES: Final = 1024
 
 
-class KafkaReader:
+class KafkaReader(BufferedReader):
     """Reads one partition in order (`PartitionReader`). The consumer reconnects by itself.
 
     Args:
@@ -22,69 +23,63 @@ class KafkaReader:
         partition: The partition.
         after: The position after which it begins: 1 plus the offset.
         most_record_bytes: The largest record, with its headers.
+        on_close: Called with this reader once it is closed.
     """
 
     def __init__(
-        self, common: dict[str, Any], topic: str, partition: int, after: int, *, most_record_bytes: int
+        self,
+        common: dict[str, Any],
+        topic: str,
+        partition: int,
+        after: int,
+        *,
+        most_record_bytes: int,
+        on_close: Callable[[BufferedReader], None],
     ) -> None:
+        super().__init__(after, on_close)
         self._consumer = Consumer(
             {
                 **common,
                 "group.id": "vigie",
                 "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",  # records after the position were trimmed
+                "auto.offset.reset": "earliest",  # records after the position were removed
                 "queued.max.messages.kbytes": 16_384,
                 "fetch.message.max.bytes": most_record_bytes,
                 "fetch.wait.max.ms": 500,
             }
         )
         self._consumer.assign([TopicPartition(topic, partition, after)])
-        self._ready: deque[StoredRecord] = deque()
         self._errors: list[str] = []
         self._polling: asyncio.Task[None] | None = None
-        self._is_closed = False
 
-    async def fetch(self, *, max_bytes: int, max_wait_s: float) -> list[StoredRecord]:
-        """Return the next records in order, as soon as there is one; an empty list after `max_wait_s`.
-
-        Cancelling the wait loses nothing: a poll goes on, and the next call takes its records.
-
-        Args:
-            max_bytes: About how many bytes to return; at least one record.
-            max_wait_s: The longest wait, in seconds.
-
-        Raises:
-            LogUnavailableError: The log does not answer. Call again.
-        """
-        deadline = time.monotonic() + max_wait_s
-        while not self._ready:
-            if self._is_closed:
-                raise LogUnavailableError("the log was closed")
-            left = deadline - time.monotonic()
-            if left <= 0:
-                if self._errors:
-                    raise LogUnavailableError(f"the log does not answer: {self._errors.pop()}")
-                return []
-            if self._polling is None or self._polling.done():
-                self._polling = asyncio.create_task(self._poll(min(left, _POLL_S)))
-            await asyncio.wait([self._polling], timeout=left)
-        return self._take(max_bytes)
-
-    async def close(self) -> None:
-        """Stop reading."""
+    async def _receive(self, _max_bytes: int) -> LogUnavailableError | None:
+        """Start a poll unless one is in progress. A cancelled `fetch` leaves it to the next one."""
         if self._is_closed:
-            return
-        self._is_closed = True
+            return LogUnavailableError("the log was closed")
+        if self._polling is None or self._polling.done():
+            failures, self._errors = self._errors, []
+            self._polling = asyncio.create_task(self._poll())
+            if failures:
+                return LogUnavailableError(f"the log does not answer: {failures[-1]}")
+        return None
+
+    async def _wait(self, seconds: float) -> None:
+        if self._polling is not None:
+            await asyncio.wait([self._polling], timeout=seconds)
+
+    def _find_pause_s(self) -> float:
+        return _POLL_S
+
+    async def _stop(self) -> None:
         if self._polling is not None:
             await asyncio.wait([self._polling])
         await asyncio.to_thread(self._consumer.close)
 
-    async def _poll(self, seconds: float) -> None:
+    async def _poll(self) -> None:
         """Take the records that have arrived; wait for the first."""
-        self._errors.clear()
         try:
-            first = await asyncio.to_thread(self._consumer.consume, 1, seconds)
-            others = await asyncio.to_thread(self._consumer.consume, _MOST_RECORDS, 0.0) if first else []
+            first = await asyncio.to_thread(self._consumer.consume, 1, _POLL_S)
+            others = await asyncio.to_thread(self._consumer.consume, _MOST_MESSAGES, 0.0) if first else []
         except (KafkaException, RuntimeError) as error:
             self._errors.append(str(error))
             return
@@ -92,13 +87,8 @@ class KafkaReader:
             problem, offset, data = message.error(), message.offset(), message.value()
             if problem is not None:
                 self._errors.append(str(problem))
-            elif offset is not None and data is not None:
-                self._ready.append(StoredRecord(offset + 1, bytes(data)))
-
-    def _take(self, max_bytes: int) -> list[StoredRecord]:
-        taken = [self._ready.popleft()]
-        size = len(taken[0].data)
-        while self._ready and size + len(self._ready[0].data) <= max_bytes:
-            taken.append(self._ready.popleft())
-            size += len(taken[-1].data)
-        return taken
+            elif offset is not None and offset >= self._position and self._note_oldest(offset + 1):
+                # Empty messages stand for bytes of the record after them (`record_units`).
+                self._position = offset + 1
+                if data:
+                    self._add(offset + 1, bytes(data))

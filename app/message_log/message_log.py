@@ -1,13 +1,17 @@
 """Defines the interface of the replicated log that stands between several brokers and several ingest workers.
 
-`vigie edge` appends what a broker has delivered, and acknowledges it to the broker once it is replicated.
+`vigie edge` appends the messages of a broker, and acknowledges them to the broker once they are replicated.
 `vigie ingest` reads each partition in order. How far it is, is a row of PostgreSQL (`positions`), written in
-the transaction of a batch: the log itself is never told.
+the transaction of a batch: the log itself does not know it.
 
 Each engine is one module that implements `MessageLog`.
 """
 
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol
+
+MOST_RECORD_BYTES: Final = 4 * 2**20
+"""The largest record that any engine takes."""
 
 
 class LogUnavailableError(Exception):
@@ -16,6 +20,20 @@ class LogUnavailableError(Exception):
 
 class LogFullError(LogUnavailableError):
     """The log has no room. Repeat the append once something was trimmed."""
+
+
+class RecordsRemovedError(Exception):
+    """The log has removed records that the reader has not returned. Read after `oldest - 1` to go on.
+
+    Attributes:
+        after: The position of the last record that the reader returned.
+        oldest: The position of the oldest record that is left, or that the next one will have.
+    """
+
+    def __init__(self, after: int, oldest: int) -> None:
+        super().__init__(f"the records {after + 1} to {oldest - 1} were removed before they were read")
+        self.after = after
+        self.oldest = oldest
 
 
 class StoredRecord(NamedTuple):
@@ -31,7 +49,7 @@ class StoredRecord(NamedTuple):
 
 
 class PartitionStatus(NamedTuple):
-    """What an engine knows of a partition.
+    """The status of a partition.
 
     Attributes:
         partition: Its number.
@@ -40,7 +58,7 @@ class PartitionStatus(NamedTuple):
         in_sync: Those that are up to date.
         oldest: The position of its oldest record; 0 if it is empty.
         newest: The position of its newest record; 0 if it never had one.
-        size: Its size in bytes, of one replica.
+        size: The bytes of the records that were not trimmed, as they count against `max_bytes`.
     """
 
     partition: int
@@ -50,6 +68,19 @@ class PartitionStatus(NamedTuple):
     oldest: int
     newest: int
     size: int
+
+
+class LogDescription(NamedTuple):
+    """The state of a log.
+
+    Attributes:
+        log_id: An id that changes if the log is recreated: earlier positions mean nothing then. None: not all
+            of its parts answer.
+        partitions: The status of each partition.
+    """
+
+    log_id: str | None
+    partitions: Sequence[PartitionStatus]
 
 
 class PartitionReader(Protocol):
@@ -66,6 +97,7 @@ class PartitionReader(Protocol):
 
         Raises:
             LogUnavailableError: The log does not answer. Call again.
+            RecordsRemovedError: The next record was removed. This reader returns no more records.
         """
 
     async def close(self) -> None:
@@ -76,7 +108,7 @@ class MessageLog(Protocol):
     """A log of a fixed number of partitions, each with several replicas."""
 
     async def open(self) -> None:
-        """Connect, and create what is missing.
+        """Connect, and create missing streams or topics.
 
         Raises:
             LogUnavailableError: The log does not answer. Call again.
@@ -87,7 +119,7 @@ class MessageLog(Protocol):
 
         Args:
             partition: The partition.
-            data: The record, up to `max_record_bytes`.
+            data: The record: at least one byte, up to `max_record_bytes`.
             record_id: The same for a repeated append. An engine that can detect a repeat stores it once.
 
         Returns:
@@ -110,15 +142,8 @@ class MessageLog(Protocol):
         An engine that can only remove by age or size does nothing.
         """
 
-    async def describe(self) -> list[PartitionStatus]:
-        """Return the status of each partition (LogUnavailableError)."""
-
-    async def read_id(self) -> str:
-        """Return an id that changes if the log is made anew, so that old positions mean nothing.
-
-        Raises:
-            LogUnavailableError: The log does not answer.
-        """
+    async def describe(self) -> LogDescription:
+        """Return the id of the log and the status of each partition (LogUnavailableError)."""
 
     async def close(self) -> None:
         """Disconnect. Readers end."""
@@ -130,3 +155,15 @@ class MessageLog(Protocol):
     @property
     def max_record_bytes(self) -> int:
         """The largest record that the engine takes."""
+
+
+def check_record_size(data: bytes, most_bytes: int) -> None:
+    """Refuse a record that no engine could store, or that is empty.
+
+    Raises:
+        ValueError: It is one of these.
+    """
+    if not data:
+        raise ValueError("a record has at least one byte")
+    if len(data) > most_bytes:
+        raise ValueError(f"a record of {len(data)} bytes is larger than {most_bytes}")

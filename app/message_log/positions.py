@@ -3,6 +3,9 @@
 A worker holds the advisory lock of each partition that it reads. The lock ends with its connection. The row
 fences a worker whose connection ended without its knowledge: a batch commits only while the row still names
 the worker and the position from which the batch was read.
+
+The rows also name the log that they belong to (`log_ownership` compares it with the settings), and have a
+digest of the record at the position, by which a worker recognises a log that has lost its newest records.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,13 +14,8 @@ from typing import Final, NamedTuple
 
 from app.platform.db.advisory_lock_keys import CONSUMER, PARTITION_CLASS
 from app.platform.db.database import RawConnection
+from app.platform.db.process_lock import END_SILENT_SESSION
 
-_CREATE: Final = """
-INSERT INTO ingest_positions (partition)
-SELECT generate_series(0, $1::integer - 1) WHERE NOT EXISTS (SELECT FROM ingest_positions)
-ON CONFLICT DO NOTHING
-"""
-_COUNT: Final = "SELECT count(*) FROM ingest_positions"
 _JOIN: Final = f"SELECT pg_try_advisory_lock_shared({CONSUMER})"
 _WORKERS: Final = """
 SELECT count(DISTINCT pid) FILTER (WHERE pid < pg_backend_pid()), count(DISTINCT pid) FROM pg_locks
@@ -25,41 +23,43 @@ WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted AND objsubid = 1
 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 AND (classid::bigint << 32 | objid::bigint) = $1
 """
-# The server ends the session of a worker that is silent: one that was suspended, or whose machine is gone.
-_END_IF_SILENT: Final = """
-SELECT set_config('idle_session_timeout', '10s', false),
-       set_config('idle_in_transaction_session_timeout', '10s', false),
-       set_config('tcp_keepalives_idle', '3', false), set_config('tcp_keepalives_interval', '2', false),
-       set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10000', false)
-"""
 _TRY_LOCK: Final = f"SELECT pg_try_advisory_lock({PARTITION_CLASS}, $1)"
 _UNLOCK: Final = f"SELECT pg_advisory_unlock({PARTITION_CLASS}, $1)"
-# An outdated log id means that the log was made anew, where positions start again.
+# An outdated log id means that the log was recreated, where positions start again.
 _TAKE: Final = """
-UPDATE ingest_positions SET worker = $2, acquired_at = now(), log_id = $3,
-    position = CASE WHEN log_id IN ('', $3) THEN position ELSE 0 END,
-    kept_from = CASE WHEN log_id IN ('', $3) THEN kept_from ELSE 0 END,
-    next_kept_from = CASE WHEN log_id IN ('', $3) THEN next_kept_from ELSE 0 END
-WHERE partition = $1 RETURNING position
+UPDATE ingest_positions p SET worker = $2, acquired_at = now(), log_id = $3,
+    position = CASE WHEN p.log_id IN ('', $3) THEN p.position ELSE 0 END,
+    record_digest = CASE WHEN p.log_id IN ('', $3) THEN p.record_digest END,
+    kept_from = CASE WHEN p.log_id IN ('', $3) THEN p.kept_from ELSE 0 END,
+    next_kept_from = CASE WHEN p.log_id IN ('', $3) THEN p.next_kept_from ELSE 0 END,
+    lost_at = CASE WHEN p.log_id IN ('', $3) OR p.position = 0 THEN p.lost_at ELSE now() END
+FROM ingest_positions former
+WHERE p.partition = $1 AND former.partition = $1
+RETURNING p.position, p.record_digest, former.log_id NOT IN ('', $3) AND former.position > 0
 """
 _ADVANCE: Final = """
-UPDATE ingest_positions p SET position = c.position, committed_at = now()
-FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS c (partition, former, position)
+UPDATE ingest_positions p SET position = c.position, record_digest = c.digest, committed_at = now()
+FROM unnest($1::int[], $2::bigint[], $3::bigint[], $5::bigint[]) AS c (partition, former, position, digest)
 WHERE p.partition = c.partition AND p.position = c.former AND p.worker = $4
 """
-# What was committed at the step before the last one may go: committed records are kept for one to two steps.
+_NOTE_LOST: Final = """
+UPDATE ingest_positions SET lost_records = lost_records + $2, lost_at = now()
+WHERE partition = $1 AND worker = $3
+"""
+# Records that were committed at the step before the last one may be removed: they are retained for one to
+# two steps.
 _STEP: Final = """
 UPDATE ingest_positions SET kept_from = next_kept_from, next_kept_from = position, next_kept_at = now()
 WHERE partition = ANY ($1::int[]) AND next_kept_at <= now() - $2::interval
 """
 _KEPT_FROM: Final = "SELECT partition, kept_from FROM ingest_positions WHERE partition = ANY ($1::int[])"
 _RESET: Final = """
-UPDATE ingest_positions SET position = 0, kept_from = 0, next_kept_from = 0
+UPDATE ingest_positions SET position = 0, record_digest = NULL, kept_from = 0, next_kept_from = 0
 WHERE partition = ANY ($1::int[]) AND worker = $2
 """
 _POSITIONS: Final = "SELECT partition, position FROM ingest_positions WHERE partition = ANY ($1::int[])"
 _ALL: Final = """
-SELECT p.partition, p.position, p.worker, p.acquired_at, p.committed_at, EXISTS (
+SELECT p.partition, p.position, p.worker, p.acquired_at, p.committed_at, p.lost_records, p.lost_at, EXISTS (
     SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND l.classid::bigint = $1 AND l.objid::bigint = p.partition
@@ -72,12 +72,41 @@ class FencedError(Exception):
     """Another worker has taken over a partition of this batch. Nothing of the batch is committed."""
 
 
-class PartitionCountError(Exception):
-    """The settings name another number of partitions than the database."""
+class LogChangedError(Exception):
+    """The log is not the one that was read: recreated, closed, or without its newest records. Join again."""
+
+
+class TakenPartition(NamedTuple):
+    """A partition that a worker has taken.
+
+    Attributes:
+        position: The position of its last committed record; 0: none.
+        digest: The digest of that record; None: not known.
+        is_recreated: Whether the log is another one than that of the former position, which is 0 now. Records
+            of the former log that were not read are lost.
+    """
+
+    position: int
+    digest: int | None
+    is_recreated: bool
+
+
+class PositionAdvance(NamedTuple):
+    """The part of a batch that one partition has.
+
+    Attributes:
+        former: The position before the batch.
+        position: The position of its last record.
+        digest: The digest of that record.
+    """
+
+    former: int
+    position: int
+    digest: int
 
 
 class PartitionPosition(NamedTuple):
-    """How far a partition is committed.
+    """The committed position of a partition.
 
     Attributes:
         partition: Its number.
@@ -85,6 +114,9 @@ class PartitionPosition(NamedTuple):
         worker: The worker that reads it, or did so last.
         acquired_at: Since when.
         committed_at: When the position last advanced.
+        lost_records: Records that the log has removed before they were read, since it came into use.
+        lost_at: When that was last found, or that the log was recreated or has lost its newest records; None:
+            never.
         is_owned: Whether that worker still holds its lock.
     """
 
@@ -93,34 +125,9 @@ class PartitionPosition(NamedTuple):
     worker: str | None
     acquired_at: datetime | None
     committed_at: datetime | None
+    lost_records: int
+    lost_at: datetime | None
     is_owned: bool
-
-
-async def create_positions(connection: RawConnection, partitions: int) -> None:
-    """Create the rows of all partitions when there are none.
-
-    Raises:
-        PartitionCountError: There are rows for another number of partitions.
-    """
-    await connection.execute(_CREATE, partitions)
-    found: int = await connection.fetchval(_COUNT)
-    if found != partitions:
-        raise PartitionCountError(
-            f"VIGIE_MESSAGE_LOG__PARTITIONS is {partitions}, but the log was begun with {found} partitions."
-        )
-
-
-async def check_partition_count(connection: RawConnection, partitions: int) -> None:
-    """Refuse a number of partitions other than that of the database.
-
-    Raises:
-        PartitionCountError: There are rows for another number of partitions.
-    """
-    found: int = await connection.fetchval(_COUNT)
-    if found and found != partitions:
-        raise PartitionCountError(
-            f"VIGIE_MESSAGE_LOG__PARTITIONS is {partitions}, but the log was begun with {found} partitions."
-        )
 
 
 async def join_workers(connection: RawConnection) -> bool:
@@ -130,7 +137,7 @@ async def join_workers(connection: RawConnection) -> bool:
     """
     joined: bool = await connection.fetchval(_JOIN)
     if joined:
-        await connection.execute(_END_IF_SILENT)
+        await connection.execute(END_SILENT_SESSION)
     return joined
 
 
@@ -143,16 +150,12 @@ async def count_fair_share(connection: RawConnection, partitions: int) -> int:
 
 async def take_partition(
     connection: RawConnection, partition: int, *, worker: str, log_id: str
-) -> int | None:
-    """Take a partition that no worker has.
-
-    Returns:
-        The position of its last committed record; None if another worker has it.
-    """
+) -> TakenPartition | None:
+    """Take a partition; None if another worker has it."""
     if not await connection.fetchval(_TRY_LOCK, partition):
         return None
-    position: int = await connection.fetchval(_TAKE, partition, worker, log_id)
-    return position
+    row = await connection.fetchrow(_TAKE, partition, worker, log_id)
+    return None if row is None else TakenPartition(*row)
 
 
 async def release_partition(connection: RawConnection, partition: int) -> None:
@@ -161,36 +164,43 @@ async def release_partition(connection: RawConnection, partition: int) -> None:
 
 
 async def advance_positions(
-    connection: RawConnection, worker: str, advances: Mapping[int, tuple[int, int]]
+    connection: RawConnection, worker: str, advances: Mapping[int, PositionAdvance]
 ) -> None:
     """Advance positions in the transaction of the batch that was read up to there.
 
     Args:
         connection: The connection of the transaction.
         worker: The name under which the partitions were taken.
-        advances: partition → (position before the batch, position of its last record).
+        advances: The advances by partition.
 
     Raises:
         FencedError: Another worker has taken one of them.
     """
-    ordered = sorted(advances.items())
+    partitions = sorted(advances)
+    ordered = [advances[partition] for partition in partitions]
     status = await connection.execute(
         _ADVANCE,
-        [partition for partition, _ in ordered],
-        [former for _, (former, _) in ordered],
-        [position for _, (_, position) in ordered],
+        partitions,
+        [each.former for each in ordered],
+        [each.position for each in ordered],
         worker,
+        [each.digest for each in ordered],
     )
     if status != f"UPDATE {len(ordered)}":
         raise FencedError(f"{status} of {len(ordered)} positions")
 
 
 async def reset_positions(connection: RawConnection, partitions: Collection[int], worker: str) -> None:
-    """Begin partitions of this worker anew with the oldest record: the log has lost its newest ones.
+    """Let partitions of this worker be read from the oldest record again: the log has lost its newest ones.
 
-    What is read again is found to be stored.
+    Records that are read again are recognised as stored.
     """
     await connection.execute(_RESET, partitions, worker)
+
+
+async def note_lost_records(connection: RawConnection, partition: int, count: int, worker: str) -> None:
+    """Note records of a partition of this worker that the log removed before they were read."""
+    await connection.execute(_NOTE_LOST, partition, count, worker)
 
 
 async def read_positions(connection: RawConnection, partitions: Collection[int]) -> dict[int, int]:
@@ -202,7 +212,7 @@ async def read_positions(connection: RawConnection, partitions: Collection[int])
 async def find_kept_positions(
     connection: RawConnection, partitions: Collection[int], keep: timedelta
 ) -> dict[int, int]:
-    """Return up to which position each partition may be trimmed: what was committed for long enough.
+    """Return up to which position each partition may be trimmed: records that were committed long enough ago.
 
     Args:
         connection: The connection.

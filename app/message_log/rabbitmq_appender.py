@@ -6,21 +6,21 @@ import uuid
 from typing import Any, Final
 
 from rstream.exceptions import ServerError
-from rstream.schema import Message, PublishConfirm, PublishError
+from rstream.schema import PublishConfirm, PublishError, PublishSubBatching
 
 from app.message_log.message_log import LogFullError, LogUnavailableError
 from app.message_log.rabbitmq_connections import StreamConnection, connect_to_stream, translate_errors
-from app.message_log.rabbitmq_reader import read_newest_position, read_oldest_position
+from app.message_log.rabbitmq_reader import TRIMMED, read_newest_position, read_oldest_position
+from app.message_log.record_units import UNIT_BYTES, count_units, measure_bytes
 from app.message_log.settings import MessageLogSettings
-
-TRIMMED: Final = "vigie-trimmed"
-"""The name under which a stream notes the position before which records are no longer needed."""
 
 _PUBLISHER: Final = 0
 _TIMEOUT_S: Final = 2.0
 _RETRY_S: Final = 0.1
 _MEASURE_S: Final = 10.0
 _FULL_S: Final = 1.0
+_LENGTH_BYTES: Final = 4
+_UNCOMPRESSED_BATCH: Final = 0x80
 
 
 class RabbitMQAppender:
@@ -29,8 +29,8 @@ class RabbitMQAppender:
     A record has a number. A leader stores a number that it has seen no second time, and confirms it once a
     majority has the first copy.
 
-    A stream cannot refuse records: it would remove the oldest. The appender estimates the bytes that are
-    still needed, and refuses by itself.
+    A stream cannot refuse records: it would remove the oldest. The appender refuses by itself, by the upper
+    bound of the bytes that are still needed (`record_units`).
 
     Args:
         settings: The log's.
@@ -51,7 +51,6 @@ class RabbitMQAppender:
         self._confirmed: asyncio.Future[None] | None = None
         self._measured = -_MEASURE_S
         self._needed_bytes = 0
-        self._mean_bytes = 0.0
 
     async def append(self, data: bytes, record_id: str) -> None:
         """Append a record, and return once a majority of the replicas has it.
@@ -98,7 +97,7 @@ class RabbitMQAppender:
             self._unfinished = (record_id, self._next)
         self._awaited = self._unfinished[1]
         self._confirmed = asyncio.get_running_loop().create_future()
-        await connection.publish([Message(self._awaited, None, data)], _PUBLISHER)
+        await connection.send_frame(_build_publish_frame(self._awaited, data))
         lost: asyncio.Future[Any] = asyncio.ensure_future(connection.lost.wait())
         try:
             await asyncio.wait([lost, self._confirmed], return_when=asyncio.FIRST_COMPLETED)
@@ -108,8 +107,7 @@ class RabbitMQAppender:
         finally:
             lost.cancel()
         self._unfinished = None
-        self._needed_bytes += len(data)
-        self._mean_bytes += (len(data) - self._mean_bytes) * (0.05 if self._mean_bytes else 1.0)
+        self._needed_bytes += UNIT_BYTES * count_units(len(data))
 
     async def _connect(self) -> StreamConnection:
         connection = await connect_to_stream(
@@ -138,19 +136,42 @@ class RabbitMQAppender:
             waiting.set_exception(ConnectionError(f"the leader refused the record: {codes}"))
 
     async def _require_room(self, connection: StreamConnection) -> None:
-        """Refuse if the records that are still needed have about `max_bytes`."""
-        if not self._mean_bytes:
-            return
+        """Refuse if the records that are still needed may have `max_bytes`."""
         limit = self._settings.max_bytes
         since = time.monotonic() - self._measured
         if since >= (_FULL_S if self._needed_bytes >= limit else _MEASURE_S):
-            newest = await read_newest_position(connection, self._stream)
-            try:
-                oldest = await connection.query_offset(self._stream, TRIMMED)
-            except ServerError:
-                # None was noted, or the records up to there were removed.
-                oldest = await read_oldest_position(connection, self._stream)
-            self._needed_bytes = int(max(0, newest + 1 - oldest) * self._mean_bytes)
+            self._needed_bytes = await measure_needed_bytes(
+                connection, self._stream, await read_newest_position(connection, self._stream)
+            )
             self._measured = time.monotonic()
         if self._needed_bytes >= limit:
-            raise LogFullError(f"{self._stream} has about {self._needed_bytes} bytes that are still needed")
+            raise LogFullError(f"{self._stream} has {self._needed_bytes} bytes that are still needed")
+
+
+async def measure_needed_bytes(connection: StreamConnection, stream: str, newest: int) -> int:
+    """Return the most bytes of the records of a stream that were not trimmed (LogUnavailableError)."""
+    if not newest:
+        return 0
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            oldest = await connection.query_offset(stream, TRIMMED)
+    except ServerError:
+        # None was noted, or the records up to there were removed.
+        oldest = await read_oldest_position(connection, stream)
+    return measure_bytes(oldest, newest)
+
+
+def _build_publish_frame(number: int, data: bytes) -> PublishSubBatching:
+    """Build the frame that appends a record as one batch, which a node stores as a whole or not at all."""
+    units = count_units(len(data))
+    messages = bytes(_LENGTH_BYTES * (units - 1)) + len(data).to_bytes(_LENGTH_BYTES, "big") + data
+    return PublishSubBatching(
+        publisher_id=_PUBLISHER,
+        number_of_root_messages=1,
+        publishing_id=number,
+        compress_type=_UNCOMPRESSED_BATCH,
+        subbatching_message_count=units,
+        uncompressed_data_size=len(messages),
+        compressed_data_size=len(messages),
+        messages=messages,
+    )

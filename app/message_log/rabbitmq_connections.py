@@ -89,6 +89,10 @@ class StreamConnection(Client):
 
     def _note_change(self, _: MetadataUpdate) -> None:
         """End the connection when its stream has another leader: publishers and subscriptions are gone."""
+        self.drop()
+
+    def drop(self) -> None:
+        """End the connection: `lost` is set soon."""
         self._link.abort()
 
     async def _listener(self) -> None:
@@ -138,9 +142,11 @@ async def connect_to_node(settings: MessageLogSettings, server: str, *, client: 
     """Connect to a node and log in.
 
     Raises:
-        LogUnavailableError: It does not answer within two seconds, or refuses.
+        LogUnavailableError: It does not answer within two seconds, or refuses; its address has no port, or
+            the CA certificates cannot be read.
     """
-    connection = StreamConnection(settings, server, client=client)
+    async with translate_errors():
+        connection = StreamConnection(settings, server, client=client)
     try:
         async with translate_errors(), asyncio.timeout(_CONNECT_S):
             await connection.start()

@@ -1,8 +1,9 @@
 """Keeps the replicated log in RabbitMQ streams: one stream per partition.
 
-A position is 1 plus an offset. Streams remove only whole segments by size, and never refuse a record: this
-engine estimates the bytes that are still needed, and a stream may become twice as large as `max_bytes` before
-it loses the oldest records.
+A position is 1 plus an offset, and measures bytes (`record_units`). Streams remove only whole segments by
+size, and never refuse a record: this engine refuses when the records that are still needed may have
+`max_bytes`. A stream removes records from twice that on, which leaves room for edges that append at the same
+time.
 """
 
 import asyncio
@@ -11,10 +12,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from rstream.exceptions import ServerError, StreamAlreadyExists
+from rstream.exceptions import PreconditionFailed, ServerError, StreamAlreadyExists
 
-from app.message_log.message_log import LogUnavailableError, PartitionReader, PartitionStatus
-from app.message_log.rabbitmq_appender import TRIMMED, RabbitMQAppender
+from app.message_log.buffered_reader import BufferedReader
+from app.message_log.message_log import (
+    MOST_RECORD_BYTES,
+    LogDescription,
+    LogUnavailableError,
+    PartitionReader,
+    PartitionStatus,
+    check_record_size,
+)
+from app.message_log.rabbitmq_appender import RabbitMQAppender, measure_needed_bytes
 from app.message_log.rabbitmq_connections import (
     StreamConnection,
     connect_to_node,
@@ -22,10 +31,14 @@ from app.message_log.rabbitmq_connections import (
     find_nodes,
     translate_errors,
 )
-from app.message_log.rabbitmq_reader import RabbitMQReader, read_newest_position, read_oldest_position
+from app.message_log.rabbitmq_reader import (
+    TRIMMED,
+    RabbitMQReader,
+    read_newest_position,
+    read_oldest_position,
+)
 from app.message_log.settings import MessageLogSettings
 
-MOST_RECORD_BYTES: Final = 4 * 2**20
 _SEGMENT_BYTES: Final = 64 * 2**20
 _TIMEOUT_S: Final = 10.0
 _LOG_ID: Final = "vigie-log-id"
@@ -47,8 +60,11 @@ class RabbitMQLog:
         self._client = client
         self._frame_max: int | None = None
         self._appenders: dict[int, RabbitMQAppender] = {}
-        self._readers: list[RabbitMQReader] = []
+        self._readers: set[BufferedReader] = set()
         self._replicas: dict[int, tuple[str, ...]] = {}
+        # The id of the log, and the newest positions that were read since it is known.
+        self._log_id: str | None = None
+        self._newest: dict[int, int] = {}
         self._is_open = False
         self._answered = False
 
@@ -86,9 +102,18 @@ class RabbitMQLog:
             "stream-max-segment-size-bytes": _SEGMENT_BYTES,
             "queue-leader-locator": "balanced",
         }
+        name = self._stream_name(partition)
         async with translate_errors(), asyncio.timeout(_TIMEOUT_S):
-            with suppress(StreamAlreadyExists):
-                await connection.create_stream(self._stream_name(partition), arguments)
+            try:
+                await connection.create_stream(name, arguments)
+            except StreamAlreadyExists:
+                return
+            except PreconditionFailed as error:
+                raise LogUnavailableError(
+                    f"the stream {name} has other limits than the settings, and cannot be changed. Set "
+                    "VIGIE_MESSAGE_LOG__MAX_BYTES and VIGIE_MESSAGE_LOG__REPLICAS back, or close the log "
+                    "(vigie close-log) and use another VIGIE_MESSAGE_LOG__NAME"
+                ) from error
 
     @asynccontextmanager
     async def _any_node(self) -> AsyncIterator[StreamConnection]:
@@ -128,10 +153,9 @@ class RabbitMQLog:
         Raises:
             LogUnavailableError: It is not known whether the record was appended.
             LogFullError: It was not appended.
-            ValueError: It is larger than `max_record_bytes`.
+            ValueError: It is empty, or larger than `max_record_bytes`.
         """
-        if len(data) > self.max_record_bytes:
-            raise ValueError(f"a record of {len(data)} bytes is larger than {self.max_record_bytes}")
+        check_record_size(data, self.max_record_bytes)
         if not self._is_open:
             raise LogUnavailableError("the log is not open")
         if partition not in self._appenders:
@@ -147,14 +171,35 @@ class RabbitMQLog:
 
     def read(self, partition: int, after: int) -> PartitionReader:
         """Return a reader of the records after a position (0: from the oldest)."""
-        reader = RabbitMQReader(self._settings, self._stream_name(partition), after, client=self._client)
-        self._readers.append(reader)
+        reader = RabbitMQReader(
+            self._settings,
+            self._stream_name(partition),
+            after,
+            client=self._client,
+            on_close=self._readers.discard,
+        )
+        self._readers.add(reader)
         return reader
 
     async def find_newest_position(self, partition: int) -> int:
         """Return the position of the newest record; 0 if there never was one (LogUnavailableError)."""
+        if self._log_id is None:
+            await self._note_id()
         async with self._leader(partition) as connection:
-            return await read_newest_position(connection, self._stream_name(partition))
+            return await self._read_newest(connection, partition)
+
+    async def _read_newest(self, connection: StreamConnection, partition: int) -> int:
+        """Return the position of the newest record; 0 if there is none (LogUnavailableError)."""
+        stream = self._stream_name(partition)
+        newest = await read_newest_position(connection, stream)
+        if newest:
+            self._newest[partition] = newest
+            return newest
+        if partition in self._newest:
+            await self._note_id()
+        if partition in self._newest:
+            raise LogUnavailableError(f"the node returns no record of {stream}, which has some")
+        return 0
 
     async def trim(self, partition: int, before: int) -> None:
         """Note that the records before a position are no longer needed (LogUnavailableError).
@@ -167,37 +212,49 @@ class RabbitMQLog:
             # Returns after the node has processed the frame before it.
             await connection.stream_exists(stream)
 
-    async def describe(self) -> list[PartitionStatus]:
-        """Return the status of each partition. The protocol tells no size; `in_sync` are replicas that run.
+    async def describe(self) -> LogDescription:
+        """Return the id of the log, and the status of each partition: `in_sync` are replicas that run.
+
+        The id is a random number that the first partition keeps.
 
         Raises:
             LogUnavailableError: No node answers.
         """
         async with self._any_node() as connection:
             partitions = range(self._settings.partitions)
-            return [await self._describe_partition(connection, partition) for partition in partitions]
+            statuses = [await self._describe_partition(connection, partition) for partition in partitions]
+        log_id = None
+        with suppress(LogUnavailableError):
+            log_id = await self._note_id()
+        return LogDescription(log_id, statuses)
 
     async def _describe_partition(self, connection: StreamConnection, partition: int) -> PartitionStatus:
         stream = self._stream_name(partition)
         try:
             nodes = await find_nodes(connection, stream)
-            oldest = await read_oldest_position(connection, stream)
-            newest = await read_newest_position(connection, stream) if oldest else 0
+            newest = await self._read_newest(connection, partition)
+            oldest = await read_oldest_position(connection, stream) if newest else 0
+            async with translate_errors():
+                size = await measure_needed_bytes(connection, stream, newest)
         except LogUnavailableError:
             return PartitionStatus(partition, None, self._replicas.get(partition, ()), (), 0, 0, 0)
         running = (nodes.leader, *nodes.replicas)
         known = self._replicas.get(partition, ())
         self._replicas[partition] = (*running, *(name for name in known if name not in running))
         return PartitionStatus(
-            partition, nodes.leader, self._replicas[partition], running, oldest, newest, size=0
+            partition, nodes.leader, self._replicas[partition], running, oldest, newest, size
         )
 
-    async def read_id(self) -> str:
-        """Return a random number that the first partition keeps.
+    async def _note_id(self) -> str:
+        """Return the id of the log; positions of another id are forgotten (LogUnavailableError)."""
+        log_id = await self._read_id()
+        if log_id != self._log_id:
+            self._log_id = log_id
+            self._newest.clear()
+        return log_id
 
-        Raises:
-            LogUnavailableError: The first partition does not answer.
-        """
+    async def _read_id(self) -> str:
+        """Return the id that the first partition keeps; gives it one first (LogUnavailableError)."""
         stream = self._stream_name(0)
         async with self._leader(0) as connection:
             while True:
@@ -211,6 +268,5 @@ class RabbitMQLog:
         self._is_open = False
         for appender in self._appenders.values():
             await appender.disconnect()
-        for reader in self._readers:
+        for reader in list(self._readers):
             await reader.close()
-        self._readers.clear()

@@ -19,9 +19,11 @@ class MessageLogSettings(BaseModel):
     password: SecretStr = Field(SecretStr(""), description="Its password")
     tls: bool = Field(False, description="Connect by TLS")
     ca_file: str = Field("", description="CA certificates of its nodes (PEM); empty: the system's")
-    name: str = Field("vigie", description="The prefix of its streams or topics")
+    name: str = Field(
+        "vigie", description="The prefix of its streams or topics; fixed until `vigie close-log`"
+    )
     partitions: int = Field(
-        12, ge=1, le=256, description="Number of partitions; fixed once the first record was written"
+        12, ge=1, le=256, description="Number of partitions; fixed until `vigie close-log`"
     )
     replicas: int = Field(3, ge=1, le=5, description="Replicas of each partition")
     max_bytes: int = Field(

@@ -11,6 +11,11 @@ class WebhookSettings(BaseModel):
     allow_private: bool = Field(
         False, description="Allow http, loopback and private addresses (development only)"
     )
+    allow_kafka: bool = Field(
+        False,
+        description="Allow measurement sinks of the kind `kafka`, whose library connects to brokers that "
+        "Vigie cannot check; `ALLOW_PRIVATE` allows them too",
+    )
     connect_timeout_s: Seconds = Field(5.0, description="Timeout of a connection (seconds)")
     total_timeout_s: Seconds = Field(15.0, description="Timeout of a whole attempt (seconds)")
     lease_s: Seconds = Field(30.0, description="Lease of a delivery (seconds)")
@@ -48,6 +53,11 @@ class WebhookSettings(BaseModel):
     poll_s: Seconds = Field(
         1.0, description="Interval of polling the outbox without a notification (seconds)"
     )
+
+    @property
+    def allows_kafka(self) -> bool:
+        """Whether sinks of the kind `kafka` are allowed."""
+        return self.allow_kafka or self.allow_private
 
     @field_validator("lease_s")
     @classmethod

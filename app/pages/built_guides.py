@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from app.public_register.ttl_cache import CachedResponse
+from app.platform.http.contract.cached_response import CachedResponse
 
 GUIDES_PATH: Final = "/docs/guides"
 INDEX: Final = "index"

@@ -8,9 +8,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app.pages.built_guides import GUIDES_PATH, INDEX, find_guides, load_guide
 from app.pages.page_layout import build_page_headers, load_page_assets, read_root_path, render_layout
+from app.platform.http.contract.cached_response import build_cache_headers, make_conditional_response
 from app.platform.kernel.errors import NotFoundError
 from app.public_register.register_value_formatter import RegisterFormatter
-from app.public_register.ttl_cache import build_cache_headers, make_conditional_response
 
 router: Final = APIRouter(include_in_schema=False)
 _FRESH_S: Final = 300

@@ -4,16 +4,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from app.pages.link_texts import LINK_FAULTS, LINK_WORDS
 from app.people.password_rules import PASSWORD_MIN_LENGTH
 from app.presentation.translation import BilingualText, translated
 
 WORDS: Final[Mapping[str, BilingualText]] = MappingProxyType(
     {
-        # The link, where no script took it out of the address.
-        "enter_title": translated("Use your link"),
+        **LINK_WORDS,
         "enter_lead": translated("Paste the link that you were given, or its code (vgi_… or vgr_…)."),
-        "enter_label": translated("Link or code"),
-        "enter_send": translated("Continue"),
         # An invitation.
         "invitation_title": translated("{organisation} invites you"),
         "invitation_lead": translated(
@@ -51,6 +49,7 @@ WORDS: Final[Mapping[str, BilingualText]] = MappingProxyType(
         # Afterwards.
         "member_title": translated("You are a member of {organisation}"),
         "next": translated("What to do next"),
+        "open_console": translated("Sign in to the console"),
         "token_said": translated(
             "You are signed in. This token identifies you. It is shown only here, and expires after some "
             "hours without use:"
@@ -69,9 +68,6 @@ WORDS: Final[Mapping[str, BilingualText]] = MappingProxyType(
         "reset_send": translated("Set the password"),
         "reset_done": translated("The password is set"),
         "reset_done_said": translated("Sign in with your address and the new password."),
-        "wrong": translated("This did not work."),
-        "other_language": translated("Français"),
-        "menu": translated("Language"),
     }
 )
 
@@ -116,6 +112,7 @@ ENDED: Final[Mapping[str, tuple[BilingualText, BilingualText]]] = MappingProxyTy
 
 FAULTS: Final[Mapping[str, BilingualText]] = MappingProxyType(
     {
+        **LINK_FAULTS,
         "wrong_credentials": translated("There is no account with this address and this password."),
         "name_and_password_needed": translated("Enter your name and a password."),
         "second_factor_code_needed": translated(
@@ -138,9 +135,5 @@ FAULTS: Final[Mapping[str, BilingualText]] = MappingProxyType(
         "already_member": translated(
             "This address already belongs to a member. Sign in with your address and password."
         ),
-        "too_many_attempts": translated("There were too many attempts. Wait some minutes, then try again."),
-        "foreign_form": translated("Another site's page sent this form. Open your link again."),
-        "busy": translated("Vigie cannot answer now. Wait a little, then try again."),
-        "": translated("A field is not accepted as it is. Check your input."),
     }
 )

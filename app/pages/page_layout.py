@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 from fastapi import Request
 
 from app.platform.config.api_settings import ApiSettings
+from app.platform.http.contract.cached_response import CachedResponse
 from app.platform.kernel.application_resources import get_resource
 from app.public_register.page_rendering import FOLDER as REGISTER_FILES
 from app.public_register.page_rendering import PageContext, negotiate_language, render_page
 from app.public_register.register_value_formatter import RegisterFormatter
-from app.public_register.ttl_cache import CachedResponse
 
 HTML_MEDIA_TYPE: Final = "text/html; charset=utf-8"
 PAGE_CSP: Final = (

@@ -8,7 +8,8 @@ from app.audit.audit_recorder import AccessedSubject, record_access, record_even
 from app.people import repository
 from app.people.models import Invitation, Membership, User
 from app.people.sign_in_dependencies import PeopleContext
-from app.platform.db.database import DATABASE_ERRORS, WriteSession, suspend_commit_step
+from app.platform.db.commit_steps import suspend_commit_step
+from app.platform.db.database import DATABASE_ERRORS, WriteSession
 from app.platform.kernel.errors import (
     ForbiddenError,
     NotFoundError,

@@ -35,6 +35,8 @@ SCOPES_OF: Final[Mapping[Role, tuple[str, ...]]] = {
         "audit:read",
         "rights:read",
         "rights:write",
+        "grants:read",
+        "grants:write",
     ),
     # Without `audit:read` and `members:read`: they show personal data of other people.
     "viewer": _READS,

@@ -13,9 +13,15 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.audit.audit_log_queries import find_key_creators
 from app.people import repository
 from app.people.access_audit_entries import record_members
 from app.people.account_mail_queue import queue_account_mail
+from app.people.issued_tokens import (
+    find_scope_of_members,
+    invalidate_issued_tokens,
+    lock_issued_invitations,
+)
 from app.people.member_roles import SCOPES_OF, Role
 from app.people.models import Membership, PasswordResetToken, User
 from app.people.password_service import RESET_PREFIX, delete_reset_tokens, make_no_password_error
@@ -95,6 +101,7 @@ async def _lock_member(
 ) -> tuple[Membership, User, Organisation]:
     """Lock a member that the caller may change, and its organisation against other changes of members."""
     membership, _ = await get_member(session, identifier, principal.visible())
+    await lock_issued_invitations(session, membership.user_id)
     organisation = await find_organisation(
         session, membership.organisation_id, principal.visible(), lock=True
     )
@@ -144,6 +151,7 @@ async def _set_disabled(
     user.updated_at = now
     await end_sessions(session, user.id, now)
     await delete_reset_tokens(session, user.id)
+    await invalidate_issued_tokens(session, user.id, now)
 
 
 def _grants_more(role: Role, site_ids: list[UUID] | None, before: Membership) -> bool:
@@ -195,6 +203,10 @@ async def change_member(
                 await _check_not_last_owner(session, membership)
             if disabled != (user.disabled_at is not None):
                 await _set_disabled(session, principal, user, disabled=disabled, now=now)
+            # Only owners create tokens for others.
+            if membership.role == "owner" != role:
+                scope = await find_scope_of_members(session, organisation)
+                await invalidate_issued_tokens(session, user.id, now, scope)
             if (role, site_ids) != (membership.role, membership.site_ids):
                 membership.role, membership.site_ids, membership.updated_at = role, site_ids, now
             # The response shows the person even if nothing changes.
@@ -210,7 +222,7 @@ async def remove_member(
     *,
     check: Callable[[tuple[Membership, User]], None] = skip_precondition,
 ) -> None:
-    """Remove a member from an organisation, and end the person's sign-ins there.
+    """Remove a member from an organisation, and end the person's sign-ins and issued tokens there.
 
     Args:
         database: The database.
@@ -229,7 +241,19 @@ async def remove_member(
             check((membership, user))
             await _check_not_last_owner(session, membership)
             await end_sessions(session, user.id, now, organisation=organisation.id)
+            scope = await find_scope_of_members(session, organisation)
+            await invalidate_issued_tokens(session, user.id, now, scope)
             await session.delete(membership)
+
+
+async def _is_own_account(session: WriteSession, principal: Principal, user: User) -> bool:
+    """Whether the caller is the person, or an API key that the person created, perhaps by other keys.
+
+    Otherwise a stolen session could create a key, and do with it what the session may not do.
+    """
+    if principal.kind == "user":
+        return user.id == principal.key_id
+    return str(user.id) in await find_key_creators(session, principal.key_id)
 
 
 async def reset_second_factors(
@@ -252,11 +276,11 @@ async def reset_second_factors(
     with run_with_full_scope():
         async with people.database.write() as session:
             _, user = await get_member(session, identifier, principal.visible(), lock=True)
-            if principal.kind == "user" and user.id == principal.key_id:
+            if await _is_own_account(session, principal, user):
                 # A stolen session could otherwise remove the factors that protect the account.
                 raise ForbiddenError(
                     "Remove your own second factors with `DELETE /v1/me/totp` and "
-                    "`DELETE /v1/me/passkeys/{id}`.",
+                    "`DELETE /v1/me/passkeys/{id}`, not by a key of yours.",
                     code="own_second_factors",
                 )
             await _check_all_memberships(session, principal, user)
@@ -295,10 +319,11 @@ async def create_reset_token(
             # A concurrent accept of an invitation by this person waits for the lock, and then deletes the
             # token.
             _, user = await get_member(session, identifier, principal.visible(), lock=True)
-            if principal.kind == "user" and user.id == principal.key_id:
+            if await _is_own_account(session, principal, user):
                 # A stolen session could otherwise set a password and last for ever.
                 raise ForbiddenError(
-                    "Change your own password with `POST /v1/me/password`.", code="own_password"
+                    "Change your own password with `POST /v1/me/password`, not by a key of yours.",
+                    code="own_password",
                 )
             await _check_all_memberships(session, principal, user)
             if user.password_hash is None and not principal.platform:

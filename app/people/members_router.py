@@ -72,7 +72,8 @@ async def update_member(
 
     The role cannot have scopes that the caller lacks. The last owner cannot be changed. `disabled` prevents
     the person from signing in to any organisation: the caller needs access to all of the person's
-    organisations.
+    organisations. Open invitations and tokens for new passwords of a disabled person, or of one who is no
+    longer an owner, become invalid.
     """
     return _to_response(
         await member_service.change_member(
@@ -87,6 +88,7 @@ async def remove_member(
 ) -> None:
     """Remove a member from the organisation immediately. The person's sign-ins there end.
 
+    Open invitations and tokens for new passwords that the person created there become invalid.
     A person without any membership is deleted.
     """
     now = datetime.now(UTC)

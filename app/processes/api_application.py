@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -22,22 +22,28 @@ from app.alerts.service import close_alerts
 from app.alerts.stored_sample_rates import StoredSampleRates
 from app.audit.audit_recorder import RefusalRecorder
 from app.cluster_status.log_monitor import LogMonitor
+from app.grants.grant_authentication import GRANT_KEY_PREFIX, make_grant_authenticator
+from app.grants.grant_uses import make_grant_use_recorder
 from app.ingest.http_ingest_service import HttpIngestContext
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.quota_cache import QuotaCache
 from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.installation_settings.settings_service import TestMailLimiter
+from app.measurement_stream.stream_tail import MeasurementHub
 from app.notifications.events.event_types_router import add_openapi_webhooks
 from app.notifications.http.self_call_guard import reject_own_webhook
 from app.notifications.stream.stream_wakeup_hub import StreamHub
 from app.pages.built_guides import GUIDES_PATH
 from app.pages.error_pages import ErrorPageMiddleware
+from app.people.issued_tokens import invalidate_issued_tokens
 from app.people.sign_in_dependencies import PeopleContext
 from app.platform.db.alert_closer_protocol import AlertClosing
 from app.platform.db.database import DATABASE_ERRORS, Database
+from app.platform.db.standby_reads import StandbyReads
 from app.platform.db.tenant_reader import TenantReader
 from app.platform.http.contract import header_descriptions, problems
 from app.platform.http.contract.forbidden_content_check import ForbiddenContentError
+from app.platform.http.contract.openapi_document import serve_openapi_document
 from app.platform.http.contract.remembered_arguments import ArgumentCache
 from app.platform.http.fairness.concurrency_limits import SAMPLES_CONNECTIONS
 from app.platform.http.fairness.fair_semaphore import ExportLimits
@@ -45,7 +51,9 @@ from app.platform.http.fairness.token_buckets import BucketStore
 from app.platform.http.middleware.middleware_order import install_middleware
 from app.platform.http.middleware.route_index import RouteIndex
 from app.platform.http.openapi.swagger_page import add_docs_pages
+from app.platform.http.streaming.stream_slots import StreamSlots
 from app.platform.identity.caller_authentication import CallerAuthenticator, get_known_principal
+from app.platform.identity.key_revocation_protocol import KeyRevocation
 from app.platform.kernel.application_resources import get_resource, provide_resources
 from app.platform.kernel.secret_tokens import SESSION_PREFIX
 from app.platform.kernel.tenant_scope import run_with_full_scope
@@ -53,7 +61,7 @@ from app.platform.observability.metrics_and_logs import get_logger
 from app.platform.runtime.health_router import ReadinessProbe
 from app.platform.runtime.stored_settings import InstallationSettings, stop_tasks, wait_until_set
 from app.platform.secrets.sealing import SecretSealer
-from app.processes.routers import ROUTERS
+from app.processes.routers import ROUTERS, STANDARD_APIS
 from app.public_register.register_context import RegisterContext
 from app.registry.box_connection_router import BoxListener
 from app.registry.organisation_repository import bootstrap_platform
@@ -61,6 +69,7 @@ from app.registry.privacy_refusal_counts import count_rest_refusal
 from app.registry.quota_service import OrganisationQuotaExceededError, count_quota_refusal
 from app.reports.process_pool import ReportProcessPool
 from app.settings import VigieSettings
+from app.standard_apis.open_data_context import OpenDataContext
 from app.timeseries.exports.columnar_format import ColumnarEncoderPool
 
 _DESCRIPTION = """
@@ -71,6 +80,8 @@ Alerts are delivered as signed webhooks, by e-mail, by MQTT, and as a stream of 
 token of `POST /v1/sessions`. Then try `GET /v1/sites`. Lists have pages: send `next` as `cursor`. Errors are
 `application/problem+json` (RFC 9457); match on their `code`. The [guides](/docs/guides) explain each part.
 """
+_APPLICATION: Final = "vigie-api"
+_ROLE: Final = "vigie_api"
 _log = get_logger(__name__)
 
 
@@ -92,6 +103,16 @@ _TAGS = (
     ("Webhooks", "Signed deliveries to your systems, with log and replay", "webhooks"),
     ("Channels", "Alerts by e-mail, by MQTT, and to chat, paging and Alertmanager", "channels"),
     ("Event stream", "Server-sent events in real time", "event-stream"),
+    (
+        "Measurement stream",
+        "Samples, events, corrections and settled hours as they are committed",
+        "measurement-stream",
+    ),
+    (
+        "Measurement subscriptions",
+        "Measurements to webhooks, brokers and databases as they are stored, with log and replay",
+        "measurement-subscriptions",
+    ),
     ("Telemetry", "Ingest by HTTP, for boxes and gateways", "boxes"),
     ("Enrolment", "Registration of boxes without an API key: claim codes, provisioning keys", "boxes"),
     ("Quarantine", "Refused messages with their rejection codes, and replays", "bad-input"),
@@ -101,6 +122,7 @@ _TAGS = (
         "The catalogue of sounds that boxes recognise: firearms, and similar sounds",
         "acoustic-sources",
     ),
+    ("Grants", "Revocable, dated rights of third parties to measurements", "grants"),
     ("Purposes", "Declared purposes of sites, with legal basis and duration", "purposes"),
     ("Organisations", "Tenants and their API keys", "api"),
     ("Sign-in", "Sign-in of people, and the caller of a request", "people"),
@@ -110,6 +132,21 @@ _TAGS = (
         "Public register",
         "Public data on sites, their purposes and legal basis; no API key needed",
         "register",
+    ),
+    (
+        "SensorThings",
+        "OGC SensorThings API 1.1, for GIS and other clients; open data need no API key",
+        "sensorthings",
+    ),
+    (
+        "OGC API",
+        "OGC API Features and EDR, for GIS and weather tools; open data need no API key",
+        "ogc-api",
+    ),
+    (
+        "NGSI-LD",
+        "Entities of the Smart Data Models and subscriptions to them, for context brokers",
+        "ngsi-ld",
     ),
     ("People's rights", "Requests for access, objection or erasure under the GDPR", "rights"),
     ("Settings", "The mail server and the public address of this installation", "email"),
@@ -136,8 +173,10 @@ def _tags(base_url: str) -> list[dict[str, Any]]:
 async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None]:
     """Open what the routes share, and close it in reverse."""
     async with AsyncExitStack() as opened:
-        database = Database(settings.database, application="vigie-api", role="vigie_api", tenants=True)
+        database = Database(settings.database, application=_APPLICATION, role=_ROLE, tenants=True)
         opened.push_async_callback(database.close)
+        standby_reads = StandbyReads.of(database, application=_APPLICATION, role=_ROLE)
+        opened.push_async_callback(standby_reads.close)
         sealer = SecretSealer.of(settings.encryption)
         if not sealer.ready:
             _log.warning("no_encryption_key", setting="VIGIE_ENCRYPTION__KEYS")
@@ -158,28 +197,48 @@ async def _lifespan(settings: VigieSettings, app: FastAPI) -> AsyncIterator[None
         pipeline = IngestPipeline(RegistryCache(), quota_cache=QuotaCache(settings.quotas.samples_per_day))
         ingest = HttpIngestContext(pipeline, pool)
         opened.push_async_callback(ingest.committer.close)
-        register = await RegisterContext.of(database, settings.public_register)
+        register = await RegisterContext.of(database, settings.public_register, standby_reads)
         opened.push_async_callback(register.close)
+        open_data = OpenDataContext.of(settings.database, application=_APPLICATION)
+        opened.push_async_callback(open_data.close)
         log_monitor = LogMonitor(settings.message_log, client="api")
         opened.push_async_callback(log_monitor.close)
-        stream_hub = await StreamHub.of(settings.api, database, installation)
+        stream_slots = StreamSlots(settings.api)
+        stream_hub = await StreamHub.of(stream_slots, database, installation)
         opened.push_async_callback(stream_hub.close)
-        authenticator = CallerAuthenticator(database, key, {SESSION_PREFIX: people.sessions.authenticate})
+        measurement_hub = await MeasurementHub.of(
+            stream_slots, database, keep_days=settings.measurement_stream.keep_days
+        )
+        opened.push_async_callback(measurement_hub.close)
+        authenticator = CallerAuthenticator(
+            database,
+            key,
+            {
+                SESSION_PREFIX: people.sessions.authenticate,
+                GRANT_KEY_PREFIX: make_grant_authenticator(database),
+            },
+        )
         database.on_access_change = authenticator.cache.clear
         provide_resources(
             app,
             database,
             reader,
+            standby_reads,
+            standby_reads.make_session_reads(),
             sealer,
             installation,
             people,
             authenticator,
+            make_grant_use_recorder(database),
             ArgumentCache(),
             StoredSampleRates(),
             AlertClosing(close_alerts),
+            KeyRevocation(invalidate_issued_tokens),
             ingest,
             register,
+            open_data,
             stream_hub,
+            measurement_hub,
             ExportLimits(),
             ColumnarEncoderPool(),
             ReportProcessPool(),
@@ -280,6 +339,8 @@ def create_app(settings: VigieSettings, *, buckets: BucketStore | None = None) -
         app,
         settings,
         inside=[Middleware(ErrorPageMiddleware)],
+        # The OpenAPI document is that of `/ogc/api`.
+        open_paths=(*STANDARD_APIS, "/openapi.json") if settings.sensorthings.anonymous else (),
         report_refusal=RefusalRecorder().record,
         buckets=buckets,
     )
@@ -288,5 +349,6 @@ def create_app(settings: VigieSettings, *, buckets: BucketStore | None = None) -
         app.include_router(router)
     add_openapi_webhooks(app.webhooks)
     add_docs_pages(app)
+    serve_openapi_document(app)
     problems.complete_openapi(app, partial(header_descriptions.describe_headers, app))
     return app

@@ -19,6 +19,7 @@ from app.audit import log_export as files
 from app.audit.hash_chain import ChainFinding, ChainHead, ChainVerifier
 from app.audit.verification import read_entries, read_heads, verify_log
 from app.platform.config.platform_settings import DatabaseSettings, read_database_settings
+from app.processes.command_output import fail
 from app.standalone.command_database_connection import connect_for_command
 from app.standalone.secret_rotation import find_installation_database
 from app.standalone.secrets_cli import DataDir
@@ -80,11 +81,15 @@ def verify_command(
             with export.open(encoding="utf-8") as lines:
                 wrong = _show(files.verify_export(lines, verifier, organisation))
     except _FAULTS as error:
-        _fail(error)
+        fail(error, _CANNOT, "vigie audit")
     if not verifier.entries and not wrong:
         where = f"organisation {organisation}" if organisation is not None else "any organisation"
         source = "the database" if export is None else str(export)
-        _fail(ValueError(f"there is no log of {where} in {source}: nothing was verified"))
+        fail(
+            ValueError(f"there is no log of {where} in {source}: nothing was verified"),
+            _CANNOT,
+            "vigie audit",
+        )
     logs = len(verifier.heads)
     typer.echo(
         f"{verifier.entries} entries of {logs} organisations, {len(stored_heads)} heads stored elsewhere"
@@ -190,14 +195,9 @@ def _write(lines: AsyncIterator[str], out: Path | None) -> None:
     try:
         asyncio.run(write())
     except _FAULTS as error:
-        _fail(error)
+        fail(error, _CANNOT, "vigie audit")
 
 
 def _database(data_dir: Path | None) -> DatabaseSettings:
     """Return the database with the log (StandaloneError if it is of a stack that does not run)."""
     return find_installation_database(data_dir, read_database_settings())
-
-
-def _fail(error: Exception) -> None:
-    typer.echo(f"vigie audit: {str(error) or type(error).__name__}", err=True)
-    raise typer.Exit(_CANNOT)

@@ -9,30 +9,31 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final
 
 import asyncpg
 import typer
 
 from app.backups.backup_catalogue import BackupEntry
 from app.backups.backup_repository import read_bundles
-from app.backups.backup_run import connect_to_cluster, make_backup, seal_files
-from app.backups.backup_target import BackupError, BackupTarget, DamagedBackupError
+from app.backups.backup_run import connect_to_cluster, connect_to_primary, make_backup, seal_files
+from app.backups.backup_target import BackupError, BackupTarget, DamagedBackupError, NotDueError
 from app.backups.pgbackrest_client import PgBackRest
-from app.backups.pgbackrest_config import list_archive_settings
+from app.backups.pgbackrest_config import build_patroni_command, list_archive_settings
 from app.backups.recovery_bundle import RecoveryBundle, open_bundles
 from app.backups.recovery_key import RecoveryKeyError, RecoveryPrivateKey
-from app.backups.repository_setup import set_up_repository
+from app.backups.repository_setup import set_up_host
 from app.backups.settings import BackupCommandSettings
 from app.backups.verification import verify_backup
 from app.platform.config.encryption_settings import EncryptionSettings
 from app.platform.config.platform_settings import read_valid_settings
 from app.platform.secrets.sealing import SealingError, SecretSealer
+from app.processes.command_output import fail, report_progress
 from app.standalone.backup_installation import BackupInstallation, find_backup_installation
 from app.standalone.secrets_cli import DataDir
 from app.standalone.unprivileged_accounts import StandaloneError
@@ -42,10 +43,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Back up, list and verify. Without a further command: make a backup.",
 )
-RecoveryKeyFile = Annotated[
-    Path | None,
-    typer.Option("--recovery-key", help="File with the private part of the recovery key; - is stdin"),
+RecoveryKeyFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--recovery-key",
+        help="File with the private part of the recovery key; - is stdin. Repeat it for a former key",
+    ),
 ]
+Scheduled = Annotated[
+    bool,
+    typer.Option(
+        "--scheduled", help="For timers: succeed without a change if this host has nothing to do now"
+    ),
+]
+_OF_PATRONI: Final = "patroni.dynamic.json"
 _DAMAGED: Final = 1
 _CANNOT: Final = 2
 _TERMINATED: Final = 128 + signal.SIGTERM
@@ -68,14 +79,20 @@ def main(
         BackupType | None,
         typer.Option("--type", help="By default diff while a full backup is young enough, else full"),
     ] = None,
+    scheduled: Scheduled = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Make a backup, with checksums by which `verify` compares a restore."""
+    """Make a backup, with checksums by which `verify` compares a restore.
+
+    With --scheduled: only on the primary's host, and not within six hours after a backup.
+    """
     if context.invoked_subcommand is not None:
         return
-    with failing():
+    with failing(scheduled=scheduled):
         target = find_installation(data_dir).target
-        done = asyncio.run(make_backup(target, None if kind is None else kind.value, report_progress))
+        done = asyncio.run(
+            make_backup(target, None if kind is None else kind.value, report_progress, scheduled=scheduled)
+        )
     rows = sum(count for count, _ in done.entry.tables.values())
     typer.echo(
         f"{done.entry.label}: {format_bytes(done.entry.database_bytes)} of database, "
@@ -109,13 +126,20 @@ def keygen(
 
 @app.command()
 def setup(*, data_dir: DataDir = None) -> None:
-    """Make passphrase and repository, write pgBackRest's configuration, and show PostgreSQL's lines."""
+    """Make passphrase and repository, write pgBackRest's configuration, and show PostgreSQL's settings.
+
+    Run it on each host of the database, on the primary's first.
+    """
     with failing():
         found = find_installation(data_dir)
-        for line in set_up_repository(found.target):
+        for line in asyncio.run(set_up_host(found.target, report_progress)):
             typer.echo(line)
         if found.layout is not None:
             typer.echo("`vigie up` archives to it from its next start on. Then: vigie backup")
+            return
+        if (found.target.cluster_dir / _OF_PATRONI).exists():
+            typer.echo("Once for all hosts; `patronictl list` shows whether a restart is pending:")
+            typer.echo(build_patroni_command(found.target.config_file))
             return
         typer.echo("Lines for postgresql.conf; restart PostgreSQL after a change, then: vigie backup")
         for name, value in list_archive_settings(found.target.config_file).items():
@@ -143,21 +167,22 @@ def list_command(
 def verify(
     *,
     label: Annotated[str | None, typer.Option("--set", help="The backup; by default the newest one")] = None,
-    recovery_key: RecoveryKeyFile = None,
+    recovery_key: RecoveryKeyFiles = None,
+    scheduled: Scheduled = False,
     data_dir: DataDir = None,
 ) -> None:
     """Restore a backup into a scratch cluster, compare it with what was backed up, and remove it.
 
     Exit status: 1 if the backup is damaged, 2 if nothing could be verified.
     """
-    with failing():
+    with failing(scheduled=scheduled):
         found = find_installation(data_dir)
         done = run_until_terminated(
             verify_backup(
                 found.target,
                 label,
                 report_progress,
-                recovery_key=read_recovery_key(recovery_key),
+                recovery_keys=read_recovery_keys(recovery_key),
                 sealer=_find_sealer(found),
             )
         )
@@ -169,14 +194,14 @@ def verify(
 
 
 @app.command()
-def seal(*, data_dir: DataDir = None) -> None:
+def seal(*, scheduled: Scheduled = False, data_dir: DataDir = None) -> None:
     """Seal the files of VIGIE_BACKUP__INCLUDE into the database, so that the next backup has them."""
-    with failing():
+    with failing(scheduled=scheduled):
         asyncio.run(_seal(find_installation(data_dir).target))
 
 
 async def _seal(target: BackupTarget) -> None:
-    connection = await connect_to_cluster(target)
+    connection = await connect_to_primary(target)
     try:
         await seal_files(target, connection, report_progress)
     finally:
@@ -186,7 +211,7 @@ async def _seal(target: BackupTarget) -> None:
 @app.command()
 def unseal(
     *,
-    recovery_key: RecoveryKeyFile = None,
+    recovery_key: RecoveryKeyFiles = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Write keys and files to this new folder (0700); without it only names"),
@@ -195,14 +220,14 @@ def unseal(
 ) -> None:
     """Open the recovery bundle of the running database: a test of the recovery key."""
     with failing():
-        key = read_recovery_key(recovery_key)
-        if key is None:
+        keys = read_recovery_keys(recovery_key)
+        if not keys:
             raise BackupError("--recovery-key FILE is needed")
-        bundle = asyncio.run(_read_live_bundle(find_installation(data_dir).target, key))
+        bundle = asyncio.run(_read_live_bundle(find_installation(data_dir).target, keys))
         show_bundle(bundle, out)
 
 
-async def _read_live_bundle(target: BackupTarget, key: RecoveryPrivateKey) -> RecoveryBundle:
+async def _read_live_bundle(target: BackupTarget, keys: Sequence[RecoveryPrivateKey]) -> RecoveryBundle:
     connection = await connect_to_cluster(target)
     try:
         stored = await read_bundles(connection)
@@ -210,7 +235,7 @@ async def _read_live_bundle(target: BackupTarget, key: RecoveryPrivateKey) -> Re
         await connection.close()
     if not stored:
         raise BackupError("the database has no recovery bundle yet: `vigie maintain` seals it")
-    return open_bundles(stored.values(), key)
+    return open_bundles(stored, keys, report_progress)
 
 
 def show_bundle(bundle: RecoveryBundle, out: Path | None) -> None:
@@ -220,12 +245,14 @@ def show_bundle(bundle: RecoveryBundle, out: Path | None) -> None:
         typer.echo(f"  {path}")
 
 
-def read_recovery_key(path: Path | None) -> RecoveryPrivateKey | None:
-    """Read the private part (RecoveryKeyError); None without a file."""
-    if path is None:
-        return None
-    text = sys.stdin.readline() if str(path) == "-" else path.read_text(encoding="utf-8")
-    return RecoveryPrivateKey.parse(text)
+def read_recovery_keys(paths: Sequence[Path] | None) -> list[RecoveryPrivateKey]:
+    """Read the private parts of recovery keys (RecoveryKeyError)."""
+    return [
+        RecoveryPrivateKey.parse(
+            sys.stdin.readline() if str(path) == "-" else path.read_text(encoding="utf-8")
+        )
+        for path in paths or ()
+    ]
 
 
 def find_installation(data_dir: Path | None) -> BackupInstallation:
@@ -257,10 +284,12 @@ def run_until_terminated[T](work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextmanager
-def failing(command: str = "vigie backup") -> Iterator[None]:
-    """Turn errors of a command into messages and exit statuses."""
+def failing(command: str = "vigie backup", *, scheduled: bool = False) -> Iterator[None]:
+    """Turn errors of a command into messages and exit statuses; for a timer, nothing to do is a success."""
     try:
         yield
+    except NotDueError as error:
+        fail(error, 0 if scheduled else _CANNOT, command)
     except DamagedBackupError as error:
         fail(error, _DAMAGED, command)
     except (BackupError, RecoveryKeyError, StandaloneError, SealingError) as error:
@@ -271,17 +300,6 @@ def failing(command: str = "vigie backup") -> Iterator[None]:
         fail(error, _CANNOT, command)
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         fail(RuntimeError(f"the database failed: {error}"), _CANNOT, command)
-
-
-def fail(error: Exception, status: int, command: str) -> NoReturn:
-    """Print an error and exit."""
-    typer.echo(f"{command}: {error}", err=True)
-    raise typer.Exit(status)
-
-
-def report_progress(line: str) -> None:
-    """Print a line of progress."""
-    typer.echo(line, err=True)
 
 
 def format_bytes(number: int) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.standalone.secrets_cli import app as secrets_app
+from app.client.cli import CLIENT_COMMANDS, add_client_commands
+from app.processes.command_output import fail
 
 if TYPE_CHECKING:
     from app.platform.config.platform_settings import SmtpSettings
@@ -20,12 +21,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-app.add_typer(secrets_app, name="secrets")
-# These report misspelt settings themselves: in their log, or among the findings of `doctor`.
-_WARNING_THEMSELVES = frozenset(
-    {"api", "api-worker", "edge", "ingest", "deliver", "maintain", "migrate", "doctor", "install"}
-)
+# These report misspelt settings themselves: in their log, or among the findings of `doctor`. Commands of the
+# client have no settings.
+_WARNING_THEMSELVES = CLIENT_COMMANDS | {
+    *("api", "api-worker", "edge", "ingest", "deliver", "maintain", "migrate", "doctor", "install")
+}
 _DataDir = Annotated[Path, typer.Option(help="Data directory of the stack")]
+
+add_client_commands(app)
 
 # Imports are inside the commands: `vigie doctor` must work if a part of the program cannot be imported, and
 # a process should not import the modules of others.
@@ -106,12 +109,11 @@ def edge() -> None:
 
     settings = load_admitted_settings("edge")
     if settings.message_log.engine == "none":
-        typer.echo(
-            "vigie: an edge needs a message log: set VIGIE_MESSAGE_LOG__ENGINE and its servers. With one "
-            "broker, `vigie ingest` reads it itself.",
-            err=True,
+        fail(
+            "an edge needs a message log: set VIGIE_MESSAGE_LOG__ENGINE and its servers. With one broker, "
+            "`vigie ingest` reads it itself.",
+            2,
         )
-        raise typer.Exit(2)
     # It writes accounts and configurations as maintain does, and needs no login of its own.
     run_process("edge", settings, run_edge, database_role="vigie_maintain")
 
@@ -124,6 +126,20 @@ def ingest() -> None:
     from app.standalone.startup_settings_check import load_admitted_settings  # noqa: PLC0415
 
     run_process("ingest", load_admitted_settings("ingest"), run_ingest)
+
+
+@app.command("close-log")
+def close_log(
+    *,
+    discard_unread: Annotated[
+        bool, typer.Option("--discard-unread", help="Close it although records were not read: they are lost")
+    ] = False,
+) -> None:
+    """End the use of the message log, before its engine, name or number of partitions is changed."""
+    from app.processes.close_log_command import run_close_log  # noqa: PLC0415
+    from app.settings import read_settings  # noqa: PLC0415
+
+    run_close_log(read_settings(), discard_unread=discard_unread)
 
 
 @app.command()
@@ -155,14 +171,9 @@ def migrate(revision: Annotated[str, typer.Argument(help="Target revision of the
     try:
         newer = upgrade(load_admitted_settings("migrate").database, revision)
     except SchemaTooNewError as error:
-        typer.echo(f"vigie: {error}", err=True)
-        raise typer.Exit(1) from None
-    if newer is None:
-        typer.echo(f"The database is at {revision}.")
-    else:
-        typer.echo(
-            f"The database is at {newer}, newer than this program, which can run on it. Nothing changed."
-        )
+        fail(error)
+    later = "" if newer is None else ", newer than this program, which can run on it. Nothing changed"
+    typer.echo(f"The database is at {newer or revision}{later}.")
 
 
 @app.command()
@@ -183,6 +194,19 @@ def install(
     mqtt_port: Annotated[int | None, typer.Option(help="Port of the broker on 127.0.0.1")] = None,
     mqtts_port: Annotated[int | None, typer.Option(help="Port of the broker for boxes, with TLS")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that serve the API")] = None,
+    edge: Annotated[
+        str | None, typer.Option(help="One of several machines: the name of its edge; empty: one broker")
+    ] = None,
+    edge_host: Annotated[
+        str | None, typer.Option(help="Address at which the other machines reach this one")
+    ] = None,
+    log_servers: Annotated[
+        str | None, typer.Option(help="Nodes of the message log: host:port, separated by commas")
+    ] = None,
+    database_hosts: Annotated[
+        str | None, typer.Option(help="Hosts of a database under Patroni: host:port, separated by commas")
+    ] = None,
+    load_balancer: Annotated[str | None, typer.Option(help="Address of the load balancer")] = None,
 ) -> None:
     """Install Vigie as services of this machine, or update them. A second run changes nothing.
 
@@ -191,8 +215,7 @@ def install(
     from app.processes.install_command import run_install  # noqa: PLC0415
 
     if not server:
-        typer.echo("vigie: name what to install: `vigie install --server`", err=True)
-        raise typer.Exit(2)
+        fail("name what to install: `vigie install --server`", 2)
     given = {
         "name": name,
         "certificate": certificate,
@@ -201,6 +224,11 @@ def install(
         "mqtt_port": mqtt_port,
         "mqtts_port": mqtts_port,
         "workers": workers,
+        "edge": edge,
+        "edge_host": edge_host,
+        "log_servers": log_servers,
+        "database_hosts": database_hosts,
+        "load_balancer": load_balancer,
     }
     raise typer.Exit(run_install(given, dry_run=dry_run))
 
@@ -230,8 +258,7 @@ def invite(
     try:
         link = invite_person(find_run_access(data_dir), email, role)
     except StandaloneError as error:
-        typer.echo(f"vigie: {error}", err=True)
-        raise typer.Exit(1) from None
+        fail(error)
     typer.echo("Open this link within seven days, or hand it over so that only the person reads it:")
     typer.echo(link)
 
@@ -311,6 +338,12 @@ def _options(
         print_unknown_settings()
 
 
+def _add_secrets() -> None:
+    from app.standalone.secrets_cli import app as secrets  # noqa: PLC0415
+
+    app.add_typer(secrets, name="secrets")
+
+
 def _add_simulators() -> None:
     from simulators.cli import app as simulators  # noqa: PLC0415
 
@@ -344,6 +377,8 @@ def main() -> None:
     # Before a process has its own handler there is nothing to drain, so a stop is not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # The simulators take half a second to import: only for their commands and for help.
+    if sys.argv[1:2] in (["secrets"], ["--help"], []):
+        _add_secrets()
     if "simulate" in sys.argv[1:2] or sys.argv[1:2] in (["--help"], []):
         _add_simulators()
     if "audit" in sys.argv[1:2] or sys.argv[1:2] in (["--help"], []):

@@ -6,6 +6,7 @@ reports, accounts and configurations.
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import asyncpg
@@ -20,9 +21,10 @@ from app.edge.edge_reporter import EVERY_S, EdgeReporter
 from app.edge.log_appender import LogAppender
 from app.ingest.sources.mqtt5_source import Mqtt5Source
 from app.ingest.sources.source_factory import build_mqtt_options
+from app.message_log.log_ownership import check_log_settings
 from app.message_log.message_log import MessageLog
 from app.message_log.message_log_factory import make_message_log
-from app.message_log.positions import check_partition_count
+from app.message_log.settings import MessageLogSettings
 from app.notifications.events.broker_drop_reporter import BrokerDropReporter
 from app.platform.broker.dropped_message_monitor import BrokerDropMonitor
 from app.platform.config.platform_settings import BrokerSettings
@@ -57,9 +59,12 @@ async def drain_edge(
         first_copy_wait_s: How long to wait for the first copy of the registry, in seconds.
     """
     name, partitions = settings.edge.resolve_name(), settings.message_log.partitions
-    options = build_mqtt_options(settings.ingest, settings.broker)
+    options = replace(
+        build_mqtt_options(settings.ingest, settings.broker),
+        batch_delay_s=settings.edge.batch_delay_ms / 1000,
+    )
     source, appender, boxes = Mqtt5Source(options), LogAppender(log), BoxPartitions(partitions)
-    drain = BrokerDrain(process, source, options, appender, boxes, edge=name, partitions=partitions)
+    drain = BrokerDrain(process, source, appender, boxes, edge=name, partitions=partitions)
     monitor = BrokerDropMonitor(settings.broker)
     reporter = EdgeReporter(
         process, source, drain, appender, monitor, name=name, address=find_address(settings)
@@ -70,7 +75,9 @@ async def drain_edge(
     try:
         async with asyncio.TaskGroup() as tasks:
             background = [
-                tasks.create_task(repeat("registry", partial(_refresh, boxes, partitions), every_s=1.0)),
+                tasks.create_task(
+                    repeat("registry", partial(_refresh, boxes, settings.message_log), every_s=1.0)
+                ),
                 tasks.create_task(repeat("report", reporter.report, every_s=EVERY_S, timeout_s=5.0)),
                 tasks.create_task(repeat("drops", drops.report, every_s=1.0, timeout_s=5.0)),
                 tasks.create_task(_observe(reporter)),
@@ -92,9 +99,9 @@ def find_address(settings: VigieSettings) -> tuple[str, int]:
     return settings.edge.host or broker.host, settings.edge.port or broker.port
 
 
-async def _refresh(boxes: BoxPartitions, partitions: int, connection: asyncpg.Connection) -> None:
-    # Each time: the first worker may have set another number meanwhile.
-    await check_partition_count(connection, partitions)
+async def _refresh(boxes: BoxPartitions, log: MessageLogSettings, connection: asyncpg.Connection) -> None:
+    # Each time: the first worker may have started another log meanwhile.
+    await check_log_settings(connection, log)
     await boxes.refresh(connection)
 
 

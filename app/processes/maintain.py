@@ -4,13 +4,14 @@
 - broker: its accounts, configurations for boxes, monitoring of dropped messages (with several brokers, their
   edges do these)
 - data: roll-ups, incidents, rules on indices, back-tests, scheduled reports, retention, erasure
-- clean-up: deleted boxes, quarantine, old deliveries, outbox entries, sessions, invitations, heartbeats
+- clean-up: deleted boxes, quarantine, old deliveries, outbox entries, the commit log, sessions,
+  invitations, heartbeats
 - notices: quotas, overdue privacy requests, heads of the audit log (in the log of the process)
 - secrets: re-encryption with the newest key
 - backups: metrics, the sealed recovery bundle
 - several machines: gauges of edges, log and database hosts
 
-An advisory lock selects the process; others stand by.
+An advisory lock selects the process; others stand by. A process that hangs loses it after ten seconds.
 """
 
 import asyncio
@@ -34,6 +35,8 @@ from app.audit.verification import HeadLogger
 from app.backups.worker import BackupMaintenance
 from app.cluster_status.gauges import EVERY_S as CLUSTER_EVERY_S
 from app.cluster_status.gauges import ClusterGauges
+from app.grants.worker import maintain_grants
+from app.measurement_stream.prometheus_metrics import MEASUREMENT_COMMITS_OLDEST, MEASUREMENT_COMMITS_WAITING
 from app.notifications.delivery import endpoint_state_repository
 from app.notifications.delivery.delivery_lag import measure_delivery_lag
 from app.notifications.delivery.delivery_leases import count_pending_deliveries
@@ -55,6 +58,7 @@ from app.platform.broker.dropped_message_monitor import BrokerDropMonitor
 from app.platform.db.advisory_lock_keys import MAINTAINER
 from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.db.notification_listener import listen_for_wakeups
+from app.platform.db.process_lock import ProcessLock
 from app.platform.http.contract import idempotency_keys
 from app.platform.identity.attempt_limiter import delete_expired_attempts
 from app.platform.observability.metrics_and_logs import get_logger
@@ -73,7 +77,12 @@ from app.reports.schedule_worker import ReportScheduleWorker
 from app.rules.backtests.worker import BacktestWorker
 from app.settings import VigieSettings
 from app.sound_incidents.sound_clustering_worker import IncidentWorker
-from app.timeseries.erasure.box_data_removal import remove_box_rollups, remove_sample_slice
+from app.timeseries.commit_log.stream_positions import measure_position_lag, prune_commits
+from app.timeseries.erasure.box_data_removal import (
+    remove_box_rollups,
+    remove_event_slice,
+    remove_sample_slice,
+)
 from app.timeseries.erasure.worker import ErasureWorker
 from app.timeseries.retention.worker import RetentionWorker
 from app.timeseries.rollups.worker import RollupWorker
@@ -82,6 +91,7 @@ _log = get_logger(__name__)
 _TICK_S = 1.0
 _TIMEOUT_S = 5.0
 _SLICE = 50_000
+_EVENT_SLICE: Final = 10_000
 _BOXES: Final = 20
 # Time limit of box removal per tick (s), so that alert timers are not delayed.
 _PURGE_S: Final = 1.0
@@ -112,19 +122,27 @@ async def _update_gauges(connection: asyncpg.Connection) -> None:
     lag = await measure_delivery_lag(connection)
     OUTBOX_OLDEST.set(lag.event_s)
     DELIVERIES_OLDEST_DUE.set(lag.due_s)
+    behind = await measure_position_lag(connection)
+    MEASUREMENT_COMMITS_WAITING.set(behind.waiting)
+    MEASUREMENT_COMMITS_OLDEST.set(behind.oldest_s)
     troubled = await endpoint_state_repository.count_endpoint_states(connection)
     for state, number in troubled._asdict().items():
         ENDPOINTS_TROUBLED.labels(state).set(number)
 
 
-async def _purge_boxes(connection: asyncpg.Connection) -> bool:
-    """Remove deleted boxes and their samples within a time limit; returns whether some are left."""
+async def _purge_boxes(connection: asyncpg.Connection, *, has_edges: bool = False) -> bool:
+    """Remove deleted boxes, their samples and events within a time limit; returns whether some are left.
+
+    With one broker, a box waits until the broker has removed its configuration. Edges find by themselves
+    which configurations are to be removed.
+    """
     until = time.monotonic() + _PURGE_S
-    keys = await list_deleted_boxes(connection, _BOXES)
+    keys = await list_deleted_boxes(connection, _BOXES, only_unconfigured=not has_edges)
     for key in keys:
-        while await remove_sample_slice(connection, key, _SLICE):
-            if time.monotonic() >= until:
-                return True
+        for remove, most in ((remove_sample_slice, _SLICE), (remove_event_slice, _EVENT_SLICE)):
+            while await remove(connection, key, most):
+                if time.monotonic() >= until:
+                    return True
         await remove_box_rollups(connection, key)
         await delete_box_row(connection, key)
         _log.info("box_purged", box_key=key)
@@ -191,6 +209,7 @@ def _make_jobs(settings: VigieSettings, database: Database, workers: _Workers) -
         # Its result does not say that there is more to do now.
         await publish_due_configs(database, settings.broker)
 
+    has_edges = settings.message_log.engine != "none"
     # With several brokers, the edge of each of them does these.
     broker_jobs = [
         _Job("broker", 1.0, workers.drop_reporter.report),
@@ -198,7 +217,7 @@ def _make_jobs(settings: VigieSettings, database: Database, workers: _Workers) -
         _Job("configs", 5.0, publish_configs),
     ]
     return [
-        *(broker_jobs if settings.message_log.engine == "none" else ()),
+        *(() if has_edges else broker_jobs),
         *((_Job("cluster", CLUSTER_EVERY_S, workers.cluster.tick),) if workers.cluster.is_needed else ()),
         _Job("alerts", 2.0, AlertTimerRunner().run_once),
         _Job("repeats", 30.0, repeat),
@@ -212,12 +231,14 @@ def _make_jobs(settings: VigieSettings, database: Database, workers: _Workers) -
         _Job("rollup-figures", 15.0, rollups.update_metrics),
         _Job("erasures", 2.0, ErasureWorker().run_once),
         _Job("retention", 60.0, RetentionWorker().run_once),
-        _Job("purge", 30.0, _purge_boxes),
+        _Job("purge", 30.0, partial(_purge_boxes, has_edges=has_edges)),
+        _Job("commits", 300.0, partial(prune_commits, keep_days=settings.measurement_stream.keep_days)),
         _Job("prune", 300.0, partial(_prune, webhooks.keep_events_days)),
         _Job("quarantine", 300.0, partial(_purge_quarantine, settings.quarantine.keep_days)),
         _Job("secrets", 60.0, partial(_reseal_secrets, workers.resealer)),
         _Job("deliveries", 300.0, partial(delete_old_deliveries, keep_days=webhooks.keep_days)),
         _Job("people", 300.0, lambda each: purge_people_data(each, settings.sessions)),
+        _Job("grants", 30.0, lambda each: maintain_grants(each, settings.grants)),
         _Job("rights", 30.0, lambda each: process_overdue_requests(each, settings.rights)),
         _Job("backups", 10.0, workers.backups.run_once),
         _Job("audit", 3600.0, HeadLogger().log_changed),
@@ -235,6 +256,9 @@ async def _run_with_lock(
     async with AsyncExitStack() as opened:
         connection = await process.database.connect()
         opened.callback(connection.terminate)
+        # A process that hung notices by the end of both sessions that another one works now.
+        lock = await ProcessLock.open(process.database, MAINTAINER, on_lost=connection.terminate)
+        opened.push_async_callback(lock.close)
         background = (
             BacktestWorker(),
             IndexRuleWorker(),
@@ -249,10 +273,9 @@ async def _run_with_lock(
         jobs = _make_jobs(settings, process.database, workers)
         if settings.broker.password_file is not None and settings.message_log.engine == "none":
             await opened.enter_async_context(_account_changes(process.database, jobs))
-        has_lock = False
         while not process.stop.is_set():
-            # Held until the connection ends: otherwise two processes would alternate and do all work twice.
-            has_lock = has_lock or await connection.fetchval("SELECT pg_try_advisory_lock($1)", MAINTAINER)
+            # Held until the session ends: otherwise two processes would alternate and do all work twice.
+            has_lock = await lock.try_acquire()
             process.state = "working" if has_lock else "standby"
             if has_lock:
                 await _run_due_jobs(connection, jobs, process.mark_progress)

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +18,13 @@ from app.backups.restore import RestoredCluster, RestoreRequest, restore_cluster
 from app.backups.settings import BackupCommandSettings
 from app.platform.config.platform_settings import read_valid_settings
 from app.processes.backup_cli import (
-    RecoveryKeyFile,
+    RecoveryKeyFiles,
     failing,
-    read_recovery_key,
-    report_progress,
+    read_recovery_keys,
     run_until_terminated,
     show_bundle,
 )
+from app.processes.command_output import report_progress
 from app.standalone.backup_installation import (
     BackupInstallation,
     complete_restored_stack,
@@ -43,7 +44,7 @@ def restore(
     cluster_dir: Annotated[
         Path | None, typer.Option(help="New data directory of PostgreSQL, for your own roles")
     ] = None,
-    recovery_key: RecoveryKeyFile = None,
+    recovery_key: RecoveryKeyFiles = None,
     bundle_dir: Annotated[
         Path | None, typer.Option(help="With --cluster-dir: new folder for the keys and files of the bundle")
     ] = None,
@@ -62,10 +63,10 @@ def restore(
     """Restore the database to a moment, into a new folder. Nothing that runs is touched."""
     with failing("vigie restore"):
         moment = parse_moment(to)
-        key = read_recovery_key(recovery_key)
+        keys = read_recovery_keys(recovery_key)
         if bundle_dir is not None and bundle_dir.exists():
             raise BackupError(f"{bundle_dir} exists: name a new folder with --bundle-dir")
-        found = _find_place(data_dir, cluster_dir, key)
+        found = _find_place(data_dir, cluster_dir, keys)
         with tempfile.TemporaryDirectory(prefix="vigie-restore-", dir=found.target.scratch_dir) as run_dir:
             request = RestoreRequest(
                 moment,
@@ -79,7 +80,7 @@ def restore(
             Path(run_dir).chmod(0o711)
             done = run_until_terminated(restore_cluster(found.target, request, report_progress))
         _show(done, found.target)
-        bundle = _open_bundle(done, key, found)
+        bundle = _open_bundle(done, keys, found)
         if bundle is not None and found.layout is not None:
             complete_restored_stack(found.layout, bundle)
         elif bundle is not None:
@@ -104,7 +105,7 @@ def parse_moment(text: str) -> datetime | None:
 
 
 def _find_place(
-    data_dir: Path | None, cluster_dir: Path | None, key: RecoveryPrivateKey | None
+    data_dir: Path | None, cluster_dir: Path | None, keys: Sequence[RecoveryPrivateKey]
 ) -> BackupInstallation:
     settings = read_valid_settings(BackupCommandSettings).backup
     if (data_dir is None) == (cluster_dir is None):
@@ -115,7 +116,7 @@ def _find_place(
             "your copy of it there"
         )
     if data_dir is not None:
-        if key is None:
+        if not keys:
             raise BackupError("--data-dir needs --recovery-key FILE: the passwords of the stack are sealed")
         found = make_restored_stack(data_dir, settings)
     else:
@@ -129,27 +130,23 @@ def _find_place(
 
 
 def _open_bundle(
-    done: RestoredCluster, key: RecoveryPrivateKey | None, found: BackupInstallation
+    done: RestoredCluster, keys: Sequence[RecoveryPrivateKey], found: BackupInstallation
 ) -> RecoveryBundle | None:
-    if key is None:
+    if not keys:
         return None
     if not done.bundles:
         raise BackupError("the restored database has no recovery bundle: it is older than these")
     try:
-        return open_bundles(done.bundles, key)
-    except RecoveryKeyError as error:
-        names = ", ".join(sorted({each.recipient for each in done.bundles}))
-        sealed = f"{error}. It is sealed for the recovery key {names}"
+        return open_bundles(done.bundles, keys, report_progress)
+    except (BackupError, RecoveryKeyError) as error:
         if found.layout is None:
             raise BackupError(
-                f"{sealed}. The restored cluster stays: start PostgreSQL on it, and open the bundle by "
+                f"{error}. The restored cluster stays: start PostgreSQL on it, and open the bundle by "
                 "`vigie backup unseal --recovery-key FILE --out FOLDER`"
             ) from None
         # Nothing can start on it without the passwords. Another attempt needs an empty folder.
         shutil.rmtree(found.target.cluster_dir, ignore_errors=True)
-        raise BackupError(
-            f"{sealed}. The restored cluster was removed: restore again with that key"
-        ) from None
+        raise BackupError(f"{error}. The restored cluster was removed: restore again with that key") from None
 
 
 def _show(done: RestoredCluster, target: BackupTarget) -> None:

@@ -18,8 +18,14 @@ from app.catalogue import gunshot_sources_router, metrics_router
 from app.cluster_status import router as cluster_router
 from app.console.console_routers import CONSOLE_ROUTERS
 from app.environmental_indices import router as indices_router
+from app.grants import recipient_router as grant_recipient_router
+from app.grants import router as grants_router
 from app.ingest import quarantine_replay_router, telemetry_router
 from app.installation_settings import router as installation_router
+from app.measurement_stream import stream_router as measurement_stream_router
+from app.measurement_stream.subscriptions import router as measurement_subscriptions
+from app.ngsi_ld import router as ngsi_ld_router
+from app.ngsi_ld import subscription_router as ngsi_ld_subscription_router
 from app.notifications.api import (
     channels_router,
     deliveries_router,
@@ -31,6 +37,10 @@ from app.notifications.api import (
 )
 from app.notifications.events import event_types_router
 from app.notifications.stream import stream_router
+from app.ogc_api import collection_descriptions as ogc_collections
+from app.ogc_api import edr_router
+from app.ogc_api import router as ogc_router
+from app.pages import grant_router as grant_pages
 from app.pages import guides_router, invitation_and_reset_router, security_txt_router
 from app.people import (
     invitations_router,
@@ -66,6 +76,7 @@ from app.rules.backtests import router as backtests_router
 from app.rules.definitions import router as rules_router
 from app.rules.presets import router as presets_router
 from app.search import router as search_router
+from app.sensorthings import router as sensorthings_router
 from app.sound_incidents import router as incidents_router
 from app.timeseries.erasure import router as erasure_router
 from app.timeseries.exports import router as exports_router
@@ -141,6 +152,12 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     replays_router.router,
     event_types_router.router,
     stream_router.router,
+    measurement_subscriptions.router,
+    measurement_subscriptions.batches,
+    measurement_stream_router.router,
+    grants_router.router,
+    grant_recipient_router.anonymous_router,
+    grant_recipient_router.router,
     privacy_requests_router.anonymous_router,
     privacy_requests_router.router,
     security_txt_router.router,
@@ -151,8 +168,17 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     # `/sites/{site_id}/…` comes before what takes any path.
     data_router.router,
     pages_router.router,
+    sensorthings_router.router,
+    ogc_router.router,
+    edr_router.router,
+    ngsi_ld_subscription_router.router,
+    ngsi_ld_router.router,
     guides_router.router,
     invitation_and_reset_router.router,
+    grant_pages.router,
     *CONSOLE_ROUTERS,
     health_router.router,
 )
+
+STANDARD_APIS: Final = (sensorthings_router.PREFIX, ogc_collections.PREFIX, ngsi_ld_router.PREFIX)
+"""Where the APIs of other standards are, which serve open data without a key if the operator enabled that."""

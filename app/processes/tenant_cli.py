@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
 
 import asyncpg
@@ -17,6 +17,7 @@ import typer
 
 from app.platform.config.platform_settings import DatabaseSettings, read_database_settings
 from app.platform.secrets.sealing import SealingError, SecretSealer
+from app.processes.command_output import fail, report_progress
 from app.registry.box_service import RESERVED_BOX_IDS
 from app.settings import VigieSettings
 from app.standalone.command_database_connection import connect_for_command
@@ -64,7 +65,7 @@ def export_command(
     async def export() -> int:
         settings = find_installation_database(data_dir, read_database_settings())
         async with _connect(settings) as connection:
-            manifest = await export_tenant(connection, organisation, to, _report)
+            manifest = await export_tenant(connection, organisation, to, report_progress)
         return sum(file.rows or 0 for file in manifest.files)
 
     with _refusing():
@@ -81,7 +82,7 @@ def verify_command(archive: _Archive) -> None:
     Exit code 1: it is not as it was exported.
     """
     with _refusing(), closing(ArchiveReader(archive)) as opened:
-        verify_archive(opened, _report)
+        verify_archive(opened, report_progress)
         manifest = opened.manifest
         rows = sum(file.rows or 0 for file in manifest.files)
         typer.echo(f"{archive}: {manifest.organisation.name} ({manifest.organisation.id}), {rows:,} rows")
@@ -129,7 +130,7 @@ async def _import(
     from app.tenant_transfer.tenant_import import import_tenant  # noqa: PLC0415 (imports pyarrow)
 
     with closing(ArchiveReader(archive)) as opened:
-        verify_archive(opened, _report)
+        verify_archive(opened, report_progress)
         settings = VigieSettings()
         target = find_rotation_target(data_dir, settings)
         if target.database is None:
@@ -142,7 +143,7 @@ async def _import(
                 options,
                 sealer=sealer,
                 credentials=credentials,
-                report=_report,
+                report=report_progress,
                 reserved_box_ids=RESERVED_BOX_IDS | {settings.broker.username},
             )
 
@@ -197,18 +198,9 @@ async def _connect(settings: DatabaseSettings) -> AsyncIterator[asyncpg.Connecti
         yield connection
 
 
-def _report(line: str) -> None:
-    typer.echo(line, err=True)
-
-
 @contextmanager
 def _refusing() -> Iterator[None]:
     try:
         yield
     except _FAULTS as error:
-        _fail(error)
-
-
-def _fail(error: Exception) -> NoReturn:
-    typer.echo(f"vigie tenant: {str(error) or type(error).__name__}", err=True)
-    raise typer.Exit(1) from None
+        fail(error, command="vigie tenant")

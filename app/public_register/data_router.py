@@ -10,6 +10,11 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from app.platform.http.contract.cached_response import (
+    CachedResponse,
+    build_cache_headers,
+    make_conditional_response,
+)
 from app.platform.http.contract.problems import document_problems
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.ids import parse_id
@@ -29,13 +34,7 @@ from app.public_register.register_schemas import (
 )
 from app.public_register.register_search import MAX_QUERY_CHARS, SiteSearchQuery, filter_register
 from app.public_register.register_value_formatter import RegisterFormatter
-from app.public_register.ttl_cache import (
-    PAGE_MAX_AGE_S,
-    CachedResponse,
-    TtlCache,
-    build_cache_headers,
-    make_conditional_response,
-)
+from app.public_register.ttl_cache import PAGE_MAX_AGE_S, TtlCache
 from app.registry.spdx_licences import get_licence_url
 
 router: Final = APIRouter(prefix="/public", tags=["Public register"])

@@ -17,13 +17,13 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment
 
+from app.platform.http.contract.cached_response import CachedResponse
 from app.presentation.design_tokens import read_design_tokens
 from app.presentation.languages import Language
 from app.presentation.template_environment import create_template_environment
 from app.public_register.map_tiles import NO_TILES, MapTileSource
 from app.public_register.page_texts import WORDS
 from app.public_register.register_value_formatter import RegisterFormatter
-from app.public_register.ttl_cache import CachedResponse
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 FOLDER: Final = Path(__file__).parent / "static"

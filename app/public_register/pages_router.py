@@ -7,6 +7,11 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
+from app.platform.http.contract.cached_response import (
+    CachedResponse,
+    build_cache_headers,
+    make_conditional_response,
+)
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.public_register.change_history import (
@@ -25,12 +30,7 @@ from app.public_register.register_search import MAX_QUERY_CHARS, SiteSearchQuery
 from app.public_register.register_value_formatter import RegisterFormatter
 from app.public_register.site_list_page import render_index_page
 from app.public_register.site_page import PublishedFigures, render_site_page
-from app.public_register.ttl_cache import (
-    PAGE_MAX_AGE_S,
-    CachedResponse,
-    build_cache_headers,
-    make_conditional_response,
-)
+from app.public_register.ttl_cache import PAGE_MAX_AGE_S
 
 router: Final = APIRouter(prefix="/public", include_in_schema=False)
 _HTML: Final = "text/html; charset=utf-8"

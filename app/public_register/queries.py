@@ -16,6 +16,7 @@ import numpy as np
 
 from app.catalogue.metrics import CATALOGUE
 from app.catalogue.purposes import PURPOSES
+from app.platform.db.database import RawConnection
 from app.public_register.recent_site_measurements import BoxSamples, RecentAggregator
 from app.public_register.register_model import (
     AlertCount,
@@ -23,6 +24,7 @@ from app.public_register.register_model import (
     IncidentFigures,
     OpenData,
     PublishedBox,
+    PublishedGrant,
     PublishedPurpose,
     PublishedSite,
     RecentMeasurements,
@@ -44,6 +46,7 @@ _SITES: Final = "SELECT * FROM public_sites ORDER BY lower(name), id"
 _BOXES: Final = "SELECT * FROM public_boxes ORDER BY id"
 _PURPOSES: Final = "SELECT * FROM public_purposes"
 _RECIPIENTS: Final = "SELECT * FROM public_recipients ORDER BY recipient NULLS LAST, kind"
+_GRANTS: Final = "SELECT * FROM public_grants ORDER BY recipient NULLS LAST, purpose"
 _ALERTS: Final = "SELECT * FROM public_alerts"
 _REFUSALS: Final = "SELECT * FROM public_refusals ORDER BY year DESC, code, purpose"
 _INCIDENTS: Final = "SELECT * FROM public_incidents"
@@ -69,19 +72,20 @@ _HOURS_OF: Final = timedelta(days=7)
 _DAYS_OF: Final = timedelta(days=365)
 
 
-async def read_register(pool: asyncpg.Pool, licence: str | None = None) -> RegisterSnapshot:
+async def read_register(connection: RawConnection, licence: str | None = None) -> RegisterSnapshot:
     """Read all that is public in one snapshot, except figures and history.
 
     Args:
-        pool: Connections under `ROLE`.
+        connection: A connection under `ROLE`.
         licence: The licence of open data for sites without a licence.
     """
-    async with pool.acquire() as connection, _snapshot(connection):
+    async with _snapshot(connection):
         at: datetime = await connection.fetchval("SELECT now()")
         sites = await connection.fetch(_SITES)
         boxes = _by_site(PublishedBox(**row) for row in await connection.fetch(_BOXES))
         purposes = _by_site(PublishedPurpose(**row) for row in await connection.fetch(_PURPOSES))
         recipients = _by_site(AlertRecipient(**row) for row in await connection.fetch(_RECIPIENTS))
+        grants = _by_site(PublishedGrant(**row) for row in await connection.fetch(_GRANTS))
         alerts = _by_site(AlertCount(**row) for row in await connection.fetch(_ALERTS))
         incidents = {row["site_id"]: IncidentFigures(**row) for row in await connection.fetch(_INCIDENTS)}
         refusals = _by_site(RefusalCount(**row) for row in await connection.fetch(_REFUSALS))
@@ -98,6 +102,7 @@ async def read_register(pool: asyncpg.Pool, licence: str | None = None) -> Regis
                 )
             ),
             recipients=tuple(recipients[key]),
+            grants=tuple(grants[key]),
             alerts=tuple(alerts[key]),
             refusals=tuple(refusals[key]),
             incidents=incidents.get(key),
@@ -106,50 +111,49 @@ async def read_register(pool: asyncpg.Pool, licence: str | None = None) -> Regis
 
 
 async def read_changes(
-    pool: asyncpg.Pool, site_id: UUID | None, before: int | None = None
+    connection: RawConnection, site_id: UUID | None, before: int | None = None
 ) -> list[RegisterChange]:
     """Read enough of the history for a page, the newest first.
 
     Args:
-        pool: Connections under `ROLE`.
+        connection: A connection under `ROLE`.
         site_id: The site; None: all sites.
         before: The cursor: only changes with smaller ids; None: the newest ones.
     """
-    async with pool.acquire() as connection:
-        rows = await connection.fetch(_CHANGES, site_id, before, HISTORY_READ_LIMIT)
+    rows = await connection.fetch(_CHANGES, site_id, before, HISTORY_READ_LIMIT)
     return [RegisterChange(**{**row, "data": json.loads(row["data"])}) for row in rows]
 
 
 async def read_open_data(
-    pool: asyncpg.Pool, site_id: UUID, metrics: Sequence[str], now: datetime
+    connection: RawConnection, site_id: UUID, metrics: Sequence[str], now: datetime
 ) -> OpenData:
     """Read the published figures of a site, as means over its boxes.
 
     Args:
-        pool: Connections under `ROLE`.
+        connection: A connection under `ROLE`.
         site_id: The site.
         metrics: The published metrics.
         now: The current time. The current day is included as far as its roll-ups exist.
     """
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     names = list(metrics)
-    async with pool.acquire() as connection, _snapshot(connection):
+    async with _snapshot(connection):
         measured = await connection.fetch(_MEASURED, site_id)
         hours = await connection.fetch(_HOURS, site_id, names, midnight - _HOURS_OF, _LEVELS)
         days = await connection.fetch(_DAYS, site_id, names, midnight - _DAYS_OF, _LEVELS)
     return OpenData(frozenset(row["metric"] for row in measured), _series(hours), _series(days))
 
 
-async def read_recent(pool: asyncpg.Pool, site: PublishedSite) -> RecentMeasurements:
+async def read_recent(connection: RawConnection, site: PublishedSite) -> RecentMeasurements:
     """Read and aggregate the open metrics of a site of the last 24 hours.
 
     Args:
-        pool: Connections under `ROLE`.
+        connection: A connection under `ROLE`.
         site: The site.
     """
     names = site.open_metrics
     columns = "".join(f', "{name}"' for name in names)
-    async with pool.acquire() as connection, _snapshot(connection):
+    async with _snapshot(connection):
         aggregator = RecentAggregator(site, await connection.fetchval("SELECT now()"))
         if names:
             # A cursor bounds memory: a site may have hundreds of boxes.
@@ -165,11 +169,11 @@ def _samples(row: asyncpg.Record, names: Sequence[str]) -> BoxSamples:
     return BoxSamples(row["kind"], row["interval_s"], np.array(row["times"], dtype=np.int64), measured)
 
 
-def _snapshot(connection: asyncpg.pool.PoolConnectionProxy) -> asyncpg.transaction.Transaction:
+def _snapshot(connection: RawConnection) -> asyncpg.transaction.Transaction:
     return connection.transaction(isolation="repeatable_read", readonly=True)
 
 
-def _by_site[T: (PublishedBox, PublishedPurpose, AlertRecipient, AlertCount, RefusalCount)](
+def _by_site[T: (PublishedBox, PublishedPurpose, AlertRecipient, PublishedGrant, AlertCount, RefusalCount)](
     entries: Iterable[T],
 ) -> dict[UUID | None, list[T]]:
     found: dict[UUID | None, list[T]] = defaultdict(list)

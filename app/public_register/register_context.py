@@ -10,7 +10,8 @@ from uuid import UUID
 import asyncpg
 from fastapi import Depends
 
-from app.platform.db.database import Database
+from app.platform.db.database import Database, RawConnection
+from app.platform.db.standby_reads import ReadSource, StandbyReads
 from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import parse_id
@@ -27,6 +28,7 @@ REGISTER_TTL_S: Final = 5.0
 """Time to live of cached reads and pages (seconds); figures of open data live ten times as long."""
 RECENT_TTL_S: Final = 60.0
 """Time to live of the newest values (seconds)."""
+_POOL: Final = "register"
 _OPEN_DATA_ENTRIES: Final = 32
 _SEARCH_ENTRIES: Final = 16
 
@@ -36,7 +38,8 @@ class RegisterContext:
     """The register of a process.
 
     Attributes:
-        pool: Connections under the role that sees the public views only.
+        pool: Connections to the primary, under the role that sees the public views only.
+        reads: Runs reads under that role, on a standby where reads may run there.
         tiles: The background of the map.
         licence: The licence of open data for sites without a licence.
         cache: Reads and pages.
@@ -46,6 +49,7 @@ class RegisterContext:
     """
 
     pool: asyncpg.Pool
+    reads: ReadSource[RawConnection]
     tiles: MapTileSource
     licence: str | None = None
     cache: TtlCache = field(default_factory=TtlCache)
@@ -53,13 +57,16 @@ class RegisterContext:
     search_cache: TtlCache = field(default_factory=lambda: TtlCache(_SEARCH_ENTRIES))
 
     @classmethod
-    async def of(cls, database: Database, settings: RegisterSettings) -> "RegisterContext":
+    async def of(
+        cls, database: Database, settings: RegisterSettings, standby_reads: StandbyReads
+    ) -> "RegisterContext":
         """Create the context. Its connections open when they are first used."""
-        pool = await database.pool(size=CONNECTIONS, name="register", eager=False, role=queries.ROLE)
-        return cls(pool, MapTileSource.of(settings), settings.licence or None)
+        pool = await database.pool(size=CONNECTIONS, name=_POOL, eager=False, role=queries.ROLE)
+        reads = await standby_reads.make_pool_reads(pool, size=CONNECTIONS, name=_POOL, role=queries.ROLE)
+        return cls(pool, reads, MapTileSource.of(settings), settings.licence or None)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the primary."""
         await self.pool.close()
 
     async def register(self) -> RegisterSnapshot:
@@ -67,7 +74,7 @@ class RegisterContext:
         return await self.cache.get("register", REGISTER_TTL_S, self._read)
 
     async def _read(self) -> RegisterSnapshot:
-        return await queries.read_register(self.pool, self.licence)
+        return await self.reads.run(lambda each: queries.read_register(each, self.licence))
 
     async def site(self, site_id: str) -> tuple[RegisterSnapshot, PublishedSite]:
         """Return the register and one of its sites.
@@ -86,7 +93,9 @@ class RegisterContext:
         metrics = site.open_metrics
 
         async def read() -> OpenData:
-            return await queries.read_open_data(self.pool, site.id, metrics, register.at)
+            return await self.reads.run(
+                lambda each: queries.read_open_data(each, site.id, metrics, register.at)
+            )
 
         return await self.open_data_cache.get((site.id, metrics), 10 * REGISTER_TTL_S, read)
 
@@ -94,7 +103,7 @@ class RegisterContext:
         """Return the newest published values of a site, and its last 24 hours."""
 
         async def read() -> RecentMeasurements:
-            return await queries.read_recent(self.pool, site)
+            return await self.reads.run(lambda each: queries.read_recent(each, site))
 
         return await self.open_data_cache.get(("recent", site.id, site.open_metrics), RECENT_TTL_S, read)
 
@@ -107,7 +116,7 @@ class RegisterContext:
         """
 
         async def read() -> ChangeHistoryPage:
-            found = await queries.read_changes(self.pool, site_id, before)
+            found = await self.reads.run(lambda each: queries.read_changes(each, site_id, before))
             is_all = len(found) < queries.HISTORY_READ_LIMIT
             return group_changes(found, queries.HISTORY_PAGE_SIZE, is_all=is_all)
 

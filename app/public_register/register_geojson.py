@@ -4,28 +4,18 @@ Locations are the middles of grid cells. The database computes them and alone ha
 (`register_cell` of migration 0026). This module repeats its arithmetic to draw the border of a cell.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from app.platform.kernel.position_grid import compute_cell_size
 from app.public_register.register_model import PublishedBox, PublishedSite
 
 MEDIA_TYPE: Final = "application/geo+json"
-METRES_PER_DEGREE: Final = 111_320.0
-"""Length of a degree of a meridian (m)."""
-_LAST_BAND: Final = 88
 
 type GeoJsonFeature = dict[str, Any]
 type FeatureCollection = dict[str, Any]
 type LinearRing = list[list[float]]
 """A closed line of [longitude, latitude]; counter-clockwise, as RFC 7946 requires of exterior rings."""
-
-
-def compute_cell_size(latitude: float, metres: int) -> tuple[float, float]:
-    """Compute the width and height of a cell (degrees) at a latitude (degrees)."""
-    high = metres / METRES_PER_DEGREE
-    band = min(math.floor(abs(latitude)), _LAST_BAND) + 0.5
-    return high / math.cos(math.radians(band)), high
 
 
 def build_cell_ring(longitude: float, latitude: float, metres: int) -> LinearRing:

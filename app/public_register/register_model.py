@@ -133,6 +133,17 @@ class AlertRecipient:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedGrant:
+    """A third party that may read data of a site: its purpose, and its name if the operator publishes it."""
+
+    site_id: UUID
+    purpose: str
+    recipient: str | None
+    metrics: Sequence[str]
+    valid_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class AlertCount:
     """Alerts of a severity that fired within 30 and 365 days."""
 
@@ -184,6 +195,7 @@ class PublishedSite:
     boxes: tuple[PublishedBox, ...] = ()
     purposes: tuple[PublishedPurpose, ...] = ()
     recipients: tuple[AlertRecipient, ...] = ()
+    grants: tuple[PublishedGrant, ...] = ()
     alerts: tuple[AlertCount, ...] = ()
     refusals: tuple[RefusalCount, ...] = ()
     incidents: IncidentFigures | None = None

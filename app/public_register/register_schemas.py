@@ -118,6 +118,19 @@ class PublicRecipient(BaseModel):
     )
 
 
+class PublicGrant(BaseModel):
+    """A third party that may read data of the site."""
+
+    purpose: str = Field(
+        description="What it uses the data for.", examples=["Calibration of low-cost sensors"]
+    )
+    recipient: str | None = Field(
+        description="Its name. Null: the operator does not name it.", examples=["Air Lab"]
+    )
+    metrics: list[str] = Field(description="The metrics that it may read.", examples=[["pm2_5"]])
+    valid_until: datetime = Field(description="The end of its access.")
+
+
 class PublicAlerts(BaseModel):
     """Numbers of alerts of a severity."""
 
@@ -186,6 +199,7 @@ class PublicSite(BaseModel):
     boxes: list[PublicBox] = Field(description="The boxes of the site.", examples=[[_BOX]])
     purposes: list[PublicPurpose] = Field(description="The purposes of the site with their legal bases.")
     recipients: list[PublicRecipient] = Field(description="Recipients of alerts.")
+    grants: list[PublicGrant] = Field(description="Third parties that may read data of the site.")
     alerts: list[PublicAlerts] = Field(description="Numbers of alerts by severity.")
     refusals: list[PublicRefusals] = Field(description="Messages that were rejected on receipt.")
     incidents: PublicIncidents | None = Field(
@@ -262,6 +276,7 @@ def build_site_document(site: PublishedSite, now: datetime) -> PublicSite:
             PublicRecipient.model_validate({"kind": each.kind, "name": each.recipient})
             for each in site.recipients
         ],
+        grants=[PublicGrant.model_validate(each, from_attributes=True) for each in site.grants],
         alerts=[
             PublicAlerts(severity=each.severity, last_30_days=each.month, last_365_days=each.year)
             for each in site.alerts

@@ -85,6 +85,7 @@ def render_site_page(
         precision=_precision(site, formatter),
         boxes=_boxes(site, formatter),
         recipients=_recipients(site, formatter),
+        shared=_describe_sharing(site, formatter),
         alerts=_alerts(site, formatter),
         incidents=_incidents(site.incidents, formatter) if site.incidents is not None else None,
         refusals=build_refusal_rows(site.refusals, formatter),
@@ -181,6 +182,21 @@ def _recipients(site: PublishedSite, formatter: RegisterFormatter) -> list[str]:
         ", ".join([each.recipient or formatter.word("unnamed"), formatter.word(f"by_{each.kind}")])
         for each in site.recipients
     ]
+
+
+def _describe_sharing(site: PublishedSite, formatter: RegisterFormatter) -> dict[str, Any]:
+    number = len(site.grants)
+    return {
+        "line": formatter.counted(number, WORDS["shared_one"], WORDS["shared_many"]) if number else "",
+        "rows": [
+            (
+                each.recipient or formatter.word("shared_unnamed"),
+                each.purpose,
+                formatter.word("shared_until").format(day=formatter.day(each.valid_until)),
+            )
+            for each in site.grants
+        ],
+    }
 
 
 def _alerts(site: PublishedSite, formatter: RegisterFormatter) -> list[list[str]]:

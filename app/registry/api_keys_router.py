@@ -17,6 +17,7 @@ from app.platform.http.contract.session_dependencies import ReadSessionDep, Writ
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.api_keys import ApiKey
+from app.platform.identity.key_revocation_protocol import IssuedTokenInvalidatorDependency
 from app.platform.kernel.errors import NotFoundError
 from app.platform.kernel.ids import new_id, parse_id
 from app.platform.kernel.secret_tokens import generate_key, hash_key, make_key_hint
@@ -130,14 +131,21 @@ async def update_api_key(
 
 @router.delete("/{key_id}", summary="Revoke an API key", status_code=204)
 async def revoke_api_key(
-    key_id: str, principal: OrganisationsWriter, session: WriteSessionDep, matching: PreconditionDep
+    key_id: str,
+    principal: OrganisationsWriter,
+    session: WriteSessionDep,
+    matching: PreconditionDep,
+    invalidate_issued_tokens: IssuedTokenInvalidatorDependency,
 ) -> None:
     """Revoke a key: requests with it are refused from now on. `GET /v1/api-keys?revoked=true` still lists it.
 
-    A key can revoke itself, and other keys if it has all of their scopes.
+    Open invitations and tokens for new passwords that the key created become invalid. A key can revoke
+    itself, and other keys if it has all of their scopes.
     """
     row = await _get(session, key_id, principal.visible(), lock=True)
     matching.check(KeyOut.of(row))
     if row.id != principal.key_id:
         box_service.check_scopes_covered(principal, row.scopes, to="revoke")
-    row.revoked_at = datetime.now(UTC)
+    now = datetime.now(UTC)
+    row.revoked_at = now
+    await invalidate_issued_tokens(session, row.id, now)

@@ -11,11 +11,11 @@ says that the first of them has it.
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import aiomqtt
-from sqlalchemy import ARRAY, Integer, Row, any_, literal, select, text
+from sqlalchemy import ARRAY, ColumnElement, Integer, Row, any_, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.platform.broker.broker_client_factory import make_broker_client
@@ -32,9 +32,15 @@ MAX_BYTES: Final = 16_384
 
 _TIMEOUT_S: Final = 3.0
 _BATCH_SIZE: Final = 500
+# The resolution of PostgreSQL's times.
+_MICROSECOND: Final = timedelta(microseconds=1)
 # A row without `desired_at` holds a reported configuration only: there is nothing to publish.
+# For a deleted box, the configuration of the box that has its id now: a late removal must not remove that.
 _DUE: Final = text(
-    "SELECT b.id, c.box_key, c.desired, c.desired_at FROM box_configs c JOIN boxes b ON b.key = c.box_key "
+    "SELECT b.id, c.box_key, CASE WHEN b.deleted_at IS NULL THEN c.desired ELSE (SELECT live.desired "
+    "FROM boxes other JOIN box_configs live ON live.box_key = other.key "
+    "WHERE other.id = b.id AND other.deleted_at IS NULL) END AS desired, c.desired_at "
+    "FROM box_configs c JOIN boxes b ON b.key = c.box_key "
     "WHERE c.desired_at IS NOT NULL AND (c.published_at IS NULL OR c.published_at < c.desired_at) "
     "ORDER BY c.desired_at LIMIT :most"
 )
@@ -118,6 +124,19 @@ async def read_desired_configs(session: ReadSession | WriteSession, keys: Sequen
     return {key: desired for key, desired in await session.execute(query)}  # noqa: C416 (rows are no pairs)
 
 
+def _make_change_time(now: datetime) -> ColumnElement[datetime]:
+    """Make the time of a change: `now`, but later than the last change and its publication.
+
+    `now` may be earlier: a bulk operation has one time for all its slices, and clocks of hosts differ. A
+    change that is not later than `published_at` would never be published.
+    """
+    return func.greatest(
+        literal(now, BoxConfig.desired_at.type),
+        BoxConfig.desired_at + _MICROSECOND,
+        BoxConfig.published_at + _MICROSECOND,
+    )
+
+
 async def set_desired_config(
     session: WriteSession, keys: Sequence[int], desired: dict[str, Any] | None, now: datetime
 ) -> None:
@@ -127,23 +146,30 @@ async def set_desired_config(
         session: The transaction.
         keys: The keys of the boxes.
         desired: The whole configuration; None removes it.
-        now: The time of the change, which orders publications.
+        now: The time of the change, which orders publications. If the last change is later, the time after it
+            is stored.
     """
     statement = insert(BoxConfig).values(
         [{"box_key": key, "desired": desired, "desired_at": now} for key in keys]
     )
     await session.execute(
         statement.on_conflict_do_update(
-            index_elements=["box_key"], set_={"desired": desired, "desired_at": now}
+            index_elements=["box_key"], set_={"desired": desired, "desired_at": _make_change_time(now)}
         )
     )
 
 
 async def clear_desired_config(session: WriteSession, keys: Sequence[int], now: datetime) -> None:
-    """Remove the desired configurations of deleted boxes: other boxes may get their ids."""
+    """Remove the desired configurations of deleted boxes: other boxes may get their ids.
+
+    With one broker, a box is purged only after its removal is published. A box without a configuration need
+    not wait for that.
+    """
     await session.execute(
-        text("UPDATE box_configs SET desired = NULL, desired_at = :now WHERE box_key = ANY(:keys)"),
-        {"keys": list(keys), "now": now},
+        update(BoxConfig)
+        .where(BoxConfig.box_key == any_(literal(list(keys), ARRAY(Integer))), BoxConfig.desired.is_not(None))
+        .values(desired=None, desired_at=_make_change_time(now))
+        .execution_options(synchronize_session=False)
     )
 
 

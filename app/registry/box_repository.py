@@ -120,8 +120,11 @@ async def get_box(session: AsyncSession, identifier: str, visible: TenantScope, 
 
 async def get_box_sampling_info(
     session: AsyncSession, identifier: str, visible: TenantScope
-) -> Row[int, str, int, str]:
-    """Get the key, id and interval (s) of a box, and the time zone of its site (NotFoundError)."""
+) -> Row[int, str, int, str, UUID, datetime | None]:
+    """Get the key, id and interval (s) of a box, and its site (NotFoundError).
+
+    Of the site: its time zone, its id, and when the box came there from another one.
+    """
     values = {"identifier": parse_box_id(identifier)}
     found = (await session.execute(_sampling_info_query(visible), values)).one_or_none()
     if found is None:
@@ -131,8 +134,9 @@ async def get_box_sampling_info(
 
 # Cached by tenant scope: building the statement takes as long as executing it.
 @lru_cache(64)
-def _sampling_info_query(visible: TenantScope) -> Select[int, str, int, str]:
-    statement = select(Box.key, Box.id, Box.interval_s, Site.timezone).join(Site, Site.id == Box.site_id)
+def _sampling_info_query(visible: TenantScope) -> Select[int, str, int, str, UUID, datetime | None]:
+    statement = select(Box.key, Box.id, Box.interval_s, Site.timezone, Box.site_id, Box.came_at)
+    statement = statement.join(Site, Site.id == Box.site_id)
     return _not_deleted(statement, visible).where(Box.id == bindparam("identifier"))
 
 

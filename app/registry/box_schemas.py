@@ -79,13 +79,18 @@ Interval = Annotated[
     ),
 ]
 _KIND: Final = Field(description="A word of your choice: facade, lamp-post, indoor, …")
-# Fields that the box reports, and fields that are derived from its samples.
+# Fields that the box reports.
 _REPORTED_FIELDS: Final = ("state", "state_at", "firmware", "battery", "rssi")
-_ACTIVITY_FIELDS: Final = (
+ACTIVITY_FIELDS: Final = (
     *("last_sample_at", "last_heard_at", "clock_skew_ms", "late_share", "last_refused_at"),
-    "last_refused_code",
+    *("last_refused_code", "silent", "activity"),
 )
-_NEW_ACTIVITY: Final[dict[str, Any]] = {"silent": False, "activity": "active"}
+"""Fields of a box that are derived from its samples and their arrival."""
+_NEW_ACTIVITY: Final[dict[str, Any]] = {
+    **dict.fromkeys(ACTIVITY_FIELDS),
+    "silent": False,
+    "activity": "active",
+}
 _ACK: Final = Field(description="Publish acks of committed samples to the box, which buffers them until then")
 
 
@@ -174,7 +179,7 @@ class BoxChange(RequestBody):
 class BoxOut(ResourceModel):
     """A connected box."""
 
-    volatile = frozenset({*_REPORTED_FIELDS, *_ACTIVITY_FIELDS, "silent", "activity"})
+    volatile = frozenset({*_REPORTED_FIELDS, *ACTIVITY_FIELDS})
 
     id: str
     organisation_id: UUID
@@ -197,14 +202,14 @@ class BoxOut(ResourceModel):
     last_heard_at: datetime | None = Field(
         description="Arrival of the last samples, by Vigie's clock; updated within ten seconds"
     )
-    silent: bool = Field(
+    silent: bool | None = Field(
         description="Whether no message came for `sites.silent_intervals` (3) of its intervals and ten "
-        "seconds more, or since its creation"
+        "seconds more, or since its creation; null for the key of a grant"
     )
-    activity: Literal["active", "refused", "silent"] = Field(
+    activity: Literal["active", "refused", "silent"] | None = Field(
         description="In the last `sites.silent_intervals` (3) intervals: `active`: samples were stored, or "
         "the box was just created; `refused`: messages came, but no sample could be stored; `silent`: "
-        "nothing came"
+        "nothing came; null for the key of a grant"
     )
     last_refused_at: datetime | None = Field(
         description="Time of the last refusal, updated within ten seconds; null: nothing was refused"
@@ -241,7 +246,7 @@ class BoxOut(ResourceModel):
     @classmethod
     def steady(cls, row: Box) -> "BoxOut":
         """Build the response without fields that change by messages of the box, to compare versions."""
-        return cls(**_plain(row), **dict.fromkeys(_ACTIVITY_FIELDS), **_NEW_ACTIVITY)
+        return cls(**_plain(row), **_NEW_ACTIVITY)
 
 
 def format_box_row(row: FlatRow) -> dict[str, Any]:
@@ -275,7 +280,7 @@ class BoxCreated(BoxOut):
     def with_password(cls, row: Box, password: str) -> "BoxCreated":
         """Build the response from a new row and its password."""
         credentials = Credentials(username=row.id, password=password)
-        return cls(**_plain(row), **dict.fromkeys(_ACTIVITY_FIELDS), **_NEW_ACTIVITY, credentials=credentials)
+        return cls(**_plain(row), **_NEW_ACTIVITY, credentials=credentials)
 
 
 class BoxesCreated(BaseModel):

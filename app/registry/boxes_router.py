@@ -24,6 +24,7 @@ from app.platform.http.contract.session_dependencies import (
 )
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.grant_access import count_granted_values, open_to_grants
 from app.registry import box_repository, box_service
 from app.registry.box_filters import BoxFilter, SilenceCriterion
 from app.registry.box_schemas import (
@@ -46,6 +47,7 @@ from app.registry.dependencies import (
     sync_broker_accounts,
 )
 from app.registry.firmware_versions import BELOW_VERSION, COMPARABLE, FROM_VERSION, FirmwareVersion
+from app.registry.granted_places import check_box_list, limit_box, limit_box_fields
 from app.registry.labels import TAGS_MAX, BoxKind, Tag
 
 router: Final = APIRouter(prefix="/v1/boxes", tags=["Boxes"], route_class=StrictRoute)
@@ -127,6 +129,7 @@ async def create_box(
 
 @router.get("", summary="List boxes", response_model=Page[BoxOut])
 @remember_arguments
+@open_to_grants("boxes")
 async def list_boxes(
     principal: SitesReader,
     reader: ReaderDependency,
@@ -135,20 +138,26 @@ async def list_boxes(
     page_request: Annotated[PageRequest, Depends(box_repository.BOXES.page_request)],
 ) -> Response:
     """List boxes with the state that they report and the activity of their samples, by default by id."""
+    check_box_list(box_filter, page_request, principal.visible())
     silence = SilenceCriterion(datetime.now(UTC), sites.silent_intervals)
     rows = await box_repository.list_boxes(
         reader, principal.visible(), page_request, silence=silence, box_filter=box_filter
     )
     page, following = box_repository.BOXES.cut(rows, page_request)
-    return make_page_response(map(format_box_row, page), following)
+    count_granted_values(len(page), sites=[row["site_id"] for row in page])
+    shown = (limit_box_fields(format_box_row(row), principal.visible()) for row in page)
+    return make_page_response(shown, following)
 
 
 @router.get("/{box}", summary="Read a box")
+@open_to_grants("boxes")
 async def get_box(
     box: str, principal: SitesReader, session: ReadSessionDep, silence: CurrentSilenceCriterion
 ) -> BoxOut:
     """Read a box with the state that it reports and the activity of its samples."""
-    return BoxOut.of(await box_repository.get_box_row(session, box, principal.visible(), silence))
+    found = BoxOut.of(await box_repository.get_box_row(session, box, principal.visible(), silence))
+    count_granted_values(1, sites=[found.site_id])
+    return limit_box(found, principal.visible())
 
 
 @router.patch("/{box}", summary="Change a box")

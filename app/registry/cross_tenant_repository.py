@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from app.platform.db.database import RawConnection
+from app.registry.purpose_policy import PurposePolicy, SitePurposePolicies
 
 _CHANGED_SITES: Final = (
     "SELECT id, retention_days, retention_purposes::text AS purposes, retention_removes AS removes, "
@@ -30,6 +31,11 @@ _CHANGED_PURPOSES: Final = (
     "(extract(epoch FROM ends_at) * 1000000)::bigint AS ends_us, approved_at IS NOT NULL AS approved "
     "FROM site_purposes WHERE revision > $1"
 )
+_PURPOSES: Final = (
+    "SELECT site_id, purpose, (extract(epoch FROM starts_at) * 1000000)::bigint AS starts_us, "
+    "(extract(epoch FROM ends_at) * 1000000)::bigint AS ends_us, approved_at IS NOT NULL AS approved "
+    "FROM site_purposes WHERE site_id = ANY ($1::uuid[])"
+)
 _PLATFORM: Final = "SELECT id FROM organisations WHERE platform"
 # `vigie deliver` may read these columns alone.
 _SITE_NAMES: Final = "SELECT id, name, timezone FROM sites WHERE id = ANY ($1::uuid[])"
@@ -47,12 +53,24 @@ FROM boxes
 WHERE site_id = ANY ($1::uuid[]) AND deleted_at IS NULL AND ($2::text[] IS NULL OR id = ANY ($2))
 ORDER BY key
 """
+PURGE_GRACE: Final = timedelta(minutes=1)
+"""How long the row of a deleted box stays at least. A process whose copy of the registry is older than that
+finds deletions with `find_purged_boxes`: no row shows them any more."""
+
 # Much longer than a consumer needs. A box that continues to send by HTTP is shared again before the end.
 _SHARED_FOR: Final = timedelta(days=1)
 _BOX_IDS: Final = "SELECT key, id FROM boxes WHERE key = ANY ($1::int[])"
-_DELETED_BOXES: Final = (
-    "SELECT key FROM boxes WHERE deleted_at < now() - interval '1 minute' ORDER BY deleted_at LIMIT $1"
-)
+_DELETED_BOXES: Final = """
+SELECT key FROM boxes b
+WHERE deleted_at < now() - $2::interval AND NOT ($3 AND EXISTS (
+    SELECT FROM box_configs c WHERE c.box_key = b.key
+    AND c.desired_at IS NOT NULL AND (c.published_at IS NULL OR c.published_at < c.desired_at)
+))
+ORDER BY deleted_at LIMIT $1
+"""
+_PURGED_BOXES: Final = "SELECT unnest($1::int[]) EXCEPT SELECT key FROM boxes"
+_INTERVALS: Final = "SELECT key, interval_s FROM boxes WHERE key = ANY ($1::int[])"
+_ARRIVALS: Final = "SELECT key, came_at FROM boxes WHERE key = ANY ($1::int[]) AND came_at IS NOT NULL"
 _DELETE_BOX: Final = "DELETE FROM boxes WHERE key = $1"
 # An update that changes nothing still raises the registry's version.
 _TOUCH_BOXES: Final = "UPDATE boxes SET erased = erased WHERE key = ANY ($1::int[])"
@@ -77,13 +95,38 @@ async def load_changed_sites(connection: RawConnection, since_revision: int) -> 
 
 
 async def load_changed_boxes(connection: RawConnection, since_revision: int) -> list[asyncpg.Record]:
-    """Read the boxes whose revision is greater than `since_revision`, deleted ones included."""
+    """Read the boxes whose revision is greater than `since_revision`; deleted ones for `PURGE_GRACE` only."""
     return await connection.fetch(_CHANGED_BOXES, since_revision)
+
+
+async def find_purged_boxes(connection: RawConnection, keys: Collection[int]) -> list[int]:
+    """Find the boxes among `keys` that have no row: they were deleted, and their samples were removed."""
+    return [key for (key,) in await connection.fetch(_PURGED_BOXES, list(keys))]
 
 
 async def load_changed_purposes(connection: RawConnection, since_revision: int) -> list[asyncpg.Record]:
     """Read the declared purposes whose revision is greater than `since_revision`."""
     return await connection.fetch(_CHANGED_PURPOSES, since_revision)
+
+
+async def read_purpose_policies(
+    connection: RawConnection, site_ids: Collection[UUID]
+) -> dict[UUID, SitePurposePolicies]:
+    """Read the purpose policies of sites; a site without a declared purpose is missing."""
+    permits: dict[UUID, dict[str, PurposePolicy]] = {}
+    for site_id, purpose, *policy in await connection.fetch(_PURPOSES, list(site_ids)):
+        permits.setdefault(site_id, {})[purpose] = PurposePolicy(*policy)
+    return {site_id: SitePurposePolicies(found) for site_id, found in permits.items()}
+
+
+async def read_sampling_intervals(connection: RawConnection, keys: Collection[int]) -> dict[int, int]:
+    """Read the sampling intervals of boxes (s), by key."""
+    return {row["key"]: row["interval_s"] for row in await connection.fetch(_INTERVALS, list(keys))}
+
+
+async def read_arrivals(connection: RawConnection, keys: Collection[int]) -> dict[int, datetime]:
+    """Read when boxes came to their sites from another one, by key; those that never moved are missing."""
+    return {row["key"]: row["came_at"] for row in await connection.fetch(_ARRIVALS, list(keys))}
 
 
 async def find_platform_organisation(connection: RawConnection) -> UUID | None:
@@ -127,9 +170,19 @@ async def read_box_ids(connection: RawConnection, keys: Collection[int]) -> dict
     return {row["key"]: row["id"] for row in await connection.fetch(_BOX_IDS, list(keys))}
 
 
-async def list_deleted_boxes(connection: RawConnection, limit: int) -> list[int]:
-    """List the keys of boxes that were deleted more than a minute ago, the oldest first."""
-    return [key for (key,) in await connection.fetch(_DELETED_BOXES, limit)]
+async def list_deleted_boxes(
+    connection: RawConnection, limit: int, *, only_unconfigured: bool = True
+) -> list[int]:
+    """List the keys of boxes that were deleted more than `PURGE_GRACE` ago, the oldest first.
+
+    Args:
+        connection: To the database.
+        limit: The largest number of boxes.
+        only_unconfigured: Leave out boxes whose configuration the broker may still have. Their rows are the
+            only record of that, and another box may get the id.
+    """
+    found = await connection.fetch(_DELETED_BOXES, limit, PURGE_GRACE, only_unconfigured)
+    return [key for (key,) in found]
 
 
 async def delete_box_row(connection: RawConnection, key: int) -> None:

@@ -188,8 +188,12 @@ class Box(Base):
     shared_until: Mapped[datetime | None] = mapped_column(_Instant)
     # Deferred: only the ingest pipeline reads it, in SQL.
     erased: Mapped[Any] = mapped_column(TSTZMULTIRANGE, server_default="{}", deferred=True)
-    # Time of the move from another site. A trigger writes it; only the register's views read it.
+    # Time of the move from another site. A trigger writes it; the register and the reads of grants use it.
     came_at: Mapped[datetime | None] = mapped_column(_Instant, deferred=True)
+    # Its id in the register and in SensorThings, whose views read it.
+    register_number: Mapped[str] = mapped_column(
+        Text, Computed("register_number(key, created_at)", persisted=True), deferred=True
+    )
     search_text: Mapped[str] = mapped_column(
         Text, Computed("fold_search_text(ARRAY[id, name] || tags)", persisted=True), deferred=True
     )
@@ -276,10 +280,12 @@ class FormerBox(Base):
 
 
 PUBLISHED_VIEWS: Final = {
+    "registry_box_numbers": "key, number",
     "registry_boxes": "key, id, organisation_id, site_id, name, longitude, latitude, tags, deleted_at",
     "registry_former_boxes": "box, organisation_id",
     "registry_sites": "id, name, timezone",
 }
-"""Views that rooms above join in their own statements (migration 0038), with their columns: `timeseries`,
-`quarantine`, `notifications`, `incidents` and `alerts`. `registry_boxes` includes deleted boxes.
+"""Views that rooms above join in their own statements (migrations 0038 and 0059), with their columns:
+`timeseries`, `quarantine`, `notifications`, `incidents`, `alerts` and `measurement_stream`. `registry_boxes`
+includes deleted boxes. `registry_box_numbers` has the numbers of boxes in the public register.
 """

@@ -15,7 +15,8 @@ from uuid import UUID
 from sqlalchemy import Date, Text, Uuid, bindparam, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.platform.db.database import Database, RawConnection, suspend_commit_step
+from app.platform.db.commit_steps import suspend_commit_step
+from app.platform.db.database import Database, RawConnection
 from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.tenant_scope import run_with_full_scope
 from app.platform.observability.metrics_and_logs import get_logger, redact_error

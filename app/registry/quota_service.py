@@ -16,7 +16,8 @@ from sqlalchemy import ARRAY, BigInteger, Date, Text, Uuid, bindparam, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.platform.db.database import Database, RawConnection, WriteSession, suspend_commit_step
+from app.platform.db.commit_steps import suspend_commit_step
+from app.platform.db.database import Database, RawConnection, WriteSession
 from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.tenant_scope import TenantScope, run_with_full_scope
 from app.platform.observability.metrics_and_logs import get_logger

@@ -19,8 +19,9 @@ from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Box, Site
 from app.registry.organisation_repository import contains_ignoring_case
 
-# A table of `app.rules`, a higher layer: read only to know whether there are any.
+# Tables of `app.rules` and `app.timeseries`, higher layers: read only to know whether there are any rows.
 _RULES: Final = table("rules", column("site_id"), column("deleted_at"))
+_ERASURES: Final = table("erasures", column("site_id"), column("finished_at"))
 
 # Ids are UUIDv7, in the order of creation: `created_at` needs no column of its own.
 SITES: Final = SortOrders(
@@ -121,6 +122,14 @@ async def has_rules(session: AsyncSession, site_id: UUID) -> bool:
     """Whether a site has rules that are not deleted. If the site is locked, none can be added afterwards."""
     found = await session.scalar(
         select(exists().where(_RULES.c.site_id == site_id, _RULES.c.deleted_at.is_(None)))
+    )
+    return bool(found)
+
+
+async def has_open_erasures(session: AsyncSession, site_id: UUID) -> bool:
+    """Whether erasures of a site are not finished: they would end with it."""
+    found = await session.scalar(
+        select(exists().where(_ERASURES.c.site_id == site_id, _ERASURES.c.finished_at.is_(None)))
     )
     return bool(found)
 

@@ -20,6 +20,7 @@ from app.platform.http.contract.session_dependencies import (
 )
 from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.identity.grant_access import count_granted_values, open_to_grants
 from app.platform.kernel.errors import ConflictError
 from app.platform.kernel.ids import new_id
 from app.registry import box_service, purpose_service, site_repository
@@ -30,6 +31,7 @@ from app.registry.dependencies import (
     SitesReader,
     SitesWriter,
 )
+from app.registry.granted_places import limit_site, limit_site_fields
 from app.registry.models import Site
 from app.registry.organisation_and_site_schemas import (
     SiteChange,
@@ -77,6 +79,7 @@ async def create_site(
 
 @router.get("", summary="List sites", response_model=Page[SiteOut])
 @remember_arguments
+@open_to_grants("sites")
 async def list_sites(
     principal: SitesReader,
     reader: ReaderDependency,
@@ -92,13 +95,18 @@ async def list_sites(
     )
     rows = await reader.fetch(statement)
     page, following = site_repository.SITES.cut(rows, page_request)
-    return make_page_response(map(format_site_row, page), following)
+    count_granted_values(len(page), sites=[row["id"] for row in page])
+    shown = (limit_site_fields(format_site_row(row), principal.visible()) for row in page)
+    return make_page_response(shown, following)
 
 
 @router.get("/{site_id}", summary="Read a site")
+@open_to_grants("sites")
 async def get_site(site_id: str, principal: SitesReader, session: ReadSessionDep) -> SiteOut:
     """Read a site."""
-    return SiteOut.of(await site_repository.get_site(session, site_id, principal.visible()))
+    site = SiteOut.of(await site_repository.get_site(session, site_id, principal.visible()))
+    count_granted_values(1, sites=[site.id])
+    return limit_site(site, principal.visible())
 
 
 @router.patch("/{site_id}", summary="Change a site")
@@ -150,6 +158,13 @@ async def delete_site(
     if await site_repository.has_rules(session, row.id):
         raise ConflictError(
             "The site has rules. Delete them first: that closes their alerts.", code="site_has_rules"
+        )
+    # Also of boxes that were moved to another site since.
+    if await site_repository.has_open_erasures(session, row.id):
+        raise ConflictError(
+            "Erasures of the site are not finished: they would end with it. Try again later "
+            "(GET /v1/sites/{site}/erasures shows their progress).",
+            code="site_has_erasures",
         )
     try:
         await session.delete(row)

@@ -72,6 +72,9 @@ def main() -> None:
         confine_process()
         made = render_report(report_input).html.encode()
     sys.stdout.buffer.write(made)
+    sys.stdout.buffer.flush()
+    # Python would unload the libraries of the layout: a thread of Pango's that still runs would crash.
+    os._exit(0)
 
 
 if __name__ == "__main__":

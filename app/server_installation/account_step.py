@@ -5,8 +5,8 @@ from app.server_installation.changes import DesiredPath, MachineChange, find_pat
 from app.server_installation.deploy_files import render_deploy_file
 from app.server_installation.installation_context import InstallationContext, find_cluster_port
 from app.server_installation.rendered_settings import render_gateway_account, render_settings
-from app.server_installation.server_options import render_options
-from app.server_installation.server_paths import ACCOUNT, BROKER_ACCOUNT, ROLES, TARGET, ServerPaths
+from app.server_installation.server_options import ServerOptions, render_options
+from app.server_installation.server_paths import ACCOUNT, BROKER_ACCOUNT, TARGET, ServerPaths
 from app.server_installation.server_secrets import load_or_generate_secrets
 from app.server_installation.system_commands import read_program_output, run_program
 
@@ -48,10 +48,11 @@ def find_settings_changes(context: InstallationContext) -> list[MachineChange]:
         DesiredPath(paths.gateway_file, render_gateway_account(secrets), 0o600, "root", "root"),
     ]
     changes = find_path_changes(wanted, lambda _: context.restart.add(TARGET))
-    if not paths.keys_file.exists():
-        # An existing key is never replaced: only this key decrypts the values that it encrypted.
-        key = DesiredPath(paths.keys_file, f"{generate_encryption_key()}\n", 0o600, ACCOUNT, ACCOUNT)
-        changes += find_path_changes([key])
+    # An existing key is never replaced: only this key decrypts the values that it encrypted. It may be a copy
+    # from another machine, where the account has another number.
+    text = paths.keys_file.read_text(encoding="utf-8") if paths.keys_file.exists() else ""
+    key = DesiredPath(paths.keys_file, text or f"{generate_encryption_key()}\n", 0o600, ACCOUNT, ACCOUNT)
+    changes += find_path_changes([key])
     return changes
 
 
@@ -61,9 +62,9 @@ def find_command_changes(context: InstallationContext) -> list[MachineChange]:
     return find_path_changes([DesiredPath(context.paths.command, text, 0o755, "root", "root")])
 
 
-def list_settings_files(paths: ServerPaths) -> list[DesiredPath]:
+def list_settings_files(options: ServerOptions, paths: ServerPaths) -> list[DesiredPath]:
     """List the files of settings with the rights that they must have, without their content."""
-    names = ("vigie", "migrate", *ROLES)
+    names = ("vigie", "migrate", *options.roles)
     return [
         DesiredPath(paths.options_file, None, 0o640, "root", ACCOUNT),
         *(DesiredPath(paths.env_file(name), None, 0o640, "root", ACCOUNT) for name in names),

@@ -28,6 +28,7 @@ from app.standalone.unprivileged_accounts import StandaloneError
 
 CONF: Final = "vigie.conf"
 TLS_CONF: Final = "vigie-tls.conf"
+EDGE_CONF: Final = "vigie-edge.conf"
 # They decide who connects where.
 _OF_ANOTHER_USE: Final = frozenset(
     {
@@ -56,6 +57,13 @@ def render_broker_tls_conf(options: ServerOptions, paths: ServerPaths) -> str:
     )
 
 
+def render_edge_conf(options: ServerOptions) -> str:
+    """Render the configuration of the listener for the load balancer and the other machines."""
+    return render_deploy_file(
+        f"server/mosquitto/{EDGE_CONF}", mqtt_port=options.mqtt_port, edge_host=options.edge_host
+    )
+
+
 def find_broker_changes(context: InstallationContext) -> list[MachineChange]:
     """Find whether the broker's configuration differs, or the broker does not run."""
     paths, options = context.paths, context.options
@@ -76,12 +84,14 @@ def find_broker_changes(context: InstallationContext) -> list[MachineChange]:
             paths.units / DROP_IN, render_deploy_file(f"server/systemd/{DROP_IN}"), 0o644, "root", "root"
         ),
     ]
+    if options.edge:
+        text = render_edge_conf(options)
+        configuration.append(DesiredPath(paths.broker_conf / EDGE_CONF, text, 0o644, "root", "root"))
     if options.name and (paths.broker_settings / CERTIFICATE_COPY).exists():
         text = render_broker_tls_conf(options, paths)
         configuration.append(DesiredPath(paths.broker_conf / TLS_CONF, text, 0o644, "root", "root"))
     changes = find_path_changes(configuration, restart)
-    if not options.name:
-        changes += _find_withdrawal(paths, restart)
+    changes += _find_withdrawal(options, paths, restart)
     # Mosquitto logs a warning if another account owns the file of access rules.
     rules = DesiredPath(
         paths.broker_settings / "acl", _name_writer(ACCESS_RULES), 0o640, BROKER_ACCOUNT, BROKER_ACCOUNT
@@ -97,15 +107,18 @@ def find_broker_changes(context: InstallationContext) -> list[MachineChange]:
     return changes
 
 
-def _find_withdrawal(paths: ServerPaths, restart: Callable[[Path], None]) -> list[MachineChange]:
-    """Find whether the broker still listens on all addresses, for a name that the server had before."""
+def _find_withdrawal(
+    options: ServerOptions, paths: ServerPaths, restart: Callable[[Path], None]
+) -> list[MachineChange]:
+    """Find whether the broker still listens for a name or for machines that the server had before."""
 
     def remove(path: Path) -> None:
         path.unlink()
         restart(path)
 
-    public = (paths.broker_conf / TLS_CONF, paths.broker_settings / CERTIFICATE_COPY)
-    return [MachineChange(f"remove {path}", partial(remove, path)) for path in public if path.exists()]
+    public = [paths.broker_conf / TLS_CONF, paths.broker_settings / CERTIFICATE_COPY]
+    former = [*(() if options.name else public), *(() if options.edge else (paths.broker_conf / EDGE_CONF,))]
+    return [MachineChange(f"remove {path}", partial(remove, path)) for path in former if path.exists()]
 
 
 def _name_writer(rules: str) -> str:
@@ -123,7 +136,9 @@ def check_other_use(paths: ServerPaths) -> None:
     """
     if (paths.broker_conf / CONF).exists():
         return
-    others = sorted(path for path in paths.broker_conf.glob("*.conf") if path.name != TLS_CONF)
+    others = sorted(
+        path for path in paths.broker_conf.glob("*.conf") if path.name not in {TLS_CONF, EDGE_CONF}
+    )
     files = [paths.broker_conf.parent / "mosquitto.conf", *others]
     found = []
     for path in files:

@@ -20,8 +20,8 @@ _PENDING: Final = "SELECT name FROM pg_settings WHERE pending_restart ORDER BY n
 _CLUSTER: Final = f"{CLUSTER_VERSION}/{CLUSTER_NAME}"
 
 
-def check_cluster() -> Iterator[DoctorFinding]:
-    """Check that the cluster exists and runs with its configuration."""
+def check_postgres_cluster() -> Iterator[DoctorFinding]:
+    """Check that the cluster of PostgreSQL exists and runs with its configuration."""
     subject = "cluster"
     port = read_cluster_port()
     if port is None:

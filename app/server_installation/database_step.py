@@ -1,7 +1,7 @@
 """Creates Vigie's own PostgreSQL cluster beside existing ones, with its roles and its database."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from app.server_installation.changes import DesiredPath, MachineChange, find_path_changes
@@ -11,13 +11,25 @@ from app.server_installation.installation_context import (
     is_unit_active,
     read_cluster_port,
 )
-from app.server_installation.server_paths import ACCOUNT, CLUSTER_NAME, CLUSTER_UNIT, CLUSTER_VERSION, ROLES
+from app.server_installation.rendered_settings import build_server_url
+from app.server_installation.server_options import ServerOptions
+from app.server_installation.server_paths import (
+    ACCOUNT,
+    CLUSTER_NAME,
+    CLUSTER_UNIT,
+    CLUSTER_VERSION,
+    PATRONI_UNIT,
+    ROLES,
+)
 from app.server_installation.server_secrets import load_or_generate_secrets
 from app.server_installation.system_commands import run_program, run_sql
 from app.standalone.login_privilege_reader import CONNECTION_ERRORS, connect_with_timeout
 from app.standalone.postgres_config import choose_postgres_memory
 from app.standalone.private_postgres import DATABASE, LOGINS, OWNER, SUPERUSER, build_postgres_url
+from app.standalone.unprivileged_accounts import StandaloneError
 
+# It always exists.
+_ANY = "postgres"
 # With the owner's login, administrators inspect the server and end hanging sessions.
 _OPERATOR = f'GRANT pg_monitor, pg_signal_backend TO "{OWNER}"'
 _EXTENSION = """
@@ -30,6 +42,8 @@ _DATABASES = "SELECT datname FROM pg_database"
 
 def find_cluster_changes(context: InstallationContext) -> list[MachineChange]:
     """Find whether the cluster is missing, is configured differently, or does not run."""
+    if context.options.database_hosts:
+        return []  # Patroni's
     changes = []
     if read_cluster_port() is None:
         changes.append(
@@ -75,13 +89,40 @@ def _create_cluster() -> None:
 def find_database_changes(context: InstallationContext) -> list[MachineChange]:
     """Find roles, passwords, the database and the extension's version that are missing or differ."""
     passwords = load_or_generate_secrets(context.paths).database
+    if context.options.database_hosts:
+        return _find_patroni_changes(context.options, passwords)
     port = read_cluster_port()
     if port is None or not is_unit_active(CLUSTER_UNIT):
         return [MachineChange("create the database's roles and the database", lambda: None)]
-    return list(_find_database_changes(port, passwords))
+    return list(_find_database_changes(port, passwords, partial(build_postgres_url, port, database=_ANY)))
 
 
-def _find_database_changes(port: int, passwords: Mapping[str, str]) -> Iterator[MachineChange]:
+def _find_patroni_changes(options: ServerOptions, passwords: Mapping[str, str]) -> list[MachineChange]:
+    """Find what the database under Patroni lacks. Only the machine of the primary can create it.
+
+    Raises:
+        StandaloneError: It lacks something, and this machine does not have the primary.
+    """
+    build_url = partial(build_server_url, options, 0)
+    port = int(options.database_hosts.split(",")[0].rpartition(":")[2])
+    if all(can_log_in(build_url(_login(name), passwords[name])) for name in ("migrate", *ROLES)):
+        return []
+    if not is_unit_active(PATRONI_UNIT) or run_sql(port, "SELECT pg_is_in_recovery()") != ["f"]:
+        raise StandaloneError(
+            "The database does not accept the logins of /etc/vigie yet. Run this first on the machine of the "
+            "primary (`patronictl -c /etc/patroni/vigie.yml list`), and copy its settings here "
+            "(docs/operations/cluster.md)"
+        )
+    return list(_find_database_changes(port, passwords, partial(build_url, database=_ANY)))
+
+
+def _login(name: str) -> str:
+    return OWNER if name == "migrate" else f"{ACCOUNT}_{name}"
+
+
+def _find_database_changes(
+    port: int, passwords: Mapping[str, str], build_url: Callable[[str, str], str]
+) -> Iterator[MachineChange]:
     roles, databases = set(run_sql(port, _ROLES)), set(run_sql(port, _DATABASES))
     if OWNER not in roles:
         yield MachineChange(
@@ -90,9 +131,8 @@ def _find_database_changes(port: int, passwords: Mapping[str, str]) -> Iterator[
     if missing := [name for name in (*LOGINS, "vigie_public") if name not in roles]:
         yield MachineChange(f"create the roles {', '.join(missing)} (roles.sql)", lambda: _create_roles(port))
     for name in ("migrate", *ROLES):
-        login = OWNER if name == "migrate" else f"{ACCOUNT}_{name}"
-        password = passwords[name]
-        if login not in roles or not can_log_in(port, login, password):
+        login, password = _login(name), passwords[name]
+        if login not in roles or not can_log_in(build_url(login, password)):
             yield MachineChange(
                 f"set the password of {login}",
                 partial(run_sql, port, f"ALTER ROLE \"{login}\" PASSWORD '{password}'"),
@@ -114,11 +154,11 @@ def _create_roles(port: int) -> None:
     run_sql(port, f"{sql}\n{_OPERATOR};\n", variables=[f"owner={OWNER}"])
 
 
-def can_log_in(port: int, login: str, password: str) -> bool:
-    """Return whether a login has this password. Connects to the database `postgres`, which always exists."""
+def can_log_in(url: str) -> bool:
+    """Return whether a database accepts a login."""
 
     async def log_in() -> None:
-        async with connect_with_timeout(build_postgres_url(port, login, password, "postgres")):
+        async with connect_with_timeout(url):
             pass
 
     try:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from app.server_installation.server_options import ServerOptions
-from app.server_installation.server_paths import ACCOUNT, ROLES, ServerPaths
+from app.server_installation.server_paths import ACCOUNT, EDGE, ServerPaths
 from app.server_installation.server_secrets import (
     ADMIN_KEY,
     BROKER_PASSWORD,
@@ -36,18 +36,33 @@ def render_settings(
         database_port: The port of the cluster.
     """
     files = {"vigie": _common(options, secrets, paths)}
-    for name in ("migrate", *ROLES):
-        login = OWNER if name == "migrate" else f"{ACCOUNT}_{name}"
-        url = build_postgres_url(database_port, login, secrets.database[name], DATABASE)
-        files[name] = {DATABASE_URL: url}
+    for name in ("migrate", *options.roles):
+        files[name] = {DATABASE_URL: _database_url(options, secrets, name, database_port)}
     for name in (*_WITH_KEYS, "migrate"):
         files[name]["VIGIE_ENCRYPTION__KEYS_FILE"] = str(paths.keys_file)
     files["api"] |= _api(options, secrets)
     files["ingest"][CLIENT_ID] = secrets.client_id
-    for number, name in enumerate(ROLES):
+    for number, name in enumerate(options.roles):
         if name != "api":
             files[name]["VIGIE_METRICS_PORT"] = str(options.api_port + number)
+    if options.edge:
+        files[EDGE] |= _edge(options, secrets)
     return {name: _text(name, variables, paths) for name, variables in files.items()}
+
+
+def _database_url(options: ServerOptions, secrets: ServerSecrets, name: str, port: int) -> str:
+    account = "maintain" if name == EDGE else name
+    login = OWNER if name == "migrate" else f"{ACCOUNT}_{account}"
+    return build_server_url(options, port, login, secrets.database[account])
+
+
+def build_server_url(
+    options: ServerOptions, port: int, login: str, password: str, database: str = DATABASE
+) -> str:
+    """Build the address of the database for a login: all hosts under Patroni, else the cluster's port."""
+    if options.database_hosts:
+        return f"postgresql://{login}:{password}@{options.database_hosts}/{database}"
+    return build_postgres_url(port, login, password, database)
 
 
 def render_gateway_account(secrets: ServerSecrets) -> str:
@@ -77,7 +92,25 @@ def _common(options: ServerOptions, secrets: ServerSecrets, paths: ServerPaths) 
             "VIGIE_BROKER__PUBLIC_PORT": str(options.mqtts_port),
             "VIGIE_BROKER__PUBLIC_TLS": "true",
         }
+    if options.edge:
+        variables |= {
+            "VIGIE_MESSAGE_LOG__ENGINE": "jetstream",
+            "VIGIE_MESSAGE_LOG__SERVERS": json.dumps(options.log_servers.split(",")),
+            "VIGIE_MESSAGE_LOG__USERNAME": "vigie",
+        }
     return variables
+
+
+def _edge(options: ServerOptions, secrets: ServerSecrets) -> dict[str, str]:
+    return {
+        "VIGIE_EDGE__NAME": options.edge,
+        "VIGIE_EDGE__HOST": options.edge_host,
+        "VIGIE_EDGE__PORT": str(options.mqtt_port),
+        # That of ingest: the broker holds what ingest has not stored yet under this name.
+        CLIENT_ID: secrets.client_id,
+        # The load balancer checks /healthz, beside the metrics.
+        "VIGIE_API__HOST": options.edge_host,
+    }
 
 
 def _api(options: ServerOptions, secrets: ServerSecrets) -> dict[str, str]:
@@ -89,6 +122,10 @@ def _api(options: ServerOptions, secrets: ServerSecrets) -> dict[str, str]:
     }
     if options.name:
         variables["VIGIE_API__TRUSTED_PROXIES"] = json.dumps(["127.0.0.1"])
+    if options.load_balancer:
+        # On all addresses: the load balancer reaches that of this machine, commands reach 127.0.0.1.
+        variables["VIGIE_API__HOST"] = "0.0.0.0"  # noqa: S104 (a firewall admits the load balancer)
+        variables["VIGIE_API__TRUSTED_PROXIES"] = json.dumps(["127.0.0.1", options.load_balancer])
     if secrets.admin_key is not None:
         variables[ADMIN_KEY] = secrets.admin_key
     return variables

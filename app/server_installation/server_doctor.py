@@ -22,10 +22,14 @@ from app.server_installation.certificate_files import (
     read_certificate,
 )
 from app.server_installation.changes import DesiredPath
-from app.server_installation.database_check import check_cluster, check_database
+from app.server_installation.database_check import check_database, check_postgres_cluster
 from app.server_installation.installation_context import is_unit_enabled
 from app.server_installation.installer import read_server_options
-from app.server_installation.server_environment import check_process_settings, read_process_environment
+from app.server_installation.server_environment import (
+    check_process_settings,
+    read_process_environment,
+    replaced_environment,
+)
 from app.server_installation.server_options import ServerOptions
 from app.server_installation.server_paths import (
     BROKER_UNIT,
@@ -45,6 +49,7 @@ from app.standalone.doctor import (
     check_report_libraries,
     print_findings,
 )
+from app.standalone.doctor_cluster import check_cluster
 from app.standalone.private_mosquitto import can_log_in_to_broker
 from app.standalone.unprivileged_accounts import StandaloneError
 
@@ -75,20 +80,28 @@ def examine_server(paths: ServerPaths) -> Iterator[DoctorFinding]:
     except StandaloneError as error:
         yield DoctorFinding("missing", "options", str(error), f"fix {paths.options_file}")
         return
-    yield from _check_settings_files(paths)
-    yield from check_process_settings(paths)
+    yield from _check_settings_files(options, paths)
+    yield from check_process_settings(paths, options.roles)
     yield from _check_services(options, paths)
-    yield from check_cluster()
+    if not options.database_hosts:
+        yield from check_postgres_cluster()
     yield from check_database(read_process_environment(paths, "migrate"))
+    yield from _check_machines(paths)
     yield _check_broker_login(options, paths)
     yield from _check_certificate(options, paths)
     yield from _check_disks()
     yield from check_backups(paths)
 
 
-def _check_settings_files(paths: ServerPaths) -> Iterator[DoctorFinding]:
+def _check_machines(paths: ServerPaths) -> list[DoctorFinding]:
+    """Check edges, the message log and all database hosts, with the settings of `vigie maintain`."""
+    with replaced_environment(read_process_environment(paths, "maintain")):
+        return list(check_cluster())
+
+
+def _check_settings_files(options: ServerOptions, paths: ServerPaths) -> Iterator[DoctorFinding]:
     subject, wrong = "settings files", False
-    for wanted in list_settings_files(paths):
+    for wanted in list_settings_files(options, paths):
         if not wanted.path.exists():
             wrong = True
             yield DoctorFinding("missing", subject, f"{wanted.path} does not exist", _INSTALL)
@@ -117,7 +130,8 @@ def _describe_wanted(wanted: DesiredPath) -> str:
 def _check_services(options: ServerOptions, paths: ServerPaths) -> Iterator[DoctorFinding]:
     """Yield the state of each unit, with its restarts, and whether it runs the current release."""
     subject = "services"
-    units = [CLUSTER_UNIT, BROKER_UNIT, *([PROXY_UNIT] if options.name else []), *list_enabled_units(options)]
+    database = options.database_unit
+    units = [database, BROKER_UNIT, *([PROXY_UNIT] if options.name else []), *list_enabled_units(options)]
     stopped = [
         (unit, state)
         for unit in units

@@ -1,7 +1,7 @@
 """Reads the settings of a server's processes as their units do, and checks them for `vigie doctor`."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -12,7 +12,7 @@ from app.platform.config.misspelt_setting_names import (
 )
 from app.platform.config.platform_settings import InvalidSettingsError
 from app.platform.config.security_finding_catalogue import SECURITY_FINDING_TYPES
-from app.server_installation.server_paths import ROLES, ServerPaths
+from app.server_installation.server_paths import LOCAL_SETTINGS, ServerPaths
 from app.server_installation.server_secrets import read_env_file
 from app.settings import VigieSettings, read_settings
 from app.standalone.doctor import DoctorFinding
@@ -29,7 +29,7 @@ def read_process_environment(paths: ServerPaths, name: str) -> dict[str, str]:
         name: A role, or `migrate`.
     """
     files = [paths.env_file("vigie"), paths.env_file(name), paths.env_file("local")]
-    if name in ROLES:
+    if name in LOCAL_SETTINGS:
         files.append(paths.env_file(f"{name}.local"))
     return {key: value for file in files for key, value in read_env_file(file).items()}
 
@@ -49,10 +49,10 @@ def replaced_environment(variables: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(former)
 
 
-def check_process_settings(paths: ServerPaths) -> Iterator[DoctorFinding]:
+def check_process_settings(paths: ServerPaths, roles: Sequence[str]) -> Iterator[DoctorFinding]:
     """Check the settings of each process: invalid, insecure or misspelt ones."""
     found: set[DoctorFinding] = set()
-    for role in ROLES:
+    for role in roles:
         variables = read_process_environment(paths, role)
         with replaced_environment(variables):
             for each in _check_process(role, variables):

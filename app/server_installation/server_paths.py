@@ -10,10 +10,15 @@ PROXY_ACCOUNT: Final = "caddy"
 CLUSTER_VERSION: Final = "17"
 CLUSTER_NAME: Final = "vigie"
 CLUSTER_UNIT: Final = f"postgresql@{CLUSTER_VERSION}-{CLUSTER_NAME}.service"
+PATRONI_UNIT: Final = "patroni.service"
 BROKER_UNIT: Final = "mosquitto.service"
 PROXY_UNIT: Final = "caddy.service"
 TARGET: Final = "vigie.target"
 ROLES: Final = ("api", "ingest", "deliver", "maintain")
+EDGE: Final = "edge"
+"""The process of a server with a message log, which uses the database login of `maintain`."""
+LOCAL_SETTINGS: Final = (*ROLES, EDGE)
+"""The processes that may have a file `ROLE.local.env`."""
 CERTIFICATE_COPY: Final = "certificate-and-key.pem"
 """One file with both parts, which is replaced atomically: a broker never reads a new and an old part."""
 

@@ -19,9 +19,10 @@ from app.server_installation.server_paths import (
     BROKER_UNIT,
     CERTIFICATE_COPY,
     CERTIFICATE_UNITS,
+    CLUSTER_UNIT,
+    EDGE,
     PROXY_UNIT,
     RELOAD_PATH_UNIT,
-    ROLES,
     TARGET,
     ServerPaths,
 )
@@ -30,6 +31,8 @@ from app.standalone.unprivileged_accounts import StandaloneError
 
 _READY_TIMEOUT_S: Final = 90.0
 _CERTIFICATE_PATH: Final = CERTIFICATE_UNITS[1]
+_EDGE_UNIT: Final = f"vigie-{EDGE}.service"
+_OTHER_MACHINES: Final = ".service.d/other-machines.conf"
 _IMPORT: Final = "import vigie.caddyfile\n"
 _NO_SITE: Final = "# This server has no public name: `vigie install --server --name HOST` gives it one.\n"
 # A line of Debian's sample Caddyfile. A file with this line is unchanged and may be replaced.
@@ -38,7 +41,7 @@ _DEBIAN_SITE: Final = "root * /usr/share/caddy"
 
 def list_enabled_units(options: ServerOptions) -> list[str]:
     """List the units that start with the machine or with the target."""
-    units = [TARGET, "vigie-migrate.service", *(f"vigie-{role}.service" for role in ROLES), RELOAD_PATH_UNIT]
+    units = [TARGET, *_list_process_units(options), RELOAD_PATH_UNIT]
     if options.name:
         units.append(CERTIFICATE_UNITS[0])
     if options.certificate:
@@ -46,31 +49,49 @@ def list_enabled_units(options: ServerOptions) -> list[str]:
     return units
 
 
+def _list_process_units(options: ServerOptions) -> list[str]:
+    return ["vigie-migrate.service", *(f"vigie-{role}.service" for role in options.roles)]
+
+
 def render_unit(name: str, options: ServerOptions) -> str:
     """Render one unit."""
     values = {"certificate": options.certificate} if name == _CERTIFICATE_PATH else {}
-    return render_deploy_file(f"server/systemd/{name}", **values)
+    text = render_deploy_file(f"server/systemd/{name}", **values)
+    return text.replace(CLUSTER_UNIT, options.database_unit)
+
+
+def _list_unwanted(options: ServerOptions) -> list[str]:
+    """List the units and drop-ins that a server with these options does not have."""
+    unwanted = [] if options.certificate else [_CERTIFICATE_PATH]
+    unwanted += [] if options.edge else [_EDGE_UNIT]
+    if not options.has_other_machines:
+        unwanted += [name for name in list_unit_files() if name.endswith(_OTHER_MACHINES)]
+    return unwanted
 
 
 def find_unit_changes(context: InstallationContext) -> list[MachineChange]:
     """Find units that are missing, differ, are not enabled, or belong to former options."""
     options, folder = context.options, context.paths.units
-    names = [name for name in list_unit_files() if not name.startswith(BROKER_UNIT)]
-    if not options.certificate:
-        names.remove(_CERTIFICATE_PATH)
+    unwanted = _list_unwanted(options)
+    names = [name for name in list_unit_files() if not name.startswith(BROKER_UNIT) and name not in unwanted]
     folders = sorted({folder / Path(name).parent for name in names} - {folder})
     wanted = [DesiredPath(path, None, 0o755, "root", "root") for path in folders]
     wanted += [
         DesiredPath(folder / name, render_unit(name, options), 0o644, "root", "root") for name in names
     ]
 
-    processes = {TARGET, "vigie-migrate.service", *(f"vigie-{role}.service" for role in ROLES)}
+    processes = {TARGET, *_list_process_units(options)}
 
     def note(path: Path) -> None:
         if path.name in processes or path.parent.name.removesuffix(".d") in processes:
             context.restart.add(TARGET)
 
-    changes = find_path_changes(wanted, note)
+    changes = [
+        MachineChange(f"remove {name}", partial(_remove_unit, folder / name, context))
+        for name in unwanted
+        if (folder / name).exists()
+    ]
+    changes += find_path_changes(wanted, note)
     # The broker's step may have changed the drop-in of the broker's unit.
     if changes or any(_needs_reload(unit) for unit in (TARGET, BROKER_UNIT)):
         changes.append(
@@ -88,16 +109,16 @@ def find_unit_changes(context: InstallationContext) -> list[MachineChange]:
         changes.append(
             MachineChange(f"start {', '.join(idle)}", lambda: run_program("systemctl", "start", *idle))
         )
-    if not options.certificate and (folder / _CERTIFICATE_PATH).exists():
-        changes.append(MachineChange(f"remove {_CERTIFICATE_PATH}", partial(_remove_unit, folder)))
     return changes
 
 
-def _remove_unit(folder: Path) -> None:
-    """Remove the unit that watches files of a certificate which the server no longer has."""
-    run_program("systemctl", "disable", "--now", _CERTIFICATE_PATH)
-    (folder / _CERTIFICATE_PATH).unlink()
-    run_program("systemctl", "daemon-reload")
+def _remove_unit(path: Path, context: InstallationContext) -> None:
+    """Stop and remove a unit of former options, or remove a drop-in of another unit."""
+    if path.suffix == ".conf":
+        context.restart.add(TARGET)
+    else:
+        run_program("systemctl", "disable", "--now", path.name)
+    path.unlink()
 
 
 def _needs_reload(unit: str) -> bool:
@@ -161,16 +182,17 @@ def find_start_changes(context: InstallationContext) -> list[MachineChange]:
         MachineChange(f"reload {unit}", partial(run_program, "systemctl", "reload-or-restart", unit))
         for unit in sorted(context.reload - context.restart)
     ]
-    units = [f"vigie-{role}.service" for role in ROLES]
-    is_running = all(is_unit_active(unit) for unit in (TARGET, *units))
+    units = [f"vigie-{role}.service" for role in context.options.roles]
+    running = [unit for unit in units if is_unit_active(unit)]
     release = context.paths.current.resolve()
-    if is_running and (
-        TARGET in context.restart or any(find_running_release(unit) != release for unit in units)
+    if running and (
+        TARGET in context.restart or any(find_running_release(unit) != release for unit in running)
     ):
+        # Restarts the units that run. A new edge takes over the session that ingest has at the broker.
         changes.append(
             MachineChange(f"restart {TARGET}", lambda: run_program("systemctl", "restart", TARGET))
         )
-    elif not is_running:
+    if len(running) < len(units) or not is_unit_active(TARGET):
         # `_start` also resets units that reached their limit of restarts.
         changes.append(MachineChange(f"start {TARGET}", lambda: _start(units)))
     if changes:

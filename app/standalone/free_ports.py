@@ -2,13 +2,17 @@
 
 import random
 import socket
+from pathlib import Path
 
 from app.standalone.unprivileged_accounts import StandaloneError
 
 LOOPBACK = "127.0.0.1"
-# Below Linux's ephemeral range (32768 and up): no outgoing connection can occupy a remembered port.
+_EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _FIRST, _LAST = 20_000, 32_000
+_FEWEST = 1_000  # Ports in a range that is worth choosing from.
 _TRIES = 200
+# Chosen by this process: the server of one may not listen yet when the next one is chosen.
+_chosen: set[int] = set()
 
 
 def is_port_free(port: int, host: str = LOOPBACK) -> bool:
@@ -37,15 +41,31 @@ def require_free_port(port: int, host: str) -> None:
 
 
 def find_free_port(preferred: int | None = None) -> int:
-    """Return a free port on loopback: `preferred` if it is free, else a random one.
+    """Return a free port on loopback: `preferred` if it is free, else a random one, never the same twice.
 
     Raises:
         OSError: none was found.
     """
     if preferred and is_port_free(preferred):
         return preferred
+    first, last = choose_range(_EPHEMERAL_RANGE.read_text() if _EPHEMERAL_RANGE.exists() else "32768 60999")
     for _ in range(_TRIES):
-        port = random.randint(_FIRST, _LAST)  # noqa: S311  # spread, not secrecy
-        if is_port_free(port):
+        port = random.randint(first, last)  # noqa: S311  # spread, not secrecy
+        if port not in _chosen and is_port_free(port):
+            _chosen.add(port)
             return port
-    raise OSError(f"no free port between {_FIRST} and {_LAST}")
+    raise OSError(f"no free port between {first} and {last}")
+
+
+def choose_range(ephemeral: str) -> tuple[int, int]:
+    """Return the first and the last port to choose from.
+
+    They lie below the ephemeral range where that leaves enough of them: an outgoing connection
+    could occupy any port of the ephemeral range before a server listens on it.
+
+    Args:
+        ephemeral: The first and the last port of outgoing connections, as Linux writes them.
+    """
+    last = min(_LAST, int(ephemeral.split(maxsplit=1)[0]) - 1)
+    first = _FIRST if last - _FIRST >= _FEWEST else last // 2
+    return (first, last) if last - first >= _FEWEST else (_FIRST, _LAST)

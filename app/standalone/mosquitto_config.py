@@ -21,6 +21,7 @@ topic read application/+/device/+/event/up
 topic write vigie/v1/+/ack
 topic write vigie/v1/+/config
 topic write vigie/v1/+/alerts/#
+topic write vigie/v1/measurements/#
 
 user gateway
 topic write vigie/v1/+/telemetry
@@ -42,6 +43,7 @@ pattern write vigie/v1/%u/config/reported
 pattern read vigie/v1/%u/ack
 pattern read vigie/v1/%u/config
 pattern read vigie/v1/%u/alerts/#
+pattern read vigie/v1/measurements/%u/#
 """
 
 

@@ -18,9 +18,9 @@ from app.tenant_transfer.transferred_tables import BY_NAME, TABLES
 _REVISION: Final = "SELECT version_num FROM alembic_version"
 _SHOWN: Final = 1000
 _ROWS_AT_ONCE: Final = 5000
-# Existing ids in these tables are no conflict. People are matched by their e-mail address. `find_conflicts`
+# Existing ids in these tables are no conflict. People whose id is taken get a new one. `find_conflicts`
 # checks the organisation itself.
-_MATCHED: Final = frozenset({"users", "organisations"})
+_UNCHECKED: Final = frozenset({"users", "organisations"})
 
 
 class _UniqueValue(NamedTuple):
@@ -95,7 +95,7 @@ async def find_conflicts(
             found.append(f"{len(taken)} {unique.name}: {_list(taken)}")
     for table in TABLES:
         has_id = any(column.name == "id" and column.type == "uuid" for column in columns[table.name])
-        if table.import_step == REGISTRY and has_id and table.name not in _MATCHED:
+        if table.import_step == REGISTRY and has_id and table.name not in _UNCHECKED:
             taken = await _find_taken(connection, archive, _UniqueValue(table.name, "id", "true", "ids"))
             if taken:
                 found.append(f"{len(taken)} ids of {table.name}: {_list(taken)}")

@@ -19,7 +19,12 @@ MAP_BOXES: Final = """
 INSERT INTO transferred_boxes (key, number, id)
 SELECT g.key, g.number, '' FROM unnest($1::integer[]) WITH ORDINALITY AS g (key, number)
 """
-FIND_USERS: Final = f"SELECT id, email FROM {BY_NAME['users'].name} WHERE id = ANY ($1) OR email = ANY ($2)"  # noqa: S608 (constants)
+# As `purge_people_data` would: accounts without a membership, such as those of a deleted or discarded import.
+FORGET_USERS: Final = f"""
+DELETE FROM {BY_NAME["users"].name} u WHERE u.id = ANY ($1)
+    AND NOT EXISTS (SELECT FROM {BY_NAME["memberships"].name} m WHERE m.user_id = u.id)
+"""  # noqa: S608 (constants)
+FIND_USERS: Final = f"SELECT id FROM {BY_NAME['users'].name} WHERE id = ANY ($1)"  # noqa: S608 (constants)
 
 # Columns that refer to rows of other tables: a wrong archive must not attach to those of other tenants.
 FOREIGN_KEYS: Final = """

@@ -14,6 +14,7 @@ from app.tenant_transfer.export_queries import build_count
 from app.tenant_transfer.import_queries import (
     FIND_USERS,
     FOREIGN_KEYS,
+    FORGET_USERS,
     MAP_BOXES,
     build_emptying,
     build_foreign_count,
@@ -105,7 +106,7 @@ class RowWriter:
             for batch in _read_batches(lines):
                 written = batch
                 if table.name == "users":
-                    written = await self._match_users(batch)
+                    written = await self._choose_user_ids(batch)
                 if table.self_reference is not None:
                     references += _collect_references(batch, table.self_reference)
                 await self._connection.execute(query, "[" + ",".join(written) + "]", self._organisation_id)
@@ -116,22 +117,23 @@ class RowWriter:
             await self._connection.execute(build_self_reference(table), *pairs)
         return rows
 
-    async def _match_users(self, batch: Sequence[str]) -> list[str]:
-        """Map people who have an account here already; returns the lines of the others."""
+    async def _choose_user_ids(self, batch: Sequence[str]) -> list[str]:
+        """Choose and map the ids of new accounts; returns the lines with these ids.
+
+        An archive never attaches a membership to an existing account. Addresses are not verified: anybody may
+        have an account with the address. Nor is an id proof: archives are not signed, and an earlier one may
+        have brought it.
+        """
         people = [json.loads(line) for line in batch]
         ids = [UUID(person["id"]) for person in people]
-        found = await self._connection.fetch(FIND_USERS, ids, [person["email"] for person in people])
-        by_email = {row["email"]: row["id"] for row in found}
-        taken = {row["id"] for row in found}
-        pairs, lines = [], []
-        for person, former in zip(people, ids, strict=True):
-            present = by_email.get(person["email"])
-            if present is None:
-                present = former if former not in taken else new_id()
-                lines.append(json.dumps({**person, "id": str(present)}))
-            pairs.append((former, present))
+        await self._connection.execute(FORGET_USERS, ids)
+        taken = {row["id"] for row in await self._connection.fetch(FIND_USERS, ids)}
+        pairs = [(former, new_id() if former in taken else former) for former in ids]
         await self._connection.copy_records_to_table("transferred_users", records=pairs)
-        return lines
+        return [
+            json.dumps({**person, "id": str(present)})
+            for person, (_, present) in zip(people, pairs, strict=True)
+        ]
 
     async def write_series(self, table: TransferredTable, file: ArchivedFile) -> int:
         """Write a Parquet file by COPY; returns the number of rows.

@@ -41,7 +41,7 @@ REGISTRY_TABLES: Final = (
         name="memberships",
         description="Who has which role, at which sites.",
         import_step=REGISTRY,
-        # People who have an account here already keep its id. Others than those of the archive have none.
+        # A person whose id is taken here got a new one. Others than those of the archive have none.
         converted={"user_id": "(SELECT present FROM transferred_users WHERE former = x.user_id)"},
     ),
     TransferredTable(

@@ -17,6 +17,9 @@ BY_NAME: Final = {table.name: table for table in TABLES}
 
 _ACCOUNT: Final = "accounts of people belong to the installation, and this would let others sign in"
 _INSTALLATION: Final = "of the installation, not of a tenant"
+_AGREEMENT: Final = (
+    "an agreement on access to the former installation, whose keys work there alone; the audit log has it"
+)
 LEFT_OUT: Final[Mapping[str, str]] = {
     "account_mails": "mails to people about their accounts, which wait to be sent",
     "alembic_version": "the archive's manifest has the revision of the schema",
@@ -28,6 +31,10 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "delivery_groups": WORKING_STATE,
     "edges": _INSTALLATION,
     "endpoint_states": "the health of each receiver as the former installation observed it",
+    "grant_acceptances": _AGREEMENT,
+    "grant_keys": _AGREEMENT,
+    "grant_uses": "the audit log has each of them",
+    "grants": _AGREEMENT,
     "group_events": WORKING_STATE,
     "heartbeats": _INSTALLATION,
     "idempotency_keys": "answers that are repeated for a day, encrypted",
@@ -35,6 +42,9 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "ingest_positions": _INSTALLATION,
     "ingest_totals": _INSTALLATION,
     "installation_settings": _INSTALLATION,
+    "measurement_commits": "the order of commits in the former installation, whose samples are exported",
+    "measurement_batches": "what was sent when, by places in the former installation's stream",
+    "measurement_subscriptions": "places in the former installation's stream, and secrets of other services",
     "metrics": "the catalogue of metrics, which the data dictionary has",
     "oidc_identities": _ACCOUNT,
     "passkeys": _ACCOUNT,

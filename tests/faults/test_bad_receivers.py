@@ -28,7 +28,9 @@ from tests.scenarios.processes import until
 pytestmark = pytest.mark.fault
 
 _KEPT: int = 4096
-_HELD_UP_S = 1.5
+# Longer than a machine stalls: else a receiver that answers is found to hang.
+_LIMIT_S = 8.0
+_HELD_UP_S = _LIMIT_S / 2
 
 
 @pytest.fixture
@@ -48,7 +50,8 @@ async def test_17_bad_receivers(
     """While every bad receiver has attempts under way, a good one gets all of its events as soon as alone."""
     chosen = with_webhooks(
         settings,
-        total_timeout_s=size.of(1.0, 15.0),
+        connect_timeout_s=3.0,
+        total_timeout_s=size.of(_LIMIT_S, 15.0),
         lease_s=20,
         schedule_s=[0, 0.1],
         breaker_max_s=0.1,
@@ -152,5 +155,5 @@ async def _check_reasons(
     assert {name: seen - EXPECTED[name] for name, seen in reasons.items() if not seen <= EXPECTED[name]} == {}
     assert all(reasons.values()), "each was tried"
     rows = [row for all_of_one in found.values() for row in all_of_one]
-    assert max(row["longest"] for row in rows) < (limit_s + 1.5) * 1000
+    assert max(row["longest"] for row in rows) < 2 * limit_s * 1000
     assert max(row["kept"] or 0 for row in rows) <= _KEPT

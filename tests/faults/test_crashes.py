@@ -10,7 +10,7 @@ import pytest
 
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.private_postgres import PrivatePostgres
-from tests.faults.fleet import FaultFleet, StoringBox
+from tests.faults.fleet import FaultFleet, StoringBox, write_through
 from tests.faults.harness import FaultReport, FaultSize
 from tests.scenarios.processes import RoleProcess, role, until
 
@@ -106,11 +106,7 @@ async def test_04_broker_stopped(
 async def test_05_postgres_killed(
     fleet: FaultFleet, postgres: PrivatePostgres, size: FaultSize, report: FaultReport, tmp_path: Path
 ) -> None:
-    owner = await asyncpg.connect(fleet.database_url)
-    # The tests' server is a fast one: what it says is committed is not yet written.
-    name = fleet.database_url.rpartition("/")[2]
-    await owner.execute(f"ALTER DATABASE {name} SET synchronous_commit = on")
-    await owner.close()
+    await write_through(fleet.database_url)
     async with role("ingest", tmp_path, **SMALL):
         await fleet.consuming()
         async with fleet.load():
@@ -134,7 +130,7 @@ async def test_06_backends_killed(
         query = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1"
         killed = 0
         async with fleet.load():
-            async with asyncio.timeout(size.of(20, 120)):
+            async with asyncio.timeout(size.of(60, 120)):
                 while killed < size.of(2, 60):
                     killed += await server.fetchval(query, "vigie-ingest")
                     await asyncio.sleep(0.1)
@@ -162,7 +158,7 @@ async def test_20_a_second_ingest_takes_over(
                 await fleet.more(await fleet.rows() + 100)
                 await working.kill()
                 before, killed_at = await fleet.rows(), time.monotonic()
-                await fleet.more(before + 200, patience_s=10)
+                await fleet.more(before + 200)
                 fleet.healed_at = killed_at
             working, other = other, working
             await fleet.value("DELETE FROM heartbeats RETURNING 1")  # the dead one's word

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.fault
 async def test_11_everything_twice(
     fleet: FaultFleet, size: FaultSize, report: FaultReport, tmp_path: Path
 ) -> None:
+    fleet.patience_s = 60
     async with role("ingest", tmp_path, VIGIE_INGEST__BATCH_MESSAGES="50"):
         await fleet.consuming()
         await fleet.publish(range(size.of(30, 1000)), times=2)
@@ -43,6 +44,7 @@ async def test_15_poison_rows(
     owner = await asyncpg.connect(fleet.database_url)
     await owner.execute("ALTER TABLE samples ADD CONSTRAINT poison CHECK (pm2_5 <> 666)")
     await owner.close()
+    fleet.patience_s = 60
     seqs = size.of(50, 1000)
     poison = frozenset(range(25, seqs, 50))  # of the first of twenty boxes alone: one sample in a thousand
     async with role("ingest", tmp_path):
@@ -139,6 +141,7 @@ async def test_13_a_day_shuffled(
         (await tenant.client.post("/v1/rules", json=rule)).raise_for_status()
     ordered, *shuffled = fleet.boxes[: size.of(2, 8)]
     numbers = range(1440)
+    fleet.patience_s = 60
     async with role("ingest", tmp_path, VIGIE_INGEST__BATCH_MESSAGES="7"):
         await fleet.consuming()
         await _send(fleet, ordered, numbers)

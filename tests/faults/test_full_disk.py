@@ -23,7 +23,8 @@ from tests.scenarios.processes import until
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
 
-_READY_WITHIN_S = 30.0
+# As promised, where nothing else runs; else half of the time after which it is given up.
+_READY_WITHIN_S = {True: 30.0, False: 45.0}
 _BOXES = [f"box-{number:02}" for number in range(10)]
 # What is killed while there is no room, one after the other: alone, or together for less time.
 _KILLED = [["api"], ["ingest"], ["deliver"], ["maintain"], ["mosquitto"], ["postgres"]]
@@ -134,7 +135,7 @@ async def test_22_disk_full_while_everything_is_asked(
                 (disk / "more").unlink()
                 ballast.unlink()
                 fleet.healed()
-                await _comes_back(stack, client)
+                await _comes_back(stack, client, _READY_WITHIN_S[size.long])
                 over.set()
                 await visiting
             report.add("22 disk full while all is asked", await fleet.outcome())
@@ -146,7 +147,7 @@ async def test_22_disk_full_while_everything_is_asked(
         assert stack.process.returncode == 0
 
 
-async def _comes_back(stack: Stack, client: httpx.AsyncClient) -> None:
+async def _comes_back(stack: Stack, client: httpx.AsyncClient, within_s: float) -> None:
     async def is_ready() -> bool:
         assert stack.process.poll() is None, stack.said()
         with suppress(httpx.TransportError):
@@ -156,7 +157,7 @@ async def _comes_back(stack: Stack, client: httpx.AsyncClient) -> None:
     began = time.monotonic()
     await until(is_ready, patience_s=90)
     took = time.monotonic() - began
-    assert took <= _READY_WITHIN_S, f"ready after {took:.1f} s: {stack.said()}"
+    assert took <= within_s, f"ready after {took:.1f} s: {stack.said()}"
 
 
 async def _tells_who_lives(stack: Stack) -> bool:

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from app.standalone.free_ports import find_free_port
@@ -15,7 +14,7 @@ from app.standalone.private_postgres import PrivatePostgres
 from bench.neighbour_client import ClientConnection
 from bench.stack import LIMITS
 from tests.conftest import Tenant
-from tests.faults.fleet import FaultFleet, body
+from tests.faults.fleet import FaultFleet, body, write_through
 from tests.faults.harness import FaultReport, FaultSize
 from tests.scenarios.processes import RoleProcess, serves, until
 
@@ -106,14 +105,6 @@ async def start(process: RoleProcess, port: int) -> None:
     """Start the API, and wait until it serves."""
     await process.start(VIGIE_API__PORT=str(port), **dict.fromkeys(LIMITS, "0"))
     await until(lambda: serves(f"http://127.0.0.1:{port}"), patience_s=60)
-
-
-async def write_through(url: str) -> None:
-    """Have the tests' fast server write what it says is committed, as one in production does."""
-    owner = await asyncpg.connect(url)
-    name = url.rpartition("/")[2]
-    await owner.execute(f"ALTER DATABASE {name} SET synchronous_commit = on")
-    await owner.close()
 
 
 async def test_23_api_killed(

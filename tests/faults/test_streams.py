@@ -48,7 +48,9 @@ class _Follower:
         headers = {"Authorization": f"Bearer {self.key}"}
         if self.last_id is not None:
             headers["Last-Event-ID"] = self.last_id
-        patience = self.fate.choice([400, 2_000, 10_000, 10**9])
+        # Without end only once it was cut twice inside an event: else chance could leave nothing to resume.
+        ends = [400, 2_000, 10_000] if self.cut_inside < 2 else [400, 2_000, 10_000, 10**9]
+        patience = self.fate.choice(ends)
         async with client.stream("GET", PATH, headers=headers) as answer:
             if answer.status_code == 503:
                 return

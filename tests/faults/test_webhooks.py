@@ -61,7 +61,7 @@ async def test_16_dispatcher_killed_after_the_post(
         try:
             for _ in range(kills):
                 arrived.clear()
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     await arrived.wait()
                 # The receiver has it, and its answer is on the way.
                 await deliver.kill()
@@ -91,7 +91,9 @@ async def test_16_dispatcher_killed_after_the_post(
     )
     assert len(receiver.got) > many, "a kill fell between a POST and its record"
     most = max(Counter(got.headers["webhook-id"] for got in receiver.got).values())
-    assert most <= 1 + kills, "each kill sends what was under way once more"
+    # As does an attempt that took longer than the second that it has.
+    failed = await connection.fetchval("SELECT count(*) FROM delivery_attempts WHERE reason <> 'delivered'")
+    assert most <= 1 + kills + failed, "each kill sends what was under way once more"
 
 
 _LEASE_S = 1.2

@@ -302,7 +302,7 @@ async def _raw_publish(mosquitto: PrivateMosquitto, password: str, packet: bytes
     reader, writer = await asyncio.open_connection(mosquitto.host, mosquitto.port)
     try:
         writer.write(b"\x10" + bytes([len(connect)]) + connect + packet)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await reader.read()
     finally:
         writer.close()

@@ -8,6 +8,7 @@ API, of the consumer, of PostgreSQL and of Mosquitto.
 import base64
 import gzip
 import json
+import re
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -58,9 +59,16 @@ def event(**more: Any) -> dict[str, Any]:  # noqa: ANN401 (whatever JSON holds)
     return {"time": TIME, "type": "noise_peak", **more}
 
 
+# Letters at random may be a word for a camera, for which the whole is refused with another code.
+_CAMERAS: Final = re.compile("cam|dvr|nvr|ptz|vms", re.IGNORECASE)
+
+
 def media(canary: str) -> str:
     """A picture in base64 with the canary in it."""
-    return base64.b64encode(b"\xff\xd8\xff\xe0" + canary.encode() + secrets.token_bytes(200)).decode()
+    while True:
+        raw = b"\xff\xd8\xff\xe0" + canary.encode() + secrets.token_bytes(200)
+        if not _CAMERAS.search(encoded := base64.b64encode(raw).decode()):
+            return encoded
 
 
 FORBIDDEN, CAMERA = "forbidden_content", "camera_coupling"
@@ -163,10 +171,12 @@ class Canaries:
 
     def new(self, what: str) -> str:
         """One more: with few changes between letters and digits, so that it does not itself look encoded."""
-        self.made[what] = canary = "canary" + secrets.token_hex(8).translate(
-            str.maketrans("0123456789", "ghijklmnop")
-        )
-        return canary
+        while True:
+            canary = "canary" + secrets.token_hex(8).translate(str.maketrans("0123456789", "ghijklmnop"))
+            runs = (base64.b64encode(b"\0" * shift + canary.encode()).decode() for shift in range(3))
+            if not any(_CAMERAS.search(run) for run in runs):
+                self.made[what] = canary
+                return canary
 
     def found_in(self, text: str) -> list[str]:
         text = text.lower()
@@ -330,7 +340,7 @@ async def test_what_must_never_enter_is_found_nowhere(  # noqa: PLR0917 (one for
                 return (await counts(connection)).total() >= expected.total()
 
             with suppress(TimeoutError):
-                await until(all_counted, patience_s=20)
+                await until(all_counted, patience_s=60)
             assert await counts(connection) == expected, "each once"
             shown = (await client.get("/v1/refusals")).raise_for_status().json()
     assert shown["total"] == expected.total()

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import os
 import pty
+import re
 import ssl
 import subprocess
 import threading
@@ -172,7 +173,8 @@ def test_a_relative_path_is_one_of_where_it_was_typed(project: Project) -> None:
     assert project.installed
 
 
-def test_a_terminal_sees_one_line_that_is_kept_up_to_date(project: Project) -> None:
+def install_in_terminal(project: Project) -> bytes:
+    """What a terminal is sent while everything is installed."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(  # noqa: S603  # what this test says itself
         ["sh", "deploy/install.sh", "--ca", str(project.authority)],  # noqa: S607
@@ -190,10 +192,26 @@ def test_a_terminal_sees_one_line_that_is_kept_up_to_date(project: Project) -> N
             break
     os.close(ours)
     assert process.wait(60) == 0
+    return shown
+
+
+def test_a_terminal_sees_one_line_that_is_kept_up_to_date(project: Project) -> None:
+    shown = install_in_terminal(project)
     assert b"\r\x1b[KPython packages ... 0 s" in shown
     assert b"\r\x1b[KPython packages ... 1 s" in shown
     assert b"Python packages: done in" in shown
     assert shown.count(b"\n") == 1
+
+
+def test_a_step_shows_no_line_of_the_one_before(project: Project) -> None:
+    guides = project.root / "tools" / "guides"
+    guides.mkdir(parents=True)
+    (guides / "stamp.py").write_text("raise SystemExit(1)\n")
+    (guides / "__main__.py").write_text(
+        "import time\ntime.sleep(0.5)\nprint('page 1', flush=True)\ntime.sleep(0.7)\n"
+    )
+    lines = re.findall(rb"Guides \.\.\. \d+ s  ([^\r\n]*)", install_in_terminal(project))
+    assert set(lines) == {b"", b"page 1"}
 
 
 @pytest.mark.parametrize(

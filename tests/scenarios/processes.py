@@ -58,7 +58,7 @@ class RoleProcess:
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
         try:
-            return await asyncio.wait_for(self._process.wait(), 20)
+            return await asyncio.wait_for(self._process.wait(), 60)
         except TimeoutError:
             await self.kill()
             raise
@@ -95,7 +95,7 @@ async def serving(folder: Path, **environment: str) -> AsyncIterator[str]:
         yield url
 
 
-async def until[T](ask: Callable[[], Awaitable[T]], *, patience_s: float = 30.0) -> T:
+async def until[T](ask: Callable[[], Awaitable[T]], *, patience_s: float = 60.0) -> T:
     """Ask until the answer is true-ish."""
     async with asyncio.timeout(patience_s):
         while True:

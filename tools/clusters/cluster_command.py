@@ -35,6 +35,14 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def cancel_on_signals() -> None:
+    """Let SIGINT and SIGTERM cancel the present task, so that it cleans up."""
+    task = asyncio.current_task()
+    if task is not None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+
 class DemoCity:
     """The simulators of the demo city, which reach the cluster through haproxy.
 

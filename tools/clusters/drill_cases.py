@@ -68,6 +68,12 @@ async def _find_database(cluster: CityCluster, role: str) -> Machine:
     return machine
 
 
+async def _find_other_machine(cluster: CityCluster) -> Machine:
+    """Find a machine that neither holds the primary nor leads most partitions of the log."""
+    taken = await _find_database(cluster, "leader"), await _find_log_node(cluster, leads=True)
+    return next(machine for machine in cluster.machines if machine not in taken)
+
+
 async def _find_worker(cluster: CityCluster, role: str, state: str) -> Machine:
     beats = await cluster.states.read_heartbeats()
     for machine in cluster.machines:
@@ -113,12 +119,17 @@ _FINDERS: Final[dict[str, _Finder]] = {
     "haproxy": _find_haproxy,
     "machine": _part(lambda cluster: _find_database(cluster, "leader")),
 }
+_MACHINES: Final[dict[str, _Finder]] = {
+    "database-machine": _part(lambda cluster: _find_database(cluster, "leader")),
+    "log-machine": _part(lambda cluster: _find_log_node(cluster, leads=True)),
+    "other-machine": _part(_find_other_machine),
+}
 
 # A network fails for a machine, not for one of its programs.
 CASES: Final = (
     *(DrillCase(target, "kill") for target in _FINDERS),
-    DrillCase("machine", "cut"),
     *(DrillCase(target, "suspend") for target in _FINDERS),
+    *(DrillCase(target, "cut") for target in _MACHINES),
 )
 """All cases."""
 
@@ -129,7 +140,7 @@ async def find_victim(cluster: CityCluster, case: DrillCase) -> Victim:
     Raises:
         ClusterError: No machine has such a part now.
     """
-    return await _FINDERS[case.target](cluster)
+    return await (_FINDERS | _MACHINES)[case.target](cluster)
 
 
 async def break_victim(cluster: CityCluster, case: DrillCase, victim: Victim) -> None:

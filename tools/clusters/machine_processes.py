@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import trustme
+
 from app.platform.broker.mosquitto_password_hash import format_password_line
 from app.platform.kernel.atomic_files import replace_file_text
 from app.platform.kernel.secret_tokens import generate_key
@@ -25,12 +27,14 @@ POSTGRES_PORT: Final = 5432
 PATRONI_PORT: Final = 8008
 ETCD_PORT: Final = 2379
 MQTT_PORT: Final = 1883
+MQTTS_PORT: Final = 8883
 API_PORT: Final = 8000
 NATS_PORTS: Final = {"client": 4222, "route": 6222, "monitor": 8222}
 
 METRICS_PORTS: Final = {"edge": 9101, "ingest": 9102, "deliver": 9103, "maintain": 9104}
 """Ports of `/metrics` and `/healthz` by role."""
 
+_CERTIFICATE: Final = "certificate-and-key.pem"
 _MIB: Final = 2**20
 _DATABASE_MIB: Final = 512
 _PATH: Final = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
@@ -48,6 +52,7 @@ class CitySecrets:
         database: Passwords by login of the database.
         brokers: Passwords by account of the brokers.
         log: The password of the message log.
+        patroni: The password of the account `vigie` at Patroni's REST API.
         admin_key: The key of the platform administrator.
         encryption_key: The key that encrypts stored secrets.
     """
@@ -61,6 +66,7 @@ class CitySecrets:
         default_factory=lambda: {name: os.urandom(12).hex() for name in ("ingest", "gateway")}
     )
     log: str = field(default_factory=lambda: os.urandom(12).hex())
+    patroni: str = field(default_factory=lambda: os.urandom(12).hex())
     admin_key: str = field(default_factory=generate_key)
     encryption_key: str = field(default_factory=generate_encryption_key)
 
@@ -77,6 +83,7 @@ class MachineBuilder:
         secrets: Passwords and keys.
         partitions: Partitions of the message log.
         settings: Further settings of Vigie's processes.
+        python: The interpreter of Vigie's processes; a rehearsal of an upgrade has that of another version.
     """
 
     folder: Path
@@ -86,6 +93,19 @@ class MachineBuilder:
     secrets: CitySecrets
     partitions: int
     settings: Mapping[str, str]
+    python: Path = Path(sys.executable)
+
+    @property
+    def authority_file(self) -> Path:
+        """The certificate of the authority of the brokers, which boxes trust."""
+        return self.folder / "authority.pem"
+
+    def make_certificate(self) -> None:
+        """Make the certificate of the brokers. It names the address of haproxy, to which boxes connect."""
+        authority = trustme.CA()
+        broker = authority.issue_cert(self.proxy)
+        authority.cert_pem.write_to_path(self.authority_file)
+        broker.private_key_and_cert_chain_pem.write_to_path(self.folder / _CERTIFICATE)
 
     def database_url(self, login: str, database: str = DATABASE) -> str:
         """Return the address of the database for a login. It names all hosts."""
@@ -130,6 +150,8 @@ class MachineBuilder:
             work_mem=memory.work_mem,
         )
         replace_file_text(home / "vigie.conf", conf, mode=0o644)
+        script = home / "archive-missing-wal.sh"
+        replace_file_text(script, render_deploy_file("ha/archive-missing-wal.sh"), mode=0o644)
         text = render_deploy_file(
             "ha/patroni.yml",
             name=machine.name,
@@ -141,6 +163,8 @@ class MachineBuilder:
             conf=home / "vigie.conf",
             sockets=home,
             network=self.network,
+            archive_script=script,
+            pgbackrest_conf=home / "pgbackrest.conf",
         )
         config = home / "patroni.yml"
         replace_file_text(config, text, mode=0o644)
@@ -148,6 +172,8 @@ class MachineBuilder:
             **_PATH,
             "PATRONI_SUPERUSER_PASSWORD": self.secrets.database[SUPERUSER],
             "PATRONI_REPLICATION_PASSWORD": self.secrets.database["replicator"],
+            "PATRONI_RESTAPI_USERNAME": "vigie",
+            "PATRONI_RESTAPI_PASSWORD": self.secrets.patroni,
         }
         words = [find_server("patroni", "patroni"), str(config)]
         return ProgramComponent("patroni", machine.place, home, {}, None, words, environment, account)
@@ -180,11 +206,17 @@ class MachineBuilder:
         text = render_mosquitto_config(
             port=MQTT_PORT, home=home, limits=BrokerLimits(queued_bytes=256 * _MIB), host=""
         )
+        text += render_deploy_file(
+            "server/mosquitto/vigie-tls.conf", mqtts_port=MQTTS_PORT, broker_settings=home
+        )
+        if not (self.folder / _CERTIFICATE).exists():
+            self.make_certificate()
         for name, content in (
             ("passwords.static", lines),
             ("passwords", lines),
             ("acl", ACCESS_RULES),
             ("mosquitto.conf", text),
+            (_CERTIFICATE, (self.folder / _CERTIFICATE).read_text(encoding="utf-8")),
         ):
             replace_file_text(home / name, content, mode=0o640)
             if account is not None:
@@ -200,7 +232,7 @@ class MachineBuilder:
         """Make a process of Vigie, such as `api`, or a command, such as `migrate`."""
         home = make_folder(machine.folder / "vigie", 0o700)
         make_folder(home / "metrics", 0o700)
-        words = [sys.executable, "-P", "-m", "app", role]
+        words = [str(self.python), "-P", "-m", "app", role]
         return ProgramComponent(
             role, machine.place, home, {}, None, words, self._build_environment(machine, role, home)
         )

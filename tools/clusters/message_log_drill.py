@@ -2,9 +2,10 @@
 
     uv run python -m tools.clusters.message_log_drill jetstream
     uv run python -m tools.clusters.message_log_drill rabbitmq --suspend-s 30
+    uv run python -m tools.clusters.message_log_drill jetstream --no-faults --sync-interval always
 
-A record is 1,000 messages of 164 bytes. CPU is that of the three nodes and of this process, which both
-appends and reads.
+A record is 1,000 messages of 164 bytes, unless `--record-messages` says otherwise. CPU is that of the three
+nodes and of this process, which both appends and reads.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,15 +25,14 @@ from app.message_log.message_log_factory import make_message_log
 from app.message_log.settings import MessageLogSettings
 from tools.clusters import nats_cluster, rabbitmq_cluster
 from tools.clusters.append_ledger import AppendLedger
-from tools.clusters.cluster_nodes import ClusterNode
-from tools.clusters.nats_cluster import NatsCluster
+from tools.clusters.cluster_nodes import ClusterNode, NodePlace
+from tools.clusters.nats_cluster import THREE, NatsCluster
 from tools.clusters.network_namespaces import NamespaceNetwork
 from tools.clusters.rabbitmq_cluster import RabbitMQCluster
 
 Cluster = NatsCluster | RabbitMQCluster
 _PARTITIONS: Final = 3
-_RECORD_MESSAGES: Final = 1000
-_RECORD_BYTES: Final = 164 * _RECORD_MESSAGES
+_MESSAGE_BYTES: Final = 164
 _CPU_RECORDS: Final = 600
 _PAUSE_S: Final = 0.05
 _RECOVERY_S: Final = 90.0
@@ -73,15 +73,21 @@ async def open_log(settings: MessageLogSettings) -> MessageLog:
 class MessageLogDrill:
     """The drill of one engine on its cluster."""
 
-    def __init__(self, engine: str, cluster: Cluster, network: NamespaceNetwork | None) -> None:
+    def __init__(
+        self, engine: str, cluster: Cluster, network: NamespaceNetwork | None, record_messages: int
+    ) -> None:
         self._engine = engine
+        self._record_messages = record_messages
+        self._record_bytes = _MESSAGE_BYTES * record_messages
         self._cluster = cluster
         self._network = network
         self._settings = make_settings(engine, cluster)
 
-    async def run(self, suspend_s: float) -> None:
-        """Run all parts, one after another."""
+    async def run(self, suspend_s: float | None) -> None:
+        """Run all parts, one after another; None: only the measurement without faults."""
         await self._measure_cpu()
+        if suspend_s is None:
+            return
         await self._break("kill -9 of a follower", lambda: self._kill(leader=False))
         await self._break("kill -9 of the leader", lambda: self._kill(leader=True))
         await self._break(f"SIGSTOP of a follower, {suspend_s:g} s", lambda: self._suspend(suspend_s, False))
@@ -94,7 +100,7 @@ class MessageLogDrill:
         try:
             async with asyncio.timeout(_RECOVERY_S):
                 while True:
-                    status = (await log.describe())[0]
+                    status = (await log.describe()).partitions[0]
                     if status.leader is not None and len(status.in_sync) == len(self._cluster.nodes):
                         break
                     await asyncio.sleep(0.5)
@@ -126,7 +132,7 @@ class MessageLogDrill:
         writer, reader = await open_log(self._settings), await open_log(self._settings)
         try:
             async with AppendLedger(
-                writer, reader, _PARTITIONS, record_bytes=_RECORD_BYTES, pause_s=_PAUSE_S
+                writer, reader, _PARTITIONS, record_bytes=self._record_bytes, pause_s=_PAUSE_S
             ) as ledger:
                 await asyncio.sleep(2.0)
                 await happen()
@@ -151,7 +157,7 @@ class MessageLogDrill:
             nodes = sum(node.read_cpu_s() for node in self._cluster.nodes)
             own, began = _read_own_cpu_s(), time.monotonic()
             async with AppendLedger(
-                writer, reader, _PARTITIONS, record_bytes=_RECORD_BYTES, pause_s=0.0
+                writer, reader, _PARTITIONS, record_bytes=self._record_bytes, pause_s=0.0
             ) as ledger:
                 await ledger.wait_for_appends(_CPU_RECORDS // _PARTITIONS, 120.0)
                 await ledger.finish(30.0)
@@ -161,10 +167,11 @@ class MessageLogDrill:
         finally:
             await writer.close()
             await reader.close()
-        messages = sum(part.acknowledged for part in ledger.partitions) * _RECORD_MESSAGES
+        messages = sum(part.acknowledged for part in ledger.partitions) * self._record_messages
         _say(
             f"{self._engine}: {messages} messages in {seconds:.1f} s; CPU in µs a message: "
-            f"nodes {nodes / messages * 1e6:.2f}, client {own / messages * 1e6:.2f}"
+            f"nodes {nodes / messages * 1e6:.2f}, client {own / messages * 1e6:.2f}; "
+            f"longest append {max(part.longest_append_s for part in ledger.partitions) * 1000:.0f} ms"
         )
 
 
@@ -173,15 +180,22 @@ def _read_own_cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-async def _main(engine: str, suspend_s: float, *, namespaces: bool) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        kind = NatsCluster if engine == "jetstream" else RabbitMQCluster
-        if not namespaces:
-            async with kind(Path(folder)) as cluster:
-                await MessageLogDrill(engine, cluster, None).run(suspend_s)
+async def _main(arguments: argparse.Namespace) -> None:
+    suspend_s = None if arguments.no_faults else arguments.suspend_s
+    messages: int = arguments.record_messages
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+
+        def make_cluster(places: Sequence[NodePlace]) -> Cluster:
+            if arguments.engine == "jetstream":
+                return NatsCluster(Path(folder), places, sync_interval=arguments.sync_interval)
+            return RabbitMQCluster(Path(folder), places)
+
+        if not arguments.namespaces:
+            async with make_cluster(THREE) as cluster:
+                await MessageLogDrill(arguments.engine, cluster, None, messages).run(suspend_s)
             return
-        async with NamespaceNetwork(3) as network, kind(Path(folder), network.places) as cluster:
-            await MessageLogDrill(engine, cluster, network).run(suspend_s)
+        async with NamespaceNetwork(3) as network, make_cluster(network.places) as cluster:
+            await MessageLogDrill(arguments.engine, cluster, network, messages).run(suspend_s)
 
 
 if __name__ == "__main__":
@@ -189,5 +203,8 @@ if __name__ == "__main__":
     parser.add_argument("engine", choices=["jetstream", "rabbitmq"])
     parser.add_argument("--suspend-s", type=float, default=30.0, help="how long a node hangs or is cut off")
     parser.add_argument("--namespaces", action="store_true", help="a network per node, as root")
-    arguments = parser.parse_args()
-    asyncio.run(_main(arguments.engine, arguments.suspend_s, namespaces=arguments.namespaces))
+    parser.add_argument("--no-faults", action="store_true", help="measure only")
+    parser.add_argument("--record-messages", type=int, default=1000, help="messages of 164 bytes in a record")
+    parser.add_argument("--sync-interval", help="NATS: when files are forced to disk (`always`, `1s`)")
+    parser.add_argument("--folder", help="where the nodes keep their files; default: that of temporary files")
+    asyncio.run(_main(parser.parse_args()))

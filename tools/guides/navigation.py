@@ -37,7 +37,15 @@ READER_GROUPS: Final = (
             "webhooks",
             "event-formats",
             "event-stream",
+            "measurement-stream",
             "mqtt-alerts",
+            "measurement-subscriptions",
+            "sensorthings",
+            "ogc-api",
+            "ngsi-ld",
+            "cli",
+            "client-packages",
+            "mcp",
         ),
     ),
     ReaderGroup(
@@ -55,7 +63,10 @@ READER_GROUPS: Final = (
             "people",
         ),
     ),
-    ReaderGroup("Administrators", ("operations/index", "runbooks/index", "quotas", "faults", "performance")),
+    ReaderGroup(
+        "Administrators",
+        ("operations/index", "runbooks/index", "quotas", "faults", "performance", "scale"),
+    ),
     ReaderGroup(
         "Citizens and data protection",
         (
@@ -64,6 +75,8 @@ READER_GROUPS: Final = (
             "privacy",
             "retention",
             "rights",
+            "grants",
+            "data-act",
             "dpia",
             "security",
             "security-policy",

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tools.monitoring.dashboard_specs import DashboardSpec, PanelSpec, make_stat
+from tools.monitoring.dashboard_specs import DashboardSpec, PanelSpec, make_stat, sum_rate
 
 CLUSTER_DASHBOARD: Final = DashboardSpec(
     "Vigie / Cluster",
@@ -41,6 +41,15 @@ CLUSTER_DASHBOARD: Final = DashboardSpec(
                 "Write-ahead log not replayed",
                 "bytes",
                 [("max by (host) (vigie_database_replication_lag_bytes)", "{{host}}")],
+            ),
+            PanelSpec(
+                "Reads on standbys",
+                "reqps",
+                [
+                    (sum_rate("vigie_database_standby_reads_total"), "standby"),
+                    (sum_rate("vigie_database_standby_fallbacks_total", "reason"), "primary: {{reason}}"),
+                ],
+                "Series, exports and the public register, with `VIGIE_DATABASE__STANDBY_READS`.",
             ),
         ],
     },

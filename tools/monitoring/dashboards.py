@@ -211,6 +211,9 @@ _DELIVERY: Final = DashboardSpec(
             make_stat("Oldest event not fanned out", "s", "max(vigie_outbox_oldest_event_seconds)"),
             make_stat("Pending deliveries", "short", "max(vigie_outbox_pending)"),
             make_stat("Oldest event in a group", "s", "max(vigie_groups_oldest_waiting_seconds)"),
+            make_stat(
+                "Oldest commit not streamed", "s", "max(vigie_measurement_commits_oldest_waiting_seconds)"
+            ),
         ],
         "Attempts": [
             PanelSpec(

@@ -90,7 +90,9 @@ def build_base_archive(suite: str = "trixie") -> Path:
     root = FOLDER / "base.new"
     shutil.rmtree(root, ignore_errors=True)
     source = _find_package_source()
-    run_command(["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", suite, str(root), source])
+    # In a mount namespace of its own: debootstrap leaves /proc and /sys mounted below its root if it fails.
+    words = ["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={_PACKAGES}"]
+    run_command([*words, suite, str(root), source])
     fresh = _ARCHIVE.with_suffix(".new")
     run_command(["tar", "--create", f"--file={fresh}", "--numeric-owner", f"--directory={root}", "."])
     fresh.rename(_ARCHIVE)

@@ -88,32 +88,34 @@ class FailoverRehearsal:
 
     async def _kill_postgres(self) -> None:
         with self._report.step("kill -9 of the primary's PostgreSQL") as note:
-            host = await self._find("leader")
+            host = await self._cluster.find_host("leader")
             pid = int((host.data / "postmaster.pid").read_text(encoding="utf-8").split("\n")[0])
             for process in host.list_processes():
                 if process.pid == pid:
                     process.kill()
-            await self._note_gap(note)
+            await note_gap(self._cluster, self._services, note)
         await self._restore_all(host)
 
     async def _lose_host(self, title: str, role: str) -> None:
         with self._report.step(title) as note:
-            host = await self._find(role)
+            host = await self._cluster.find_host(role)
             self._cluster.kill(host)
-            await self._note_gap(note)
+            await note_gap(self._cluster, self._services, note)
         with self._report.step(f"{host.name} starts again"):
             await self._cluster.start(host)
         await self._restore_all(host)
 
     async def _hang(self, seconds: float) -> None:
-        host = await self._find("leader")
+        host = await self._cluster.find_host("leader")
         with self._report.step(f"{host.name}, the primary, also leads etcd"):
             await self._cluster.move_etcd_leader(host)
             await asyncio.sleep(_SETTLE_S)
         with self._report.step(f"kill -STOP of the primary's host for {seconds:g} s") as note:
             host.send(signal.SIGSTOP)
             try:
-                _, promoted = await asyncio.gather(self._note_gap(note), self._find_promoted(host, seconds))
+                _, promoted = await asyncio.gather(
+                    note_gap(self._cluster, self._services, note), self._find_promoted(host, seconds)
+                )
             finally:
                 host.send(signal.SIGCONT)
             if promoted is host:
@@ -123,13 +125,13 @@ class FailoverRehearsal:
         with self._report.step(f"{promoted.name} is still the primary") as note:
             members = await self._cluster.read_members()
             note(", ".join(f"{name} {each['role']} {each.get('timeline')}" for name, each in members.items()))
-            if await self._find("leader") is not promoted:
+            if await self._cluster.find_host("leader") is not promoted:
                 raise RehearsalError(f"another host leads: what {promoted.name} stored is lost; {members}")
 
     async def _find_promoted(self, host: DatabaseHost, seconds: float) -> DatabaseHost:
         """Resume a host after its time; returns the primary just before."""
         await asyncio.sleep(seconds)
-        promoted = await self._find("leader")
+        promoted = await self._cluster.find_host("leader")
         host.send(signal.SIGCONT)
         return promoted
 
@@ -139,42 +141,12 @@ class FailoverRehearsal:
             await asyncio.sleep(_SETTLE_S)
             await self._cluster.wait_for_members(primary=1, standbys=2)
 
-    async def _find(self, role: str) -> DatabaseHost:
-        for name, member in (await self._cluster.read_members()).items():
-            if member["role"] == role:
-                return self._cluster.hosts[name]
-        raise RehearsalError(f"no host is the {role}")
-
     async def _observe(self, state: str, seconds: float) -> None:
         before = self._load.sent
         with self._report.step(state) as note:
             await asyncio.sleep(seconds)
             note(f"{(self._load.sent - before) / seconds:,.0f} samples/s")
             note(f"longest `ack` {self._load.mqtt.take_longest_ack_s() * 1000:,.0f} ms")
-
-    async def _note_gap(self, note: Callable[[str], None]) -> None:
-        """Note how long nothing is stored from now on, and on which host it is then."""
-        began = time.monotonic()
-        before = await self._count_stored()
-        while time.monotonic() - began < _STORED_WITHIN_S:
-            stored = await self._count_stored()
-            if stored is not None and before is None:
-                before = stored
-            elif stored is not None and before is not None and stored > before:
-                primary = await self._cluster.find_primary()
-                note(f"stored again after {time.monotonic() - began:.1f} s")
-                note(f"primary: {primary.name if primary else 'unknown'}")
-                return
-            await asyncio.sleep(0.1)
-        members = await self._cluster.read_members()
-        raise RehearsalError(f"nothing was stored within {_STORED_WITHIN_S:g} s; {members}")
-
-    async def _count_stored(self) -> int | None:
-        try:
-            async with asyncio.timeout(12):
-                return int(str(await self._services.value(_NEWEST)))
-        except DATABASE_ERRORS:
-            return None
 
     async def _compare(self) -> None:
         with self._report.step("all stored and delivered"):
@@ -186,8 +158,35 @@ class FailoverRehearsal:
                 raise RehearsalError(str(outcome))
 
 
+async def note_gap(cluster: PatroniCluster, services: RehearsedServices, note: Callable[[str], None]) -> None:
+    """Note how long nothing is stored from now on, and on which host it is then (RehearsalError)."""
+    began = time.monotonic()
+    before = await _count_stored(services)
+    while time.monotonic() - began < _STORED_WITHIN_S:
+        stored = await _count_stored(services)
+        if stored is not None and before is None:
+            before = stored
+        elif stored is not None and before is not None and stored > before:
+            primary = await cluster.find_primary()
+            note(f"stored again after {time.monotonic() - began:.1f} s")
+            note(f"primary: {primary.name if primary else 'unknown'}")
+            return
+        await asyncio.sleep(0.1)
+    members = await cluster.read_members()
+    raise RehearsalError(f"nothing was stored within {_STORED_WITHIN_S:g} s; {members}")
+
+
+async def _count_stored(services: RehearsedServices) -> int | None:
+    try:
+        async with asyncio.timeout(12):
+            return int(str(await services.value(_NEWEST)))
+    except DATABASE_ERRORS:
+        return None
+
+
 @contextmanager
-def _new_folder(report: RehearsalReport) -> Iterator[Path]:
+def new_folder(report: RehearsalReport) -> Iterator[Path]:
+    """Make a folder in /tmp. If a step fails, its logs stay."""
     folder = Path(tempfile.mkdtemp(prefix="vigie-failover-"))
     folder.chmod(0o711)
     try:
@@ -207,7 +206,7 @@ async def rehearse(samples_per_s: float, report: RehearsalReport, *, hang_s: flo
     """Run the rehearsal (RehearsalError)."""
     with report.step("Debian packages"):
         install_packages(PACKAGES)
-    with _new_folder(report) as folder:
+    with new_folder(report) as folder:
         await _rehearse_in(folder, samples_per_s, report, hang_s=hang_s)
 
 

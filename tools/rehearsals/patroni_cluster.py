@@ -10,7 +10,7 @@ import shutil
 import signal
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ from tools.rehearsals.report import RehearsalError
 PACKAGES: Final = ("patroni", "etcd-server", "python3-etcd", "python3-dnspython")
 """The Debian packages of the rehearsal."""
 
+_PROGRAMS: Final = ("etcd", "patroni")
 _HOST: Final = "127.0.0.1"
 _NAMES: Final = ("db1", "db2", "db3")
 _STOP: Final = (StopStep(signal.SIGTERM, 20.0), StopStep(signal.SIGKILL, 5.0))
@@ -65,6 +66,16 @@ class DatabaseHost:
         """PostgreSQL's data directory."""
         return self.folder / "data"
 
+    @property
+    def patroni_conf(self) -> Path:
+        """Patroni's configuration."""
+        return self.folder / "patroni.yml"
+
+    @property
+    def pgbackrest_conf(self) -> Path:
+        """The configuration of pgBackRest, if backups are set up."""
+        return self.folder / "pgbackrest.conf"
+
     def list_processes(self) -> list[psutil.Process]:
         """Return all processes of the host: etcd, Patroni, PostgreSQL with its backends."""
         pids = [child.pid for child in self.processes.values()]
@@ -89,12 +100,17 @@ class PatroniCluster:
 
     Args:
         folder: their files; PostgreSQL's account must reach it.
+
+    Attributes:
+        hosts: the hosts by name.
+        rest_password: of the account `vigie` at Patroni's REST API.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.hosts = {name: DatabaseHost(name, folder / name) for name in _NAMES}
         self._account: SystemAccount | None = find_service_account("postgres")
+        self.rest_password = os.urandom(12).hex()
         self._passwords = {name: os.urandom(12).hex() for name in (SUPERUSER, "replicator", OWNER, *LOGINS)}
 
     def _url(self, login: str, database: str = DATABASE) -> str:
@@ -142,6 +158,8 @@ class PatroniCluster:
             work_mem=memory.work_mem,
         )
         replace_file_text(host.folder / "vigie.conf", conf)
+        script = host.folder / "archive-missing-wal.sh"
+        replace_file_text(script, render_deploy_file("ha/archive-missing-wal.sh"))
         patroni = render_deploy_file(
             "ha/patroni.yml",
             name=host.name,
@@ -153,13 +171,15 @@ class PatroniCluster:
             conf=host.folder / "vigie.conf",
             sockets=host.folder,
             network="127.0.0.1/32",
+            archive_script=script,
+            pgbackrest_conf=host.pgbackrest_conf,
         )
-        replace_file_text(host.folder / "patroni.yml", patroni)
+        replace_file_text(host.patroni_conf, patroni)
         if self._account is not None:
             for path in (host.folder, *host.folder.iterdir()):
                 os.chown(path, self._account.uid, self._account.gid)
 
-    async def start(self, host: DatabaseHost) -> None:
+    async def start(self, host: DatabaseHost, names: Sequence[str] = _PROGRAMS) -> None:
         """Start a host's processes."""
         members = ",".join(f"{each.name}=http://{_HOST}:{each.peer_port}" for each in self.hosts.values())
         client, peer = (f"http://{_HOST}:{port}" for port in (host.client_port, host.peer_port))
@@ -170,25 +190,32 @@ class PatroniCluster:
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
             *("--initial-cluster", members, "--initial-cluster-token", "vigie"),
         ]
-        for name, words in (("etcd", etcd), ("patroni", ["patroni", str(host.folder / "patroni.yml")])):
+        for name, words in (("etcd", etcd), ("patroni", ["patroni", str(host.patroni_conf)])):
+            if name not in names:
+                continue
             host.processes[name] = await ChildProcess.start(
                 build_run_as_command(self._account, [_find(words[0]), *words[1:]]),
                 environment={
                     "PATH": "/usr/bin:/bin",
+                    # `archive_command` is the same on all hosts, and names files of this one.
+                    "HOME": str(host.folder),
                     "LC_ALL": "C.UTF-8",
                     "PATRONI_SUPERUSER_PASSWORD": self._passwords[SUPERUSER],
                     "PATRONI_REPLICATION_PASSWORD": self._passwords["replicator"],
+                    "PATRONI_RESTAPI_USERNAME": "vigie",
+                    "PATRONI_RESTAPI_PASSWORD": self.rest_password,
                 },
                 log=host.folder / f"{name}.log",
                 folder=host.folder,
             )
 
-    async def stop(self, host: DatabaseHost) -> None:
-        """Stop a host: Patroni stops its PostgreSQL."""
-        for name in ("patroni", "etcd"):
-            if child := host.processes.pop(name, None):
+    async def stop(self, host: DatabaseHost, names: Sequence[str] = _PROGRAMS) -> None:
+        """Stop a host's processes: Patroni stops its PostgreSQL."""
+        for name in reversed(_PROGRAMS):
+            if name in names and (child := host.processes.pop(name, None)):
                 await child.stop(_STOP)
-        host.send(signal.SIGKILL)
+        if names == _PROGRAMS:
+            host.send(signal.SIGKILL)
 
     def kill(self, host: DatabaseHost) -> None:
         """Kill all processes of a host (SIGKILL), as a power cut would."""
@@ -203,6 +230,13 @@ class PatroniCluster:
                 text = await asyncio.to_thread(_fetch, url)
                 return {each["name"]: each for each in json.loads(text)["members"]}
         return {}
+
+    async def find_host(self, role: str) -> DatabaseHost:
+        """Return the host of a role of Patroni (RehearsalError)."""
+        for name, member in (await self.read_members()).items():
+            if member["role"] == role:
+                return self.hosts[name]
+        raise RehearsalError(f"no host is the {role}")
 
     async def find_primary(self) -> DatabaseHost | None:
         """Return the host of the primary; None if there is none now."""

@@ -98,7 +98,8 @@ class PodmanHost:
         """Make a base image by debootstrap, so that no foreign image is needed."""
         root = self.home / release
         if not (root / "etc/debian_version").exists():
-            run_command(["debootstrap", "--variant=minbase", release, str(root)])
+            # Whose mounts end with it, if it fails too.
+            run_command(["unshare", "--mount", "debootstrap", "--variant=minbase", release, str(root)])
         archive = self.home / f"{release}.tar"
         run_command(["tar", "-C", str(root), "-cf", str(archive), "."])
         self.run("podman", "import", str(archive), name)

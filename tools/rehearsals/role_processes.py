@@ -65,12 +65,13 @@ def this_version() -> ProgramVersion:
     return ProgramVersion("new", Path(sys.executable))
 
 
-def install_commit(commit: str, cache: Path) -> ProgramVersion:
+def install_commit(commit: str, cache: Path, name: str = "old") -> ProgramVersion:
     """Install a commit of this repository with the packages of its own `uv.lock`.
 
     Args:
         commit: a commit or tag.
         cache: where it is installed. A later rehearsal of the same commit finds it there.
+        name: its name in the rehearsal's output.
 
     Raises:
         RehearsalError: git does not know the commit, or it cannot be installed.
@@ -97,7 +98,7 @@ def install_commit(commit: str, cache: Path) -> ProgramVersion:
         if done.returncode:
             raise RehearsalError(f"uv sync of {commit} failed: {done.stderr[-500:]}")
         (folder / "complete").touch()
-    return ProgramVersion("old", python)
+    return ProgramVersion(name, python)
 
 
 class RehearsedDatabase(Protocol):
@@ -147,6 +148,7 @@ class RehearsedServices:
         mosquitto: the broker.
         admin_key: the administrator's key.
         running: the processes that run.
+        settings: further settings of the processes, as environment variables.
     """
 
     folder: Path
@@ -154,6 +156,7 @@ class RehearsedServices:
     mosquitto: PrivateMosquitto
     admin_key: str = field(default_factory=generate_key)
     running: list[RunningRole] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def gateway(self) -> BrokerAccount:
@@ -188,7 +191,12 @@ class RehearsedServices:
                 pid_file=self.mosquitto.pid_file,
             ),
             # The receiver of the webhooks is on this machine.
-            base={**base, **dict.fromkeys(LIMITS, "0"), "VIGIE_ALLOW_INSECURE": '["webhooks_private"]'},
+            base={
+                **base,
+                **dict.fromkeys(LIMITS, "0"),
+                "VIGIE_ALLOW_INSECURE": '["webhooks_private"]',
+                **self.settings,
+            },
         )
         logins = {login.removeprefix("vigie_"): self.postgres.url_of(login) for login in LOGINS}
         return build_process_environment(role, variables, logins)

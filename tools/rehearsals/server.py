@@ -10,11 +10,12 @@ import re
 import ssl
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from app.server_installation.server_paths import ROLES, ServerPaths
+from app.server_installation.server_paths import EDGE, ROLES, ServerPaths
 from app.server_installation.server_secrets import ADMIN_KEY, read_env_file
 from tools.rehearsals.debian_machine import FOLDER, DebianMachine, build_base_archive, private_network
 from tools.rehearsals.report import RehearsalError, RehearsalReport, install_packages, wait_for
@@ -32,6 +33,16 @@ _BOX: Final = "box-0001"
 _LEDGER_BOX: Final = "box-0002"
 _MAX_EXPOSURE: Final = 2.5
 _TLS: Final = "/root/tls"
+# One node, of which a partition needs no other.
+_NATS: Final = """listen: "127.0.0.1:4222"
+max_payload: 8MB
+jetstream { store_dir: "/var/lib/nats/jetstream" }
+authorization { user: "vigie", password: "a-password-of-the-rehearsal" }
+"""
+_LOG_SETTINGS: Final = """VIGIE_MESSAGE_LOG__PASSWORD=a-password-of-the-rehearsal
+VIGIE_MESSAGE_LOG__REPLICAS=1
+VIGIE_MESSAGE_LOG__MAX_BYTES=16777216
+"""
 _PACKAGES: Final = ("debootstrap", "systemd-container", "nftables", "iproute2")
 
 
@@ -54,6 +65,7 @@ class ServerRehearsal:
             self._break_processes(client)
             self._renew_certificate()
             self._stop_and_start()
+            self._use_message_log()
             self._back_up()
             self._examine()
             self._let_caddy_obtain_certificates()
@@ -86,7 +98,9 @@ class ServerRehearsal:
         self._show(
             line for line in printed.splitlines() if re.search(r"done in|changes?,|changes made", line)
         )
-        printed = self._command("sh", "vigie/deploy/install.sh", "--server")
+        self._check_second_run(self._command("sh", "vigie/deploy/install.sh", "--server"))
+
+    def _check_second_run(self, printed: str) -> None:
         if "Nothing to change" not in printed:
             raise RehearsalError(f"the second run changed something:\n{printed}")
         self._show(printed.splitlines()[-3:])
@@ -182,9 +196,12 @@ class ServerRehearsal:
             note(f"after {time.monotonic() - began:.1f} s")
 
     def _count_lost(self, ledger: LedgerBox) -> str | None:
-        sql = f"SELECT count(*) FROM samples JOIN boxes b ON b.key = box_key WHERE b.id = '{_LEDGER_BOX}'"  # noqa: S608 (a constant)
-        stored = int(self.machine.run("runuser", "-u", "postgres", "--", "psql", "-Atc", sql, "vigie"))
+        stored = self._count_samples(_LEDGER_BOX)
         return f"{stored} stored" if stored >= ledger.acknowledged else None
+
+    def _count_samples(self, box: str = "%") -> int:
+        sql = f"SELECT count(*) FROM samples JOIN boxes b ON b.key = box_key WHERE b.id LIKE '{box}'"  # noqa: S608 (a constant)
+        return int(self.machine.run("runuser", "-u", "postgres", "--", "psql", "-Atc", sql, "vigie"))
 
     @contextmanager
     def _restarted(self, title: str, unit: str) -> Iterator[int]:
@@ -235,8 +252,6 @@ class ServerRehearsal:
 
     def _stop_and_start(self) -> None:
         ledger = LedgerBox(self.authority, _LEDGER_BOX, self.passwords[_LEDGER_BOX])
-        sql = "SELECT count(*) FROM samples"
-        count = ("runuser", "-u", "postgres", "--", "psql", "-Atc", sql, "vigie")
         self._command("systemctl", "stop", "vigie.target")
         units = [f"vigie-{role}.service" for role in ROLES]
         with self.report.step("the processes have drained"):
@@ -245,13 +260,58 @@ class ServerRehearsal:
                 lambda: set(self.machine.ask("systemctl", "is-active", *units).split()) == {"inactive"},
                 20.0,
             )
-        before = int(self.machine.run(*count))
+        before = self._count_samples()
         with self.report.step("a box publishes meanwhile: the broker queues") as note, ledger.publishing():
             wait_for("messages", lambda: ledger.acknowledged > 50)  # noqa: PLR2004 (it publishes steadily)
             note(f"{ledger.acknowledged} messages")
         self._command("systemctl", "start", "vigie.target")
         with self.report.step("the queue is drained"):
-            wait_for("the samples", lambda: int(self.machine.run(*count)) >= before + ledger.acknowledged)
+            wait_for("the samples", lambda: self._count_samples() >= before + ledger.acknowledged)
+
+    def _use_message_log(self) -> None:
+        """Put a message log between broker and ingest, as on several machines, and take it away again."""
+        self._command("apt-get", "-y", "-q", "--no-install-recommends", "install", "nats-server")
+        (self.machine.root / "etc/nats-server.conf").write_text(_NATS, encoding="utf-8")
+        # Debian's package makes no folder for the log.
+        self._command("install", "-d", "-o", "nats", "-g", "nats", "/var/lib/nats")
+        self._command("systemctl", "restart", "nats-server")
+        self._command("systemctl", "is-active", "nats-server")
+        (self.paths.settings / "local.env").write_text(_LOG_SETTINGS, encoding="utf-8")
+        address = self.machine.run("hostname", "-I").split()[0]
+        options = (
+            *("--edge", "machine1", "--edge-host", address, "--log-servers", "127.0.0.1:4222"),
+            # The cluster of this machine stands in for the database that several machines share.
+            *("--database-hosts", "127.0.0.1:5432"),
+        )
+        install = ("vigie", "install", "--server")
+        for words in ((*options, "--dry-run"), options):
+            self._show(self._command(*install, *words).splitlines()[-3:])
+        self._check_second_run(self._command(*install))
+        self._check_units()
+        ledger = LedgerBox(self.authority, _LEDGER_BOX, self.passwords[_LEDGER_BOX])
+        before = self._count_samples()
+        with ledger.publishing():
+            wait_for("messages", lambda: ledger.acknowledged > 20)  # noqa: PLR2004 (it publishes steadily)
+            for role in (EDGE, "ingest"):
+                with self._restarted(f"kill -9 of vigie-{role}", f"vigie-{role}.service") as pid:
+                    self.machine.run("kill", "-9", str(pid))
+        with self.report.step("every acknowledged sample went through the log") as note:
+            wait_for("the samples", lambda: self._count_samples() >= before + ledger.acknowledged, 60.0)
+            note(f"{ledger.acknowledged} acknowledged by the broker")
+        with self.report.step("the load balancer's check of the edge"):
+            urllib.request.urlopen(f"http://{address}:8004/healthz", timeout=5).close()
+        if "ok       edge machine1" not in (found := self.machine.ask("vigie", "doctor")):
+            raise RehearsalError(f"`vigie doctor` does not show the edge:\n{found}")
+        for role in (EDGE, "ingest"):
+            self._command("systemctl", "stop", f"vigie-{role}")
+        with self.report.step("# vigie close-log"):
+            wait_for("a closed log", lambda: "is closed" in self.machine.ask("vigie", "close-log"), 60.0)
+        none = (word for option in options[::2] for word in (option, ""))
+        self._show(self._command(*install, *none).splitlines()[-3:])
+        before = self._count_samples()
+        with self.report.step("without the log again, in its session") as note, ledger.publishing():
+            wait_for("the samples", lambda: self._count_samples() > before, 60.0)
+            note(f"vigie-edge is {self.machine.ask('systemctl', 'is-active', 'vigie-edge')}")
 
     def _back_up(self) -> None:
         """Set up backups as docs/operations/backups.md describes, run both units, and damage the backup."""

@@ -38,7 +38,9 @@ BEFORE_RELEASES: Final = "fb6742900da1"
 """The commit to upgrade from while there is no release with a tag: the last one before the console, servers,
 containers and backups were added. Its schema is of revision 0040."""
 
-_CACHE: Final = Path.home() / ".cache" / "vigie-rehearsals"
+CACHE: Final = Path.home() / ".cache" / "vigie-rehearsals"
+"""Where former versions are installed."""
+
 _WARM_S: Final = 15.0
 _READY: Final = 200
 _KNOWS_NEWER_SCHEMAS: Final = "0049"
@@ -202,8 +204,8 @@ class UpgradeRehearsal:
                 raise RehearsalError("; ".join([str(outcome), *self._load.http.refused[:3]]))
 
 
-def find_former_version() -> str:
-    """Return the newest release tag, or BEFORE_RELEASES if there is none."""
+def find_former_version(otherwise: str = BEFORE_RELEASES) -> str:
+    """Return the newest release tag, or `otherwise` if there is none."""
     done = subprocess.run(
         ["git", "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*", "HEAD^"],  # noqa: S607 (from the PATH)
         capture_output=True,
@@ -211,13 +213,13 @@ def find_former_version() -> str:
         check=False,
         cwd=Path(__file__).parent,
     )
-    return done.stdout.strip() or BEFORE_RELEASES
+    return done.stdout.strip() or otherwise
 
 
 async def rehearse(former: str, stay_s: float, plan: LoadPlan, report: RehearsalReport) -> None:
     """Run the rehearsal (RehearsalError)."""
     with report.step(f"installation of {former}") as note:
-        old = await asyncio.to_thread(install_commit, former, _CACHE)
+        old = await asyncio.to_thread(install_commit, former, CACHE)
         note(str(old.python.parents[2]))
     webhooks = WebhookLedger()
     async with webhooks.listening(), rehearsed_services() as services:

@@ -1,5 +1,6 @@
 """Receives webhooks, verifies them, and records how often each event came."""
 
+import json
 import random
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ class WebhookLedger:
     Attributes:
         failing_share: the share of requests that it answers with 500 before it reads them.
         handled: how often each message was answered with 204, by `webhook-id`.
+        of_alerts: the ids of the messages on an alert, by its id and the type of event.
         wrong: messages without a valid signature.
         failed: requests that it failed on purpose.
         port: the port it listens on.
@@ -32,6 +34,7 @@ class WebhookLedger:
 
     failing_share: float = 0.0
     handled: Counter[str] = field(default_factory=Counter)
+    of_alerts: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     wrong: int = 0
     failed: int = 0
     port: int = 0
@@ -78,4 +81,8 @@ class WebhookLedger:
             self.wrong += 1
             return web.Response(status=_UNAUTHORISED, text=str(error))
         self.handled[message_id] += 1
+        event = json.loads(body)
+        alert = event.get("data", {}).get("alert_id")
+        if alert is not None:
+            self.of_alerts.setdefault((alert, event["type"]), set()).add(message_id)
         return web.Response(status=_DONE)

@@ -52,6 +52,7 @@ def _show_form(
         passkeys=RelyingParty.of(people.base_url) is not None,
         expired=False,
         form=form,
+        organisation=request.query_params.get("organisation", ""),
     )
     if request.query_params.get("lang"):
         shown.set_cookie(LANGUAGE_COOKIE, choose_language(request), path=CONSOLE_PATH, samesite="lax")
@@ -64,7 +65,9 @@ async def sign_in(request: Request, people: PeopleDependency) -> Response:
     fields = await read_anonymous_form(request)
     page = parse_console_page(fields.one("next"))
     api = ConsoleApi.of(request, None)
-    body = {"email": fields.one("email"), "password": fields.verbatim("password")}
+    body: dict[str, str] = {"email": fields.one("email"), "password": fields.verbatim("password")}
+    if organisation := fields.optional("organisation_id"):
+        body["organisation_id"] = organisation
     try:
         session = await api.post("/v1/sessions", body)
     except ApiProblemError as error:

@@ -122,8 +122,50 @@ SCOPE_GROUPS: Final[Mapping[str, str]] = MappingProxyType(
         "audit": mark_text("Audit log"),
         "members": mark_text("Members"),
         "rights": mark_text("People's requests"),
+        "grants": mark_text("Grants"),
     }
 )
+
+
+GRANT_STATES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "offered": (mark_text("offered"), "attention"),
+        "active": (mark_text("active"), "good"),
+        "suspended": (mark_text("suspended"), "attention"),
+        "expired": (mark_text("expired"), ""),
+        "revoked": (mark_text("revoked"), ""),
+    }
+)
+"""The state of a grant, and the colour of its chip."""
+GRANT_USES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "grant": mark_text("The grant itself"),
+        "catalogue": mark_text("Catalogue of metrics"),
+        "sites": mark_text("Sites"),
+        "boxes": mark_text("Boxes"),
+        "latest": mark_text("Latest values"),
+        "readings": mark_text("Series"),
+        "export": mark_text("Exports"),
+        "stream": mark_text("Stream"),
+        "sensorthings": mark_text("SensorThings"),
+    }
+)
+"""What was read by a grant."""
+GRANT_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "purpose": mark_text("Purpose"),
+        "site_ids": mark_text("Sites"),
+        "metrics": mark_text("Metrics"),
+        "from": mark_text("Measured from"),
+        "until": mark_text("Measured until"),
+        "precision_m": mark_text("Positions to within"),
+        "terms": mark_text("Terms"),
+        "valid_until": mark_text("The grant ends"),
+    }
+)
+"""The fields of a grant that its recipient accepts."""
+GRANT_PRECISIONS: Final = (1, 10, 100, 1_000, 10_000)
+"""The precisions of positions (m)."""
 
 
 class AdministrationPart(NamedTuple):
@@ -161,6 +203,9 @@ PARTS: Final = (
     AdministrationPart(
         "requests", mark_text("Requests"), mark_text("People who use their data rights"), "rights:read"
     ),
+    AdministrationPart(
+        "grants", mark_text("Grants"), mark_text("Third parties that read measurements"), "grants:read"
+    ),
     AdministrationPart("audit", mark_text("Audit log"), mark_text("Who did what, with proof"), "audit:read"),
     AdministrationPart("exports", mark_text("Exports"), mark_text("Measurements as files"), "telemetry:read"),
     AdministrationPart(
@@ -168,6 +213,12 @@ PARTS: Final = (
     ),
     AdministrationPart(
         "settings", mark_text("Settings"), mark_text("Mail server and public address"), "platform"
+    ),
+    AdministrationPart(
+        "cluster",
+        mark_text("Cluster"),
+        mark_text("The machines of this installation, and their state"),
+        "platform",
     ),
 )
 """The pages of the administration, in the order of its menu."""

@@ -38,6 +38,8 @@ EVENTS: Final = {
     "incident.dismissed": mark_text("An incident is dismissed"),
     "endpoint.failing": mark_text("Another recipient fails"),
     "endpoint.disabled": mark_text("Another recipient was disabled"),
+    "subscription.failing": mark_text("A subscription to measurements fails"),
+    "subscription.disabled": mark_text("A subscription to measurements was disabled"),
     "quota.warning": mark_text("A quota is nearly used up"),
     "quota.exceeded": mark_text("A quota is used up"),
     "rights.received": mark_text("A rights request arrives"),

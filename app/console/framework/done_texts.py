@@ -22,6 +22,8 @@ DONE_TEXTS: Final[Mapping[str, str]] = MappingProxyType(
         "factors_removed": mark_text("The second factors were removed. The person signs in by password now."),
         "member_removed": mark_text("The person is no longer a member."),
         "revoked": mark_text("Revoked."),
+        "suspended": mark_text("Suspended. Its keys open nothing."),
+        "resumed": mark_text("The grant is active again."),
         "declared": mark_text("The purpose was declared."),
         "approved": mark_text("Approved. Its data are accepted now, or from its start on."),
         "purpose_ended": mark_text("The purpose has ended. Its data are refused."),
@@ -38,6 +40,7 @@ DONE_TEXTS: Final[Mapping[str, str]] = MappingProxyType(
         "deleted": mark_text("Deleted."),
         "credentials_revoked": mark_text("The credentials were revoked. The box is disconnected."),
         "configured": mark_text("The configuration was sent to the box."),
+        "edge_removed": mark_text("The edge was removed."),
         "boxes_changed": mark_text("The boxes were changed."),
     }
 )

@@ -9,9 +9,13 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from app.platform.http.contract.cached_response import (
+    CachedResponse,
+    build_cache_headers,
+    make_conditional_response,
+)
 from app.platform.kernel.errors import NotFoundError
 from app.presentation.design_tokens import read_design_tokens
-from app.public_register.ttl_cache import CachedResponse, build_cache_headers, make_conditional_response
 
 router: Final = APIRouter(include_in_schema=False)
 STATIC_PATH: Final = "/console/static"

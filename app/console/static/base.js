@@ -18,7 +18,8 @@
   };
   dressTimes(document);
 
-  // Live regions: elements with `data-live` and an id are read again when something changed, and at intervals.
+  // Live regions: elements with `data-live` and an id are read again when something changed, and at intervals; those
+  // of which no event tells (`data-live="often"`) at short ones.
   const EVERY_MS = 20000, WITHOUT_STREAM_MS = 5000, AT_MOST_EVERY_MS = 700, HELD_MS = 10000, AGAIN_MS = 2000;
   let pending = 0, last = 0, streaming = false, loading = false, again = false;
   const isBusy = (region) => region.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox]), textarea, select");
@@ -122,7 +123,7 @@
     if (!document.hidden) connect();
     addEventListener("pagehide", close);
     setInterval(() => {
-      if (!document.hidden && Date.now() - last > (streaming ? EVERY_MS : WITHOUT_STREAM_MS)) refresh();
+      if (!document.hidden && Date.now() - last > (streaming && !one('[data-live="often"]') ? EVERY_MS : WITHOUT_STREAM_MS)) refresh();
     }, 1000);
     document.addEventListener("visibilitychange", () => { if (document.hidden) close(); else { connect(); soon(); } });
   };

@@ -33,7 +33,7 @@
 
   const form = one("[data-builder]");
   if (!form) return;
-  let touched = new Set(), sequence = 0, timer = 0, current = one("input[name=kind]:checked", form)?.value;
+  let touched = new Set(), sequence = 0, renewals = 0, newest = {}, timer = 0, current = one("input[name=kind]:checked", form)?.value;
   const side = one(".builder-side", form), sentence = one("[data-sentence]", side), others = one("[data-others]", side), box = one("#builder-faults", side);
   const body = (action) => {
     const data = new URLSearchParams(new FormData(form));
@@ -66,11 +66,14 @@
   };
   // The fields as the server makes them, for a choice that decides about other choices.
   const renew = async () => {
+    const kind = current, own = newest[kind] = ++renewals;
+    let fresh;
+    try { fresh = await read(form.action, { method: "POST", body: body("show") }); } catch { one("[data-offline]")?.removeAttribute("hidden"); return; }
     const mark = document.activeElement?.id;
-    const fresh = await read(form.action, { method: "POST", body: body("show") });
     const open = find("details[open]", form).map((each) => each.id);
     // Only these depend on the site or the index. Fields of other kinds keep what was typed.
-    for (const part of [`[data-kind="${current}"]`, ".some-boxes"]) {
+    // What a newer choice decides about comes with its answer.
+    for (const part of [own === newest[kind] && `[data-kind="${kind}"]`, own === renewals && ".some-boxes"].filter(Boolean)) {
       const found = one(part, fresh);
       if (found) one(part, form).replaceChildren(...found.childNodes);
     }

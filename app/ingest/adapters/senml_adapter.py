@@ -4,7 +4,7 @@ Records with the same box and time become one sample. Each record is accepted or
 index of a rejection is its position in the pack. A full name is the box, a separator (`:` or `/`) and the
 metric, with any prefix such as `urn:dev:mac:`. The box alone is enough if only one metric has the unit.
 
-Units are in `senml_units`.
+Units are in `app.catalogue.senml_units`.
 """
 
 import json
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from app.catalogue.metrics import COLUMNS, INDEX, METRICS_BY_NAME
+from app.catalogue.senml_units import BY_UNIT, convert_value, find_conversion
 from app.ingest.adapters.adapter_types import (
     AdaptedMessage,
     AdapterRejection,
@@ -21,7 +22,6 @@ from app.ingest.adapters.adapter_types import (
     adapt_json,
     require_box_id,
 )
-from app.ingest.adapters.senml_units import BY_UNIT, convert_value, find_conversion
 from app.ingest.codec.field_checks import require_array, require_not_future, require_number, require_object
 from app.ingest.codec.reference_telemetry_decoder import MAX_SAMPLES, read_json
 from app.platform.kernel.instants import LATEST_US, US_PER_S, check_range

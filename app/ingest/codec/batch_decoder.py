@@ -81,9 +81,9 @@ def decode_batch(
         now_us: the time of arrival (µs since the epoch).
         max_future_us: how far a sample's time may lie ahead of it.
     """
-    intake = DecodedBatch("mqtt", MessageColumns(topics, payloads))
-    clock = _Clock(now_us, max_future_us)
     retained_indexes = frozenset(retained)
+    intake = DecodedBatch("mqtt", MessageColumns(topics, payloads), retained=retained_indexes)
+    clock = _Clock(now_us, max_future_us)
     plain: list[int] = []
     boxes: list[str] = []
     for origin, topic in enumerate(topics):

@@ -161,6 +161,7 @@ class DecodedBatch:
         correlations: MQTT 5 correlation data by message.
         edges: (index after the last message, edge) of each run of messages that one edge received, in order;
             empty with a single broker.
+        retained: the messages with the retained flag.
         guard: decides which refused payloads may be stored.
         calls: the batches of the HTTP calls that `join_calls` joined into this one; else empty. The caller,
             `has_event_per_message` and the guard are those of the call.
@@ -183,6 +184,7 @@ class DecodedBatch:
     has_event_per_message: bool = False
     correlations: Mapping[int, bytes] = field(default_factory=dict)
     edges: Sequence[tuple[int, str]] = ()
+    retained: frozenset[int] = frozenset()
     traceparents: Mapping[int, str] = field(default_factory=dict)
     received_at: float = 0.0
     message_count: int = field(init=False)

@@ -15,14 +15,16 @@ from app.ingest.codec.event_and_status_decoder import DeviceEvent
 from app.ingest.codec.telemetry_codec import Row, encode_sample
 from app.ingest.pipeline.batch_receipt import BatchReceipt, BoxAck, identify_message
 from app.ingest.pipeline.quota_cache import UNLIMITED, DailyQuotas
-from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistrySnapshot
+from app.ingest.pipeline.registry_snapshot import RegisteredBox, RegistryCache, RegistrySnapshot
 from app.ingest.pipeline.rule_context import HistoryCache, RuleContext
 from app.message_log.partitions import OwnedPartitions
 from app.notifications.events.event_traces import EventTraces
 from app.platform.db.database import RawConnection
 from app.platform.kernel.instants import from_datetime
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection
+from app.platform.observability.metrics_and_logs import get_logger
 from app.registry.box_status_writer import StatusRow
+from app.registry.cross_tenant_repository import share_boxes
 from app.registry.privacy_refusal_counts import RefusalCountKey
 from app.rules.engine.threshold_evaluator import AlertTransition, BoxRuleSet
 from app.timeseries.storage.box_grouping import BoxGroups
@@ -34,10 +36,11 @@ from app.timeseries.storage.sample_writer import WriteOutcome
 
 # Most samples without a `seq` that an acknowledgement lists by index, per message.
 _INDEXES = 100
+_log = get_logger(__name__)
 
 
 type Finish = Callable[[RawConnection], Awaitable[None]]
-"""What the last transaction of a batch does at its end."""
+"""A step at the end of the last transaction of a batch."""
 
 
 class UnsharedBoxesError(Exception):
@@ -46,6 +49,36 @@ class UnsharedBoxesError(Exception):
     def __init__(self, keys: Sequence[int]) -> None:
         super().__init__(f"{len(keys)} boxes are not shared")
         self.keys = keys
+
+
+class BoxSharer:
+    """Shares the boxes of one transaction that other processes may have to write to, before a retry.
+
+    Args:
+        registry: the copy in which the next attempt looks for them.
+    """
+
+    def __init__(self, registry: RegistryCache) -> None:
+        self._registry = registry
+        self._shared: set[int] = set()
+        self._is_reloaded = False
+
+    async def share(self, connection: RawConnection, error: UnsharedBoxesError, now: datetime) -> None:
+        """Share the boxes of an error.
+
+        If this did not help before, the copy of the registry is wrong: the next attempt reads all of it.
+
+        Raises:
+            UnsharedBoxesError: `error`, because not even that helped.
+        """
+        if not self._shared.isdisjoint(error.keys):
+            if self._is_reloaded:
+                raise error
+            self._is_reloaded = True
+            _log.warning("registry_reloaded", unshared_boxes=len(error.keys))
+            await self._registry.invalidate()
+        self._shared.update(error.keys)
+        await share_boxes(connection, error.keys, now)
 
 
 @dataclass(slots=True, eq=False)

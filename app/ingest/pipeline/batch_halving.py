@@ -12,7 +12,7 @@ from app.platform.db.database import is_schema_mismatch, is_transient
 from app.platform.observability.metrics_and_logs import redact_error
 
 
-class Attempt(Protocol):
+class BatchAttempt(Protocol):
     """Stores as much of a part of a batch as one transaction should evaluate; returns the rest as well."""
 
     async def __call__(
@@ -27,7 +27,7 @@ def may_be_of_the_data(error: Exception) -> bool:
 
 
 async def commit_in_halves(
-    attempt: Attempt, intake: DecodedBatch, cause: Exception, *, is_last: bool = True
+    attempt: BatchAttempt, intake: DecodedBatch, cause: Exception, *, is_last: bool = True
 ) -> BatchReceipt:
     """Store a batch that was refused as a whole in halves, and quarantine what is at fault.
 
@@ -50,7 +50,7 @@ async def commit_in_halves(
     return receipt
 
 
-async def _commit_half(attempt: Attempt, intake: DecodedBatch, *, is_last: bool) -> BatchReceipt:
+async def _commit_half(attempt: BatchAttempt, intake: DecodedBatch, *, is_last: bool) -> BatchReceipt:
     progress = CommitProgress(intake)
     again = len(intake) == 1
     while progress.rest is not None:

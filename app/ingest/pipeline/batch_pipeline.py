@@ -16,6 +16,7 @@
            evaluate   evaluates rules on new data (pure; app.ingest.pipeline.evaluate_step)
            remember   updates latest values and rule states
            mark       marks the hours whose roll-ups must be computed again
+           commits    lists what was stored in the commit log (app.ingest.pipeline.commit_log_step)
            alerts     writes alerts that changed, with their outbox entries
            quarantine stores refused input that may be stored (app.ingest.pipeline.quarantine_step)
            noted      records the time and code of each box's last refusal
@@ -41,10 +42,11 @@ from uuid import UUID
 import asyncpg
 
 from app.ingest.codec.decoded_batch import DecodedBatch
-from app.ingest.pipeline.batch_context import BatchContext, Finish, UnsharedBoxesError
+from app.ingest.pipeline.batch_context import BatchContext, BoxSharer, Finish, UnsharedBoxesError
 from app.ingest.pipeline.batch_halving import commit_in_halves, may_be_of_the_data
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.batch_tracing import StepClock
+from app.ingest.pipeline.commit_log_step import log_commits
 from app.ingest.pipeline.evaluate_step import evaluate_rules
 from app.ingest.pipeline.quarantine_step import count_refused, quarantine_refused, record_last_refusals
 from app.ingest.pipeline.quota_cache import QuotaCache
@@ -70,7 +72,6 @@ from app.message_log.partitions import OwnedPartitions
 from app.platform.db.database import RawConnection
 from app.platform.db.ingest_barrier import pass_ingest_barrier
 from app.platform.observability.metrics_and_logs import get_logger, redact_error
-from app.registry.cross_tenant_repository import share_boxes
 from app.timeseries.rollups.stale_marks import sync_marks_epoch
 from app.timeseries.storage.box_state_cache import BoxStates
 
@@ -88,6 +89,7 @@ STEPS: Final[tuple[tuple[str, Callable[[BatchContext], Awaitable[None]]], ...]] 
     ("evaluate", evaluate_rules),
     ("remember", update_box_states),
     ("mark", mark_stale_hours),
+    ("commits", log_commits),
     ("alerts", record_alerts),
     ("quarantine", quarantine_refused),
     ("noted", record_last_refusals),
@@ -273,7 +275,7 @@ class IngestPipeline:
         *,
         nested: bool,
     ) -> tuple[BatchReceipt, DecodedBatch | None]:
-        compare_all = False
+        compare_all, sharer = False, BoxSharer(self.registry)
         while True:
             try:
                 return await self._transact(
@@ -281,7 +283,7 @@ class IngestPipeline:
                 )
             except UnsharedBoxesError as error:
                 INGEST_RETRIES.labels("shared").inc()
-                await share_boxes(connection, error.keys, now)
+                await sharer.share(connection, error, now)
             except asyncpg.UniqueViolationError:
                 if compare_all:
                     raise

@@ -88,7 +88,7 @@ def _collect_inputs(context: BatchContext) -> dict[int, list[EvaluatorInput]]:
                     EvaluatorInput(index, box.key, time_us, values)
                     for index, (time_us, values) in zip(indexes, samples, strict=True)
                 ]
-    for position, late in context.new_events:
+    for position, late, _ in context.new_events:
         box, event, origin = context.events[position]
         if not late and box.key in evaluations:
             # Sorts the event before the first sample of any later message, and in order with other events.

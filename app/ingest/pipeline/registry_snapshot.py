@@ -3,13 +3,13 @@
 The database raises a version in each transaction that changes a box, a site, a purpose or a rule, and stamps
 the changed rows with it. A batch reads that number first and then only the rows stamped since. A rule that
 was created before a sample is therefore always applied to it, and nothing is stored for a purpose that ended
-before.
+before. The row of a deleted box does not stay for long: a refresh after a pause also looks for missing rows.
 
 A transaction uses one snapshot from its beginning to its end.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -21,11 +21,8 @@ import msgspec
 from app.ingest.pipeline.rule_assignments import NO_RULES, RuleAssignments
 from app.message_log.partitions import OwnedPartitions
 from app.platform.db.database import RawConnection
-from app.registry.cross_tenant_repository import (
-    load_changed_boxes,
-    load_changed_purposes,
-    load_changed_sites,
-)
+from app.platform.kernel.instants import US_PER_S
+from app.registry import cross_tenant_repository
 from app.registry.purpose_policy import NOTHING_DECLARED, PurposePolicy, SitePurposePolicies
 from app.registry.site_retention import RetentionSettings, SampleAgeLimits
 from app.rules.definitions.rule_queries import ChangedRule, load_changed_rules
@@ -35,6 +32,8 @@ from app.rules.engine.threshold_evaluator import BoxRuleSet
 _VERSION: Final = (
     "SELECT version, marks_epoch, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM registry"
 )
+# Far below the grace: clocks differ, a deletion may be committed late, a process may stand still in between.
+_LONGEST_GAP_S: Final = cross_tenant_repository.PURGE_GRACE.total_seconds() / 4
 _key_of = attrgetter("key")
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -53,8 +52,7 @@ class RegisteredBox:
         interval_s: its sampling interval in seconds.
         kind, tags, attributes: what rules can select it by.
         organisation_number: index of its organisation in `RegistrySnapshot.organisations`. Counting numbers
-            is
-            faster than counting ids.
+            is faster than counting ids.
     """
 
     key: int
@@ -80,8 +78,7 @@ class RegistryChanges(NamedTuple):
         everything: whether the whole copy was read again.
         epoch: the epoch of marks (`app.timeseries.rollups.stale_marks`) in the caller's transaction.
         at_us: when it was read, by the database's clock (µs since the epoch). The end of a purpose is taken
-            from
-            the same clock, so a purpose that ends after this commit ends later.
+            from the same clock, so a purpose that ends after this commit ends later.
     """
 
     boxes: frozenset[int] = frozenset()
@@ -92,11 +89,7 @@ class RegistryChanges(NamedTuple):
     at_us: int = 0
 
 
-_NOTHING: Final = RegistryChanges()
-
-
-@dataclass(frozen=True, slots=True)
-class _Site:
+class _Site(NamedTuple):
     """The facts of a site that rules use."""
 
     timezone: str
@@ -156,6 +149,11 @@ class RegistrySnapshot:
         made._age_limits, made._max_event_ages_us = dict(self._age_limits), dict(self._max_event_ages_us)
         made._purpose_policies = dict(self._purpose_policies)
         return made
+
+    @property
+    def box_keys(self) -> Collection[int]:
+        """The keys of all boxes."""
+        return self._ids.keys()
 
     @property
     def accepts_any_time(self) -> bool:
@@ -236,6 +234,7 @@ class RegistrySnapshot:
         boxes: Sequence[asyncpg.Record],
         rules: Sequence[ChangedRule],
         purposes: Sequence[asyncpg.Record] = (),
+        purged: Sequence[int] = (),
     ) -> RegistryChanges:
         """Apply created, changed and deleted rows, and return what they may affect.
 
@@ -244,14 +243,16 @@ class RegistrySnapshot:
             boxes: rows of boxes.
             rules: rules.
             purposes: rows of declared purposes.
+            purged: keys of deleted boxes that have no row any more.
         """
         altered = self._apply_sites(sites)
         self._apply_purposes(purposes)
-        touched = self._apply_boxes(boxes)
+        touched = self._apply_boxes(boxes, purged)
         self._rule_assignments.apply(rules)
         self._rules_of.clear()
         altered |= {row["site_id"] for row in rules}
-        return RegistryChanges(frozenset(row["key"] for row in boxes), frozenset(altered), frozenset(touched))
+        keys = frozenset((*purged, *(row["key"] for row in boxes)))
+        return RegistryChanges(keys, frozenset(altered), frozenset(touched))
 
     def _apply_sites(self, rows: Sequence[asyncpg.Record]) -> set[UUID]:
         """Apply rows of sites; returns the sites whose rules must be compiled again."""
@@ -278,12 +279,11 @@ class RegistrySnapshot:
         if changed:
             self._first_refusal_us = None
 
-    def _apply_boxes(self, rows: Sequence[asyncpg.Record]) -> set[UUID]:
-        """Apply rows of boxes; returns their former and present sites."""
+    def _apply_boxes(self, rows: Sequence[asyncpg.Record], purged: Sequence[int]) -> set[UUID]:
+        """Apply rows of boxes, and remove purged ones; returns their former and present sites."""
         gone: dict[UUID, set[int]] = {}
         come: dict[UUID, set[int]] = {}
-        for row in rows:
-            key = row["key"]
+        for key in (*purged, *(row["key"] for row in rows)):
             # The id may belong to another box now: remove the former id of this key.
             known = self._ids.pop(key, None)
             if known is not None and self.boxes[known].key == key:
@@ -293,8 +293,8 @@ class RegistrySnapshot:
                 gone.setdefault(stood, set()).add(key)
             self.shared.pop(key, None)
             self.erased.pop(key, None)
-            if row["deleted"]:
-                continue
+        for row in (each for each in rows if not each["deleted"]):
+            key = row["key"]
             self._ids[key] = row["id"]
             self.boxes[row["id"]] = _entry(row, self._number(row["organisation_id"]))
             come.setdefault(row["site_id"], set()).add(key)
@@ -342,38 +342,59 @@ def _entry(row: asyncpg.Record, organisation_number: int) -> RegisteredBox:
 class RegistryCache:
     """The copy of boxes, sites and rules of one process.
 
+    Args:
+        longest_gap_s: a refresh after a longer pause looks for missing rows.
+
     Attributes:
         version: the version of the copy in the database.
         snapshot: the newest snapshot.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest_gap_s: float = _LONGEST_GAP_S) -> None:
         self.version = 0
         self.snapshot = RegistrySnapshot()
+        self._longest_gap_us = round(longest_gap_s * US_PER_S)
+        # When the copy was last known to be current, by the database's clock as the purge of boxes.
+        self._current_us = 0
         self._refreshing = asyncio.Lock()
+
+    async def invalidate(self) -> None:
+        """Have the next refresh read everything again."""
+        async with self._refreshing:
+            self.version = 0
 
     async def refresh(self, connection: RawConnection) -> RegistryChanges:
         """Update the copy to the version that the caller's transaction sees."""
-        ((version, epoch, at_us),) = await connection.fetch(_VERSION)
+        version, unchanged = await self._read_version(connection)
         if version == self.version:
-            return _NOTHING._replace(epoch=epoch, at_us=at_us)
+            return unchanged
         # One at a time: of two concurrent refreshes the slower would overwrite newer rows with older ones.
         async with self._refreshing:
-            ((version, epoch, at_us),) = await connection.fetch(_VERSION)
+            version, unchanged = await self._read_version(connection)
             if version == self.version:
-                return _NOTHING._replace(epoch=epoch, at_us=at_us)
+                return unchanged
             # The version only decreases when a backup was restored: then everything is read again.
             since = self.version if version > self.version else 0
-            sites = await load_changed_sites(connection, since)
-            boxes = await load_changed_boxes(connection, since)
+            sites = await cross_tenant_repository.load_changed_sites(connection, since)
+            boxes = await cross_tenant_repository.load_changed_boxes(connection, since)
             rules = await load_changed_rules(connection, since)
-            purposes = await load_changed_purposes(connection, since)
+            purposes = await cross_tenant_repository.load_changed_purposes(connection, since)
+            purged: list[int] = []
+            if since and unchanged.at_us - self._current_us > self._longest_gap_us:
+                purged = await cross_tenant_repository.find_purged_boxes(connection, self.snapshot.box_keys)
             # No await from here on, so other tasks never see a partial update.
             if not since:
                 self.snapshot = RegistrySnapshot()
             elif self.snapshot.readers:
                 self.snapshot = self.snapshot.copy()
-            changes = self.snapshot.apply(sites, boxes, rules, purposes)
+            changes = self.snapshot.apply(sites, boxes, rules, purposes, purged)
             # The version was read before the rows: rows committed in between are read again next time.
-            self.version = version
-            return changes._replace(everything=not since, epoch=epoch, at_us=at_us)
+            self.version, self._current_us = version, unchanged.at_us
+            return changes._replace(everything=not since, epoch=unchanged.epoch, at_us=unchanged.at_us)
+
+    async def _read_version(self, connection: RawConnection) -> tuple[int, RegistryChanges]:
+        """Read the version in the database; returns it with the changes of a refresh that finds none."""
+        ((version, epoch, at_us),) = await connection.fetch(_VERSION)
+        if version == self.version:
+            self._current_us = at_us
+        return version, RegistryChanges(epoch=epoch, at_us=at_us)

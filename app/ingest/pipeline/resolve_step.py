@@ -15,9 +15,10 @@ from app.ingest.codec.event_and_status_decoder import UNKNOWN_TYPE, BoxStatus, D
 from app.ingest.codec.telemetry_codec import Row
 from app.ingest.pipeline.batch_context import BatchContext
 from app.ingest.pipeline.registry_snapshot import RegisteredBox
+from app.ingest.prometheus_metrics import INGEST_OUTDATED
 from app.platform.kernel.instants import DAY_US
 from app.platform.kernel.rejection_codes import NEVER_STORED_CODES, InputRejection
-from app.registry.box_status_writer import StatusRow
+from app.registry.box_status_writer import StatusRow, read_edges
 from app.registry.privacy_refusal_counts import RefusalCountKey
 from app.registry.purpose_policy import describe_purpose_refusal
 
@@ -177,6 +178,36 @@ def _status_row(context: BatchContext, box: RegisteredBox, status: BoxStatus, or
     return StatusRow(status.state, status.firmware, battery, rssi, () if edge is None else (edge,))
 
 
+async def _find_outdated(context: BatchContext) -> frozenset[int]:
+    """Find statuses and configurations that a broker has retained of boxes that have left it (by message).
+
+    A broker that was away sends them to a new subscription, however old they are. The box has been online
+    through another edge since, or both are as old as each other.
+    """
+    intake, boxes = context.intake, context.registry.boxes
+    if not intake.retained or not intake.edges:
+        return frozenset()
+    arrivals = sorted(
+        [(origin, box_id, status.state) for box_id, status, origin in intake.statuses]
+        + [(origin, box_id, "") for box_id, _, origin in intake.configs]
+    )
+    keys = {
+        boxes[box_id].key for origin, box_id, _ in arrivals if origin in intake.retained and box_id in boxes
+    }
+    edges: dict[int, str | None] = {**await read_edges(context.connection, sorted(keys))}
+    outdated = set()
+    for origin, box_id, state in arrivals:
+        edge, box = intake.find_edge(origin), boxes.get(box_id)
+        if box is None:
+            continue
+        if origin in intake.retained and edges.get(box.key, edge) != edge:
+            outdated.add(origin)
+        elif state == "online":
+            edges[box.key] = edge
+    INGEST_OUTDATED.inc(len(outdated))
+    return frozenset(outdated)
+
+
 async def resolve_boxes(context: BatchContext) -> None:
     """Find the box of each sample, event and status, and refuse unknown boxes and input that is too old."""
     find = context.find
@@ -196,16 +227,22 @@ async def resolve_boxes(context: BatchContext) -> None:
             context.refuse(origin, box_id, rejection)
         else:
             context.events.append((box, event, origin))
-    for box_id, status, origin in intake.statuses:
-        box = find(box_id, origin)
+    await _resolve_statuses(context)
+
+
+async def _resolve_statuses(context: BatchContext) -> None:
+    """Find the box of each status and of each reported configuration."""
+    outdated = await _find_outdated(context)
+    for box_id, status, origin in context.intake.statuses:
+        box = context.find(box_id, origin)
         if box is None:
             context.refuse(origin, box_id, InputRejection("unknown_box", _UNKNOWN_BOX))
-        else:
+        elif origin not in outdated:
             newest = _status_row(context, box, status, origin)
             context.statuses[box.key] = newest.over(context.statuses.get(box.key))
-    for box_id, config, origin in intake.configs:
-        box = find(box_id, origin)
+    for box_id, config, origin in context.intake.configs:
+        box = context.find(box_id, origin)
         if box is None:
             context.refuse(origin, box_id, InputRejection("unknown_box", _UNKNOWN_BOX))
-        else:
+        elif origin not in outdated:
             context.configs[box.key] = config

@@ -16,7 +16,12 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from app.ingest.sources.aiomqtt_packet_io import REFUSED, AiomqttConnection
-from app.ingest.sources.reconnecting_mqtt_source import MqttOptions, MqttSource, SessionEndedError
+from app.ingest.sources.reconnecting_mqtt_source import (
+    RETAINED_TOPICS,
+    MqttOptions,
+    MqttSource,
+    SessionEndedError,
+)
 
 _CLOSE_TIMEOUT_S = 1.0
 
@@ -114,11 +119,8 @@ class AiomqttSource(MqttSource):
 
     async def _subscribe(self, link: AiomqttConnection) -> None:
         if self._protocol is ProtocolVersion.V5:
-            options = SubscribeOptions(
-                qos=1, retainAsPublished=True, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
-            )
             codes = await link.client.subscribe(
-                [(topic, options) for topic in self._options.topics], timeout=math.inf
+                [(topic, _make_options(topic)) for topic in self._options.topics], timeout=math.inf
             )
         else:
             codes = await link.client.subscribe(
@@ -138,3 +140,12 @@ class AiomqttSource(MqttSource):
     def _write(self, data: bytes) -> None:
         if self._link is not None:
             self._link.write(data)
+
+
+def _make_options(topic: str) -> SubscribeOptions:
+    """Return the options of a subscription; see `RETAINED_TOPICS`."""
+    return SubscribeOptions(
+        qos=1,
+        retainAsPublished=topic not in RETAINED_TOPICS,
+        retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB,
+    )

@@ -42,6 +42,12 @@ class BatchToken:
         self.acknowledged = False
 
 
+def _get_token(batch: MessageBatch) -> BatchToken:
+    if not isinstance(batch.token, BatchToken):
+        raise TypeError("the batch is another source's")
+    return batch.token
+
+
 class BatchQueue:
     """Fills batches on one side and returns them on the other, on one event loop.
 
@@ -184,6 +190,17 @@ class BatchQueue:
 
     # -- for the pipeline
 
+    def may_have_more(self, batch: MessageBatch) -> bool:
+        """Whether the broker may have more messages than a batch, because a limit ended it or nearly did."""
+        delivery = _get_token(batch)
+        in_flight = self._pending_messages + (len(batch.topics) if delivery.acknowledged else 0)
+        return (
+            len(batch.topics) > min(self._batch_messages, self._window) // 2
+            or delivery.size > min(self._batch_bytes, self._pending_limit_bytes) // 2
+            # It and the messages that came after it are all that the broker may send.
+            or in_flight >= self._window
+        )
+
     async def next_batch(self) -> MessageBatch:
         """Wait for a batch, as `MessageSource.next_batch` says."""
         if self._waiter is not None:
@@ -210,9 +227,7 @@ class BatchQueue:
             The packet ids to acknowledge to the broker; None if the connection is gone or the batch was
                 acknowledged.
         """
-        delivery = batch.token
-        if not isinstance(delivery, BatchToken):
-            raise TypeError("the batch is another source's")
+        delivery = _get_token(batch)
         if delivery.generation != self._generation or delivery.acknowledged:
             self._counters.stale_acks += 1
             return None

@@ -9,7 +9,12 @@ import asyncio
 import mqtt5
 
 from app.ingest.sources.mqtt5_connection import Mqtt5Connection, MqttHandshake
-from app.ingest.sources.reconnecting_mqtt_source import MqttOptions, MqttSource, SessionEndedError
+from app.ingest.sources.reconnecting_mqtt_source import (
+    RETAINED_TOPICS,
+    MqttOptions,
+    MqttSource,
+    SessionEndedError,
+)
 
 _CLOSE_TIMEOUT_S = 1.0
 _SUBSCRIBE_ID = 1
@@ -34,7 +39,7 @@ def _handshake(options: MqttOptions) -> MqttHandshake:
             mqtt5.TopicFilter(
                 topic,
                 max_qos=mqtt5.QoS.AT_LEAST_ONCE,
-                retain_as_published=True,
+                retain_as_published=topic not in RETAINED_TOPICS,
                 retain_handling=mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS,
             )
             for topic in options.topics

@@ -11,7 +11,7 @@ import ssl
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from app.ingest.adapters.adapter_registry import SUBSCRIPTIONS
 from app.ingest.sources.batch_queue import BatchQueue
@@ -19,13 +19,11 @@ from app.ingest.sources.message_source import MessageBatch, SourceCounters
 from app.ingest.sources.pubacks_and_unreadable_packets import PoisonLedger, encode_pubacks
 from app.platform.observability.metrics_and_logs import get_logger
 
-TOPICS = (
-    "vigie/v1/+/telemetry",
-    "vigie/v1/+/event",
-    "vigie/v1/+/status",
-    "vigie/v1/+/config/reported",
-    *SUBSCRIPTIONS,
-)
+RETAINED_TOPICS: Final = ("vigie/v1/+/status", "vigie/v1/+/config/reported")
+"""Topics that boxes retain. Their flag says that the broker had the message before the subscription; the flag
+of other topics says that the sender set it, which is refused."""
+
+TOPICS: Final = ("vigie/v1/+/telemetry", "vigie/v1/+/event", *RETAINED_TOPICS, *SUBSCRIPTIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +133,10 @@ class MqttSource(ABC):
     async def next_batch(self) -> MessageBatch:
         """Wait for the next batch, as `MessageSource` says."""
         return await self._inbox.next_batch()
+
+    def may_have_more(self, batch: MessageBatch) -> bool:
+        """Whether the broker may have more messages than a batch that was taken last."""
+        return self._inbox.may_have_more(batch)
 
     def acknowledge(self, batch: MessageBatch) -> None:
         """Acknowledge a batch, as `MessageSource` says: all its PUBACKs in one write."""

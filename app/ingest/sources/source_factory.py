@@ -4,9 +4,8 @@ from aiomqtt.client import ProtocolVersion
 
 from app.ingest.settings import IngestSettings
 from app.ingest.sources.aiomqtt_source import AiomqttSource
-from app.ingest.sources.message_source import MessageSource
 from app.ingest.sources.mqtt5_source import Mqtt5Source
-from app.ingest.sources.reconnecting_mqtt_source import MqttOptions
+from app.ingest.sources.reconnecting_mqtt_source import MqttOptions, MqttSource
 from app.platform.broker.broker_client_factory import make_tls_context
 from app.platform.config.platform_settings import BrokerSettings
 
@@ -32,7 +31,7 @@ def build_mqtt_options(settings: IngestSettings, broker: BrokerSettings) -> Mqtt
     )
 
 
-def make_source(settings: IngestSettings, broker: BrokerSettings) -> MessageSource:
+def make_source(settings: IngestSettings, broker: BrokerSettings) -> MqttSource:
     """Make the source that the settings name; it connects on `start`."""
     options = build_mqtt_options(settings, broker)
     if settings.source == "aiomqtt":

@@ -5,15 +5,7 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi.openapi.models import Example
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
-from pydantic_core import InitErrorDetails
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.notifications.api.endpoint_fields import (
     EVENTS_DESCRIPTION,
@@ -55,7 +47,7 @@ from app.notifications.events.event_types import ALL_EVENTS
 from app.notifications.http.service_channel_requests import HTTP_CHANNELS
 from app.notifications.mqtt.mqtt_transport import build_topic_root
 from app.platform.http.contract.fields import Description, RequestBody, make_omittable_field
-from app.platform.http.contract.problems import CodedValueError
+from app.platform.http.contract.tagged_unions import untag_errors
 from app.registry.broker_password_file import make_account_username
 
 type ChannelKind = Literal["email", "mqtt", "slack", "teams", "discord", "pagerduty", "ntfy", "alertmanager"]
@@ -112,33 +104,10 @@ class MqttCreate(ChannelCreateBase):
     grouping: Annotated[Grouping | None, GROUPING] = None
 
 
-def _untagged(value: object, validate: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401 (pydantic's)
-    """Report errors by the client's own field paths: pydantic would insert the kind into each path."""
-    kind = value.get("kind") if isinstance(value, dict) else None
-    if isinstance(value, dict) and not (isinstance(kind, str) and kind in _KINDS):
-        code = "invalid_value" if "kind" in value else "missing_field"
-        error = CodedValueError(code, f"`kind` has to be {', '.join(_KINDS[:-1])} or {_KINDS[-1]}")
-        detail = InitErrorDetails(type="value_error", loc=("kind",), input=None, ctx={"error": error})
-        raise ValidationError.from_exception_data("channel", [detail])
-    try:
-        return validate(value)
-    except ValidationError as invalid:
-        details = [
-            InitErrorDetails(
-                type=each["type"],
-                loc=each["loc"][1:],
-                input=each["input"],
-                ctx=each.get("ctx", {}),
-            )
-            for each in invalid.errors()
-        ]
-        raise ValidationError.from_exception_data("channel", details) from None
-
-
 type ChannelCreate = Annotated[
     EmailCreate | MqttCreate | ChatCreate | NtfyCreate | PagerDutyCreate | AlertmanagerCreate,
     Field(discriminator="kind"),
-    WrapValidator(_untagged),
+    untag_errors(_KINDS, "channel"),
 ]
 """A new channel of the given `kind`."""
 

@@ -260,7 +260,7 @@ ROTATIONS: Final[dict[str, Example]] = {
 class SecretOut(BaseModel):
     """A new secret, shown only here."""
 
-    id: UUID = Field(description="The endpoint")
+    id: UUID = Field(description="The webhook, or the subscription to measurements")
     secret: str = Field(examples=["whsec_YW4gZXhhbXBsZSwgbm90IGEgc2VjcmV0"])
     former_expire_at: datetime | None = Field(
         description="When the last of the former secrets stops signing; null if they ended immediately"

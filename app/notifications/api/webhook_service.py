@@ -25,8 +25,7 @@ from app.notifications.events.outbox import OutboxRecord, enqueue_session_events
 from app.notifications.http.self_call_guard import reject_own_url
 from app.notifications.http.ssrf_guard import check_url
 from app.notifications.http.webhook_secrets import (
-    FORMER_LIMIT,
-    filter_active_secrets,
+    list_ends,
     open_headers,
     retire_secret,
     seal_headers,
@@ -204,12 +203,6 @@ async def rotate_secret(
     overlap_s = parse_iso_duration(body.overlap)
     until = now + timedelta(seconds=overlap_s)
     former = retire_secret(endpoint.secret, endpoint.former_secrets, now, until)
-    if len(former) > FORMER_LIMIT:
-        raise ConflictError(
-            f"{FORMER_LIMIT} former secrets sign already. Wait until one ends (`secret_expires`), or end all "
-            "of them with an overlap of PT0S.",
-            code="too_many_secrets",
-        )
     secret = body.secret or generate_secret()
     endpoint.secret = seal_secret(sealer, endpoint.id, secret)
     endpoint.former_secrets = former
@@ -228,11 +221,7 @@ def present_webhook(endpoint: Endpoint, sealer: SecretSealer, now: datetime) -> 
         except SealingError as error:
             _log.warning("headers_cannot_be_opened", endpoint_id=str(endpoint.id), error=str(error))
             headers = {MASKED: MASKED}
-    ends = sorted(
-        datetime.fromisoformat(each["expires_at"])
-        for each in filter_active_secrets(endpoint.former_secrets, now)
-    )
-    return EndpointOut.of(endpoint, headers, ends)
+    return EndpointOut.of(endpoint, headers, list_ends(endpoint.former_secrets, now))
 
 
 async def get_endpoint(

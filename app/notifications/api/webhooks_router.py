@@ -177,7 +177,7 @@ async def rotate_secret(
     sealer: SealerDependency,
     body: Annotated[SecretRotate | None, Body(openapi_examples=ROTATIONS)] = None,
 ) -> SecretOut:
-    """From now on every attempt is signed with the new secret, also attempts of older events.
+    """Replace the secret. Later attempts are signed with the new one, also those of older events.
 
     During the `overlap` (a day by default) the former secrets sign too: `webhook-signature` then contains
     several signatures, and receivers with an old or the new secret can verify the request. At most five

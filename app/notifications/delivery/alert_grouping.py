@@ -3,6 +3,7 @@
 Pure. The waiting groups are stored by `app.notifications.delivery.waiting_groups`.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Self
@@ -25,6 +26,9 @@ LABELS: Final[Mapping[str, str]] = {
 
 MOST_EVENTS: Final = 500
 """The most alerts that a notification lists; further ones are only counted."""
+
+MOST_EVENT_BYTES: Final = 900_000
+"""The most bytes of listed alerts: brokers of MQTT refuse a message of more than 1 MiB."""
 
 _ALERTS: Final = "alert."
 
@@ -119,18 +123,25 @@ def build_group_body(
     Args:
         key: The group's key.
         timestamp: When the notification was created, aware.
-        events: The bodies of the ungrouped events; at most MOST_EVENTS.
+        events: The bodies of the ungrouped events; at most MOST_EVENTS. The first one is listed, and further
+            ones as long as they have MOST_EVENT_BYTES at most.
         firing: The number of firing alerts of the group, with unlisted ones.
         resolved: The number of resolved alerts of the group, with unlisted ones.
     """
     at = format_us(from_datetime(timestamp.astimezone(UTC)))
     # A body is a non-empty JSON object: a field is inserted before its last brace.
-    listed = b",".join(b'%b,"events_count":%d}' % (event.body[:-1], event.events_count) for event in events)
+    entries = [b'%b,"events_count":%d}' % (event.body[:-1], event.events_count) for event in events]
+    sizes = itertools.accumulate(map(len, entries))
+    listed = [
+        entry
+        for place, (entry, size) in enumerate(zip(entries, sizes, strict=True))
+        if place == 0 or size <= MOST_EVENT_BYTES
+    ]
     data = b'{"group":%b,"firing":%d,"resolved":%d,"events":[%b],"truncated":%d}' % (
         key.encode(),
         firing,
         resolved,
-        listed,
-        firing + resolved - len(events),
+        b",".join(listed),
+        firing + resolved - len(listed),
     )
     return b'{"type":"%b","timestamp":"%b","data":%b}' % (GROUP_EVENT.encode(), at.encode(), data)

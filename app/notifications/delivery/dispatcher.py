@@ -341,13 +341,12 @@ class DeliveryDispatcher:
             # Successes are in the metrics and the table of attempts; to log each would double the cost.
             failed = each.number is None or not record.outcome.delivered
             if failed or is_debug:
-                outcome = record.outcome
                 (_log.info if failed else _log.debug)(
                     "attempted",
                     **describe_delivery(record.claimed),
-                    reason=outcome.reason,
-                    status=outcome.status,
-                    duration_ms=round(outcome.duration_ms, 1),
+                    reason=record.outcome.reason,
+                    status=record.outcome.status,
+                    duration_ms=round(record.outcome.duration_ms, 1),
                     number=each.number,
                 )
         # Kinds with a capacity have few leases ahead.

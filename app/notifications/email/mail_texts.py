@@ -187,6 +187,8 @@ TEXTS: Final = MailTexts(
         "last_reason": "Last failure",
         "last_status": "Last status",
         "pending": "Waiting",
+        "subscription": "Subscription",
+        "sink": "Sink",
         "dropped": "Dropped",
         "total": "Since the broker's start",
         "quota": "Quota",
@@ -236,6 +238,36 @@ TEXTS: Final = MailTexts(
                 "Nothing could be delivered to this endpoint for too long, so Vigie no longer sends "
                 "anything to "
                 "it. Enable it again once it works: pending deliveries are then sent."
+            ),
+        ),
+        "subscription.failing": (
+            "Measurements are not delivered",
+            (
+                "Nothing has reached the sink of this subscription for a long time. Vigie keeps trying, and "
+                "will disable the subscription if nothing changes. Please check the receiver."
+            ),
+        ),
+        "subscription.disabled.gone": (
+            "Subscription to measurements disabled",
+            (
+                "The receiver answered that it is permanently gone (410), so Vigie no longer sends "
+                "measurements to it. Resume the subscription once the receiver is back: it continues where "
+                "it stopped."
+            ),
+        ),
+        "subscription.disabled.failing": (
+            "Subscription to measurements disabled",
+            (
+                "Nothing could be delivered to the sink for too long, so Vigie no longer sends measurements "
+                "to it. Resume the subscription once the receiver works: it continues where it stopped."
+            ),
+        ),
+        "subscription.disabled.access_lost": (
+            "Subscription to measurements disabled",
+            (
+                "The API key or the person with whose access the subscription reads may no longer read "
+                "measurements, so Vigie no longer sends any. Resume the subscription with another key: it "
+                "continues where it stopped."
             ),
         ),
         "incident.detected": (

@@ -11,6 +11,8 @@ from app.notifications.events.event_types import (
     MESSAGES_DROPPED,
     NOTICES,
     QUOTA_NOTICES,
+    SUBSCRIPTION_DISABLED,
+    SUBSCRIPTION_NOTICES,
     TEST_EVENT,
 )
 from app.presentation.date_formats import format_local_time
@@ -25,6 +27,7 @@ _DEEPEST: Final = 3
 _ENDPOINT_ROWS: Final = (
     *("kind", "target", "description", "failing_since", "last_reason", "last_status", "pending"),
 )
+_SUBSCRIPTION_ROWS: Final = (*("subscription", "sink", "failing_since", "last_reason", "last_status"),)
 _PLATFORM_ROWS: Final = ("dropped", "total", "broker_started_at")
 _QUOTA_ROWS: Final = ("quota", "limit_of_quota", "used", "refused", "resets_at")
 _TIMES: Final = frozenset({"failing_since", "broker_started_at", "resets_at"})
@@ -38,10 +41,9 @@ def build_notice_mail(event: MailEvent, texts: MailTexts) -> MailContent:
             return _page(texts, title, lead, title)._replace(footer=(texts.footer_test,))
         title, lead = texts.test
         return _page(texts, title, lead, title)
-    if event.type in NOTICES:
-        return _of_endpoint(event, texts)
-    if event.type in QUOTA_NOTICES:
-        return _of_quota(event, texts)
+    for types, build in _BUILDERS:
+        if event.type in types:
+            return build(event, texts)
     if event.type == MESSAGES_DROPPED:
         title, lead = texts.notices[MESSAGES_DROPPED]
         return _page(texts, title, lead, title, _named_rows(event.data, _PLATFORM_ROWS, texts))
@@ -65,6 +67,20 @@ def _of_endpoint(event: MailEvent, texts: MailTexts) -> MailContent:
     return page._replace(thread=f"endpoint-{endpoint}" if endpoint else None)
 
 
+def _of_subscription(event: MailEvent, texts: MailTexts) -> MailContent:
+    name, data = event.type, event.data
+    if name == SUBSCRIPTION_DISABLED:
+        reason = str(data.get("reason"))
+        name += f".{reason}" if f"{name}.{reason}" in texts.notices else ".failing"
+    title, lead = texts.notices[name]
+    subscription = clean_line(str(data.get("name") or ""), _SUBJECT_PART)
+    about = f"{title}{texts.colon}{subscription}" if subscription else title
+    rows = _named_rows({**data, "subscription": data.get("name")}, _SUBSCRIPTION_ROWS, texts)
+    page = _page(texts, title, lead, about, rows)
+    identifier = data.get("subscription_id")
+    return page._replace(thread=f"subscription-{identifier}" if identifier else None)
+
+
 def _of_quota(event: MailEvent, texts: MailTexts) -> MailContent:
     title, lead = texts.notices[event.type]
     # The label `limit` is that of an alert's threshold.
@@ -73,6 +89,13 @@ def _of_quota(event: MailEvent, texts: MailTexts) -> MailContent:
     page = _page(texts, title, lead, about, _named_rows(data, _QUOTA_ROWS, texts))
     organisation = event.data.get("organisation_id")
     return page._replace(thread=f"quota-{organisation}" if organisation else None)
+
+
+_BUILDERS: Final = (
+    (NOTICES, _of_endpoint),
+    (SUBSCRIPTION_NOTICES, _of_subscription),
+    (QUOTA_NOTICES, _of_quota),
+)
 
 
 def _of_anything(event: MailEvent, texts: MailTexts) -> MailContent:

@@ -12,6 +12,8 @@ from app.notifications.events.event_types import (
     QUOTA_WARNING,
     RIGHTS_OVERDUE,
     RIGHTS_RECEIVED,
+    SUBSCRIPTION_DISABLED,
+    SUBSCRIPTION_FAILING,
     TEST_EVENT,
 )
 from app.notifications.events.incident_event_schemas import EXAMPLES as INCIDENTS
@@ -89,6 +91,16 @@ _NOTICE: Final[EventExample] = {
     "last_reason": "http_error",
     "last_status": 503,
     "pending": 12,
+}
+_SUBSCRIPTION: Final[EventExample] = {
+    "subscription_id": "01a20ffc-2b64-7a0e-8f13-9c4d7e5a1b06",
+    "organisation_id": ORGANISATION,
+    "name": "Open data portal",
+    "sink": "postgresql",
+    "reason": "failing",
+    "failing_since": "2026-11-23T10:05:00Z",
+    "last_reason": "connect_failed",
+    "last_status": None,
 }
 _QUOTA: Final = {
     "organisation_id": ORGANISATION,
@@ -188,6 +200,8 @@ EXAMPLES: Final[Mapping[str, EventExample]] = {
             "10:05:00.871",
             {**_NOTICE, "reason": "gone", "last_reason": "gone", "last_status": 410},
         ),
+        _body(SUBSCRIPTION_FAILING, "10:05:00.871", _SUBSCRIPTION),
+        _body(SUBSCRIPTION_DISABLED, "10:05:00.871", _SUBSCRIPTION),
         _body(QUOTA_WARNING, "19:12:04.310", _QUOTA),
         _body(RIGHTS_RECEIVED, "10:00:00.204", _RIGHTS),
         _body(RIGHTS_OVERDUE, "10:00:31.090", _RIGHTS),

@@ -15,8 +15,6 @@ from pydantic import BaseModel, Field
 from app.notifications.api.endpoint_fields import Kind
 from app.notifications.delivery.alert_grouping import GROUP_EVENT, MOST_EVENTS
 from app.notifications.events.event_types import (
-    ENDPOINT_DISABLED,
-    ENDPOINT_FAILING,
     MESSAGES_DROPPED,
     QUOTA_EXCEEDED,
     QUOTA_WARNING,
@@ -26,6 +24,7 @@ from app.notifications.events.event_types import (
     EventEnvelope,
 )
 from app.notifications.events.incident_event_schemas import INCIDENT_EVENT_SCHEMAS
+from app.notifications.events.notice_event_schemas import NOTICE_EVENT_SCHEMAS
 from app.registry.settings import Quota
 
 type Severity = Literal["info", "warning", "critical"]
@@ -148,25 +147,6 @@ class TestData(BaseModel):
     organisation_id: UUID
     kind: Kind = Field(description="`webhook`, or the kind of the channel")
     message: str
-
-
-class NoticeData(BaseModel):
-    """A notice about another endpoint that fails or was disabled."""
-
-    endpoint_id: UUID
-    organisation_id: UUID
-    kind: Kind
-    target: str | None = Field(
-        description="Scheme, host and port of its URL; or the number of recipients and their domains; or its "
-        "kind",
-        examples=["https://hooks.example.com", "2 recipients at example.com"],
-    )
-    description: str | None
-    reason: Literal["gone", "failing"] = Field(description="The reason, as a code")
-    failing_since: datetime | None
-    last_reason: str | None = Field(description="The reason of the last failed attempt")
-    last_status: int | None
-    pending: int = Field(description="The number of pending deliveries")
 
 
 class QuotaData(BaseModel):
@@ -306,20 +286,6 @@ class AlertGroup(EventEnvelope):
     data: GroupData
 
 
-class EndpointFailing(EventEnvelope):
-    """Another endpoint of the organisation has failed for a day."""
-
-    type: Literal["endpoint.failing"]
-    data: NoticeData
-
-
-class EndpointDisabled(EventEnvelope):
-    """Another endpoint of the organisation was disabled: gone, or failing for too long."""
-
-    type: Literal["endpoint.disabled"]
-    data: NoticeData
-
-
 class QuotaWarning(EventEnvelope):
     """Four fifths of the day's quota of samples are used. Sent once a day."""
 
@@ -371,8 +337,7 @@ EVENT_SCHEMAS: Final[Mapping[str, type[EventEnvelope]]] = {
     "alert.reminder": AlertReminder,
     GROUP_EVENT: AlertGroup,
     **INCIDENT_EVENT_SCHEMAS,
-    ENDPOINT_FAILING: EndpointFailing,
-    ENDPOINT_DISABLED: EndpointDisabled,
+    **NOTICE_EVENT_SCHEMAS,
     QUOTA_WARNING: QuotaWarning,
     QUOTA_EXCEEDED: QuotaExceeded,
     RIGHTS_RECEIVED: RightsReceived,

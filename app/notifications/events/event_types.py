@@ -21,6 +21,8 @@ SEVERITIES: Final = ("info", "warning", "critical")
 MESSAGES_DROPPED: Final = "platform.messages_dropped"
 ENDPOINT_FAILING: Final = "endpoint.failing"
 ENDPOINT_DISABLED: Final = "endpoint.disabled"
+SUBSCRIPTION_FAILING: Final = "subscription.failing"
+SUBSCRIPTION_DISABLED: Final = "subscription.disabled"
 QUOTA_WARNING: Final = "quota.warning"
 QUOTA_EXCEEDED: Final = "quota.exceeded"
 INCIDENT_DETECTED: Final = "incident.detected"
@@ -32,6 +34,9 @@ RIGHTS_OVERDUE: Final = "rights.overdue"
 
 NOTICES: Final = frozenset({ENDPOINT_FAILING, ENDPOINT_DISABLED})
 """Notices about an endpoint: also sent to the organisation's e-mail channels, but never to that endpoint."""
+
+SUBSCRIPTION_NOTICES: Final = frozenset({SUBSCRIPTION_FAILING, SUBSCRIPTION_DISABLED})
+"""Notices about a subscription to measurements: also sent to the organisation's e-mail channels."""
 
 QUOTA_NOTICES: Final = frozenset({QUOTA_WARNING, QUOTA_EXCEEDED})
 """Notices about an organisation's quotas: also sent to its e-mail channels."""
@@ -49,6 +54,8 @@ EVENTS: Final[Mapping[str, str]] = {
     INCIDENT_DISMISSED: "A person dismissed an incident, or none of its data is left",
     ENDPOINT_FAILING: "Another endpoint of the organisation has failed for a day",
     ENDPOINT_DISABLED: "Another endpoint of the organisation was disabled: gone, or failing for too long",
+    SUBSCRIPTION_FAILING: "A subscription to measurements has failed for a day",
+    SUBSCRIPTION_DISABLED: "A subscription to measurements was disabled: gone, failing, or without access",
     QUOTA_WARNING: "Four fifths of the day's quota of samples are used",
     QUOTA_EXCEEDED: "A quota is used up: anything above it is refused",
     RIGHTS_RECEIVED: "A rights request has arrived: it has to be answered within a month",

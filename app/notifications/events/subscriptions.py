@@ -18,6 +18,7 @@ from app.notifications.events.event_types import (
     NOTICES,
     QUOTA_NOTICES,
     SEVERITIES,
+    SUBSCRIPTION_NOTICES,
     TEST_EVENT,
 )
 
@@ -97,7 +98,7 @@ def matches_subscription(subscription: EndpointSubscription, event: CandidateEve
     """Check whether an endpoint gets an event of its own organisation."""
     if event.type == TEST_EVENT:
         return _concerns(event, subscription)
-    if event.type in NOTICES or event.type in QUOTA_NOTICES:
+    if event.type in NOTICES | SUBSCRIPTION_NOTICES | QUOTA_NOTICES:
         return _gets_notice(subscription, event)
     if subscription.site_ids is not None and event.site_id not in subscription.site_ids:
         return False

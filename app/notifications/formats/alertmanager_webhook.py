@@ -26,6 +26,8 @@ from app.notifications.events.event_types import (
     MESSAGES_DROPPED,
     QUOTA_EXCEEDED,
     QUOTA_WARNING,
+    SUBSCRIPTION_DISABLED,
+    SUBSCRIPTION_FAILING,
     TEST_EVENT,
 )
 from app.notifications.formats import native_and_cloudevents
@@ -57,6 +59,12 @@ _OTHERS: Final[Mapping[str, tuple[str, str, str]]] = {
         "Nothing has reached {target} since {failing_since}: {last_reason}",
     ),
     ENDPOINT_DISABLED: ("VigieEndpointDisabled", "critical", "{target} is disabled: {reason}"),
+    SUBSCRIPTION_FAILING: (
+        "VigieSubscriptionFailing",
+        "warning",
+        "No measurements have reached {name} ({sink}) since {failing_since}: {last_reason}",
+    ),
+    SUBSCRIPTION_DISABLED: ("VigieSubscriptionDisabled", "critical", "{name} ({sink}) is disabled: {reason}"),
     QUOTA_WARNING: ("VigieQuotaWarning", "warning", "{used} of {limit} {quota} are used"),
     QUOTA_EXCEEDED: (
         "VigieQuotaExceeded",
@@ -201,14 +209,16 @@ def build_non_alert_entry(
     known = _OTHERS.get(type_)
     name, severity, summary = known or (f"Vigie {type_}", _INFO, type_)
     endpoint, quota, incident = data.get("endpoint_id"), data.get("quota"), data.get("incident_id")
+    subscription = data.get("subscription_id")
     reviewed = incident is not None and data.get("state") != _OPEN
     labels = [
         ("alertname", name),
         ("severity", severity),
         ("organisation_id", organisation_id),
         ("endpoint_id", endpoint),
+        ("subscription_id", subscription),
         ("site_id", data.get("site_id") if incident else None),
-        ("instance", endpoint or quota or incident or "vigie"),
+        ("instance", endpoint or subscription or quota or incident or "vigie"),
     ]
     sentence = summary.format_map(_Texts(data)) if known else summary
     return {
@@ -219,7 +229,9 @@ def build_non_alert_entry(
         "endsAt": timestamp if reviewed else NEVER,
         "generatorURL": _link(public_url, data),
         "fingerprint": _fingerprint(
-            f"incident {incident}" if incident else f"{type_} {organisation_id} {endpoint or quota}"
+            f"incident {incident}"
+            if incident
+            else f"{type_} {organisation_id} {endpoint or subscription or quota}"
         ),
     }
 
@@ -229,6 +241,8 @@ def _link(public_url: str, data: _Data) -> str:
     if endpoint is not None:
         kind = "webhooks" if data.get("kind", "webhook") == "webhook" else "channels"
         return f"{public_url}/v1/{kind}/{endpoint}"
+    if subscription := data.get("subscription_id"):
+        return f"{public_url}/v1/measurement-subscriptions/{subscription}"
     return public_url if incident is None else f"{public_url}/console/incidents/{incident}"
 
 

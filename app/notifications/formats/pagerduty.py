@@ -10,10 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from app.notifications.events.event_types import (
-    ENDPOINT_DISABLED,
-    ENDPOINT_FAILING,
     INCIDENT_CONFIRMED,
     INCIDENT_DISMISSED,
+    NOTICES,
+    SUBSCRIPTION_NOTICES,
     TEST_EVENT,
 )
 from app.notifications.formats.chat_message_content import ChatMessage
@@ -57,8 +57,12 @@ def _key(message: ChatMessage) -> str:
     for name in _ABOUT:
         if data.get(name):
             return str(data[name])[:KEY_LIMIT]
-    kind = "endpoint" if message.type in (ENDPOINT_FAILING, ENDPOINT_DISABLED) else message.type
-    about = [str(data[name]) for name in ("organisation_id", "endpoint_id", "quota") if data.get(name)]
+    # A failing endpoint or subscription, and the same one disabled, are one incident.
+    kind = message.type
+    if kind in NOTICES | SUBSCRIPTION_NOTICES:
+        kind = kind.partition(".")[0]
+    names = ("organisation_id", "endpoint_id", "subscription_id", "quota")
+    about = [str(data[name]) for name in names if data.get(name)]
     return "/".join((kind, *about))[:KEY_LIMIT]
 
 

@@ -173,11 +173,12 @@ class HttpTransport:
         if claimed.kind in HTTP_CHANNELS:
             reason = classify_service_response(claimed.kind, answer.reason, answer.status, answer.body)
             answer = answer._replace(reason=reason)
-        duration_ms = (time.perf_counter() - begun) * 1000
-        # A success has no retry, so its Retry-After is ignored.
-        retry_after = None if answer.reason == DELIVERED else answer.retry_after
-        wait = None if retry_after is None else parse_retry_after(retry_after, now)
-        return AttemptOutcome(answer.reason, answer.status, answer.body, duration_ms, wait, answer.headers)
+        return _conclude(answer, begun, now)
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, now: datetime) -> AttemptOutcome:
+        """Post a body to a URL that the SSRF guard allows, and return the outcome. Raises nothing."""
+        begun = time.perf_counter()
+        return _conclude(await self._exchange(url, {**headers, **_COMMON}, body), begun, now)
 
     def _request(self, claimed: LeasedDelivery, now: datetime) -> ChannelRequest:
         """Build the request (SealingError, or KeyError for a missing value of a channel)."""
@@ -227,6 +228,15 @@ class HttpTransport:
         status = response.status
         headers = shorten_headers(response.headers.items())
         return _Answer(_classify_status(status), status, text, response.headers.get("retry-after"), headers)
+
+
+def _conclude(answer: _Answer, begun: float, now: datetime) -> AttemptOutcome:
+    """Return the outcome of an attempt that began at a time (`time.perf_counter`)."""
+    duration_ms = (time.perf_counter() - begun) * 1000
+    # A success has no retry, so its Retry-After is ignored.
+    retry_after = None if answer.reason == DELIVERED else answer.retry_after
+    wait = None if retry_after is None else parse_retry_after(retry_after, now)
+    return AttemptOutcome(answer.reason, answer.status, answer.body, duration_ms, wait, answer.headers)
 
 
 _NAMED: Final[Mapping[int, str]] = {410: "gone", 429: "rate_limited"}

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from app.platform.kernel.errors import ConflictError
 from app.platform.secrets.sealed_columns import WEBHOOK_HEADERS, WEBHOOK_SECRET
 from app.platform.secrets.sealing import SecretSealer
 
@@ -65,6 +66,9 @@ def retire_secret(
         former: The column `former_secrets`; these end at `until` too, if not sooner.
         now: The time, aware.
         until: The end of the overlap; if it is not after `now`, no former secret signs.
+
+    Raises:
+        ConflictError: `too_many_secrets`.
     """
     if until <= now:
         return []
@@ -72,7 +76,18 @@ def retire_secret(
         {**each, "expires_at": min(datetime.fromisoformat(each["expires_at"]), until).isoformat()}
         for each in filter_active_secrets(former, now)
     ]
+    if len(active) >= FORMER_LIMIT:
+        raise ConflictError(
+            f"{FORMER_LIMIT} former secrets sign already. Wait until one ends (`secret_expires`), or end all "
+            "of them with an overlap of PT0S.",
+            code="too_many_secrets",
+        )
     return [{"secret": secret, "expires_at": until.isoformat()}, *active]
+
+
+def list_ends(former: Sequence[Mapping[str, Any]], now: datetime) -> list[datetime]:
+    """List when the former secrets stop signing, soonest first."""
+    return sorted(datetime.fromisoformat(each["expires_at"]) for each in filter_active_secrets(former, now))
 
 
 def seal_headers(sealer: SecretSealer, endpoint_id: UUID, headers: Mapping[str, str]) -> str | None:

@@ -19,8 +19,8 @@ from typing import Final, NamedTuple, Self
 from uuid import UUID
 
 from app.notifications.delivery.transport_types import DELIVERED, AttemptOutcome, LeasedDelivery
-from app.notifications.mqtt.mqtt_transport import MqttTransport
-from app.platform.broker.edges import Edge, list_edges
+from app.notifications.mqtt.mqtt_transport import MqttTransport, SendByMqtt
+from app.platform.broker.edges import RegisteredEdge, list_edges
 from app.platform.config.platform_settings import BrokerSettings
 from app.platform.db.database import DATABASE_ERRORS, Database, get_driver_connection
 from app.platform.observability.metrics_and_logs import get_logger, redact_error
@@ -41,7 +41,7 @@ _log = get_logger(__name__)
 class _EdgeState(NamedTuple):
     """An edge that may get alerts, and whether a delivery must reach it."""
 
-    edge: Edge
+    edge: RegisteredEdge
     is_alive: bool
 
 
@@ -58,7 +58,7 @@ class EdgesTransport:
         self._database = database
         self._opened = AsyncExitStack()
         self._transports: dict[tuple[str, int], MqttTransport] = {}
-        self._edges: list[Edge] = []
+        self._edges: list[RegisteredEdge] = []
         self._listed_at = -KNOWN_FOR_S
         self._listing = asyncio.Lock()
         # delivery → names of the edges that have it, of deliveries that others lack
@@ -72,10 +72,19 @@ class EdgesTransport:
 
     async def send(self, claimed: LeasedDelivery, now: datetime) -> AttemptOutcome:
         """Publish a delivery to the edges that do not have it yet."""
+        return await self.send_to_each(claimed.id, lambda transport: transport.send(claimed, now))
+
+    async def send_to_each(self, identifier: UUID, send: SendByMqtt) -> AttemptOutcome:
+        """Send to the edges that do not have it yet.
+
+        Args:
+            identifier: Of what is sent, under which the edges that have it are remembered.
+            send: Sends it to one broker.
+        """
         began = time.perf_counter()
-        reached = self._reached.pop(claimed.id, set())
+        reached = self._reached.pop(identifier, set())
         states = [each for each in await self._find_edges() if each.edge.name not in reached]
-        outcomes = await self._send_to(states, claimed, now)
+        outcomes = await self._send_to(states, send)
         reached |= {name for name, outcome in outcomes.items() if outcome.delivered}
         failed = [
             outcomes[state.edge.name]
@@ -83,7 +92,7 @@ class EdgesTransport:
             if state.is_alive and not outcomes[state.edge.name].delivered
         ]
         if failed or not reached:
-            self._remember(claimed.id, reached)
+            self._remember(identifier, reached)
         took_ms = (time.perf_counter() - began) * 1000
         if failed:
             return failed[0]._replace(duration_ms=took_ms)
@@ -92,14 +101,12 @@ class EdgesTransport:
         remark = next((each.body for each in outcomes.values() if each.delivered), None)
         return AttemptOutcome(DELIVERED, None, remark, took_ms)
 
-    async def _send_to(
-        self, states: Sequence[_EdgeState], claimed: LeasedDelivery, now: datetime
-    ) -> dict[str, AttemptOutcome]:
+    async def _send_to(self, states: Sequence[_EdgeState], send: SendByMqtt) -> dict[str, AttemptOutcome]:
         """Publish to edges concurrently; returns the outcomes that are known when all live ones answered."""
         tasks = {}
         for state in states:
             transport = await self._open_transport(state.edge.host, state.edge.port)
-            tasks[state.edge.name] = asyncio.create_task(transport.send(claimed, now))
+            tasks[state.edge.name] = asyncio.ensure_future(send(transport))
         alive = [tasks[state.edge.name] for state in states if state.is_alive]
         try:
             if alive:

@@ -7,6 +7,7 @@ means that the broker has acknowledged the message, not that a subscriber has go
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final, Self
 from uuid import UUID
@@ -19,7 +20,14 @@ from app.platform.observability.metrics_and_logs import get_logger
 from app.registry.broker_password_file import make_account_username
 
 TIMEOUT_S: Final = 5.0
-"""The longest that an attempt takes, in seconds."""
+"""The longest that a message is in flight, in seconds."""
+
+MOST_IN_FLIGHT: Final = 200
+"""Messages that wait for the broker's acknowledgement at once.
+
+One that is overdue ends the connection of all. Others wait before their time begins, so a broker that
+acknowledges 40 messages a second keeps its connection, however many are to be sent.
+"""
 
 BODY_LIMIT: Final = 2**20 - 1024
 """The largest body, in bytes. The broker of `vigie up` closes the connection at a packet over 1 MiB."""
@@ -31,6 +39,9 @@ _LONGEST_WAIT_S: Final = 5.0
 _MEDIA_TYPE: Final = "application/json"
 _MEDIA_TYPES: Final = {"cloudevents": native_and_cloudevents.CONTENT_TYPE}
 _log = get_logger(__name__)
+
+type SendByMqtt = Callable[["MqttTransport"], Awaitable[AttemptOutcome]]
+"""Sends messages by the transport of one broker."""
 
 
 def build_topic_root(organisation_id: UUID) -> str:
@@ -56,6 +67,7 @@ class MqttTransport:
         self._failure = BrokerRefusal("connect_failed")
         self._wait_s = _FIRST_WAIT_S
         self._retry_at = 0.0
+        self._in_flight = asyncio.Semaphore(MOST_IN_FLIGHT)
 
     async def __aenter__(self) -> Self:
         return self
@@ -67,24 +79,34 @@ class MqttTransport:
 
     async def send(self, claimed: LeasedDelivery, now: datetime) -> AttemptOutcome:  # noqa: ARG002 (other transports need it)
         """Publish a delivery, and wait for the broker's acknowledgement."""
+        media_type = _MEDIA_TYPES.get(claimed.format, _MEDIA_TYPE)
+        return await self.publish(build_delivery_topic(claimed), claimed.body, media_type)
+
+    async def publish(self, topic: str, body: bytes, media_type: str) -> AttemptOutcome:
+        """Publish a message, and wait for the broker's acknowledgement."""
         began = time.perf_counter()
-        answer = await self._publish(claimed)
+        answer = await self._publish(topic, body, media_type)
         reason, detail = answer if isinstance(answer, BrokerRefusal) else (DELIVERED, answer)
         return AttemptOutcome(reason, None, detail, (time.perf_counter() - began) * 1000)
 
-    async def _publish(self, claimed: LeasedDelivery) -> BrokerRefusal | str | None:
-        if len(claimed.body) > BODY_LIMIT:
-            _log.error("message_too_large", delivery_id=str(claimed.id), bytes=len(claimed.body))
-            return BrokerRefusal(
-                "internal_error", f"{len(claimed.body)} bytes are more than a broker accepts"
-            )
+    async def send_to_each(self, _: UUID, send: SendByMqtt) -> AttemptOutcome:
+        """Send by this transport; `EdgesTransport` sends by that of each broker."""
+        return await send(self)
+
+    async def _publish(self, topic: str, body: bytes, media_type: str) -> BrokerRefusal | str | None:
+        if len(body) > BODY_LIMIT:
+            _log.error("message_too_large", topic=topic, bytes=len(body))
+            return BrokerRefusal("internal_error", f"{len(body)} bytes are more than a broker accepts")
+        async with self._in_flight:
+            return await self._publish_now(topic, body, media_type)
+
+    async def _publish_now(self, topic: str, body: bytes, media_type: str) -> BrokerRefusal | str | None:
         connection = self._current()
         if isinstance(connection, BrokerRefusal):
             return connection
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                media_type = _MEDIA_TYPES.get(claimed.format, _MEDIA_TYPE)
-                return await connection.publish(build_delivery_topic(claimed), claimed.body, media_type)
+                return await connection.publish(topic, body, media_type)
         except TimeoutError:
             if not connection.opened:
                 return BrokerRefusal("connect_timeout")

@@ -1,12 +1,6 @@
-"""Streams events to one client as Server-Sent Events, with a filter and tokens to resume from.
+"""Streams events to one client as Server-Sent Events, with a filter and tokens to resume from."""
 
-A stream holds no database connection while it waits for its client.
-"""
-
-import asyncio
-import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -20,23 +14,18 @@ from app.notifications.events.event_types import SEVERITIES
 from app.notifications.formats.native_and_cloudevents import add_message_id, build_native_body
 from app.notifications.prometheus_metrics import STREAM_EVENTS
 from app.notifications.stream.stream_queries import StreamedEvent, StreamHead, StreamPage, read_event_page
-from app.notifications.stream.stream_wakeup_hub import DATABASE_TIMEOUT_S, StreamHub, StreamSlot
-from app.platform.db.notification_listener import LISTEN_ERRORS, wait_for_event
+from app.notifications.stream.stream_wakeup_hub import StreamHub
+from app.platform.db.database import RawConnection
 from app.platform.http.contract.pagination import decode_cursor, encode_cursor
+from app.platform.http.streaming.slot_stream import SlotStream
+from app.platform.http.streaming.stream_slots import StreamSlot
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.instants import format_us, from_datetime
-from app.platform.observability.metrics_and_logs import get_logger
 
 RESET: Final = "stream.reset"
-CHECK_EVERY_S: Final = 60.0
-"""Seconds between two checks of the caller's key."""
-
 _CURSOR: Final = "events"
-_RETRY_MS: Final = 3000
-_RETRY_S: Final = 1.0
 # Events that are about to be pruned may be deleted before they are read.
 _MARGIN: Final = timedelta(minutes=1)
-_log = get_logger(__name__)
 
 
 class StreamCursor(NamedTuple):
@@ -127,15 +116,6 @@ def format_event_block(event: StreamedEvent, organisation: UUID, public_url: str
     return format_sse_event(event=event.type, data_str=data, id=token)
 
 
-def format_keep_alive(token: str) -> bytes:
-    """Format a comment that keeps the connection alive and contains the current token.
-
-    It is a comment, not an `id` field: some clients (httpx-sse) take an `id` with an empty line for an event
-    without data, and fail to parse it as JSON.
-    """
-    return f": keep-alive {token}\n".encode()
-
-
 def _whole(value: object) -> int:
     """Check that a part of a token is an integer (TypeError): `int` would convert 7.9, "7" and true."""
     if type(value) is not int:
@@ -147,8 +127,8 @@ def _text(instant: datetime) -> str:
     return format_us(from_datetime(instant.astimezone(UTC)))
 
 
-class EventStream:
-    """One stream, which lasts until its slot ends or the caller's key is no longer valid.
+class EventStream(SlotStream[StreamPage]):
+    """One stream of events.
 
     Args:
         hub: Provides database connections and settings.
@@ -169,61 +149,17 @@ class EventStream:
         allowed: Callable[[], Awaitable[bool]],
         reset: bytes = b"",
     ) -> None:
-        self._hub = hub
-        self._slot = slot
+        super().__init__(hub, slot, allowed=allowed, reset=reset)
+        self._installation = hub.installation
         self._mark = mark
         self._filter = filter_
-        self._allowed = allowed
-        self._reset = reset
-        self._written = time.monotonic()
-        self._check_at = self._next_check()
-        self._away = False
 
-    async def blocks(self) -> AsyncIterator[bytes]:
-        """Yield the bytes to write; the next events are read after the client has taken the last ones."""
-        # Lines without an empty line after them are not an event for any client.
-        yield b"retry: %d\n" % _RETRY_MS + (self._reset or format_keep_alive(self.token))
-        while await self._may_continue():
-            self._slot.woken.clear()
-            page = await self._read()
-            blocks = self._format_page(page)
-            if not blocks and self._silent_for() >= self._hub.settings.stream_keepalive_s:
-                blocks = format_keep_alive(self.token)
-            if blocks:
-                self._written = time.monotonic()
-                yield blocks
-            if page is None or not page.full:
-                await self._pause()
+    async def read_page(self, connection: RawConnection) -> StreamPage:
+        """Read the next page of events."""
+        return await read_event_page(connection, self._slot.organisation, self._mark.position)
 
-    async def _may_continue(self) -> bool:
-        if not self._slot.ended and time.monotonic() >= self._check_at:
-            self._check_at = self._next_check()
-            if not await self._allowed():
-                return False
-        return not self._slot.ended
-
-    def _next_check(self) -> float:
-        # With jitter: after a restart all clients reconnect in the same second.
-        return time.monotonic() + CHECK_EVERY_S * random.uniform(0.8, 1.0)  # noqa: S311 (no secrecy)
-
-    async def _read(self) -> StreamPage | None:
-        """Read the next page; None while the database is unavailable."""
-        try:
-            async with asyncio.timeout(DATABASE_TIMEOUT_S), self._hub.pool.acquire() as connection:
-                page = await read_event_page(connection, self._slot.organisation, self._mark.position)
-        except LISTEN_ERRORS as error:
-            if not self._away:
-                # Logged once: the hub logs it each second, and there are hundreds of streams.
-                _log.info("stream_read_failed", error=str(error) or type(error).__name__)
-            self._away = True
-            return None
-        self._away = False
-        return page
-
-    def _format_page(self, page: StreamPage | None) -> bytes:
+    def format_page(self, page: StreamPage) -> tuple[bytes, bool]:
         """Format the blocks of a page, and advance the offset, also past filtered events."""
-        if page is None:
-            return b""
         organisation = self._slot.organisation
         passed = [event for event in page.events if self._filter.passes(event)]
         if page.events:
@@ -233,20 +169,8 @@ class EventStream:
             # Also past other organisations' events: all up to there has been read.
             self._mark = StreamCursor(max(self._mark.position, page.newest), page.at)
         STREAM_EVENTS.inc(len(passed))
-        return b"".join(
-            format_event_block(event, organisation, self._hub.installation.base_url) for event in passed
-        )
-
-    async def _pause(self) -> None:
-        if self._slot.ended:
-            return
-        until_keepalive = self._hub.settings.stream_keepalive_s - self._silent_for()
-        until_check = self._check_at - time.monotonic()
-        longest = max(0.0, min(until_keepalive, until_check, _RETRY_S if self._away else until_keepalive))
-        await wait_for_event(self._slot.woken, longest)
-
-    def _silent_for(self) -> float:
-        return time.monotonic() - self._written
+        url = self._installation.base_url
+        return b"".join(format_event_block(event, organisation, url) for event in passed), page.full
 
     @property
     def token(self) -> str:

@@ -6,7 +6,6 @@ No database session is held while a stream is open.
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
 from uuid import UUID
 
@@ -21,11 +20,13 @@ from app.notifications.events.event_types import ALL_EVENTS, EVENTS, TEST_EVENT
 from app.notifications.settings import WebhookSettings
 from app.notifications.stream.event_stream import EventStream, StreamCursor, StreamFilter, format_reset_event
 from app.notifications.stream.stream_queries import read_oldest_time, read_stream_head
-from app.notifications.stream.stream_wakeup_hub import DATABASE_TIMEOUT_S, StreamHub, StreamSlot
-from app.platform.db.database import DATABASE_ERRORS
+from app.notifications.stream.stream_wakeup_hub import StreamHub
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import DatabaseDependency
 from app.platform.http.contract.strict_body import StrictRoute
+from app.platform.http.streaming.key_check import KeyCheck
+from app.platform.http.streaming.stream_slots import StreamSlot
+from app.platform.http.streaming.wakeup_hub import DATABASE_TIMEOUT_S
 from app.platform.identity.caller_authentication import (
     CallerAuthenticator,
     Principal,
@@ -33,10 +34,9 @@ from app.platform.identity.caller_authentication import (
     require_scope,
 )
 from app.platform.kernel.application_resources import make_resource_dependency
-from app.platform.kernel.errors import ForbiddenError, InvalidError, NotFoundError, UnauthorisedError
+from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.rejection_codes import format_rejected_value
 from app.platform.kernel.tenant_scope import TenantScope
-from app.platform.observability.metrics_and_logs import get_logger
 from app.registry.organisation_repository import find_organisation
 from app.registry.site_repository import find_site
 
@@ -69,7 +69,6 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     },
     **document_problems(401, 403, 404, 422, 429, 503),
 }
-_log = get_logger(__name__)
 
 
 _Hub = Annotated[StreamHub, Depends(make_resource_dependency(StreamHub))]
@@ -157,34 +156,6 @@ async def _open_stream(
         yield OpenStream(query, slot)
 
 
-class _KeyCheck:
-    """Checks whether a key still allows the stream."""
-
-    def __init__(
-        self,
-        authenticator: CallerAuthenticator,
-        key: str,
-        organisation: UUID,
-    ) -> None:
-        self._authenticator = authenticator
-        self._key = key
-        self._organisation = organisation
-
-    async def __call__(self) -> bool:
-        """Look up the key. While the database is unavailable, the stream continues: it reads no events."""
-        try:
-            async with asyncio.timeout(DATABASE_TIMEOUT_S):
-                principal = await self._authenticator.authenticate(self._key, datetime.now(UTC))
-            # The same check as when the stream was opened: the key may have been limited to sites since.
-            MAY_LISTEN.check(principal)
-        except (UnauthorisedError, ForbiddenError):
-            return False
-        except DATABASE_ERRORS as error:
-            _log.warning("stream_key_not_checked", error=repr(error))
-            return True
-        return principal.visible().includes(self._organisation)
-
-
 @router.get(
     "/events/stream",
     summary="Stream events",
@@ -259,12 +230,18 @@ async def start_event_stream(
                 oldest = await read_oldest_time(connection, organisation, mark.position)
                 mark = mark._replace(at=newest.at)
                 reset = format_reset_event(oldest, mark, organisation)
+
+    def allows(principal: Principal) -> bool:
+        # The same check as when the stream was opened: the key may have been limited to sites since.
+        MAY_LISTEN.check(principal)
+        return principal.visible().includes(organisation)
+
     stream = EventStream(
         hub,
         slot,
         mark=mark,
         filter_=query.events,
-        allowed=_KeyCheck(authenticator, key, organisation),
+        allowed=KeyCheck(authenticator, key, allows),
         reset=reset,
     )
     # A client that is disconnected before the reset event has to get it again.

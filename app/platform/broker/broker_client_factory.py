@@ -1,10 +1,13 @@
 """Makes MQTT clients that connect to the broker, and the TLS context for it."""
 
 import ssl
+from typing import Final
 
 import aiomqtt
 
 from app.platform.config.platform_settings import BrokerSettings
+
+_MOST_PENDING: Final = 65_535
 
 
 def make_tls_context(broker: BrokerSettings) -> ssl.SSLContext | None:
@@ -40,7 +43,7 @@ def make_broker_client(
     Raises:
         OSError: as `make_tls_context` does.
     """
-    return aiomqtt.Client(
+    client = aiomqtt.Client(
         broker.host,
         broker.port,
         username=broker.username or None,
@@ -50,3 +53,12 @@ def make_broker_client(
         timeout=timeout_s,
         tls_context=make_tls_context(broker),
     )
+    # Above 10 by default, the client logs a warning for each message: `ack` messages are sent 50 at a time.
+    client.pending_calls_threshold = _MOST_PENDING
+    return client
+
+
+async def wait_until_lost(client: aiomqtt.Client) -> None:
+    """Return, or raise MqttError, when the connection of a client is lost. It reads the client's messages."""
+    async for _ in client.messages:
+        pass

@@ -32,7 +32,7 @@ _REMOVE: Final = (
 
 
 class EdgeReport(NamedTuple):
-    """What an edge reports of itself, about once a second.
+    """The report of an edge, about once a second.
 
     Attributes:
         name: Its name.
@@ -57,7 +57,7 @@ class EdgeReport(NamedTuple):
     problem: str | None
 
 
-class Edge(NamedTuple):
+class RegisteredEdge(NamedTuple):
     """An edge as the database knows it: its last report, with its age by the database's clock.
 
     Attributes:
@@ -85,9 +85,12 @@ class Edge(NamedTuple):
         return self.silent_s < EDGE_SILENT_S
 
 
-async def list_edges(connection: RawConnection) -> list[Edge]:
+async def list_edges(connection: RawConnection) -> list[RegisteredEdge]:
     """List all edges by name."""
-    return [Edge(*row)._replace(silent_s=float(row["silent_s"])) for row in await connection.fetch(_LIST)]
+    return [
+        RegisteredEdge(*row)._replace(silent_s=float(row["silent_s"]))
+        for row in await connection.fetch(_LIST)
+    ]
 
 
 async def report_edge(connection: RawConnection, report: EdgeReport) -> bool:

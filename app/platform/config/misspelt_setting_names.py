@@ -18,6 +18,7 @@ SETTING_PREFIX: Final = "VIGIE_"
 
 OTHER_NAMES: Final = frozenset(
     {
+        "VIGIE_API_KEY",
         "VIGIE_API_PASSWORD",
         "VIGIE_API_WORKERS",
         "VIGIE_BROKER_PASSWORD",
@@ -37,11 +38,14 @@ OTHER_NAMES: Final = frozenset(
         "VIGIE_MAINTAIN_PASSWORD",
         "VIGIE_METRICS_TOKEN",
         "VIGIE_PASSWORD",
+        "VIGIE_PROFILE",
         "VIGIE_STACK",
+        "VIGIE_URL",
+        "VIGIE_WITHOUT_CLIENTS",
         "VIGIE_WITHOUT_GUIDES",
     }
 )
-"""Variables that the project uses beside the settings: `vigie up`, the build, containers, and the tests."""
+"""Variables that are no settings: of the client, `vigie up`, the build, containers, and the tests."""
 
 _SIMILAR: Final = 0.6
 # Without the prefix a name belongs to another program, unless all of it resembles one of ours. `VITE` is at

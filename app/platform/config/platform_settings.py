@@ -37,6 +37,16 @@ class DatabaseSettings(BaseModel):
         ge=1,
         description="Connections of a process for REST, and as many for lists; two more authenticate callers",
     )
+    standby_reads: bool = Field(
+        False,
+        description="Read series, exports and the public register from a standby. `url` has to name several "
+        "hosts",
+    )
+    max_standby_lag_s: Seconds = Field(
+        0.25,
+        description="How long such a read waits until the standby has all that was committed before; then it "
+        "runs on the primary (seconds)",
+    )
     command_timeout_s: Seconds = Field(30.0, description="Timeout of a statement (seconds)")
     lock_timeout_s: Seconds = Field(
         30.0, description="How long a migration tries to get its locks, for 0.4 s at a time (seconds)"

@@ -29,6 +29,9 @@ BARRIER_QUEUE: Final = 7_309_021_180
 """Held by the one transaction that waits to close the barrier; later ones queue behind the waiting batches.
 """
 
+MEASUREMENT_POSITIONS: Final = 7_309_021_181
+"""Held by one process at a time until its commit, while it assigns positions in the measurement stream."""
+
 PARTITION_CLASS: Final = 7_309
 """First of two numbers, of which the second is a partition of the log: held by the worker that reads it.
 

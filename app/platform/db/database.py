@@ -6,18 +6,13 @@ one, and PostgreSQL enforces it (`READ ONLY` transactions).
 Lost connections are replaced when they leave the pool. A ping before each use would cost three round trips;
 instead, the event loop notices when the server closes a connection, and only connections that were idle for
 long get a ping.
-
-Each transaction of a request sets its caller in the round trip of its BEGIN. These are settings of that
-transaction alone (`app.platform.kernel.tenant_scope.ScopedCaller.settings`), which row-level security and the
-audit log read. They are part of the statement's text: only the simple protocol accepts two statements
-together, and it has no parameters. `quote_literal` protects against SQL injection by a caller's name.
 """
 
+import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -29,40 +24,13 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.platform.config.platform_settings import DatabaseSettings
+from app.platform.db.commit_steps import LAST_STEP
 from app.platform.db.confirmed_connection import ConfirmedConnection
 from app.platform.db.pool_gauges import observe_engine, observe_pool
 from app.platform.db.primary_connection import PrimaryConnector
-from app.platform.kernel.tenant_scope import EMPTY_SCOPE, FULL_SCOPE, ScopedCaller, current_caller
-
-_BEGIN: Final = "BEGIN"
-
-
-def quote_literal(value: str) -> str:
-    r"""Quote a text as an SQL literal, as PostgreSQL's `quote_literal` does.
-
-    The form `E'…'` does not depend on `standard_conforming_strings`. NUL characters, which PostgreSQL cannot
-    store, are removed.
-    """
-    return "E'" + value.replace("\0", "").replace("\\", "\\\\").replace("'", "''") + "'"
-
-
-def build_caller_statement() -> str:
-    """Build the statement that sets the running task's caller for a transaction."""
-    settings = current_caller().settings().items()
-    return "SELECT " + ", ".join(
-        f"set_config({quote_literal(name)}, {quote_literal(value)}, true)" for name, value in settings
-    )
-
-
-class TenantScopedConnection(ConfirmedConnection):
-    """A connection whose transactions begin by setting the caller."""
-
-    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ANN401, ASYNC109 (asyncpg's own)
-        """Execute a statement as `asyncpg.Connection` does; BEGIN also sets the caller."""
-        if query.startswith(_BEGIN) and not args:
-            query += build_caller_statement() + ";"
-        return await super().execute(query, *args, timeout=timeout)
-
+from app.platform.db.primary_watch import PrimaryWatch
+from app.platform.db.tenant_scoped_connection import TenantScopedConnection
+from app.platform.kernel.tenant_scope import EMPTY_SCOPE, FULL_SCOPE, ScopedCaller
 
 PING_AFTER_S: Final = 30.0
 """Idle time after which a connection gets a ping (seconds)."""
@@ -110,6 +78,15 @@ NAMING_CONVENTION = {
 type RawConnection = asyncpg.Connection | PoolConnectionProxy
 """A direct connection, or one from a pool."""
 
+
+class Connector(Protocol):
+    """Opens connections to one of the hosts of a database."""
+
+    async def connect(self, **options: Any) -> asyncpg.Connection:  # noqa: ANN401 (those of asyncpg)
+        """Connect; takes the options of `asyncpg.connect`."""
+        ...
+
+
 LOOKUP_CONNECTIONS: Final = 2
 """Further connections of a process, for lookups of one statement."""
 
@@ -131,8 +108,16 @@ _TRANSIENT_CLASSES = frozenset({"08", "53", "57", "58", "40", "55", "25"})
 _MISMATCH_CLASSES = frozenset({"28", "3D", "3F", "26", "34", "42"})
 
 
+# The driver's messages about arguments that it does not send: their number, or their types.
+_ARGUMENTS_REFUSED = re.compile(r"query arguments?\b|arguments? for this query")
+
+
 def is_transient(error: BaseException) -> bool:
     """Return whether the operation may succeed on an unchanged retry."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    is_from_driver = isinstance(error, (DBAPIError, asyncpg.InterfaceError))
+    if is_from_driver and _ARGUMENTS_REFUSED.search(str(cause)):
+        return False
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None)
         # Without a state there was no response: the connection was lost.
@@ -177,34 +162,6 @@ async def get_driver_connection(session: AsyncSession) -> asyncpg.Connection:
     return connection
 
 
-_LAST_STEP: ContextVar[Callable[[WriteSession], Awaitable[None]] | None] = ContextVar(
-    "vigie_last_step", default=None
-)
-
-
-@contextmanager
-def add_commit_step(step: Callable[[WriteSession], Awaitable[None]]) -> Iterator[None]:
-    """Run a step at the end of each transaction of `Database.write` within a block, and commit with it."""
-    token = _LAST_STEP.set(step)
-    try:
-        yield
-    finally:
-        _LAST_STEP.reset(token)
-
-
-@contextmanager
-def suspend_commit_step() -> Iterator[None]:
-    """Suspend the step of `add_commit_step` within a block.
-
-    For counters and records that are written beside a request's work, whether or not that commits.
-    """
-    token = _LAST_STEP.set(None)
-    try:
-        yield
-    finally:
-        _LAST_STEP.reset(token)
-
-
 class Database:
     """One process's connections. Open with `async with`, or call `close` when done.
 
@@ -215,6 +172,9 @@ class Database:
         tenants: whether each transaction is limited to the caller of the running request
             (`app.platform.kernel.tenant_scope`). Processes that work for all tenants have database roles with
             access to everything.
+        connector: opens the connections; None: one to the primary.
+        pools: what the names of its pools in metrics begin with.
+        schema: where names of tables are looked up first (`search_path`); None: in `public` only.
     """
 
     def __init__(
@@ -224,18 +184,24 @@ class Database:
         application: str,
         role: str | None = None,
         tenants: bool = False,
+        connector: Connector | None = None,
+        pools: str = "",
+        schema: str | None = None,
     ) -> None:
         self.settings = settings
         self.on_access_change: Callable[[], None] | None = None
         self._application = application
         self._role = role
         self._tenants = tenants
-        self._connector = PrimaryConnector(settings.url)
+        self._connector = connector or PrimaryConnector(settings.url)
+        self._pools = pools
+        self._schema = schema
+        self._watch = PrimaryWatch(self._connector) if isinstance(self._connector, PrimaryConnector) else None
         self.engine = self._engine(settings.pool_size, self._server_settings())
         lookup_settings = {**self._server_settings(everything=True), "default_transaction_read_only": "on"}
         self._lookups = self._engine(LOOKUP_CONNECTIONS, lookup_settings, isolation_level="AUTOCOMMIT")
-        observe_engine("requests", self.engine.sync_engine, settings.pool_size)
-        observe_engine("lookups", self._lookups.sync_engine, LOOKUP_CONNECTIONS)
+        observe_engine(f"{pools}requests", self.engine.sync_engine, settings.pool_size)
+        observe_engine(f"{pools}lookups", self._lookups.sync_engine, LOOKUP_CONNECTIONS)
         self._look_up = async_sessionmaker(self._lookups, class_=ReadSession, expire_on_commit=False)
         # Uses the same pool. All queries of a response share a snapshot, so their results are consistent.
         reading = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -244,7 +210,7 @@ class Database:
 
     def _engine(self, size: int, server_settings: dict[str, str], **options: str) -> AsyncEngine:
         async def connect() -> asyncpg.Connection:
-            return await self._connector.connect(
+            return await self._open(
                 command_timeout=self.settings.command_timeout_s,
                 server_settings=server_settings,
                 connection_class=TenantScopedConnection if self._tenants else ConfirmedConnection,
@@ -290,7 +256,7 @@ class Database:
         """
         async with self._write() as session:
             yield session
-            step = _LAST_STEP.get()
+            step = LAST_STEP.get()
             if step is not None:
                 await step(session)
             await session.commit()
@@ -299,9 +265,16 @@ class Database:
 
     async def connect(self) -> asyncpg.Connection:
         """Open a connection outside the pool, for bulk writes, LISTEN and advisory locks."""
-        return await self._connector.connect(
+        return await self._open(
             command_timeout=self.settings.command_timeout_s, server_settings=self._server_settings()
         )
+
+    async def _open(self, *words: object, **options: Any) -> asyncpg.Connection:  # noqa: ANN401 (asyncpg's own)
+        """Connect to the primary. The connection ends when it hangs and another host is the primary."""
+        connection = await self._connector.connect(*words, **options)
+        if self._watch is not None:
+            self._watch.add(connection)
+        return connection
 
     def _server_settings(self, role: str | None = None, *, everything: bool = False) -> dict[str, str]:
         """Return the server settings of each connection, so that the server soon notices a lost client.
@@ -312,6 +285,7 @@ class Database:
         role = role or self._role
         return {
             **({} if role is None else {"role": role}),
+            **({} if self._schema is None else {"search_path": f"{self._schema}, public"}),
             # The login has full scope by default: each transaction sets its caller's scope.
             **(ScopedCaller(FULL_SCOPE if everything else EMPTY_SCOPE).settings() if self._tenants else {}),
             "application_name": self._application,
@@ -327,7 +301,13 @@ class Database:
         }
 
     async def pool(
-        self, *, size: int, name: str = "work", eager: bool = True, role: str | None = None
+        self,
+        *,
+        size: int,
+        name: str = "work",
+        eager: bool = True,
+        role: str | None = None,
+        everything: bool = True,
     ) -> asyncpg.Pool:
         """Make a small pool of raw connections, for work on all tenants: they set no caller.
 
@@ -336,8 +316,13 @@ class Database:
             size: maximum connections.
             eager: connect immediately, and fail without a database; else connect on demand.
             role: a database role other than the process's.
+            everything: whether row-level security shows them all tenants' rows; else only those of a scope
+                that a transaction sets, also where the login shows all by default.
         """
-        return await self._pool(size, self._server_settings(role, everything=True), name=name, eager=eager)
+        settings = self._server_settings(role, everything=True)
+        if not everything:
+            settings |= ScopedCaller(EMPTY_SCOPE).scope_settings
+        return await self._pool(size, settings, name=name, eager=eager)
 
     async def reading_pool(
         self,
@@ -382,17 +367,19 @@ class Database:
     ) -> asyncpg.Pool:
         options.setdefault("connection_class", ConfirmedConnection)
         opening = asyncpg.create_pool(
-            connect=self._connector.connect,
+            connect=self._open,
             min_size=1 if eager else 0,
             max_size=size,
             command_timeout=self.settings.command_timeout_s,
             server_settings=server_settings,
             **options,
         )
-        return observe_pool(name, await opening)
+        return observe_pool(f"{self._pools}{name}", await opening)
 
     async def close(self) -> None:
         """Close every pooled connection."""
+        if self._watch is not None:
+            await self._watch.close()
         await self.engine.dispose()
         await self._lookups.dispose()
 

@@ -10,6 +10,7 @@ timeline with a higher number, so that the connector recognises it.
 import asyncio
 import re
 import socket
+import weakref
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,13 +25,15 @@ _AUTHORITY: Final = re.compile(
 _TRANSPORT: Final = "_transport"  # of asyncpg's connection, which gives no other access to its socket
 _HOST_TIMEOUT_S: Final = 3.0  # of a host that does not answer, when there are others
 _OTHERS_TIMEOUT_S: Final = 1.0  # of the others, when one has answered as the primary
-_CONNECT_ERRORS: Final = (
+CONNECT_ERRORS: Final = (
     OSError,
     TimeoutError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
+"""Errors of a host to which no connection can be opened."""
+
 # pg_control_checkpoint() would have the timeline only after the first checkpoint that follows a promotion.
 _TIMELINE: Final = """
     SELECT (SELECT system_identifier FROM pg_control_system()) AS system,
@@ -85,6 +88,8 @@ class PrimaryConnector:
         self._system = 0
         self._timeline = 0
         self._has_asked_all = False
+        # System and timeline of each connection.
+        self._opened = weakref.WeakKeyDictionary[asyncpg.Connection, tuple[int, int]]()
 
     async def connect(self, *_: object, timeout: float = 10.0, **options: Any) -> asyncpg.Connection:  # noqa: ANN401, ASYNC109 (those of asyncpg)
         """Connect; takes the options of `asyncpg.connect`, and may replace it in a pool.
@@ -95,7 +100,7 @@ class PrimaryConnector:
         """
         options.setdefault("connection_class", ConfirmedConnection)
         if len(self._urls) == 1:
-            return _keep_alive(await asyncpg.connect(self._urls[0], timeout=timeout, **options))
+            return keep_alive(await asyncpg.connect(self._urls[0], timeout=timeout, **options))
         reasons: list[str] = []
         for number in range(self._last, self._last + len(self._urls)):
             index = number % len(self._urls)
@@ -106,8 +111,9 @@ class PrimaryConnector:
                 primary = await self._choose_newest(primary, options)
                 self._has_asked_all = True
             self._remember(primary)
+            self._opened[primary.connection] = primary.system, primary.timeline
             primary.connection.add_termination_listener(self._forget)
-            return _keep_alive(primary.connection)
+            return keep_alive(primary.connection)
         raise NoPrimaryError(f"no host of the database is the primary ({'; '.join(reasons)})")
 
     async def _try(
@@ -129,7 +135,7 @@ class PrimaryConnector:
             if connection is not None:
                 connection.terminate()
             if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError) or not isinstance(
-                error, _CONNECT_ERRORS
+                error, CONNECT_ERRORS
             ):
                 raise
             reasons.append(f"{name}: {_describe(error)}")
@@ -157,6 +163,29 @@ class PrimaryConnector:
             if each is not newest:
                 each.connection.terminate()
         return newest
+
+    @property
+    def has_several_hosts(self) -> bool:
+        """Whether the address names several hosts."""
+        return len(self._urls) > 1
+
+    def is_to_former_primary(self, connection: asyncpg.Connection) -> bool:
+        """Return whether another host was promoted after the one of a connection."""
+        system, timeline = self._opened.get(connection, (0, 0))
+        return system == self._system and timeline < self._timeline
+
+    async def find_newer_primary(self) -> None:
+        """Connect to another host next if it has been promoted since the last connection."""
+        others = [index for index in range(len(self._urls)) if index != self._last]
+        answers = await asyncio.gather(
+            *(self._try(index, _OTHERS_TIMEOUT_S, {}, []) for index in others), return_exceptions=True
+        )
+        found = [answer for answer in answers if isinstance(answer, _Primary)]
+        for each in found:
+            each.connection.terminate()
+        newest = max(found, key=lambda each: each.timeline, default=None)
+        if newest is not None and newest.system == self._system and newest.timeline > self._timeline:
+            self._remember(newest)
 
     def _remember(self, primary: _Primary) -> None:
         # Another system is another database: after a restore from a dump timelines begin anew.
@@ -191,7 +220,7 @@ def find_host_name(url: str) -> str:
     return (found["hosts"] if found else "") or "local"
 
 
-def _keep_alive(connection: asyncpg.Connection) -> asyncpg.Connection:
+def keep_alive(connection: asyncpg.Connection) -> asyncpg.Connection:
     """Have the system end a connection whose host does not answer any more."""
     transport: asyncio.Transport = getattr(connection, _TRANSPORT)
     given = transport.get_extra_info("socket")

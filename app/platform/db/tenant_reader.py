@@ -18,7 +18,8 @@ import msgspec
 from sqlalchemy import Executable
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as make_dialect
 
-from app.platform.db.database import Database, quote_literal
+from app.platform.db.database import Database
+from app.platform.db.tenant_scoped_connection import quote_literal
 from app.platform.kernel.tenant_scope import current_caller
 
 _DIALECT: Final = make_dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's own lacks types

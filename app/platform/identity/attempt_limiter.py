@@ -12,7 +12,8 @@ from typing import Final
 
 from sqlalchemy import text
 
-from app.platform.db.database import Database, RawConnection, suspend_commit_step
+from app.platform.db.commit_steps import suspend_commit_step
+from app.platform.db.database import Database, RawConnection
 from app.platform.kernel.errors import TooManyRequestsError
 
 # Checked first, without a lock: clients that ignore refusals must not block the database.

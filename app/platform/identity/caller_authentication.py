@@ -19,6 +19,7 @@ from sqlalchemy import update
 
 from app.platform.db.database import Database
 from app.platform.identity.api_keys import SELECT_BY_HASH, ApiKey, resolve_tenant_scope
+from app.platform.identity.grant_access import GrantUseRecorder, begin_grant_use
 from app.platform.identity.principal_cache import PrincipalCache
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ForbiddenError, InvalidError, UnauthorisedError
@@ -52,6 +53,8 @@ SCOPES = (
     "members:write",
     "rights:read",
     "rights:write",
+    "grants:read",
+    "grants:write",
 )
 ALL_SCOPES = "*"
 # A scope that includes a narrower one.
@@ -61,6 +64,7 @@ _WHOLE = frozenset(
     {
         *("organisations:read", "organisations:write", "webhooks:read", "webhooks:write"),
         *("audit:read", "members:read", "members:write", "rights:read", "rights:write"),
+        *("grants:read", "grants:write"),
     }
 )
 NO_KEY = "Send `Authorization: Bearer vg_…` with an API key."
@@ -93,7 +97,8 @@ class Principal:
         scopes: the caller's permissions.
         tenant_scope: the organisations and sites that it may access.
         name: its display name.
-        kind: `key`, or `user` for a person who signed in.
+        kind: `key`, `user` for a person who signed in, or `grant` for a third party with the key of a
+            grant, whose limits are in `tenant_scope.grant`.
         expires_at: when the key expires; None: never, or it is a person.
         integrator_id: the integrator of the organisation; None where it is no client.
         valid_until: when the key or the session ends if nothing changes; None: never.
@@ -127,7 +132,8 @@ class Principal:
     @property
     def called(self) -> str:
         """How refusals name it."""
-        return "Your role" if self.kind == "user" else "The API key"
+        names = {"user": "Your role", "grant": "The key of the grant"}
+        return names.get(self.kind, "The API key")
 
     def may(self, scope: str) -> bool:
         """Return whether the caller has a scope for the whole request."""
@@ -303,6 +309,9 @@ async def _authenticate(request: Request, token: str | None) -> Principal:
             "`POST /v1/me/totp` or `POST /v1/me/passkeys/options`, then call again.",
             code="second_factor_needed",
         )
+    begin_grant_use(
+        principal, request.scope.get("route"), lambda: get_resource(request.app, GrantUseRecorder)
+    )
     return principal
 
 

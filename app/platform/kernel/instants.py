@@ -35,6 +35,8 @@ MAX_INTEGER: Final = 2**53
 MAX_DURATION_S: Final = 366 * 86_400
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Without a zone, which isoformat would show as +00:00.
+_EPOCH_IN_UTC: Final = _EPOCH.replace(tzinfo=None)
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _FIRST_US: Final = (date(1, 1, 1).toordinal() - _EPOCH_DAY) * 86_400 * US_PER_S
 _END_US: Final = (date(9999, 12, 31).toordinal() + 1 - _EPOCH_DAY) * 86_400 * US_PER_S
@@ -158,7 +160,7 @@ def format_us(time_us: int) -> str:
     Raises:
         OverflowError: The instant is outside the years 1 to 9999.
     """
-    moment = to_datetime(time_us).replace(tzinfo=None)
+    moment = _EPOCH_IN_UTC + timedelta(microseconds=time_us)
     if time_us % US_PER_S == 0:
         return moment.isoformat(timespec="seconds") + "Z"
     return moment.isoformat(timespec="microseconds" if time_us % US_PER_MS else "milliseconds") + "Z"

@@ -6,14 +6,18 @@ security protects a query that lacks the filter.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from sqlalchemy import ARRAY, ColumnElement, SQLColumnExpression, Uuid, any_, literal
+
+from app.platform.kernel.errors import ForbiddenError
+from app.platform.kernel.grant_limits import GrantLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +27,12 @@ class TenantScope:
     Attributes:
         organisations: sorted ids; None: all organisations.
         sites: sorted ids of sites of these organisations; None: all their sites.
+        grant: the limits of a third party that reads by a grant; None for all others.
     """
 
     organisations: tuple[UUID, ...] | None
     sites: tuple[UUID, ...] | None = None
+    grant: GrantLimits | None = None
 
     @classmethod
     def of(cls, organisations: Iterable[UUID], sites: Iterable[UUID] | None = None) -> "TenantScope":
@@ -56,6 +62,79 @@ class TenantScope:
             found.append(_one_of(site, self.sites))
         return tuple(found)
 
+    def limit_to_grant[Value](
+        self, site_id: UUID, time: datetime, values: Mapping[str, Value], *, came_at: datetime | None
+    ) -> Mapping[str, Value]:
+        """Return the values of a sample that the caller may read; none if its grant does not cover any.
+
+        Args:
+            site_id: the site of the box.
+            time: the measurement time.
+            values: by metric.
+            came_at: when the box came to the site from another one; None: it was never elsewhere.
+        """
+        if self.grant is None:
+            return values
+        if not self.grant.covers(time) or (came_at is not None and time < came_at):
+            return {}
+        allowed = self.grant.at_site(site_id)
+        return {name: value for name, value in values.items() if name in allowed}
+
+    def check_metrics(self, names: Iterable[str]) -> None:
+        """Refuse metrics that the caller's grant does not name (ForbiddenError `metric_not_granted`)."""
+        if self.grant is None:
+            return
+        for name in names:
+            if name not in self.grant.metrics:
+                raise ForbiddenError(
+                    f"The grant does not include the metric {name}. `GET /v1/grant` shows what it includes.",
+                    code="metric_not_granted",
+                )
+
+    def may_read(self, site_id: UUID, metric: str) -> bool:
+        """Return whether the caller may read a metric at a site; only a grant limits that."""
+        return self.grant is None or metric in self.grant.at_site(site_id)
+
+    def limit_to_site(
+        self, span: tuple[datetime, datetime], came_at: datetime | None
+    ) -> tuple[datetime, datetime]:
+        """Limit a time range to a box's time at its present site; only a grant limits that.
+
+        Args:
+            span: start and end (exclusive).
+            came_at: when the box came to the site from another one; None: it was never elsewhere.
+
+        Returns:
+            The range, whose start is its end if the box came later.
+        """
+        if self.grant is None or came_at is None:
+            return span
+        return min(max(span[0], came_at), span[1]), span[1]
+
+    def find_sites(self, metric: str) -> tuple[UUID, ...] | None:
+        """Return the only sites at which the caller may read a metric; None: all in scope."""
+        if self.grant is None:
+            return None
+        return tuple(site for site, metrics in self.grant.site_metrics if metric in metrics)
+
+    def limit_span(self, first: datetime, last: datetime) -> tuple[datetime, datetime]:
+        """Limit a time range, whose end is exclusive, to that of the caller's grant.
+
+        Raises:
+            ForbiddenError: `outside_grant`: the grant covers no part of it.
+        """
+        if self.grant is None:
+            return first, last
+        begin, end = self.grant.first, self.grant.last
+        limited = first if begin is None else max(first, begin), last if end is None else min(last, end)
+        if limited[0] >= limited[1]:
+            raise ForbiddenError(
+                "The grant does not cover the requested time. `GET /v1/grant` shows the time that it covers.",
+                code="outside_grant",
+                extra={"from": _format_bound(begin), "until": _format_bound(end)},
+            )
+        return limited
+
 
 def _one_of(
     column: SQLColumnExpression[UUID] | SQLColumnExpression[UUID | None], ids: tuple[UUID, ...]
@@ -65,6 +144,10 @@ def _one_of(
         return column == ids[0]
     # One array parameter: a statement can have 32,767 parameters, and each takes time to bind.
     return column == any_(literal(list(ids), ARRAY(Uuid)))
+
+
+def _format_bound(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
 
 
 FULL_SCOPE: Final = TenantScope(None)
@@ -94,7 +177,10 @@ class ScopedCaller:
         reach = "all" if scope.organisations is None else ",".join(map(str, scope.organisations))
         # An empty list of sites must differ from no list: the nil UUID is the id of no site.
         sites = "" if scope.sites is None else ",".join(map(str, scope.sites)) or _NO_SITE
-        object.__setattr__(self, "scope_settings", {"vigie.reach": reach, "vigie.sites": sites})
+        # Always set, as a pooled connection keeps its settings.
+        grant = "" if scope.grant is None else str(scope.grant.grant_id)
+        settings = {"vigie.reach": reach, "vigie.sites": sites, "vigie.grant": grant}
+        object.__setattr__(self, "scope_settings", settings)
 
     def settings(self) -> dict[str, str]:
         """Return the transaction's settings that row-level security and the audit log read."""

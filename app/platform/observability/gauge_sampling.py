@@ -70,17 +70,16 @@ def sample_gauge[T](gauge: Gauge, labels: tuple[str, ...], owner: T, read: Calla
 def update_sampled_gauges() -> None:
     """Read all owners, and set the gauges to the sums of their values."""
     totals: defaultdict[tuple[Gauge, tuple[str, ...]], float] = defaultdict(float)
-    freed = []
+    kept = []
     for source in _sources:
         gauge, labels, reference, read = source
         owner = reference()
         if owner is None:
-            freed.append(source)
             totals[gauge, labels] += 0.0
         else:
             totals[gauge, labels] += read(owner)
-    for source in freed:
-        _sources.remove(source)
+            kept.append(source)
+    _sources[:] = kept
     for (gauge, labels), total in totals.items():
         gauge.labels(*labels).set(total)
 

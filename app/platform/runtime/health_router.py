@@ -34,6 +34,7 @@ from app.platform.runtime.release import current_commit
 
 _PATIENCE_S = 2.0
 _ROLES = ("ingest", "deliver", "maintain")
+_NOT_WORKING = ("waiting", "starting", "standby")
 _EDGES = """
 SELECT count(*), count(*) FILTER (WHERE connected) FROM edges
 WHERE seen_at > clock_timestamp() - make_interval(secs => :fresh_s)
@@ -78,15 +79,18 @@ def find_database_fault(beats: Sequence[HeartbeatRow], instance: str) -> str:
     """Return a fault of the database that heartbeats show; empty where there is none.
 
     A successful query is not enough: other processes' connections may hang, or a full disk may refuse their
-    writes. A silent process says nothing about the database, as it may have been killed, except this process,
-    which runs.
+    writes. But one of several workers may wait because of its own machine, and the APIs of all machines read
+    the same heartbeats: while another worker of its role works, the database does. A silent process says
+    nothing about the database, as it may have been killed, except this process, which runs.
 
     Args:
         beats: all heartbeats.
         instance: this process's name.
     """
+    working = {beat.role for beat in beats if beat.fresh and not beat.state.startswith(_NOT_WORKING)}
     for beat in beats:
-        if beat.fresh and beat.state.startswith(WAITING):
+        counts = beat.role not in working or beat.instance == instance
+        if beat.fresh and beat.state.startswith(WAITING) and counts:
             return f"{beat.role} ({beat.instance}) is {beat.state}"
         if beat.instance == instance and beat.role == "api" and not beat.fresh:
             return f"it has taken no heartbeat of this process for {beat.age_s:.0f} s"
@@ -101,7 +105,7 @@ def find_role_fault(beats: Sequence[HeartbeatRow], role: str) -> str:
     states = [beat.state for beat in mine if beat.fresh]
     if not states:
         return f"silent for {min(beat.age_s for beat in mine):.0f} s"
-    if any(not state.startswith(("waiting", "starting", "standby")) for state in states):
+    if any(not state.startswith(_NOT_WORKING) for state in states):
         return ""
     # A process that gives a reason is more useful than a standby behind it.
     reason = next((state for state in states if state != "standby"), None)

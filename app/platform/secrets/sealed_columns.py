@@ -58,6 +58,9 @@ WEBHOOK_FORMER_SECRETS: Final = SealedColumn(
 )
 WEBHOOK_HEADERS: Final = SealedColumn("webhook_endpoints", "headers", "webhook-headers:{}")
 CHANNEL_CREDENTIALS: Final = SealedColumn("webhook_endpoints", "credentials", "channel-credentials:{}")
+MEASUREMENT_CREDENTIALS: Final = SealedColumn(
+    "measurement_subscriptions", "credentials", "measurement-credentials:{}"
+)
 
 IDEMPOTENCY_ANSWER: Final = SealedColumn(
     "idempotency_keys", "answer", "idempotency-answer:{}:{}:{}", ("organisation_id", "caller_id", "key")
@@ -74,6 +77,7 @@ SEALED: Final = (
     WEBHOOK_FORMER_SECRETS,
     WEBHOOK_HEADERS,
     CHANNEL_CREDENTIALS,
+    MEASUREMENT_CREDENTIALS,
     IDEMPOTENCY_ANSWER,
     INSTALLATION_SECRET,
     INVITATION_TOKEN,

@@ -89,13 +89,13 @@ async def check_rule(
         Query(description="A rule that it would replace: its parts do not count for the limits of the site"),
     ] = None,
 ) -> RuleCheckOut:
-    """Check a rule as its creation does, and describe it in words. Nothing is stored.
+    """Check a rule as its creation does. The answer is the rule as it would be stored. Nothing is stored.
 
     The errors are those of the creation. To see which alerts it would have made, use
     `POST /v1/rules/backtest`.
     """
     checked = await service.check_rule(session, principal, body, replaces=replaces)
-    return RuleCheckOut.of(checked.definition, dry_run=body.dry_run)
+    return RuleCheckOut.of(body, checked.definition)
 
 
 @router.get("", summary="List rules", responses=document_problems(404))

@@ -14,7 +14,7 @@ from app.platform.http.contract.etags import ResourceModel
 from app.rules.definitions.condition_schemas import Condition
 from app.rules.definitions.models import Rule, RuleVersion
 from app.rules.definitions.rule_in_words import describe_rule
-from app.rules.definitions.schemas import Active, Escalation, Level, Scoped
+from app.rules.definitions.schemas import Active, Escalation, Level, RuleCreate, Scoped
 from app.rules.definitions.severity import Severity
 from app.rules.presets.preset_list import is_preset_modified
 
@@ -132,24 +132,16 @@ class RuleOut(_Defined, _Identified, ResourceModel):
         )
 
 
-class RuleCheckOut(BaseModel):
-    """A rule that could be stored, in words."""
-
-    sentence: str = Field(
-        description="When it would fire",
-        examples=["Warning when PM2.5 is above 25 µg/m³ for 10 minutes, until at or below 20 µg/m³."],
-    )
-    sentence_fr: str = Field(
-        description="The same in French",
-        examples=["Avertissement : PM2,5 au-dessus de 25 µg/m³ pendant 10 minutes."],
-    )
+class RuleCheckOut(_Defined):
+    """A rule that could be stored, as it would be stored: with all defaults, and in words."""
 
     @classmethod
-    def of(cls, definition: dict[str, Any], *, dry_run: bool) -> Self:
-        """Describe a definition."""
+    def of(cls, body: RuleCreate, definition: dict[str, Any]) -> Self:
+        """Describe a rule that was checked, with the definition that it would have."""
+        names = ("name", "description", "enabled", "dry_run")
         return cls(
-            sentence=describe_rule(definition, "en", dry_run=dry_run),
-            sentence_fr=describe_rule(definition, "fr", dry_run=dry_run),
+            **{name: getattr(body, name) for name in names},
+            **_render_definition(definition, dry_run=body.dry_run),
         )
 
 

@@ -201,6 +201,17 @@ async def remove_sample_slice(connection: RawConnection, key: int, limit: int) -
     return parse_row_count(tag) == limit
 
 
+async def remove_event_slice(connection: RawConnection, key: int, limit: int) -> bool:
+    """Delete a slice of events of a deleted box; returns whether it was full."""
+    tag = await connection.execute(
+        "DELETE FROM events WHERE box_key = $1 AND (time, type) IN "
+        "(SELECT time, type FROM events WHERE box_key = $1 ORDER BY time LIMIT $2)",
+        key,
+        limit,
+    )
+    return parse_row_count(tag) == limit
+
+
 async def remove_box_rollups(connection: RawConnection, key: int) -> None:
     """Delete the roll-ups and stale marks of a deleted box."""
     for table in ("rollup_marks", "hourly", "daily"):

@@ -1,7 +1,7 @@
 """Executes erasures box by box, in slices, round-robin. Only `vigie maintain` runs it.
 
 Each slice is a transaction that removes rows and appends their identities to the erasure's chain, so that an
-interrupted erasure continues where it stopped. Latest values are removed last, for many boxes at once, with
+interrupted erasure continues where it stopped. Latest values are reset last, for many boxes at once, with
 the ingest barrier closed: the consumer caches them, and drops them when the registry reports a changed box.
 """
 
@@ -25,6 +25,7 @@ from app.timeseries.erasure.box_data_removal import (
 from app.timeseries.erasure.erasure_requests import extend_removal_digest
 from app.timeseries.prometheus_metrics import ERASED, ERASURES_WAITING
 from app.timeseries.retention.expired_data_repository import invalidate_box_states
+from app.timeseries.storage.sample_column_encoding import MICROS_SQL
 
 _log = get_logger(__name__)
 # The time budget of one call, so that other jobs of the process run in between.
@@ -45,6 +46,42 @@ WHERE e.erasure_id = $1 AND e.state = $2 ORDER BY e.box_key LIMIT $3
 """
 _RECORD: Final = "UPDATE erasures SET progress = $2::jsonb, chain = $3 WHERE id = $1"
 _MARK: Final = "UPDATE erasure_boxes SET state = $3 WHERE erasure_id = $1 AND box_key = ANY ($2::int[])"
+# The newest values before an erased range, of the metrics whose latest value is in it: without them these
+# metrics would have no series. Each hour that may have one is searched, the newest first: that of the newest
+# sample, those whose roll-up is not computed yet, and those that have values in the newest days of roll-ups.
+_READ_FORMER: Final = f"""
+SELECT jsonb_object_agg(box_key, latest)::text FROM (
+    SELECT s.box_key, jsonb_object_agg(l.key, v.former) AS latest
+    FROM box_states s CROSS JOIN LATERAL jsonb_each(s.latest) AS l CROSS JOIN LATERAL (
+        SELECT f.former FROM (
+            SELECT date_trunc('hour', max(t.time), 'UTC') AS hour FROM samples t
+            WHERE t.box_key = s.box_key AND t.time < $4
+            UNION
+            (
+                SELECT m.hour FROM rollup_marks m WHERE m.box_key = s.box_key AND m.hour < $4
+                ORDER BY m.hour DESC LIMIT 24
+            )
+            UNION
+            SELECT d.day + (u.n - 1) * interval '1 hour' FROM (
+                SELECT h.day, h.count FROM hourly h
+                WHERE h.box_key = s.box_key AND h.metric = l.key AND 0 < ANY (h.count) AND h.day < $4
+                ORDER BY h.day DESC LIMIT 2
+            ) d, unnest(d.count) WITH ORDINALITY AS u (count, n)
+            WHERE u.count > 0 AND d.day + (u.n - 1) * interval '1 hour' < $4
+        ) AS c CROSS JOIN LATERAL (
+            SELECT jsonb_build_array(to_jsonb(x) -> l.key, ({MICROS_SQL.format("x.time")})) AS former
+            FROM samples x
+            WHERE x.box_key = s.box_key
+                AND x.time >= c.hour AND x.time < least(c.hour + interval '1 hour', $4)
+                AND to_jsonb(x) ->> l.key IS NOT NULL
+            ORDER BY x.time DESC LIMIT 1
+        ) f
+        ORDER BY c.hour DESC LIMIT 1
+    ) v
+    WHERE s.box_key = ANY ($1::int[]) AND (l.value ->> 1)::bigint >= $2 AND (l.value ->> 1)::bigint < $3
+    GROUP BY s.box_key
+) AS boxes
+"""  # noqa: S608 (a constant)
 # Readers and the consumer search `samples` for data newer than `newest_us`. Hence it is set back to the
 # newest remaining sample, and never moved forward.
 _RESET_LATEST: Final = """
@@ -56,7 +93,7 @@ WITH found AS (
     FROM box_states s WHERE s.box_key = ANY ($1::int[])
 ), settled AS (
     UPDATE box_states s SET
-        latest = coalesce((
+        latest = coalesce($4::jsonb -> s.box_key::text, '{}') || coalesce((
             SELECT jsonb_object_agg(l.key, l.value) FROM jsonb_each(s.latest) AS l
             WHERE (l.value ->> 1)::bigint < $2 OR (l.value ->> 1)::bigint >= $3
         ), '{}'),
@@ -75,7 +112,7 @@ UPDATE erasures SET boxes_done = (
 ) WHERE id = $1
 """
 _FINISH: Final = """
-UPDATE erasures SET finished_at = now(), removed = progress, digest = chain WHERE id = $1
+UPDATE erasures SET finished_at = now(), removed = progress, digest = chain WHERE id = $1 RETURNING id
 """
 
 
@@ -121,8 +158,9 @@ class _ErasureJob:
             await self._reset_latest([box["box_key"] for box in boxes])
             if self._is_over():
                 return
-        await self._connection.execute(_FINISH, self._id)
-        _log.info("erasure_finished", erasure=str(self._id), digest=self._chain, **self._progress)
+        # Nothing is left of it if its organisation was deleted meanwhile.
+        if await self._connection.fetchval(_FINISH, self._id) is not None:
+            _log.info("erasure_finished", erasure=str(self._id), digest=self._chain, **self._progress)
 
     async def _boxes(self, state: str, most: int) -> Sequence[asyncpg.Record]:
         rows: Sequence[asyncpg.Record] = await self._connection.fetch(_BOXES_OF, self._id, state, most)
@@ -149,11 +187,13 @@ class _ErasureJob:
         return not self._is_over()
 
     async def _reset_latest(self, keys: list[int]) -> None:
-        """Remove latest values while the ingest barrier keeps the consumer from writing them back."""
+        """Reset latest values while the ingest barrier keeps the consumer from writing them back."""
         first, last = (from_datetime(edge) for edge in (self._when.first, self._when.last))
+        # Before the barrier is closed, for which ingest waits: 500 boxes with six metrics take three seconds.
+        former = await self._connection.fetchval(_READ_FORMER, keys, first, last, self._when.first)
         async with self._connection.transaction():
             await close_ingest_barrier_unqueued(self._connection)
-            values = await self._connection.fetchval(_RESET_LATEST, keys, first, last)
+            values = await self._connection.fetchval(_RESET_LATEST, keys, first, last, former)
             await invalidate_box_states(self._connection, keys)
             await self._record({"box_states": values})
             await self._connection.execute(_MARK, self._id, keys, "done")

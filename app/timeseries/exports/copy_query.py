@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
-from app.platform.db.database import quote_literal
+from app.platform.db.tenant_scoped_connection import quote_literal
 from app.timeseries.exports.row_source import FIRST, LAST, ExportColumn, RowSource
 
 _PARAMETER: Final = re.compile(r"\$(\d+)")
@@ -57,6 +57,7 @@ class ExportedBox(NamedTuple):
         latitude: likewise.
         since: start of its rows, inclusive.
         before: end of its rows, exclusive.
+        number: in the register.
     """
 
     key: int
@@ -66,6 +67,7 @@ class ExportedBox(NamedTuple):
     latitude: float
     since: datetime
     before: datetime
+    number: str = ""
 
 
 class BoxRows(NamedTuple):

@@ -51,6 +51,7 @@ class ExportQuery:
         last: end of the span, exclusive.
         is_explicit: whether span and metrics were all given.
         bucketing: bucket width and aggregates; None: raw samples.
+        offered: the metrics that the format has; None: all.
     """
 
     sites: tuple[UUID, ...]
@@ -60,6 +61,7 @@ class ExportQuery:
     last: datetime
     is_explicit: bool
     bucketing: BucketLayout | None = None
+    offered: frozenset[str] | None = None
 
     def selection(self, visible: TenantScope) -> ExportSelection:
         """Return the selected boxes within a tenant scope."""
@@ -82,16 +84,23 @@ class ExportQuery:
 
         Raises:
             InvalidError: `too_many_boxes`, `invalid_aggregate`, `range_too_large`.
+            ForbiddenError: `metric_not_granted`, `outside_grant`.
             NotFoundError: A box or a site does not exist in the tenant scope.
         """
         selection = self.selection(visible)
+        first, last = visible.limit_span(self.first, self.last)
+        visible.check_metrics(self.metrics or ())
         await check_selection_exists(session, selection)
         metrics = self.metrics
         if metrics is None:
-            metrics = tuple(await find_measured_metrics(session, selection))
-        span = ExportSpan(self.first, self.last, start, until)
+            measured = await find_measured_metrics(session, selection)
+            if self.offered is not None:
+                measured = [name for name in measured if name in self.offered]
+            metrics = tuple(name for name in measured if visible.find_sites(name) != ())
+        span = ExportSpan(first, last, start, until)
         if self.bucketing is None:
-            return SampleExport(selection, span, RawSamples.of(metrics, self.first, self.last))
+            sites = {name: visible.find_sites(name) for name in metrics}
+            return SampleExport(selection, span, RawSamples.of(metrics, first, last, sites))
         columns = self.bucketing.columns(metrics)
         self.bucketing.check_samples(await find_shortest_interval(session, selection))
         return BucketExport(selection, span, metrics, self.bucketing, columns)

@@ -22,6 +22,7 @@ from app.platform.kernel.instants import check_range, parse_rfc3339, to_datetime
 from app.platform.kernel.rejection_codes import RejectedError, format_rejected_value
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.models import Box, Site
+from app.timeseries.exports.copy_query import ExportedBox
 from app.timeseries.series.latest_value_queries import read_newer_samples
 from app.timeseries.storage.box_state_cache import NEVER
 from app.timeseries.storage.models import BoxState
@@ -86,6 +87,14 @@ class ExportSelection:
             found.append(Box.id.in_(self.boxes))
         return found
 
+    def place(self, box: ExportedBox) -> ExportedBox:
+        """Return a box with its position as precise as the caller may know it."""
+        grant = self.visible.grant
+        if grant is None:
+            return box
+        longitude, latitude = grant.place(box.longitude, box.latitude)
+        return box._replace(longitude=longitude, latitude=latitude)
+
     def page(
         self, span: "ExportSpan", start: RowPosition | None, boxes: int, end: datetime | None = None
     ) -> Select[*tuple[Any, ...]]:
@@ -108,6 +117,9 @@ class ExportSelection:
             before = literal(end, TIMESTAMP(timezone=True))
         if end is not None and start is not None and start.time is not None:
             conditions.append(_box_id == start.box)
+        if self.visible.grant is not None:
+            # NULL, for a box that never came from another site, does not count.
+            since = func.greatest(since, Box.came_at)
         if span.until is not None:
             conditions.append(_box_id <= span.until.box)
         if span.until is not None and span.until.time is not None:
@@ -126,6 +138,7 @@ class ExportSelection:
                 *place,
                 since.label("since"),
                 before.label("before"),
+                Box.register_number,
             )
             .join(Site, Site.id == Box.site_id)
             .where(*conditions)

@@ -9,14 +9,17 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from sqlalchemy import Row, Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.platform.db.database import Database, ReadSession, get_driver_connection, parse_row_count
+from app.platform.db.database import ReadSession, get_driver_connection, parse_row_count
+from app.platform.db.standby_reads import SessionReads
 from app.platform.http.fairness.fair_semaphore import ExportLimits
+from app.platform.identity.grant_access import record_granted_part
 from app.platform.kernel.tenant_scope import ScopedCaller, run_as_caller
 from app.timeseries.exports.copy_query import CopyQuery, ExportedBox, RowFormat
 from app.timeseries.exports.export_selection import ExportSelection, ExportSpan
@@ -39,37 +42,47 @@ class TimedResult(NamedTuple):
     seconds: float
 
 
+class _Slice(NamedTuple):
+    """The boxes of a slice, the number of its rows, the rows encoded, and how long reading took (s)."""
+
+    boxes: Sequence[ExportedBox]
+    found: int
+    encoded: bytes
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class ExportReader:
     """The access of an export to the database.
 
     Attributes:
-        database: of the process.
+        reads: runs reads on a standby, or on the primary.
         limits: concurrency limits of exports.
         caller: returns the caller of the next transaction; raises if access was revoked.
         tree: the integrator; its exports are read in rotation.
     """
 
-    database: Database
+    reads: SessionReads
     limits: ExportLimits
     caller: Callable[[], Awaitable[ScopedCaller]]
     tree: UUID
 
-    @asynccontextmanager
-    async def open_session(self) -> AsyncIterator[ReadSession]:
-        """Wait for a slot, then open a transaction for the duration of the block."""
+    async def run[T](self, work: Callable[[ReadSession], Awaitable[T]]) -> T:
+        """Wait for a slot, then run a read in its own transaction, as `SessionReads.run` does."""
         caller = await self.caller()
         async with self.limits.read_slice(self.tree, rest=_IDLE_RATIO):
             with run_as_caller(caller):
-                async with self.database.read() as session:
-                    yield session
+                return await self.reads.run(work)
 
     async def read(self, statement: Select[*tuple[Any, ...]]) -> TimedResult:
         """Execute a query in its own slot and transaction."""
-        async with self.open_session() as session:
+
+        async def execute(session: ReadSession) -> TimedResult:
             began = time.monotonic()
             rows = (await session.execute(statement)).all()
             return TimedResult(rows, time.monotonic() - began)
+
+        return await self.run(execute)
 
 
 class RowExport(Protocol):
@@ -135,13 +148,10 @@ class SampleExport:
         query = CopyQuery(self.source, row_format, rows + 1)
         while (scan_range := scan.next()) is not None:
             page = self.selection.page(self.span, *scan_range)
-            async with reader.open_session() as session:
-                began = time.monotonic()
-                boxes = [ExportedBox(*row) for row in await session.execute(page)]
-                found, encoded = 0, b""
-                if boxes:
-                    found, encoded = await _copy(session, query.render(boxes), row_format)
-                seconds = time.monotonic() - began
+            read = partial(
+                _read_slice, selection=self.selection, page=page, query=query, row_format=row_format
+            )
+            boxes, found, encoded, seconds = await reader.run(read)
             over = None
             if found > rows:
                 number, end, found = row_format.find_last_box(encoded, boxes, self.columns)
@@ -149,7 +159,27 @@ class SampleExport:
             last = boxes[-1].id if boxes else None
             scan.advance(scan_range, ScanOutcome(found, len(boxes), last, over, seconds))
             if found:
+                sites = [box.site_id for box in boxes]
+                await record_granted_part(
+                    "export", found * len(self.columns), sites=sites, metrics=self.metrics
+                )
                 yield row_format.complete(encoded, boxes)
+
+
+async def _read_slice(
+    session: ReadSession,
+    *,
+    selection: ExportSelection,
+    page: Select[*tuple[Any, ...]],
+    query: CopyQuery,
+    row_format: RowFormat,
+) -> _Slice:
+    began = time.monotonic()
+    boxes = [selection.place(ExportedBox(*row)) for row in await session.execute(page)]
+    found, encoded = 0, b""
+    if boxes:
+        found, encoded = await _copy(session, query.render(boxes), row_format)
+    return _Slice(boxes, found, encoded, time.monotonic() - began)
 
 
 async def _copy(session: AsyncSession, query: str, row_format: RowFormat) -> tuple[int, bytes]:

@@ -4,15 +4,30 @@ Raw samples are one source. Another one can have other rows of a box by time, su
 does not know file formats.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, bindparam, or_, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    case,
+    cast,
+    literal,
+    or_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 from app.catalogue.metrics import CATALOGUE
+from app.registry.models import Box
 from app.timeseries.storage.models import TENANT_SAMPLES
 
 FIRST: Final = "first"
@@ -69,14 +84,22 @@ class RawSamples:
         columns: the metrics.
         first: start of the whole span.
         last: end of the whole span, exclusive.
+        sites: by metric, the only sites whose values may be read; None, or no entry: all.
     """
 
     columns: tuple[ExportColumn, ...]
     first: datetime
     last: datetime
+    sites: Mapping[str, Sequence[UUID] | None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, metrics: Iterable[str], first: datetime, last: datetime) -> "RawSamples":
+    def of(
+        cls,
+        metrics: Iterable[str],
+        first: datetime,
+        last: datetime,
+        sites: Mapping[str, Sequence[UUID] | None] | None = None,
+    ) -> "RawSamples":
         """Create the source of these metrics, with columns in catalogue order."""
         names = set(metrics)
         columns = tuple(
@@ -84,14 +107,14 @@ class RawSamples:
             for metric in CATALOGUE
             if metric.name in names
         )
-        return cls(columns, first, last)
+        return cls(columns, first, last, sites or {})
 
     def rows(
         self, box_key: ColumnElement[int], since: ColumnElement[datetime], before: ColumnElement[datetime]
     ) -> Select[*tuple[Any, ...]]:
         """Build the query of one box's rows, through the tenant view."""
         samples = TENANT_SAMPLES.c
-        values = [samples[column.name] for column in self.columns]
+        values = [self._limit(column.name, box_key) for column in self.columns]
         return select(samples.time, *values).where(
             samples.box_key == box_key,
             samples.time >= since,
@@ -101,3 +124,13 @@ class RawSamples:
             samples.time < bindparam(LAST, self.last, TIMESTAMP(timezone=True)),
             or_(*(value.is_not(None) for value in values)),
         )
+
+    def _limit(self, name: str, box_key: ColumnElement[int]) -> ColumnElement[Any]:
+        """Return the values of a metric, without those of sites where it may not be read."""
+        values, sites = TENANT_SAMPLES.c[name], self.sites.get(name)
+        if sites is None:
+            return values
+        # One text: COPY has no parameters, and literals of arrays are texts.
+        ids = cast(literal(f"{{{','.join(map(str, sites))}}}", Text), ARRAY(Uuid))
+        readable = box_key.in_(select(Box.key).where(Box.site_id == any_(ids)))
+        return case((readable, values)).label(name)

@@ -32,7 +32,7 @@ def format_number(value: float) -> str:
     return repr(float(value)).removesuffix(".0")
 
 
-def _format_time(moment: datetime) -> str:
+def format_time(moment: datetime) -> str:
     """Format an instant in UTC as RFC 3339 without the zone, with as many digits as it needs."""
     text = moment.isoformat().removesuffix("+00:00")
     return text.rstrip("0") if moment.microsecond else text
@@ -79,6 +79,11 @@ class TextFormat:
     def copy_options(self) -> CopyOptions:
         """The options of COPY."""
         return _OPTIONS
+
+    @property
+    def row_format(self) -> "TextFormat":
+        """The format of rows, which is this one."""
+        return self
 
     def label(self, box: ExportedBox) -> str:
         """Return the begin of the lines of a box."""
@@ -128,7 +133,7 @@ class TextFormat:
             member = "" if self.member is None else self.member(column.name)
             cells.append(["" if value is None else member + format_number(value) for value in values])
         lines = [
-            self.separator.join((begin, _format_time(time) + self.after_time, *row)) + self.end
+            self.separator.join((begin, format_time(time) + self.after_time, *row)) + self.end
             for time, row in zip(rows.times, zip(*cells, strict=True), strict=True)
         ]
         return self._correct("".join(lines).encode())

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -19,6 +20,7 @@ import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import METRICS_BY_NAME
+from app.platform.identity.grant_access import record_granted_part
 from app.platform.kernel.instants import to_datetime
 from app.registry.models import Box, Site
 from app.timeseries.exports.copy_query import BoxRows, ExportedBox, RowFormat
@@ -32,6 +34,7 @@ from app.timeseries.exports.row_slice_reader import ExportReader
 from app.timeseries.exports.row_source import ExportColumn
 from app.timeseries.exports.sample_part_planner import CountedPart, PartReference
 from app.timeseries.exports.time_bucket_layout import BucketLayout
+from app.timeseries.rollups.rollup_merging import make_empty_columns
 from app.timeseries.rollups.rollup_queries import read_bucket_summaries
 from app.timeseries.series.bucket_page_formatting import compute_aggregates
 from app.timeseries.series.series_parameters import clamp_span
@@ -78,8 +81,10 @@ class BucketExport:
         start = self.span.start
         more = bool(self.columns)
         while more:
-            async with reader.open_session() as session:
-                tables, start, more = await self.read_rows(session, start)
+            tables, start, more = await reader.run(partial(self.read_rows, start=start))
+            values = len(self.columns) * sum(len(table.times) for table in tables)
+            sites = [table.box.site_id for table in tables]
+            await record_granted_part("export", values, sites=sites, metrics=self.metrics)
             for table in tables:
                 for some in _divide(table, _VALUES_ENCODED // len(self.columns) + 1):
                     yield row_format.encode_rows(some, self.columns)
@@ -112,14 +117,17 @@ class BucketExport:
     async def _boxes(self, session: AsyncSession, start: RowPosition | None) -> list[_BucketedBox]:
         page = self.selection.page(self.span, start, _BOXES).add_columns(Box.interval_s, Site.timezone)
         rows = (await session.execute(page)).all()
-        return [_BucketedBox(ExportedBox(*row[:-2]), row.interval_s, row.timezone) for row in rows]
+        return [
+            _BucketedBox(self.selection.place(ExportedBox(*row[:-2])), row.interval_s, row.timezone)
+            for row in rows
+        ]
 
     def _windows(
         self, box: _BucketedBox, start: RowPosition | None, rows: int
     ) -> Iterator[tuple[datetime, datetime]]:
         """Yield the remaining windows of a box: whole buckets, unless the span cuts one."""
         zone = ZoneInfo(box.timezone)
-        first, last = clamp_span(self.span.first, self.span.last)
+        first, last = clamp_span(max(self.span.first, box.exported.since), self.span.last)
         if start is not None and start.box == box.exported.id and start.time is not None:
             first = max(first, self.bucketing.from_row(start.time, zone))
         until = self.span.until
@@ -134,7 +142,11 @@ class BucketExport:
         of = []
         for name in self.metrics:
             series = self.bucketing.series(box.exported.key, METRICS_BY_NAME[name], box.timezone, window)
-            of.append((METRICS_BY_NAME[name], await read_bucket_summaries(session, series)))
+            if self.selection.visible.may_read(box.exported.site_id, name):
+                found = await read_bucket_summaries(session, series)
+            else:
+                found = make_empty_columns(series.quantiles)
+            of.append((METRICS_BY_NAME[name], found))
         times = np.unique(np.concatenate([found.times for _, found in of]))
         values: list[list[float | None]] = []
         for metric, found in of:
@@ -192,8 +204,7 @@ class BucketPartPlanner:
         counted, first, last = 0, "", None
         number = self._number
         while more:
-            async with reader.open_session() as session:
-                tables, start, more = await self._export.read_rows(session, start)
+            tables, start, more = await reader.run(partial(self._export.read_rows, start=start))
             for table in tables:
                 for moment in table.times:
                     if last is not None and counted == self._rows:

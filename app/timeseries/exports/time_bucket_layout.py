@@ -48,10 +48,12 @@ class BucketLayout:
     Attributes:
         bucket: width of the buckets.
         names: the aggregates, in the requested order.
+        whole: without the buckets that the range of a box cuts.
     """
 
     bucket: BucketWidth
     names: tuple[str, ...]
+    whole: bool = False
 
     @classmethod
     def of(cls, bucket: str, aggregates: str | None, first: datetime, last: datetime) -> Self:
@@ -147,6 +149,8 @@ class BucketLayout:
             interval_s: sampling interval of the box (s).
             rows: the most buckets of a window.
         """
+        if self.whole:
+            first, last = self.from_row(first, zone), self.begin(last, zone)
         fitting = max(1, min(rows, int(_SAMPLES * interval_s // self.bucket.seconds)))
         while first < last:
             begun = self.begin(first, zone)

@@ -46,7 +46,7 @@ from app.timeseries.rollups.rollup_merging import (
 )
 from app.timeseries.rollups.rollup_queries import QUANTILES, BoxSeriesQuery
 from app.timeseries.series.bucket_request import MAX_SAMPLES
-from app.timeseries.series.reading_queries import MeasuredBox
+from app.timeseries.series.reading_queries import SampledBox
 from app.timeseries.series.series_parameters import to_shortest_decimal
 
 
@@ -128,7 +128,7 @@ class AnnotatedBuckets:
 
 async def annotate_readings(
     session: AsyncSession,
-    box: MeasuredBox,
+    box: SampledBox,
     metric: Metric,
     rows: Sequence[tuple[datetime, float]],
     options: QualityOptions,

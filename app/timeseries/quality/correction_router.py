@@ -110,9 +110,9 @@ async def delete_correction(
 
     If it was right until now, end it instead (PATCH).
     """
-    identifier = parse_id(correction_id, "correction")
-    found = await box_repository.get_box(session, box, principal.visible(), lock=True)
-    correction = await correction_queries.find_correction(session, found, identifier, lock=True)
-    matching.check(CorrectionOut.of(correction, found.id))
-    await session.delete(correction)
-    await session.flush()
+    await correction_service.delete_correction(
+        session,
+        principal,
+        (box, parse_id(correction_id, "correction")),
+        check=lambda row: matching.check(CorrectionOut.of(row, box)),
+    )

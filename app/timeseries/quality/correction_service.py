@@ -8,12 +8,14 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from app.platform.db.database import WriteSession
+from app.platform.db.database import WriteSession, get_driver_connection
 from app.platform.http.contract.etags import skip_precondition
 from app.platform.identity.caller_authentication import Principal
 from app.platform.kernel.errors import ConflictError, InvalidError
 from app.platform.kernel.ids import new_id
+from app.platform.kernel.instants import format_us, from_datetime
 from app.registry import box_repository
+from app.timeseries.commit_log.commit_writer import append_correction_commit
 from app.timeseries.quality import correction_queries
 from app.timeseries.quality.correction_schemas import CorrectionCreate
 from app.timeseries.quality.models import Correction
@@ -62,6 +64,7 @@ async def add_correction(
     await _check_no_overlap(session, correction)
     session.add(correction)
     await session.flush()
+    await _log_change(session, correction, "created")
     return correction
 
 
@@ -100,7 +103,56 @@ async def change_correction(
     if fields:
         found.updated_at = now
     await session.flush()
+    if fields:
+        await _log_change(session, found, "changed")
     return found
+
+
+async def delete_correction(
+    session: WriteSession,
+    principal: Principal,
+    named: tuple[str, UUID],
+    *,
+    check: Callable[[Correction], None] = skip_precondition,
+) -> None:
+    """Delete a correction that passes a check.
+
+    Args:
+        session: in which it is deleted.
+        principal: the caller.
+        named: the ids of the box and of the correction.
+        check: raises if the current row does not satisfy the request's precondition.
+
+    Raises:
+        NotFoundError: The box has no such correction.
+    """
+    box = await box_repository.get_box(session, named[0], principal.visible(), lock=True)
+    found = await correction_queries.find_correction(session, box, named[1], lock=True)
+    check(found)
+    await session.delete(found)
+    await session.flush()
+    await _log_change(session, found, "deleted")
+
+
+async def _log_change(session: WriteSession, correction: Correction, change: str) -> None:
+    """Append the change to the commit log: values that were sent before are read differently now."""
+    until = correction.valid_until
+    details = {
+        "change": change,
+        "correction_id": correction.id,
+        "metric": correction.metric,
+        "kind": correction.kind,
+        **correction.parameters,
+        "valid_from": format_us(from_datetime(correction.valid_from)),
+        "valid_until": None if until is None else format_us(from_datetime(until)),
+    }
+    await append_correction_commit(
+        await get_driver_connection(session),
+        correction.organisation_id,
+        correction.box_key,
+        from_datetime(correction.valid_from),
+        details,
+    )
 
 
 def _check_order(first: datetime, last: datetime | None) -> None:

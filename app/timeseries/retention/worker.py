@@ -136,7 +136,8 @@ class RetentionWorker:
         if not rows:
             RETENTION_WAITING.set(0)
             return False
-        now = datetime.now(UTC)
+        # The earlier of two machines' clocks: what is removed by a clock that is ahead does not come back.
+        now = min(datetime.now(UTC), await connection.fetchval("SELECT now()"))
         sites = [_site(row, now) for row in rows]
         if time.monotonic() - self._chunks_checked_at >= _CHUNK_CHECK_S:
             await self._drop_chunks(connection, until)

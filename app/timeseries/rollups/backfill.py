@@ -4,7 +4,7 @@ Owns `rollup_states`: the time zone in which the days of a box are summarised, a
 backfill. If a site's time zone changes, the days of its boxes are summarised again.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -13,6 +13,7 @@ import asyncpg
 
 from app.catalogue.purposes import PURPOSE_BY_METRIC
 from app.platform.observability.metrics_and_logs import get_logger
+from app.timeseries.commit_log.commit_writer import append_hour_commits
 from app.timeseries.rollups.adaptive_slices import BoxBackoff, SliceSizer
 from app.timeseries.rollups.rollup_writer import HOUR, BoxSpans
 
@@ -72,6 +73,15 @@ UPDATE rollup_states SET
     backfill_next = CASE WHEN $2 < backfill_until THEN $2 END,
     backfill_until = CASE WHEN $2 < backfill_until THEN backfill_until END
 WHERE box_key = $1 AND backfill_next = $3
+"""
+# Hours that are over, of which erasures have removed a part. All other hours of a backfill are unchanged.
+_ERASED_IN_PART: Final = """
+SELECT DISTINCT k.hour FROM erasure_boxes b JOIN erasures e ON e.id = b.erasure_id
+JOIN unnest($2::timestamptz[]) AS k (hour)
+    ON (e.begins_at > k.hour AND e.begins_at < k.hour + interval '1 hour')
+    OR (e.ends_at > k.hour AND e.ends_at < k.hour + interval '1 hour')
+WHERE b.box_key = $1 AND b.state <> 'waiting' AND k.hour < now() - interval '61 minutes'
+ORDER BY k.hour
 """
 
 type Summarise = Callable[[asyncpg.Connection, BoxSpans], Awaitable[None]]
@@ -133,11 +143,18 @@ class RollupBackfill:
             with self._hours_at_once.slice(hours.keys, self._backoff):
                 async with connection.transaction():
                     await summarise(connection, hours)
+                    await _append_erased_hours(connection, key, hours.firsts)
                     # A concurrent request may have moved `backfill_next`. The request then prevails.
                     await connection.execute(_ADVANCE, key, end, row["asked"])
             if end == last:
                 _log.info("rollup_backfilled", box_key=key)
         return True
+
+
+async def _append_erased_hours(connection: asyncpg.Connection, key: int, hours: Sequence[datetime]) -> None:
+    """Append a new version of the hours that are summarised again after a partial erasure."""
+    if rows := await connection.fetch(_ERASED_IN_PART, key, hours):
+        await append_hour_commits(connection, [key] * len(rows), [row["hour"] for row in rows])
 
 
 def _hours_of(key: int, first: datetime, last: datetime) -> BoxSpans:

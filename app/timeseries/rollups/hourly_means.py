@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.catalogue.metrics import CATALOGUE, Metric
 from app.platform.kernel.array_types import FloatArray, IntArray
 from app.platform.kernel.instants import DAY_US, HOUR_US, US_PER_S, to_datetime
+from app.timeseries.rollups.rollup_merging import choose_larger
 from app.timeseries.rollups.rollup_queries import extreme_sql, mean_sql, merge_stale_spans
 from app.timeseries.storage.sample_column_encoding import MICROS_SQL
 
@@ -177,7 +178,7 @@ def _window_key(each: HourlyMeansQuery) -> tuple[int, int, int]:
 
 
 async def _read_stale_spans(session: AsyncSession, queries: Sequence[HourlyMeansQuery]) -> _StaleSpans:
-    """Find by box and window the ranges with stale roll-ups; None: read samples for the whole window."""
+    """Find by box and window the ranges with stale roll-ups; None: there are no roll-ups to read."""
     values = {"keys": sorted({each.key for each in queries}), **_covering_range(queries)}
     marked: dict[int, list[tuple[int, int]]] = defaultdict(list)
     known = set()
@@ -300,12 +301,15 @@ def _merge_sources(
             *(each_of[rows].ravel() for each_of in more),
         )
         keep = (hours.counts > 0) & (hours.times >= each.first_us) & (hours.times < each.last_us)
-        parts = []
-        for raw_span in _find_raw_spans(each, stale_spans):
-            keep &= (hours.times < raw_span.first) | (hours.times >= raw_span.last)
-            if rows_of := sampled.get((raw_span, each.metric.name)):
-                parts.append(_to_hour_means(rows_of))
-        found.append(HourMeans.joined([hours.only(keep), *parts]))
+        parts = [
+            _to_hour_means(rows_of)
+            for raw_span in _find_raw_spans(each, stale_spans)
+            if (rows_of := sampled.get((raw_span, each.metric.name)))
+        ]
+        current = [hours.only(keep)]
+        if parts:
+            current = choose_larger(current[0], HourMeans.joined(parts))
+        found.append(HourMeans.joined(current))
     return found
 
 

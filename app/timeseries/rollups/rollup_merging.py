@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
-from typing import Final
+from typing import Final, Protocol, Self
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -69,6 +69,44 @@ def make_empty_columns(quantiles: Sequence[str] = ()) -> RollupColumns:
     none = np.empty(0, np.float64)
     whole = np.empty(0, np.int64)
     return RollupColumns(whole, whole, none, none, none, dict.fromkeys(quantiles, none))
+
+
+class TimedSummaries(Protocol):
+    """Aggregates in columns, at most one for each time."""
+
+    @property
+    def times(self) -> IntArray:
+        """Their starts."""
+        ...
+
+    @property
+    def counts(self) -> IntArray:
+        """Their numbers of values."""
+        ...
+
+    def only(self, chosen: NDArray[np.bool_], /) -> Self:
+        """Select aggregates."""
+        ...
+
+
+def choose_larger[S: TimedSummaries](stored: S, sampled: S) -> list[S]:
+    """Select, where both have an aggregate, that of more values: of as many that of samples.
+
+    So does the writer of roll-ups. Those with more values than there are samples outlive removed samples.
+
+    Args:
+        stored: roll-ups of hours or days.
+        sampled: aggregates of the samples of some of these hours or days.
+
+    Returns:
+        The selected ones of both.
+    """
+    _, ours, theirs = np.intersect1d(stored.times, sampled.times, assume_unique=True, return_indices=True)
+    fewer = sampled.counts[theirs] < stored.counts[ours]
+    current, best = np.ones(len(stored.times), np.bool_), np.ones(len(sampled.times), np.bool_)
+    current[ours[~fewer]] = False
+    best[theirs[fewer]] = False
+    return [stored.only(current), sampled.only(best)]
 
 
 def merge_columns(parts: Sequence[RollupColumns], *, level: bool) -> RollupColumns:

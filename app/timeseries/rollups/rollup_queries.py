@@ -1,11 +1,12 @@
 """Reads aggregates of one box, from roll-ups where they are current, else from samples.
 
 A roll-up is current unless a mark exists. Stale ones, parts of hours or days at the ends of a range, and
-other bucket widths are aggregated from samples by the same formulas.
+other bucket widths are aggregated from samples by the same formulas. Of an hour or day with fewer samples
+than its stale roll-up has, because some were removed, the roll-up is read: it will not be replaced.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -15,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import Metric
+from app.catalogue.purposes import PURPOSE_BY_METRIC
 from app.platform.kernel.array_types import IntArray
 from app.platform.kernel.instants import HOUR_US, from_datetime, to_datetime
 from app.timeseries.rollups import rollup_merging
@@ -24,6 +26,7 @@ from app.timeseries.storage.sample_column_encoding import MICROS_SQL
 
 HOUR_S: Final = 3_600
 DAY_S: Final = 86_400
+_UNITS: Final = {"hourly": BucketWidth.parse("1h"), "daily": BucketWidth.parse("1d")}
 # With more stale ranges than this, reading roll-ups in between is no faster than reading all samples.
 _MANY: Final = 200
 _FEW: Final = 4
@@ -140,18 +143,22 @@ async def read_bucket_summaries(session: AsyncSession, query: BoxSeriesQuery) ->
     if stale is None:
         return await _read_samples(session, query, [(query.first, query.last)])
     stored = await _read_rollup(session, query, table, first, last)
-    usable = np.ones(len(stored), np.bool_)
-    for begin, end in stale:
-        # Stored rows and stale ranges both begin and end at whole hours, or at midnights.
-        usable &= (stored.times < begin) | (stored.times >= end)
     spans = list(_find_sample_spans(query, first, last, stale))
-    parts = [stored.only(usable)]
-    if parts[0].times.size:
-        parts[0] = parts[0].begun(rollup_merging.floor_to_buckets(parts[0].times, query.bucket, zone))
     # A few ranges have a statement each, so that the planner reads only their chunks.
     together = [spans] if len(spans) > _FEW else [[span] for span in spans]
-    parts += [await _read_samples(session, query, each) for each in together]
-    return rollup_merging.merge_columns(parts, level=query.metric.kind == "level")
+    units = replace(query, bucket=_UNITS[table])
+    parts = [await _read_samples(session, units, each) for each in together]
+    level = query.metric.kind == "level"
+    sampled = rollup_merging.merge_columns(
+        [rollup_merging.make_empty_columns(query.quantiles), *parts], level=level
+    )
+    return rollup_merging.merge_columns(
+        [
+            part.begun(rollup_merging.floor_to_buckets(part.times, query.bucket, zone))
+            for part in rollup_merging.choose_larger(stored, sampled)
+        ],
+        level=level,
+    )
 
 
 def _find_whole_units(query: BoxSeriesQuery, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
@@ -180,7 +187,7 @@ def find_local_midnight(moment: datetime, zone: ZoneInfo, *, up: bool) -> dateti
 async def _read_stale_spans(
     session: AsyncSession, query: BoxSeriesQuery, first: datetime, last: datetime
 ) -> list[tuple[int, int]] | None:
-    """Find ranges (µs) with stale roll-ups, merged, in order; None: read samples for the whole range."""
+    """Find ranges (µs) with stale roll-ups, merged, in order; None: there are no roll-ups to read."""
     values = {"key": query.key, "first": first, "last": last, "days": query.bucket.local}
     rows = (await session.execute(_STALE, values)).all()
     zones = [row.zone for row in rows if row.zone is not None]
@@ -200,12 +207,10 @@ async def _read_stale_spans(
     return merge_stale_spans(found, from_datetime(first), from_datetime(last))
 
 
-def merge_stale_spans(
-    stale: Iterable[tuple[int, int]], begin_us: int, end_us: int
-) -> list[tuple[int, int]] | None:
+def merge_stale_spans(stale: Iterable[tuple[int, int]], begin_us: int, end_us: int) -> list[tuple[int, int]]:
     """Clip stale ranges (µs, in order) to two instants and merge them.
 
-    Returns None if there are too many for roll-ups to be faster than samples.
+    Returns the whole range if there are too many for roll-ups to be faster than samples.
     """
     found: list[tuple[int, int]] = []
     for first_us, last_us in stale:
@@ -216,7 +221,7 @@ def merge_stale_spans(
             found[-1] = (found[-1][0], max(end, found[-1][1]))
         else:
             found.append((begin, end))
-    return found if len(found) <= _MANY else None
+    return found if len(found) <= _MANY else [(begin_us, end_us)]
 
 
 def _find_sample_spans(
@@ -285,3 +290,92 @@ async def _read_rollup(
     found = RollupColumns(times, counts, mean, low, high, dict(zip(query.quantiles, more, strict=True)))
     within = (found.counts > 0) & (times >= from_datetime(first)) & (times < from_datetime(last))
     return found.only(within)
+
+
+_COUNT_HOURS: Final = text("""
+SELECT coalesce(sum(u.count), 0) FROM tenant_hourly h, unnest(h.count) WITH ORDINALITY AS u (count, n)
+WHERE h.box_key = :key AND h.metric = :metric AND h.day >= :begun AND h.day < :last
+    AND h.day + (u.n - 1) * interval '1 hour' >= :first AND h.day + (u.n - 1) * interval '1 hour' < :last
+    AND NOT EXISTS (
+        SELECT FROM unnest(CAST(:firsts AS timestamptz[]), CAST(:lasts AS timestamptz[])) AS x (first, last)
+        WHERE h.day + (u.n - 1) * interval '1 hour' >= x.first
+            AND h.day + (u.n - 1) * interval '1 hour' < x.last
+    )
+""")
+_REMOVED_UNTIL: Final = text(
+    "SELECT removed_until FROM retention_states WHERE box_key = :key AND purpose = :purpose"
+)
+
+
+def _count_sql(metric: Metric) -> str:
+    return f"""
+        SELECT count(s."{metric.name}") FROM tenant_samples s
+        WHERE s.box_key = :key AND s.time >= :first AND s.time < :last
+    """  # noqa: S608 (a catalogue name)
+
+
+async def count_values(
+    session: AsyncSession, query: BoxSeriesQuery, erased: Sequence[tuple[datetime, datetime]] = ()
+) -> int:
+    """Count the stored values of a box and a metric in a range, exactly.
+
+    Roll-ups have the counts of whole hours. Where they are stale, or may be of samples that were removed
+    since (retention and erasure), the samples are counted.
+
+    Args:
+        session: reads them.
+        query: the box, the metric and the range, in buckets of an hour.
+        erased: ranges of the box that are or were erased.
+    """
+    inner = _find_whole_units(query, ZoneInfo("UTC"))
+    stale = None if inner is None else await _find_uncounted_spans(session, query, inner, erased)
+    if inner is None or stale is None:
+        return await _count_samples(session, query, [(query.first, query.last)])
+    first, last = inner
+    values = {
+        "key": query.key,
+        "metric": query.metric.name,
+        "begun": first.replace(hour=0, minute=0, second=0, microsecond=0),
+        "first": first,
+        "last": last,
+        "firsts": [to_datetime(begin) for begin, _ in stale],
+        "lasts": [to_datetime(end) for _, end in stale],
+    }
+    stored = int((await session.execute(_COUNT_HOURS, values)).scalar_one())
+    return stored + await _count_samples(session, query, list(_find_sample_spans(query, first, last, stale)))
+
+
+async def _find_uncounted_spans(
+    session: AsyncSession,
+    query: BoxSeriesQuery,
+    inner: tuple[datetime, datetime],
+    erased: Sequence[tuple[datetime, datetime]],
+) -> list[tuple[int, int]] | None:
+    """Find the hours whose roll-ups cannot be counted, merged; None: none can."""
+    first, last = inner
+    stale = await _read_stale_spans(session, query, first, last)
+    if stale is None:
+        return None
+    values = {"key": query.key, "purpose": PURPOSE_BY_METRIC[query.metric.name]}
+    removed_until = (await session.execute(_REMOVED_UNTIL, values)).scalar_one_or_none()
+    removed = [] if removed_until is None else [(first, removed_until)]
+    doubtful = [
+        (
+            from_datetime(begin) // HOUR_US * HOUR_US,
+            -(-from_datetime(end) // HOUR_US) * HOUR_US,
+        )
+        for begin, end in (*removed, *((max(begin, first), min(end, last)) for begin, end in erased))
+        if begin < end
+    ]
+    return merge_stale_spans(sorted([*stale, *doubtful]), from_datetime(first), from_datetime(last))
+
+
+async def _count_samples(
+    session: AsyncSession, query: BoxSeriesQuery, spans: Sequence[tuple[datetime, datetime]]
+) -> int:
+    statement = text(_count_sql(query.metric))
+    total = 0
+    for first, last in spans:
+        found = await session.execute(statement, {"key": query.key, "first": first, "last": last})
+        total += int(found.scalar_one())
+    return total

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from app.platform.observability.metrics_and_logs import get_logger
+from app.timeseries.commit_log.commit_writer import append_hour_commits
 from app.timeseries.prometheus_metrics import ROLLUP_LAG, ROLLUP_MARKS, ROLLUPS
 from app.timeseries.retention.expired_data_repository import rewind_cleaning_progress
 from app.timeseries.rollups import backfill
@@ -116,6 +117,8 @@ class RollupWorker:
                     async with connection.transaction():
                         await self._summarise(connection, spans)
                         await connection.execute(_TAKE, keys, hours, self._epochs.ended)
+                        # The backfill writes hours again that have not changed: it appends only erased ones.
+                        await append_hour_commits(connection, keys, hours)
             if len(rows) < size or time.monotonic() >= until:
                 return len(rows) == size
 

@@ -24,6 +24,7 @@ from app.platform.kernel.instants import US_PER_S, from_datetime, to_datetime
 from app.platform.kernel.rejection_codes import format_rejected_value
 from app.timeseries.rollups.rollup_merging import (
     RollupColumns,
+    floor_to_buckets,
     list_bucket_starts,
     round_to_stored_precision,
 )
@@ -101,10 +102,11 @@ def format_bucket_page(
     interval_s: int,
     names: Sequence[str],
     limit: int,
-    whole: tuple[datetime, datetime] | None = None,
-    fill: Fill = "none",
+    whole: tuple[datetime, datetime],
+    start: datetime,
+    fill: Fill,
 ) -> BucketPage:
-    """Format buckets as points, up to the limit.
+    """Format buckets as points, from a start on, up to the limit.
 
     Args:
         found: aggregates, ascending.
@@ -114,12 +116,15 @@ def format_bucket_page(
         interval_s: sampling interval of the box (s).
         names: the requested aggregates.
         limit: the highest number of points.
-        whole: the range in which gaps are filled; required with `fill`.
+        whole: the range in which gaps are filled.
+        start: of the page; buckets before it are only used to fill gaps.
         fill: content of a bucket without values: no point, null, the values of the bucket before, or values
             interpolated between its neighbours.
     """
-    if fill != "none" and whole is not None:
+    if fill != "none":
         found = fill_gaps(found, list_bucket_starts(*whole, bucket, zone), fill)
+    (first_us,) = floor_to_buckets(np.array([from_datetime(start)]), bucket, zone)
+    found = found.only(found.times >= first_us)
     following = int(found.times[limit]) if len(found) > limit else None
     found = found.only(slice(limit))
     columns = compute_aggregates(found, metric, bucket, zone, interval_s)

@@ -1,6 +1,6 @@
 """Validates the query parameters of a series in buckets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo
@@ -73,8 +73,12 @@ class BucketQuery:
             raise InvalidError("Samples exist for the years 2000 to 9998 only.", code="range_too_large")
         return cls(metric, bucket, first, last, parse_aggregates(names, metric), fill)
 
+    def limit(self, span: tuple[datetime, datetime]) -> "BucketQuery":
+        """Limit the request to a part of its range."""
+        return replace(self, first=max(self.first, span[0]), last=min(self.last, span[1]))
+
     def series(self, box: MeasuredBox, start: datetime | None = None) -> BoxSeriesQuery:
-        """Build the query for one box, optionally from a later start on (InvalidError `range_too_large`)."""
+        """Build the query for a page of one box that begins at `start` (InvalidError `range_too_large`)."""
         series = self.series_from_samples(box, start)
         samples = (self.last - series.first).total_seconds() / box.interval_s
         if series.rolled_up is None and samples > MAX_SAMPLES:
@@ -97,7 +101,7 @@ class BucketQuery:
             self.metric,
             self.bucket,
             box.timezone,
-            self._clamp_start(start),
+            self._find_read_start(start),
             self.last,
             find_required_quantiles(self.names),
         )
@@ -121,9 +125,14 @@ class BucketQuery:
             interval_s=box.interval_s,
             names=self.names,
             limit=limit,
-            whole=(self._clamp_start(start), self.last),
+            whole=(self._find_read_start(start), self.last),
+            start=self._clamp_start(start),
             fill=self.fill,
         )
+
+    def _find_read_start(self, start: datetime | None) -> datetime:
+        """Return where to begin to read a page: for fills that use earlier buckets, at the range's start."""
+        return self.first if self.fill in {"previous", "linear"} else self._clamp_start(start)
 
     def _clamp_start(self, start: datetime | None) -> datetime:
         """Clamp the start of a page to the range: a cursor may come from a request with another range."""

@@ -5,13 +5,13 @@ that takes most of the time, hence the query returns plain rows.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ARRAY, Integer, Text, any_, bindparam, cast, func, select, text
+from sqlalchemy import ARRAY, Integer, Text, any_, bindparam, cast, func, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import CATALOGUE, COLUMNS, INDEX
@@ -19,8 +19,9 @@ from app.platform.db.database import get_driver_connection
 from app.platform.db.tenant_reader import CompiledStatement, FlatRow, TenantReader, compile_statement
 from app.platform.http.contract.fields import check_box_id
 from app.platform.http.contract.pagination import decode_cursor
+from app.platform.identity.grant_access import count_granted_values
 from app.platform.kernel.errors import NotFoundError
-from app.platform.kernel.instants import format_us
+from app.platform.kernel.instants import format_us, to_datetime
 from app.platform.kernel.tenant_scope import TenantScope
 from app.registry.box_repository import parse_box_id
 from app.registry.models import Box, Site
@@ -97,6 +98,16 @@ class BoxLatestValues(NamedTuple):
         """Format it as JSON."""
         return _encode_latest(self.box, self.row, _HashedSamples(self.samples))
 
+    def to_granted_json(self, visible: TenantScope, site_id: UUID, came_at: datetime | None) -> msgspec.Raw:
+        """Format as JSON what the caller's grant allows, and count it."""
+        latest = {
+            name: latest
+            for name, latest in self.values().items()
+            if visible.limit_to_grant(site_id, to_datetime(latest[1]), {name: latest}, came_at=came_at)
+        }
+        count_granted_values(len(latest), sites=[site_id], metrics=latest)
+        return msgspec.Raw(_encode({"box": self.box, **_format_latest(latest)}))
+
 
 def _update_latest(row: str, samples: tuple[Any, ...]) -> LatestByMetric:
     latest: LatestByMetric = _decode(row)
@@ -143,7 +154,23 @@ async def read_box_latest(reader: TenantReader, box: str, visible: TenantScope) 
     rows = await reader.fetch(_of_box(visible), {"box": parse_box_id(box)})
     if not rows:
         raise NotFoundError("box", box)
-    return next(await _add_newer_samples(reader, rows)).to_json()
+    found = next(await _add_newer_samples(reader, rows))
+    if visible.grant is None:
+        return found.to_json()
+    for granted in await format_granted_latest(reader, [found], visible):
+        return granted
+    raise NotFoundError("box", box)
+
+
+async def format_granted_latest(
+    reader: TenantReader, boxes: Sequence[BoxLatestValues], visible: TenantScope
+) -> list[msgspec.Raw]:
+    """Format what the caller's grant allows of the latest values of boxes, and count it."""
+    named = Box.id == any_(literal([each.box for each in boxes], ARRAY(Text)))
+    statement = select(Box.id, Box.site_id, Box.came_at).where(named, Box.deleted_at.is_(None))
+    rows = await reader.fetch(statement.where(*visible.within(Box.organisation_id, Box.site_id)))
+    sites = {box: (site_id, came_at) for box, site_id, came_at in rows}
+    return [each.to_granted_json(visible, *sites[each.box]) for each in boxes if each.box in sites]
 
 
 # Built once per tenant scope.

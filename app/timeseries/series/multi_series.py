@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.catalogue.metrics import Metric
 from app.platform.http.contract.fields import check_box_id
 from app.platform.http.contract.pagination import decode_cursor, encode_cursor
+from app.platform.identity.grant_access import count_granted_values
 from app.platform.kernel.errors import InvalidError, NotFoundError
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.instants import from_datetime
@@ -68,7 +69,7 @@ async def find_measured_boxes(
     if site_id is not None:
         conditions.append(Box.site_id == site_id)
     rows = await session.execute(
-        select(Box.key, Box.id, Box.interval_s, Site.timezone)
+        select(Box.key, Box.id, Box.interval_s, Site.timezone, Box.site_id, Box.came_at)
         .join(Site, Site.id == Box.site_id)
         .where(or_(*conditions), Box.deleted_at.is_(None), *visible.within(Box.organisation_id, Box.site_id))
         .order_by(Box.id)
@@ -122,6 +123,7 @@ class SeriesPager:
         boxes, metrics: of the series; boxes ordered by id.
         span: the range; its end is exclusive.
         bucket_queries: by metric; None for raw values.
+        visible: the tenant scope. A series that it does not allow has no points.
     """
 
     def __init__(
@@ -131,11 +133,14 @@ class SeriesPager:
         metrics: Sequence[Metric],
         span: tuple[datetime, datetime],
         bucket_queries: Mapping[str, BucketQuery] | None,
+        *,
+        visible: TenantScope,
     ) -> None:
         self._session = session
         self._series = [(box, metric) for box in boxes for metric in metrics]
         self._span = span
         self._bucket_queries = bucket_queries
+        self._visible = visible
 
     async def read(self, limit: int, cursor: str | None) -> dict[str, Any]:
         """Read a page of at most `limit` points, from a cursor on (InvalidError `invalid_cursor`)."""
@@ -149,7 +154,12 @@ class SeriesPager:
             if not left or (found and time.monotonic() >= until):
                 following = encode_cursor(_CURSOR_KIND, box.id, metric.name, None)
                 break
-            series, later = await self._read_series(box, metric, start, left)
+            span = box.limit_span(self._visible, metric.name, self._span)
+            if span is None:
+                series, later = self._describe_empty_series(box, metric), None
+            else:
+                series, later = await self._read_series(box, metric, span, start, left)
+            count_granted_values(len(series["points"]), sites=[box.site_id], metrics=[metric.name])
             found.append(series)
             left -= len(series["points"])
             start = None
@@ -175,13 +185,18 @@ class SeriesPager:
         return len(self._series), None
 
     async def _read_series(
-        self, box: MeasuredBox, metric: Metric, start: datetime | None, limit: int
+        self,
+        box: MeasuredBox,
+        metric: Metric,
+        span: tuple[datetime, datetime],
+        start: datetime | None,
+        limit: int,
     ) -> tuple[dict[str, Any], int | None]:
-        head = {"box": box.id, "metric": metric.name, "unit": metric.unit}
+        head = self._describe_empty_series(box, metric)
         if self._bucket_queries is None:
-            first = self._span[0] if start is None else max(start, self._span[0])
+            first = span[0] if start is None else max(start, span[0])
             rows = await read_metric_values(
-                self._session, box, metric, first=first, last=self._span[1], limit=limit
+                self._session, box, metric, first=first, last=span[1], limit=limit
             )
             times = format_rfc3339(np.array([from_datetime(time) for time, _ in rows[:limit]], np.int64))
             points = [
@@ -189,14 +204,15 @@ class SeriesPager:
             ]
             later = from_datetime(rows[limit - 1][0]) + 1 if len(rows) > limit else None
             return {**head, "points": points}, later
-        query = self._bucket_queries[metric.name]
+        query = self._bucket_queries[metric.name].limit(span)
         page = query.format_page(
             box, await read_bucket_summaries(self._session, query.series(box, start)), limit, start
         )
-        zone = box.timezone if query.bucket.local else "UTC"
-        return {
-            **head,
-            "bucket": query.bucket.text,
-            "timezone": zone,
-            "points": page.points,
-        }, page.following
+        return {**head, "points": page.points}, page.following
+
+    def _describe_empty_series(self, box: MeasuredBox, metric: Metric) -> dict[str, Any]:
+        series = {"box": box.id, "metric": metric.name, "unit": metric.unit}
+        if self._bucket_queries is not None:
+            bucket = self._bucket_queries[metric.name].bucket
+            series |= {"bucket": bucket.text, "timezone": box.timezone if bucket.local else "UTC"}
+        return {**series, "points": []}

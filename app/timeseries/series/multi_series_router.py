@@ -6,10 +6,12 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.catalogue.metrics import METRICS_BY_NAME
+from app.platform.db.database import ReadSession
 from app.platform.http.contract.pagination import Cursor
 from app.platform.http.contract.problems import document_problems
-from app.platform.http.contract.session_dependencies import ReadSessionDep, make_json_response
+from app.platform.http.contract.session_dependencies import SessionReadsDependency, make_json_response
 from app.platform.identity.caller_authentication import Principal, require_scope
+from app.platform.identity.grant_access import open_to_grants
 from app.timeseries.series import multi_series
 from app.timeseries.series.bucket_request import (
     AggregatesParameter,
@@ -59,9 +61,10 @@ MetricsParameter = Annotated[
     response_model=SeriesPage,
     responses=document_problems(403, 404),
 )
+@open_to_grants("readings")
 async def list_readings(
     principal: Reader,
-    session: ReadSessionDep,
+    reads: SessionReadsDependency,
     *,
     metric: MetricsParameter,
     box: BoxesParameter = [],  # noqa: B006 (FastAPI copies it)
@@ -81,17 +84,23 @@ async def list_readings(
     points.
     """
     metrics = [find_metric(name) for name in dict.fromkeys(metric)]
-    span = complete_range(from_, to, datetime.now(UTC))
+    visible = principal.visible()
+    visible.check_metrics(each.name for each in metrics)
+    span = visible.limit_span(*complete_range(from_, to, datetime.now(UTC)))
     bucket_queries = None
     if bucket is None:
         check_bucket_parameters(aggregates, fill)
     else:
         width = BucketWidth.parse(bucket)
         bucket_queries = {each.name: BucketQuery.of(each, width, span, aggregates, fill) for each in metrics}
-    boxes = await multi_series.find_measured_boxes(session, box, site, principal.visible())
-    multi_series.check_series_count(boxes, metrics)
-    page = multi_series.SeriesPager(session, boxes, metrics, span, bucket_queries)
-    return make_json_response(await page.read(limit, cursor))
+
+    async def read(session: ReadSession) -> Response:
+        boxes = await multi_series.find_measured_boxes(session, box, site, visible)
+        multi_series.check_series_count(boxes, metrics)
+        page = multi_series.SeriesPager(session, boxes, metrics, span, bucket_queries, visible=visible)
+        return make_json_response(await page.read(limit, cursor))
+
+    return await reads.run(read)
 
 
 @router.get(
@@ -102,7 +111,7 @@ async def list_readings(
 )
 async def get_readings_comparison(
     principal: Reader,
-    session: ReadSessionDep,
+    reads: SessionReadsDependency,
     *,
     metric: MetricsParameter,
     box: BoxesParameter = [],  # noqa: B006 (FastAPI copies it)
@@ -129,13 +138,18 @@ async def get_readings_comparison(
     metrics = [find_metric(name) for name in dict.fromkeys(metric)]
     span = complete_range(from_, to, datetime.now(UTC))
     before = parse_reference_period(span, with_)
-    boxes = await multi_series.find_measured_boxes(session, box, site, principal.visible())
-    multi_series.check_series_count(boxes, metrics)
-    found = []
-    for each in boxes:
-        for of in metrics:
-            sides = [
-                await multi_series.summarise_period(session, each, of, period) for period in (span, before)
-            ]
-            found.append(compare_metric_periods(each.id, of, each.interval_s, (span, before), sides))
-    return make_json_response({"data": found})
+
+    async def read(session: ReadSession) -> Response:
+        boxes = await multi_series.find_measured_boxes(session, box, site, principal.visible())
+        multi_series.check_series_count(boxes, metrics)
+        found = []
+        for each in boxes:
+            for of in metrics:
+                sides = [
+                    await multi_series.summarise_period(session, each, of, period)
+                    for period in (span, before)
+                ]
+                found.append(compare_metric_periods(each.id, of, each.interval_s, (span, before), sides))
+        return make_json_response({"data": found})
+
+    return await reads.run(read)

@@ -31,13 +31,29 @@ _WIDENING: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredBox:
-    """The attributes of a box that its readings need."""
+class SampledBox:
+    """The attributes of a box that its samples need."""
 
     key: int
     id: str
     interval_s: int
     timezone: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredBox(SampledBox):
+    """The attributes of a box that its readings need."""
+
+    site_id: UUID
+    came_at: datetime | None = None
+    """When it was moved to its site; None: it was never at another one."""
+
+    def limit_span(
+        self, visible: TenantScope, metric: str, span: tuple[datetime, datetime]
+    ) -> tuple[datetime, datetime] | None:
+        """Limit a time range to what the caller may read of a metric of the box; None: nothing."""
+        first, last = visible.limit_to_site(span, self.came_at)
+        return (first, last) if first < last and visible.may_read(self.site_id, metric) else None
 
 
 async def get_measured_box(session: AsyncSession, identifier: str, visible: TenantScope) -> MeasuredBox:

@@ -7,14 +7,17 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Query, Response
 
 from app.catalogue.metrics import METRICS_BY_NAME, Metric
+from app.platform.db.database import ReadSession
 from app.platform.http.contract.pagination import DEFAULT_LIMIT, Cursor, Limit, Page, cut_page, encode_cursor
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import (
     ReaderDependency,
-    ReadSessionDep,
+    SessionReadsDependency,
     make_json_response,
 )
 from app.platform.identity.caller_authentication import Principal, require_scope
+from app.platform.identity.grant_access import count_granted_values, open_to_grants
+from app.platform.kernel.errors import ForbiddenError
 from app.platform.kernel.ids import parse_id
 from app.platform.kernel.instants import from_datetime
 from app.timeseries.quality.annotated_readings import annotate_readings, summarise_unflagged_samples
@@ -54,6 +57,7 @@ _BUCKETS: Final = "buckets"
     response_model=Latest,
     responses=document_problems(403),
 )
+@open_to_grants("latest")
 async def get_box_latest(box: str, principal: Reader, reader: ReaderDependency) -> Response:
     """Read the latest value of each metric that the box has ever sent, by measurement time."""
     return make_json_response(await latest_value_queries.read_box_latest(reader, box, principal.visible()))
@@ -65,6 +69,7 @@ async def get_box_latest(box: str, principal: Reader, reader: ReaderDependency) 
     response_model=Page[Latest],
     responses=document_problems(403),
 )
+@open_to_grants("latest")
 async def list_site_latest(
     site_id: str,
     principal: Reader,
@@ -74,11 +79,16 @@ async def list_site_latest(
 ) -> Response:
     """List the latest values of each box of a site, ordered by box id."""
     identifier = parse_id(site_id, "site")
-    rows = await latest_value_queries.read_site_latest(reader, identifier, principal.visible(), cursor, limit)
+    visible = principal.visible()
+    rows = await latest_value_queries.read_site_latest(reader, identifier, visible, cursor, limit)
     page, following = cut_page(
         rows, limit, lambda row: encode_cursor(latest_value_queries.SITE_LATEST, row.box)
     )
-    return make_json_response({"data": [row.to_json() for row in page], "next": following})
+    if visible.grant is None:
+        shown = [row.to_json() for row in page]
+    else:
+        shown = await latest_value_queries.format_granted_latest(reader, page, visible)
+    return make_json_response({"data": shown, "next": following})
 
 
 @router.get(
@@ -87,10 +97,11 @@ async def list_site_latest(
     response_model=Readings | BucketedReadings,
     responses=document_problems(403),
 )
+@open_to_grants("readings")
 async def get_box_readings(
     box: str,
     principal: Reader,
-    session: ReadSessionDep,
+    reads: SessionReadsDependency,
     *,
     metric: Annotated[
         str,
@@ -123,23 +134,43 @@ async def get_box_readings(
     of buckets, and `corrected` applies the box's corrections. These three read samples, 5,000,000 at most.
     """
     catalogue_metric = find_metric(metric)
-    span = complete_range(from_, to, datetime.now(UTC))
+    visible = principal.visible()
+    visible.check_metrics([metric])
+    span = visible.limit_span(*complete_range(from_, to, datetime.now(UTC)))
     options = QualityOptions.of(
         flags=flags, exclude=exclude, corrected=corrected, bucketed=bucket is not None
     )
+    if options and visible.grant is not None:
+        # Flags depend on values beside the range, and corrections on the humidity.
+        raise ForbiddenError(
+            "`flags`, `exclude` and `corrected` use values that a grant may not include. Omit them.",
+            code="quality_not_granted",
+        )
+    query = None
     if bucket is None:
         check_bucket_parameters(aggregates, fill)
-        measured = await reading_queries.get_measured_box(session, box, principal.visible())
-        start = None if cursor is None else reading_queries.decode_time_cursor(_RAW, cursor)
-        return await _read_raw(session, measured, catalogue_metric, span, options, start=start, limit=limit)
-    query = BucketQuery.of(catalogue_metric, BucketWidth.parse(bucket), span, aggregates, fill)
-    measured = await reading_queries.get_measured_box(session, box, principal.visible())
-    start = None if cursor is None else reading_queries.decode_time_cursor(_BUCKETS, cursor)
-    return await _read_buckets(session, measured, query, options, start=start, limit=limit)
+    else:
+        query = BucketQuery.of(catalogue_metric, BucketWidth.parse(bucket), span, aggregates, fill)
+
+    async def read(session: ReadSession) -> Response:
+        measured = await reading_queries.get_measured_box(session, box, visible)
+        kind = _RAW if query is None else _BUCKETS
+        start = None if cursor is None else reading_queries.decode_time_cursor(kind, cursor)
+        own = measured.limit_span(visible, metric, span)
+        if own is None:
+            head = _describe_series(measured, catalogue_metric, query)
+            return make_json_response({**head, "points": [], "next": None})
+        if query is None:
+            return await _read_raw(
+                session, measured, catalogue_metric, own, options, start=start, limit=limit
+            )
+        return await _read_buckets(session, measured, query.limit(own), options, start=start, limit=limit)
+
+    return await reads.run(read)
 
 
 async def _read_raw(
-    session: ReadSessionDep,
+    session: ReadSession,
     box: MeasuredBox,
     metric: Metric,
     span: tuple[datetime, datetime],
@@ -161,12 +192,21 @@ async def _read_raw(
         points, metadata = annotated.points, annotated.metadata
     else:
         points = [{"time": time, "value": value} for time, value in page]
-    named = {"box": box.id, "metric": metric.name, "unit": metric.unit}
-    return make_json_response({**named, **metadata, "points": points, "next": following})
+    count_granted_values(len(points), sites=[box.site_id], metrics=[metric.name])
+    head = _describe_series(box, metric, None)
+    return make_json_response({**head, **metadata, "points": points, "next": following})
+
+
+def _describe_series(box: MeasuredBox, metric: Metric, query: BucketQuery | None) -> dict[str, Any]:
+    head = {"box": box.id, "metric": metric.name, "unit": metric.unit}
+    if query is None:
+        return head
+    zone = box.timezone if query.bucket.local else "UTC"
+    return {**head, "bucket": query.bucket.text, "timezone": zone}
 
 
 async def _read_buckets(
-    session: ReadSessionDep,
+    session: ReadSession,
     box: MeasuredBox,
     query: BucketQuery,
     options: QualityOptions,
@@ -184,15 +224,6 @@ async def _read_buckets(
         found = await read_bucket_summaries(session, query.series(box, start))
     page = query.format_page(box, found, limit, start)
     following = None if page.following is None else encode_cursor(_BUCKETS, page.following)
-    return make_json_response(
-        {
-            "box": box.id,
-            "metric": query.metric.name,
-            "unit": query.metric.unit,
-            "bucket": query.bucket.text,
-            "timezone": box.timezone if query.bucket.local else "UTC",
-            **metadata,
-            "points": page.points,
-            "next": following,
-        }
-    )
+    count_granted_values(len(page.points), sites=[box.site_id], metrics=[query.metric.name])
+    head = _describe_series(box, query.metric, query)
+    return make_json_response({**head, **metadata, "points": page.points, "next": following})

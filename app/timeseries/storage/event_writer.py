@@ -30,10 +30,11 @@ class EventRow(NamedTuple):
 
 
 class StoredEvent(NamedTuple):
-    """A new event: its index among the given rows, and whether a newer one of its type was stored before."""
+    """A new event: its index among the given rows, whether a newer one was stored before, and its id."""
 
     place: int
     late: bool
+    id: UUID
 
 
 async def store_events(
@@ -71,7 +72,7 @@ async def store_events(
             ON CONFLICT DO NOTHING
             RETURNING id
         )
-        SELECT ord - 1 AS index, given.late FROM given JOIN added USING (id) ORDER BY ord
+        SELECT ord - 1 AS index, given.late, id FROM given JOIN added USING (id) ORDER BY ord
         """,
         [new_id() for _ in rows],
         [row.box_key for row in rows],
@@ -87,4 +88,4 @@ async def store_events(
         [row.counted for row in rows],
         [row.state for row in rows],
     )
-    return [StoredEvent(index, late) for index, late in stored]
+    return [StoredEvent(*row) for row in stored]

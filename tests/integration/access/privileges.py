@@ -29,12 +29,16 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
                 "endpoint_states",
                 "events",
                 "former_boxes",
+                "grant_keys",
+                "grants",
                 "group_events",
                 "heartbeats",
                 "idempotency_keys",
                 "inhibitions",
                 "installation_settings",
                 "invitations",
+                "measurement_batches",
+                "measurement_subscriptions",
                 "memberships",
                 "oidc_identities",
                 "organisations",
@@ -73,6 +77,8 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "incident_history": "SELECT, INSERT",
         "incident_marks": "INSERT",
         "edges": "SELECT, DELETE",
+        "grant_acceptances": "SELECT, INSERT",
+        "grant_uses": "SELECT, INSERT, UPDATE",
         "incidents": (
             "SELECT, UPDATE (state, sequence, told, told_at, untold, updated_at, reviewed_by, "
             "reviewed_kind, reviewed_name, reviewed_at, outcome, note, review_s)"
@@ -80,9 +86,11 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "index_states": "SELECT, DELETE",
         "ingest_positions": "SELECT",
         "ingest_totals": "SELECT",
+        "measurement_commits": "SELECT, INSERT",
         "metrics": "SELECT",
         "organisation_usage": "SELECT, INSERT, UPDATE",
         "registry": "SELECT, UPDATE",
+        "registry_box_numbers": "SELECT",
         "registry_boxes": "SELECT",
         "registry_former_boxes": "SELECT",
         "registry_sites": "SELECT",
@@ -91,18 +99,40 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "rollup_day_marks": "SELECT",
         "rollup_marks": "SELECT",
         "rules_definitions": "SELECT",
+        "sensorthings_boxes": "SELECT",
+        "sensorthings_purposes": "SELECT",
+        "sensorthings_series": "SELECT",
+        "sensorthings_sites": "SELECT",
         "site_purposes": "SELECT, INSERT, UPDATE",
         "tenant_daily": "SELECT",
         "tenant_hourly": "SELECT",
         "tenant_samples": "SELECT",
         "used_challenges": "INSERT",
+        **dict.fromkeys(
+            (
+                *("granted_data.sensorthings_boxes", "granted_data.sensorthings_purposes"),
+                *("granted_data.sensorthings_series", "granted_data.tenant_hourly"),
+                "granted_data.tenant_samples",
+            ),
+            "SELECT",
+        ),
     },
     "vigie_public": dict.fromkeys(
         (
+            *(
+                f"open_data.{name}"
+                for name in (
+                    *("sensorthings_boxes", "sensorthings_purposes", "sensorthings_series"),
+                    "sensorthings_sites",
+                    *("tenant_samples", "tenant_hourly", "retention_states"),
+                    *("rollup_day_marks", "rollup_marks", "rollup_states"),
+                )
+            ),
             "public_alerts",
             "public_boxes",
             "public_changes",
             "public_days",
+            "public_grants",
             "public_hours",
             "public_incidents",
             "public_measured",
@@ -127,7 +157,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "firmware, battery, rssi, shared_until, edge)"
         ),
         "edges": "SELECT",
-        "ingest_positions": "SELECT, INSERT, UPDATE",
+        "ingest_positions": _ALL,
         "box_refusals": "SELECT, INSERT, UPDATE",
         "door_refusals": "SELECT, INSERT, UPDATE",
         "events": "SELECT, INSERT",
@@ -136,6 +166,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "incident_marks": "INSERT",
         "ingest_totals": "SELECT, INSERT, UPDATE",
         "inhibitions": "SELECT",
+        "measurement_commits": "INSERT",
         "metrics": "SELECT",
         "organisation_usage": "SELECT, INSERT, UPDATE",
         "organisations": "SELECT",
@@ -156,10 +187,21 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "sites": "SELECT",
     },
     "vigie_deliver": {
+        "measurement_batches": _ALL,
+        "measurement_subscriptions": (
+            "SELECT, UPDATE (state, disabled_reason, disabled_at, cursor_position, cursor_index, "
+            "waiting_since, due_at, leased_until, consecutive_failures, failing_since, noticed_at, "
+            "last_success_at, last_failure_at, last_reason, last_status, open_until, slow_step, "
+            "last_detail, items_sent, searched_position, searched_index, found_count, size_limit)"
+        ),
         "account_mails": "SELECT, UPDATE (due_at, attempts), DELETE",
         "alembic_version": "SELECT",
         "alerts": "SELECT (id, state, updated_at, suppressed)",
         "alerts_muting": "SELECT",
+        "boxes": (
+            "SELECT (key, id, organisation_id, site_id, name, longitude, latitude, interval_s, deleted_at, "
+            "tags, register_number)"
+        ),
         "deliveries": (
             "SELECT, INSERT, UPDATE (state, attempt_count, due_at, leased_until, delivered_at, replay_id)"
         ),
@@ -167,6 +209,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "delivery_groups": _ALL,
         "delivery_replays": "SELECT, UPDATE (state, replayed, after_id, finished_at)",
         "endpoint_states": "SELECT, INSERT (endpoint_id), UPDATE",
+        "events": "SELECT",
         "group_events": _ALL,
         "heartbeats": _ALL,
         "installation_settings": "SELECT",
@@ -175,6 +218,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "language, mail_status, mail_reason, mail_attempts, mail_due_at, mail_token), UPDATE "
             "(mail_status, mail_reason, mailed_at, mail_attempts, mail_due_at, mail_token)"
         ),
+        "measurement_commits": "SELECT, UPDATE (stream_position, positioned_at)",
         "metrics": "SELECT",
         "organisations": "SELECT (id, name)",
         "outbox": (
@@ -183,7 +227,12 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         ),
         "edges": "SELECT",
         "registry": "SELECT",
+        "registry_box_numbers": "SELECT",
+        "registry_boxes": "SELECT",
+        "site_purposes": "SELECT (site_id, purpose, sensitive, starts_at, ends_at, approved_at)",
         "sites": "SELECT (id, name, timezone)",
+        "tenant_hourly": "SELECT",
+        "tenant_samples": "SELECT",
         "webhook_endpoints": (
             "SELECT (id, organisation_id, url, description, events, site_ids, secret, enabled, "
             "grouping, kind, format, target, min_severity, headers, former_secrets, rate_per_s, "
@@ -191,6 +240,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         ),
     },
     "vigie_maintain": {
+        "measurement_subscriptions": "SELECT (id, credentials), UPDATE (credentials)",
         "alembic_version": "SELECT",
         "alert_timeline": (
             "INSERT (id, alert_id, organisation_id, kind, at, recorded_at, severity, value, cause, "
@@ -246,6 +296,9 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
             "SELECT (id, box_key, time, type, candidates, level_db, clock_error_ms, received_at, late), "
             "DELETE"
         ),
+        "grant_acceptances": "SELECT (grant_id, name, address), UPDATE (name, address)",
+        "grant_uses": "SELECT (grant_id, key_id, kind, hour, audited_at), UPDATE (audited_at), DELETE",
+        "grants": "SELECT (id, contact, valid_until, revoked_at), UPDATE (contact, link_hash)",
         "group_events": "SELECT (group_id, alert_id, created_at, held), UPDATE (held), DELETE",
         "heartbeats": _ALL,
         "hourly": _ALL,
@@ -262,6 +315,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "invitations": (
             "SELECT (id, expires_at, accepted_at, revoked_at, mail_token), UPDATE (mail_token), DELETE"
         ),
+        "measurement_commits": "SELECT, INSERT, DELETE",
         "memberships": "SELECT (user_id)",
         "metrics": "SELECT",
         "organisation_usage": "SELECT, DELETE",
@@ -320,17 +374,22 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
 }
 
 SEQUENCES: Final = {
-    "vigie_api": {"alert_timeline_position_seq", "boxes_key_seq", "outbox_position_seq", "outbox_stream"},
+    "vigie_api": {
+        *("alert_timeline_position_seq", "boxes_key_seq", "measurement_positions", "outbox_position_seq"),
+        "outbox_stream",
+    },
     "vigie_ingest": {"alert_timeline_position_seq", "boxes_key_seq", "outbox_position_seq", "outbox_stream"},
-    "vigie_deliver": {"outbox_stream"},
+    "vigie_deliver": {"measurement_positions", "outbox_stream"},
     "vigie_maintain": set[str](),
     "vigie_public": set[str](),
 }
 """Numbers that are given by sequences."""
 
 FUNCTIONS: Final = {
-    "vigie_api": ["audit_record", "replication_status", "vigie_quota_room"],
+    "vigie_api": ["audit_record", "replication_status", "standby_timeline", "vigie_quota_room"],
+    "vigie_deliver": ["subscription_sites"],
     "vigie_maintain": ["replication_status", "retention_clear", "retention_drop"],
+    "vigie_public": ["standby_timeline"],
 }
 """What runs with its owner's rights, or is not for everybody."""
 

@@ -18,14 +18,27 @@ OPEN: Final = frozenset(
         *("get_register_site", "get_register_site_geojson", "get_register_site_data"),
         *("get_register_site_dtpr", "get_register_site_changes"),
         *("get_register_site_recent", "get_register_site_recent_csv"),
+        "get_ngsi_ld_context",
     }
 )
 """Routes that ask for no key."""
+
+OPTIONAL_KEY: Final = frozenset(
+    {
+        *("get_sensorthings_root", "list_sensorthings_entities"),
+        *("get_ogc_landing_page", "list_ogc_conformance_classes", "get_ogc_api_definition"),
+        *("list_ogc_collections", "get_ogc_collection", "list_ogc_features", "get_ogc_feature"),
+        *("get_ogc_position", "get_ogc_area", "list_ogc_locations", "get_ogc_location"),
+        *("list_ngsi_ld_entities", "get_ngsi_ld_entity", "list_ngsi_ld_types"),
+    }
+)
+"""Routes that show open data without a key: tests of `sensorthings`, `ogc_api`, `ngsi_ld` cover to whom."""
 
 OTHER_KEYS: Final = frozenset(
     {
         *("provision_box", "get_portal", "get_portal_health"),
         *("list_portal_deliveries", "get_portal_delivery"),
+        *("get_grant_offer", "accept_grant_offer"),
     }
 )
 """Routes with a key of another kind, which tests of their own cover."""
@@ -48,6 +61,21 @@ PEOPLE_ONLY: Final = frozenset(
     }
 )
 """Routes for people who signed in: no key opens them."""
+
+GRANT_KEY_ONLY: Final = frozenset(
+    {
+        *("get_own_grant", "list_own_grant_uses", "list_own_grant_keys"),
+        *("create_own_grant_key", "revoke_own_grant_key"),
+    }
+)
+"""Routes for the keys of grants alone."""
+
+GRANTED: Final = GRANT_KEY_ONLY | {
+    *("list_metrics", "list_sites", "get_site", "list_boxes", "get_box"),
+    *("get_box_latest", "list_site_latest", "get_box_readings", "list_readings", "export_readings"),
+    *("stream_measurements", "list_changes"),
+}
+"""Routes that the key of a grant opens. They limit their answer to the grant."""
 
 PLATFORM_ONLY: Final = frozenset(
     {
@@ -78,6 +106,18 @@ _BODIES: Final[Mapping[str, Any]] = {
         "offset": 1,
         "valid_from": "2026-03-01T00:00:00Z",
     },
+    "create_grant": {
+        "recipient": "theirs",
+        "recipient_country": "FR",
+        "contact": "theirs@example.com",
+        "purpose": "theirs",
+        "site_ids": ["@site_id"],
+        "metrics": ["pm2_5"],
+        "terms": "theirs",
+        "valid_until": "2099-01-01T00:00:00Z",
+        "organisation_id": "@organisation_id",
+    },
+    "update_grant": {"purpose": "theirs"},
     "create_inhibition": {
         "name": "theirs",
         "source": {"rule_ids": ["@rule_id"]},
@@ -97,6 +137,12 @@ _BODIES: Final[Mapping[str, Any]] = {
         "email": "theirs@example.com",
         "role": "viewer",
     },
+    "create_measurement_subscription": {
+        "name": "theirs",
+        "sink": {"kind": "webhook", "url": "https://example.com/theirs"},
+        "filter": {"site_ids": ["@site_id"]},
+    },
+    "rewind_measurement_subscription": {"item": "0-0"},
     "create_report_schedule": {"site_id": "@site_id", "report": "day", "recipients": ["theirs@example.com"]},
     "create_site": {
         "organisation_id": "@organisation_id",
@@ -132,6 +178,8 @@ _QUERIES: Final[Mapping[str, str]] = {
     "get_readings_comparison": "?metric=pm2_5&from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z&box=@box",
     "create_backtest": "?wait=0",
     "stream_events": "?organisation=@organisation_id",
+    "stream_measurements": "?organisation=@organisation_id",
+    "list_changes": "?box=@box",
     "list_audit_entries": "?organisation=@organisation_id",
     "get_audit_head": "?organisation=@organisation_id",
     "get_audit_entry": "?organisation=@organisation_id",
@@ -216,6 +264,11 @@ def routes(ids: Mapping[str, str]) -> Iterator[Route]:
             "position": "1",
             "purpose": "noise",
             "name": "edge-a",
+            "entity_set": "Things",
+            "collection_id": "boxes",
+            "feature_id": "1",
+            "location_id": "1",
+            "entity_id": "urn:ngsi-ld:Device:1",
             **ids,
         }
         if template in _PATHS:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -16,7 +17,10 @@ from app.platform.runtime.stored_settings import READ
 from tests.conftest import client_of
 from tests.integration.access.routes import (
     ANY_KEY,
+    GRANT_KEY_ONLY,
+    GRANTED,
     OPEN,
+    OPTIONAL_KEY,
     OTHER_KEYS,
     PEOPLE_ONLY,
     PLATFORM_ONLY,
@@ -27,7 +31,7 @@ from tests.integration.access.world import MARK, TenantsUnderTest
 
 
 def guarded(world: TenantsUnderTest) -> list[Route]:
-    return [route for route in routes(world.ids) if route.name not in OPEN | OTHER_KEYS]
+    return [route for route in routes(world.ids) if route.name not in OPEN | OPTIONAL_KEY | OTHER_KEYS]
 
 
 @contextmanager
@@ -120,7 +124,7 @@ async def test_another_tenants_things_do_not_exist(world: TenantsUnderTest, whos
     before = await snapshot(world)
     found = []
     for route in guarded(world):
-        if route.name == "stream_events" and not route.refers:
+        if route.name in _STREAMS and not route.refers:
             continue
         answer = await call(client, route)
         if not refused(answer, route) or told(answer, route, world):
@@ -135,7 +139,7 @@ def refused(answer: httpx.Response, route: Route) -> bool:
         return bool(answer.json()["code"] == "unknown_box")
     if route.name == "create_organisation":
         return answer.status_code == 404
-    if route.name in PLATFORM_ONLY | PEOPLE_ONLY:
+    if route.name in PLATFORM_ONLY | PEOPLE_ONLY | GRANT_KEY_ONLY:
         return answer.status_code == 403
     if route.name in _NAMES_AN_ORGANISATION:
         return answer.status_code == 422 and answer.json()["code"] == "foreign_organisation"
@@ -144,7 +148,10 @@ def refused(answer: httpx.Response, route: Route) -> bool:
     return answer.status_code == 404 if route.refers else answer.status_code < 300
 
 
-_NAMES_AN_ORGANISATION = {"create_api_key", "create_site", "create_channel", "create_invitation"}
+_STREAMS = {"stream_events", "stream_measurements"}
+_NAMES_AN_ORGANISATION = {
+    *("create_api_key", "create_site", "create_channel", "create_invitation", "create_grant"),
+}
 # A list of ids, of which those that are not there are named in the answer; a filter by what is not there.
 _SKIPS_WHAT_IS_NOT_THERE = {
     "acknowledge_alerts",
@@ -160,10 +167,11 @@ async def snapshot(world: TenantsUnderTest) -> dict[str, str]:
     seen = {}
     for route in guarded(world):
         # Reports, overviews and explanations say when they were made: all else in them stands elsewhere, too.
-        apart = {"stream_events", "get_site_daily_report", "get_site_weekly_report"}
+        apart = {*_STREAMS, "get_site_daily_report", "get_site_weekly_report"}
         apart |= {"get_site_monthly_report"}
         apart |= {"get_overview", "get_overview_boxes", "list_overview_changes", "get_alert_explanation"}
-        if route.method == "GET" and route.name not in {*apart, *PLATFORM_ONLY, *PEOPLE_ONLY}:
+        apart |= PLATFORM_ONLY | PEOPLE_ONLY | GRANT_KEY_ONLY
+        if route.method == "GET" and route.name not in apart:
             answer = await call(world.client.client, route)
             assert answer.status_code == 200, (route.name, answer.text)
             seen[route.name] = answer.text
@@ -171,7 +179,9 @@ async def snapshot(world: TenantsUnderTest) -> dict[str, str]:
         name: text
         for name, text in seen.items()
         # These tell of the moment, or of the tests' own calls.
-        if name not in {"list_api_keys", "get_api_key", "get_webhook_health", "get_channel_health"}
+        if name
+        not in {"list_api_keys", "get_api_key", "get_webhook_health", "get_channel_health", "list_changes"}
+        and name not in {"list_grant_uses", "list_grant_keys"}
         and "audit" not in name
     }
 
@@ -188,8 +198,8 @@ async def test_what_is_anothers_takes_as_many_looks_as_what_is_nobodys(
     # Once a minute the use of a key is noted.
     await world.sibling.client.get("/v1/sites")
     for route in guarded(world):
-        if not route.refers or route.name in PEOPLE_ONLY | PLATFORM_ONLY | {
-            "stream_events",
+        if not route.refers or route.name in PEOPLE_ONLY | PLATFORM_ONLY | GRANT_KEY_ONLY | {
+            *_STREAMS,
             "get_rule_preset",
             "apply_rule_preset",
         }:
@@ -245,7 +255,7 @@ async def test_a_key_for_some_sites_sees_these_alone(application: FastAPI, world
         assert [each["id"] for each in (await limited.get("/v1/boxes")).json()["data"]] == ["quiet-0001"]
         for route in guarded(world):
             # Whose key it is `GET /v1/me` says.
-            if route.name in {"stream_events", "get_me"}:
+            if route.name in {*_STREAMS, "get_me"}:
                 continue
             answer = await call(limited, route)
             right = {403, 404} if route.refers else {200, 201, 403}
@@ -260,3 +270,66 @@ async def test_a_key_for_some_sites_sees_these_alone(application: FastAPI, world
     assert not found, "\n".join(map(str, found))
     foreign = {"name": "x", "scopes": ["*"], "site_ids": [world.ids["site_id"]]}
     assert (await world.sibling.client.post("/v1/api-keys", json=foreign)).status_code == 404
+
+
+async def test_the_key_of_a_grant_opens_the_routes_that_limit_it_and_no_other(
+    application: FastAPI, world: TenantsUnderTest
+) -> None:
+    """Each route of the document: those without a mark are closed."""
+    before = await snapshot(world)
+    found = []
+    async with client_of(application, world.keys["grant"]) as reader:
+        for route in guarded(world):
+            # An open stream does not end: `test_measurement_readers` listens to it.
+            if route.name in _STREAMS & GRANTED:
+                continue
+            answer = await call(reader, route)
+            if route.name in GRANTED:
+                # A key cannot revoke itself.
+                expected = {"revoke_own_grant_key": 403, "create_own_grant_key": 201}
+                right = answer.status_code == expected.get(route.name, 200)
+            else:
+                right = answer.status_code == 403 and answer.json()["code"] == "not_for_grants"
+                right = right and not told(answer, route, world)
+            if not right:
+                found.append((route.name, answer.status_code, answer.text[:160]))
+    assert not found, "\n".join(map(str, found))
+    assert await snapshot(world) == before
+
+
+async def test_the_key_of_another_tenants_grant_finds_nothing(
+    application: FastAPI, world: TenantsUnderTest
+) -> None:
+    found = []
+    async with client_of(application, world.keys["foreign_grant"]) as reader:
+        for route in guarded(world):
+            if route.name not in GRANTED - GRANT_KEY_ONLY:
+                continue
+            answer = await call(reader, route)
+            right = answer.status_code == (404 if route.refers else 200)
+            if not right or told(answer, route, world):
+                found.append((route.name, answer.status_code, answer.text[:160]))
+    assert not found, "\n".join(map(str, found))
+
+
+async def test_rows_of_other_grants_are_out_of_reach_of_a_grants_key(
+    world: TenantsUnderTest, database_url: str
+) -> None:
+    """The policies themselves: with the settings of its transactions, without the filters of the program."""
+    connection = await asyncpg.connect(
+        database_url,
+        server_settings={
+            "role": "vigie_api",
+            "vigie.reach": world.client.id,
+            "vigie.sites": world.ids["site_id"],
+            "vigie.grant": str(new_id()),
+        },
+    )
+    try:
+        for table in ("grants", "grant_keys", "grant_acceptances", "grant_uses"):
+            assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0, table  # noqa: S608 (constants)
+        await connection.execute("SELECT set_config('vigie.grant', $1, false)", world.ids["grant_id"])
+        for table in ("grants", "grant_keys", "grant_acceptances"):
+            assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 1, table  # noqa: S608 (constants)
+    finally:
+        await connection.close()

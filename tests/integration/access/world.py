@@ -96,6 +96,17 @@ async def _things(client: httpx.AsyncClient) -> dict[str, str]:
         client, "/v1/webhooks", url="https://example.com/hook", description=MARK, events=["alert.firing"]
     )
     channel = await make(client, "/v1/channels", kind="mqtt", description=MARK)
+    sink = {"kind": "webhook", "url": "https://example.com/hook"}
+    subscription = await make(client, "/v1/measurement-subscriptions", name=f"{MARK} portal", sink=sink)
+    batch = await make(client, f"/v1/measurement-subscriptions/{subscription['id']}/test")
+    notified = await make(
+        client,
+        "/ngsi-ld/v1/subscriptions",
+        type="Subscription",
+        subscriptionName=f"{MARK} broker",
+        entities=[{"type": "NoiseLevelObserved"}],
+        notification={"endpoint": {"uri": "https://example.com/notify"}},
+    )
     day = {"from": (now - timedelta(days=1)).isoformat(), "to": now.isoformat()}
     backtest = await make(client, "/v1/rules/backtest?wait=0", rule_id=rule["id"], **day)
     replay = await make(client, f"/v1/webhooks/{webhook['id']}/replays", since=day["from"])
@@ -130,6 +141,9 @@ async def _things(client: httpx.AsyncClient) -> dict[str, str]:
         "inhibition_id": inhibition["id"],
         "webhook": webhook["id"],
         "channel": channel["id"],
+        "subscription_id": subscription["id"],
+        "batch_id": batch["id"],
+        "ngsi_ld_subscription_id": notified["id"],
         "backtest_id": backtest["id"],
         "replay": replay["id"],
         "claim_id": claim["id"],
@@ -205,6 +219,28 @@ async def _keys(client: httpx.AsyncClient, database: Database) -> dict[str, str]
     return {name: key["key"] for name, key in (made | narrow).items()} | {"key_id": made["kept"]["id"]}
 
 
+async def _grant(application: FastAPI, tenant: Tenant, site: str, *, mark: str = MARK) -> dict[str, str]:
+    """A grant that was accepted: its id, that of its key, and the key."""
+    now = datetime.now(UTC)
+    made = await make(
+        tenant.client,
+        "/v1/grants",
+        recipient=f"{mark} lab",
+        recipient_country="FR",
+        contact=f"{mark}@example.org",
+        purpose=f"{mark} research",
+        site_ids=[site],
+        metrics=["pm2_5"],
+        terms=f"{mark} terms",
+        valid_until=(now + timedelta(days=30)).isoformat(),
+    )
+    async with client_of(application, made["link"]["token"]) as holder:
+        offer = (await holder.get("/v1/grant-offer")).json()
+        body = {"name": f"{mark} person", "content_hash": offer["content_hash"]}
+        key = (await make(holder, "/v1/grant-offer/acceptance", **body))["key"]
+    return {"grant_id": made["id"], "grant_key_id": key["id"], "key": key["key"]}
+
+
 async def _people(client: httpx.AsyncClient) -> dict[str, str]:
     """A member, who signed in, and somebody who is invited."""
     made = [
@@ -245,5 +281,12 @@ async def make_world(
         ids["portal_link"] = link["id"]
         ids["schedule_id"] = await _schedule(database, client.id, ids["site_id"])
         keys = await _keys(client.client, database)
+        grant = await _grant(application, client, ids["site_id"])
+        keys["grant"] = grant.pop("key")
+        ids |= grant
+        place = {"type": "Point", "coordinates": [2.35, 48.85]}
+        street = {"name": "Quai", "kind": "street", "timezone": "Europe/Paris", "location": place}
+        other = await make(stranger.client, "/v1/sites", **street)
+        keys["foreign_grant"] = (await _grant(application, stranger, other["id"], mark="foreign"))["key"]
         ids |= {"organisation_id": client.id, "key_id": keys.pop("key_id")}
         yield TenantsUnderTest(admin, integrator, client, sibling, stranger, ids, keys)

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from app.standalone.free_ports import find_free_port
 
 ACCOUNT = ("vigie", "correct horse")
 # bcrypt of the password, at its least cost.
@@ -53,13 +54,6 @@ class Alertmanager:
         return shown
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _configure(folder: Path, sink: str) -> tuple[Path, Path]:
     folder.mkdir(exist_ok=True)
     config, accounts = folder / "alertmanager.yml", folder / "web.yml"
@@ -74,7 +68,7 @@ async def alertmanager(folder: Path, sink: str, port: int = 0) -> AsyncIterator[
     binary = shutil.which("prometheus-alertmanager")
     assert binary is not None, "prometheus-alertmanager is missing: sh deploy/install.sh --tests"
     config, accounts = await asyncio.to_thread(_configure, folder, sink)
-    port = port or _free_port()
+    port = port or find_free_port()
     process = await asyncio.create_subprocess_exec(
         binary,
         f"--config.file={config}",
@@ -87,7 +81,7 @@ async def alertmanager(folder: Path, sink: str, port: int = 0) -> AsyncIterator[
     )
     made = Alertmanager(f"http://127.0.0.1:{port}")
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 with suppress(httpx.HTTPError):
                     await made.alerts()

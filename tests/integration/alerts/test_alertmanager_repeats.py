@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.alerts import alertmanager_repeats
 from app.alerts.alertmanager_repeats import repeat_alerts
 from app.alerts.transition_recorder import record_transitions
 from app.notifications.http.service_channel_requests import seal_credentials
@@ -108,8 +109,11 @@ async def test_an_alert_appears_rises_and_ends_and_opsgenie_is_told_by_its_route
             await play(street, story.ends(2))
             await wake(street)
             await until(_shows(server, lambda alerts: alerts == []))
-            await opsgenie.wait(2)
-    assert any(got.path.partition("?")[0].endswith("/close") for got in opsgenie.got)
+
+            async def closed() -> bool:
+                return any(got.path.partition("?")[0].endswith("/close") for got in opsgenie.got)
+
+            await until(closed)
 
 
 def _severities(alerts: list[dict[str, Any]]) -> list[str]:
@@ -184,6 +188,23 @@ async def test_a_repeat_is_of_what_the_channel_wants(
     await add_channel(street, settings, "http://127.0.0.1:9", **channel)
     await play(street, street.story().fires(0))
     assert await repeat(street, settings) == count
+
+
+async def test_a_repeat_has_all_alerts_however_many(
+    street: AlertStreet, settings: VigieSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alertmanager_repeats, "MAX_REPEATED_ALERTS", 2)
+    await add_channel(street, settings, "http://127.0.0.1:9")
+    stories = [street.story(rule=await street.add_rule(f"rule {number}")) for number in range(5)]
+    await play(street, *(story.fires(0) for story in stories))
+    for minutes in (0, 6):
+        await let_pass(street, minutes)
+        assert await repeat(street, settings) == 3
+        found = await repeats(street)
+        assert sorted(map(len, found)) == [1, 2, 2]
+        assert {alert["annotations"]["alert_id"] for alerts in found for alert in alerts} == {
+            str(story.alert_id) for story in stories
+        }
 
 
 async def test_what_is_silenced_is_not_repeated(street: AlertStreet, settings: VigieSettings) -> None:

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from app.alerts import muting_queries
 from tests.integration.alerts.helpers import AlertStreet
 
 INFO, WARNING, CRITICAL = ({"severities": [each]} for each in ("info", "warning", "critical"))
@@ -91,3 +92,18 @@ async def test_a_circle_is_muted_from_outside_and_by_silences_as_ever(street: Al
     await street.sweep()
     alerts = {alert["id"]: alert["suppressed"] for alert in await street.alerts()}
     assert alerts[grave.alert_id] == {"silences": [str(silence)], "inhibited_by": []}
+
+
+async def test_a_circle_of_very_many_is_broken_by_the_timers(
+    street: AlertStreet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch leaves it, since ingest would wait."""
+    monkeypatch.setattr(muting_queries, "_MAX_SIDES_IN_BATCH", 1)
+    await street.inhibit(CRITICAL, WARNING, "box")
+    await street.inhibit(WARNING, CRITICAL, "box")
+    for each in ("warning", "critical"):
+        await street.batch(street.story(rule=await street.add_rule(each)).fires(1, each))
+    await street.sweep()
+    assert await loud(street) == {"critical"}
+    assert "critical" in [told["severity"] for _, told in await street.outbox()]
+    assert await street.sweep() == 0

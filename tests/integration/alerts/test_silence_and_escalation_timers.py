@@ -199,4 +199,4 @@ async def test_the_maintainer_does_it(street: AlertStreet, settings: VigieSettin
         working = asyncio.create_task(run_maintain(settings, role))
         assert await until(street.told) == ["firing"]
         role.stop.set()
-        await asyncio.wait_for(working, 10)
+        await asyncio.wait_for(working, 60)

@@ -407,6 +407,6 @@ async def test_closing_waits_for_a_batch_under_way_and_closes_what_it_fired(stre
         await asyncio.sleep(0.3)
         assert not closing.done()
         await street.play(street.story().fires(1))
-    assert await asyncio.wait_for(closing, 10) == 1
+    assert await asyncio.wait_for(closing, 60) == 1
     alert = await street.alert()
     assert (alert["state"], alert["resolution"]) == ("resolved", "rule_deleted")

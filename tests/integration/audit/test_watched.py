@@ -34,6 +34,7 @@ NOT_WATCHED = {
     "erasure_boxes": "how far an erasure is, whose beginning and end are recorded",
     "events": "what boxes recognised",
     "former_boxes": "written by the database when a box goes",
+    "grant_uses": "what was read by grants: a trigger of its own writes each hour",
     "group_events": "the dispatcher's",
     "heartbeats": "the processes' own",
     "hourly": "what samples say of hours",
@@ -45,6 +46,8 @@ NOT_WATCHED = {
     "index_states": "how far rules on indices are judged",
     "ingest_positions": "how far ingest is",
     "ingest_totals": "counts of what came in",
+    "measurement_commits": "what was stored, of samples, events, hours and corrections",
+    "measurement_batches": "the delivery process's; a replay is of what a subscription has sent",
     "metrics": "the migrations' own",
     "organisation_usage": "counts of what was used and refused",
     "outbox": "what is told to others",
@@ -66,8 +69,14 @@ NOT_WATCHED = {
     "used_challenges": "which challenges were answered",
 }
 # Columns that the program itself writes, or that follow from others.
-_STAMPS = {"created_at", "updated_at", "search_text"}
+_STAMPS = {"created_at", "updated_at", "search_text", "register_number"}
 OF_NO_ACCOUNT: dict[str, set[str]] = {
+    "measurement_subscriptions": {
+        *("disabled_at", "waiting_since", "due_at", "leased_until", "consecutive_failures"),
+        *("failing_since", "noticed_at", "last_success_at", "last_failure_at", "last_reason"),
+        *("last_status", "open_until", "slow_step", "last_detail", "items_sent"),
+        *("searched_position", "searched_index", "found_count", "size_limit"),
+    },
     "alerts": {
         *("organisation_id", "rule_id", "rule_version", "site_id", "box_key", "box", "metric"),
         *("severity", "highest_severity", "state", "value", "threshold", "clear", "resolved_value"),
@@ -102,6 +111,8 @@ OF_NO_ACCOUNT: dict[str, set[str]] = {
         "erased",
     },
     "claims": {"used", "last_used_at"},
+    "grant_acceptances": {"accepted_at"},
+    "grant_keys": {"hint"},
     "installation_settings": {"organisation_id"},
     "invitations": {
         *(

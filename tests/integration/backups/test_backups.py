@@ -3,11 +3,16 @@
 import asyncio
 import json
 import os
+import shutil
+import signal
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
@@ -15,18 +20,20 @@ from structlog.testing import capture_logs
 
 from app.backups import sealed_value_check
 from app.backups.backup_repository import read_archive_state, read_bundles
-from app.backups.backup_run import make_backup, seal_files
-from app.backups.backup_target import BackupError, BackupTarget, DamagedBackupError
+from app.backups.backup_run import connect_to_cluster, make_backup, seal_files
+from app.backups.backup_target import BackupError, BackupTarget, DamagedBackupError, NotDueError
 from app.backups.pgbackrest_client import PgBackRest
+from app.backups.pgbackrest_config import build_archive_command
 from app.backups.recovery_bundle import RecoveryBundle, open_bundles
 from app.backups.recovery_key import RecoveryPrivateKey
-from app.backups.repository_setup import set_up_repository
+from app.backups.repository_setup import set_up_host, set_up_repository
 from app.backups.restore import RestoredCluster, RestoreRequest, restore_cluster
 from app.backups.scratch_cluster import ScratchCluster
 from app.backups.verification import verify_backup
 from app.backups.worker import BackupMaintenance
 from app.platform.secrets.resealing import SecretResealer
 from app.platform.secrets.sealing import SecretSealer, generate_encryption_key
+from app.server_installation.deploy_files import render_deploy_file
 from app.standalone.doctor import DoctorFinding
 from app.standalone.doctor_database import check_recovery_bundle
 from tests.integration.backups.conftest import BackedUpCluster, add_named_organisation
@@ -54,6 +61,55 @@ async def logged_moments(target: BackupTarget, data: Path, folder: Path) -> list
     return [row[0] for row in rows]
 
 
+@asynccontextmanager
+async def running_standby(cluster: BackedUpCluster, folder: Path) -> AsyncIterator[BackupTarget]:
+    """A standby that was restored from the newest backup, and follows."""
+    hba = cluster.postgres._home.open() / "pg_hba.conf"
+    if "replication" not in hba.read_text():
+        hba.write_text(f"{hba.read_text()}host replication postgres 127.0.0.1/32 scram-sha-256\n")
+    connection = await cluster.connect()
+    await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()
+    target = cluster.target
+    data = target.make_folder(target.scratch_dir / "standby")
+    await PgBackRest(target, print).restore(data, "--type=standby", "--archive-mode=off")
+    target.make_folder(folder)
+    access = folder / "access"
+    access.write_text("local all all trust\n")
+    with (folder / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(*target.run_as, str(target.binaries / "postgres"), "-D", str(data), "-c", "listen_addresses="),
+            *("-c", f"unix_socket_directories={folder}", "-c", "port=5432", "-c", f"hba_file={access}"),
+            *("-c", "max_connections=200", "-c", "max_locks_per_transaction=256"),
+            *("-c", "shared_preload_libraries=timescaledb", "-c", "max_worker_processes=16"),
+            *("-c", f"primary_conninfo={cluster.postgres.superuser_url}"),
+            *("-c", "archive_mode=on", "-c", "archive_timeout=60"),
+            *("-c", f"archive_command={build_archive_command(target.scratch_dir / 'standby.conf')}"),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        standby = replace(
+            target,
+            cluster_dir=data,
+            config_file=target.scratch_dir / "standby.conf",
+            host=str(folder),
+            port=5432,
+        )
+        for _ in range(600):
+            with suppress(BackupError):
+                await (await connect_to_cluster(standby)).close()
+                break
+            await asyncio.sleep(0.1)
+        assert process.returncode is None, (folder / "log").read_text()[-1500:]
+        yield standby
+    finally:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGQUIT)
+        await process.wait()
+        shutil.rmtree(data)
+
+
 async def test_no_backup_is_made_that_could_not_be_used(
     sealed_cluster: BackedUpCluster, said: list[str]
 ) -> None:
@@ -71,12 +127,65 @@ async def test_nothing_is_verified_where_there_is_no_backup(
     target = replace(cluster.with_settings(path=home / "empty"), config_file=home / "empty.conf")
     set_up_repository(target)
     with pytest.raises(BackupError, match="the repository has no backup: make one"):
-        await verify_backup(target, None, said.append, recovery_key=None, sealer=None)
+        await verify_backup(target, None, said.append, recovery_keys=[], sealer=None)
 
 
 async def test_the_passphrase_of_backups_is_not_replaced(backed_up: BackedUpCluster) -> None:
     with pytest.raises(BackupError, match="has backups already: put their passphrase into /nonexistent/pass"):
         set_up_repository(backed_up.with_settings(cipher_pass_file=Path("/nonexistent/pass")))
+
+
+async def test_another_passphrase_is_no_empty_repository(backed_up: BackedUpCluster, said: list[str]) -> None:
+    home = backed_up.target.scratch_dir
+    (home / "other-pass").write_text("another\n")
+    backed_up.target.set_owner(home / "other-pass")
+    other = backed_up.with_settings(cipher_pass_file=home / "other-pass")
+    with pytest.raises(BackupError, match="other-pass has the passphrase of the repository"):
+        await set_up_host(replace(other, config_file=home / "other.conf"), said.append)
+
+
+async def test_a_restored_cluster_without_the_database_is_an_error(
+    cluster: BackedUpCluster, run_dir: Path
+) -> None:
+    target = cluster.target
+    data = target.make_folder(target.scratch_dir / "empty-cluster")
+    initdb = (*target.run_as, str(target.binaries / "initdb"), "-D", str(data), "-U", "postgres", "--no-sync")
+    process = await asyncio.create_subprocess_exec(*initdb, stdout=asyncio.subprocess.DEVNULL)
+    assert await process.wait() == 0
+    async with asyncio.timeout(60):
+        with pytest.raises(
+            BackupError, match=r'"vigie\w*" does not exist. Check VIGIE_BACKUP__DATABASE'
+        ) as caught:
+            async with ScratchCluster(target, data, target.make_folder(run_dir), durable=False):
+                pass
+    assert not isinstance(caught.value, DamagedBackupError)
+
+
+async def test_only_the_primary_makes_and_seals_backups(
+    backed_up: BackedUpCluster, said: list[str], run_dir: Path
+) -> None:
+    first = await set_up_host(backed_up.target, said.append)
+    assert first == [f"{backed_up.target.settings.path}: readable; number of backups: 1"]
+    before = await PgBackRest(backed_up.target, said.append).list_backups()
+    with pytest.raises(NotDueError, match=f"{before[-1].label} began less than six hours ago"):
+        await make_backup(backed_up.target, None, said.append, scheduled=True)
+    async with running_standby(backed_up, run_dir) as standby:
+        for scheduled in (True, False):
+            with pytest.raises(NotDueError, match="is a standby: the primary's host makes"):
+                await make_backup(standby, "full", said.append, scheduled=scheduled)
+        with pytest.raises(NotDueError, match="is a standby"):
+            await verify_backup(standby, None, said.append, recovery_keys=[], sealer=backed_up.sealer)
+        lines = await set_up_host(standby, said.append)
+        assert [line.partition(":")[0] for line in lines] == [
+            str(standby.config_file),
+            str(standby.settings.path),
+            "PostgreSQL on this host is a standby",
+        ]
+        assert await set_up_host(standby, said.append) == lines[1:]
+        missing = replace(standby, settings=backed_up.with_settings(cipher_pass_file=Path("/x")).settings)
+        with pytest.raises(BackupError, match=r"is a standby.+ Copy /x from there to this host"):
+            await set_up_host(missing, said.append)
+    assert await PgBackRest(backed_up.target, said.append).list_backups() == before
 
 
 async def test_the_bundle_follows_the_keys_and_names_what_it_lacks(sealed_cluster: BackedUpCluster) -> None:
@@ -166,10 +275,43 @@ async def test_files_are_sealed_by_whoever_may_read_them(
     await seal_files(target, connection, said.append)
     # Nothing better can be read now: what was sealed before stays.
     await seal_files(missing, connection, said.append)
-    opened = open_bundles((await read_bundles(connection)).values(), sealed_cluster.key)
+    opened = open_bundles(await read_bundles(connection), [sealed_cluster.key], said.append)
     await connection.close()
     assert opened.files == {str(secret): b"PASSWORD=1\n"}
     assert len(opened.encryption_keys) == 1
+
+
+async def test_parts_that_are_sealed_before_and_after_the_key_was_replaced_open_with_both_keys(
+    sealed_cluster: BackedUpCluster, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former, new = sealed_cluster.key, RecoveryPrivateKey.generate()
+    secret = tmp_path / "roles.env"
+    secret.write_text("PASSWORD=1\n")
+    connection = await sealed_cluster.connect()
+    await seal_files(sealed_cluster.with_settings(include=[secret]), connection, said.append)
+    # As after the new public part was set, and `maintain` was restarted.
+    monkeypatch.setattr(sealed_cluster.settings.backup, "recovery_key", str(new.public))
+    await sealed_cluster.maintain()
+    try:
+        parts = await read_bundles(connection)
+        assert (parts["keys"].recipient, parts["files"].recipient) == (new.public.name, former.public.name)
+        opened = open_bundles(parts, [new], said.append)
+        assert (len(opened.encryption_keys), opened.files, len(said)) == (1, {}, 1)
+        opened = open_bundles(parts, [former, new], said.append)
+        assert (len(opened.encryption_keys), list(opened.files), len(said)) == (1, [str(secret)], 1)
+
+        without_files = sealed_cluster.with_settings(include=[], recovery_key=str(new.public))
+        await connection.execute("SET default_transaction_read_only = on")
+        await seal_files(without_files, connection, said.append)
+        assert said[-1].startswith("warning: files that were sealed before stay in the backup")
+        await connection.execute("SET default_transaction_read_only = off")
+        await seal_files(without_files, connection, said.append)
+        assert "the files that were sealed before are deleted" in said[-1]
+        assert list(await read_bundles(connection)) == ["keys"]
+    finally:
+        monkeypatch.undo()
+        await sealed_cluster.maintain()
+        await connection.close()
 
 
 async def test_a_backup_under_writes_is_equal_to_its_restore(
@@ -195,10 +337,10 @@ async def test_a_backup_under_writes_is_equal_to_its_restore(
     assert await writing > 50
     assert done.entry.kind in {"full", "diff"}  # `choose_kind` has the rule
     assert 0 < done.entry.tables["heartbeats"][0] < await writing
-    assert done.paused_s < 2
+    assert done.paused_s < 20
 
     found = await verify_backup(
-        sealed_cluster.target, None, said.append, recovery_key=sealed_cluster.key, sealer=None
+        sealed_cluster.target, None, said.append, recovery_keys=[sealed_cluster.key], sealer=None
     )
     assert (found.label, found.opened_with) == (done.entry.label, "the backed-up keys")
     assert found.sealed_values == 1
@@ -226,7 +368,7 @@ async def test_a_restore_to_a_moment_has_all_before_it_and_nothing_after(
     assert (unchecked.entry.restore_point, unchecked.paused_s) == (None, 0.0)
     with pytest.raises(BackupError, match="has no checksums, so nothing can be compared"):
         await verify_backup(
-            backed_up.target, unchecked.entry.label, said.append, recovery_key=None, sealer=None
+            backed_up.target, unchecked.entry.label, said.append, recovery_keys=[], sealer=None
         )
     await PgBackRest(backed_up.target, said.append).check()
     data = backed_up.target.scratch_dir / "restored"
@@ -238,9 +380,12 @@ async def test_a_restore_to_a_moment_has_all_before_it_and_nothing_after(
     done = await restore()
     assert done.last_commit is not None
     assert done.last_commit <= moment
-    assert open_bundles(done.bundles, backed_up.key).encryption_keys
+    assert open_bundles(done.bundles, [backed_up.key], said.append).encryption_keys
     assert await names_in(backed_up.target, data, run_dir) == ["T before", "Tests"]
-    assert "archive_mode = 'off'" in (data / "postgresql.auto.conf").read_text()
+    settings = (data / "postgresql.auto.conf").read_text()
+    assert "archive_mode = 'off'" in settings
+    # A standby that is copied from it would end its recovery at the same moment.
+    assert not [name for name in ("restore_command", "recovery_target") if name in settings]
     with pytest.raises(BackupError, match="is not empty"):
         await restore()
     other = run_dir.parent / "no-cluster"
@@ -288,6 +433,8 @@ async def test_the_command_restores_a_copy_and_leaves_the_archive_of_the_origina
     target = backed_up.target
     key = tmp_path / "key"
     key.write_text(backed_up.key.reveal())
+    former_key = tmp_path / "former-key"
+    former_key.write_text(RecoveryPrivateKey.generate().reveal())
     config = target.config_file.read_text()
     copy = target.scratch_dir / "copy"
     settings = {
@@ -314,7 +461,7 @@ async def test_the_command_restores_a_copy_and_leaves_the_archive_of_the_origina
     out = tmp_path / "bundle"
     status, printed, error = await vigie(
         *("restore", "--to", "latest", "--cluster-dir", str(copy)),
-        *("--recovery-key", str(key), "--bundle-dir", str(out)),
+        *("--recovery-key", str(former_key), "--recovery-key", str(key), "--bundle-dir", str(out)),
     )
     assert status == 0, error
     assert f"Restored to {copy}." in printed
@@ -354,7 +501,7 @@ async def test_maintain_opens_the_secrets_where_postgres_must_not(
             await asyncio.sleep(0.1)
 
     background = asyncio.create_task(maintaining())
-    found = await verify_backup(backed_up.target, None, said.append, recovery_key=None, sealer=None)
+    found = await verify_backup(backed_up.target, None, said.append, recovery_keys=[], sealer=None)
     assert found.opened_with == "the keys of `maintain`"
     background.cancel()
     await asyncio.wait({background})
@@ -390,6 +537,16 @@ async def test_a_database_that_cannot_be_written_is_backed_up(
     assert any("the backup is complete, but the metrics" in line for line in said)
 
 
+async def test_a_verification_with_another_recovery_key_is_no_damage(
+    backed_up: BackedUpCluster, said: list[str]
+) -> None:
+    other = RecoveryPrivateKey.generate()
+    needed = f"give the private part of {backed_up.key.public.name} with --recovery-key"
+    with pytest.raises(BackupError, match=needed) as caught:
+        await verify_backup(backed_up.target, None, said.append, recovery_keys=[other], sealer=None)
+    assert not isinstance(caught.value, DamagedBackupError)
+
+
 async def test_a_secret_whose_key_was_replaced_after_the_backup_is_no_damage(
     backed_up: BackedUpCluster, said: list[str]
 ) -> None:
@@ -397,7 +554,7 @@ async def test_a_secret_whose_key_was_replaced_after_the_backup_is_no_damage(
         BackupError, match=r"no longer on this machine: verify it with --recovery-key"
     ) as caught:
         await verify_backup(
-            backed_up.target, None, said.append, recovery_key=None, sealer=SecretSealer([b"x" * 32])
+            backed_up.target, None, said.append, recovery_keys=[], sealer=SecretSealer([b"x" * 32])
         )
     assert not isinstance(caught.value, DamagedBackupError)
     assert "webhook_endpoints.secret of " in str(caught.value)
@@ -415,7 +572,7 @@ async def test_one_changed_byte_is_found_and_its_file_is_named(
     changed[len(changed) // 2] ^= 1
     file.write_bytes(changed)
     with pytest.raises(DamagedBackupError, match="the backup is damaged") as caught:
-        await verify_backup(backed_up.target, full, said.append, recovery_key=None, sealer=backed_up.sealer)
+        await verify_backup(backed_up.target, full, said.append, recovery_keys=[], sealer=backed_up.sealer)
     file.write_bytes(whole)
     assert f"invalid checksum '{full}/bundle/{file.name}'" in str(caught.value)
 
@@ -425,16 +582,107 @@ async def test_archiving_that_fails_shows(cluster: BackedUpCluster) -> None:
     state = await read_archive_state(connection)
     assert not state.is_failing
     assert 0 <= state.lag_bytes < 2 * 16 * 2**20
-    await connection.execute("ALTER SYSTEM SET archive_command = 'false'")
+    await connection.execute("ALTER SYSTEM SET archive_command = '/bin/true'")
     await connection.execute("SELECT pg_reload_conf()")
-    await asyncio.sleep(0.2)
-    await connection.execute("SELECT pg_create_restore_point('x'), pg_switch_wal()")
-    for _ in range(100):
-        if (state := await read_archive_state(connection)).is_failing:
-            break
-        await asyncio.sleep(0.1)
-    assert state.is_failing
-    assert state.failures > 0
+
+    async def is_failing() -> bool:
+        return (await read_archive_state(connection)).is_failing
+
+    # PostgreSQL counts it as archived.
+    await until(is_failing)
+    await connection.execute("ALTER SYSTEM SET archive_command = 'false --stanza=vigie archive-push'")
+    await connection.execute("SELECT pg_reload_conf()")
+
+    async def has_failed() -> bool:
+        # The archiver may still have the former command for the first segment.
+        await connection.execute("SELECT pg_create_restore_point('x'), pg_switch_wal()")
+        return (await read_archive_state(connection)).failures > 0
+
+    await until(has_failed)
+    assert await is_failing()
     await connection.execute("ALTER SYSTEM RESET archive_command")
     await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()
+
+
+def archived(target: BackupTarget) -> set[str]:
+    """The segments and histories in the archive."""
+    found = (target.settings.path / "archive").rglob("0*")
+    return {path.name.partition("-")[0] for path in found if path.is_file()}
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    for _ in range(600):
+        if await condition():
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("not within a minute")
+
+
+# The last test: it ends the timeline of the cluster.
+async def test_a_promoted_standby_archives_what_the_lost_primary_did_not(
+    backed_up: BackedUpCluster, said: list[str], run_dir: Path
+) -> None:
+    (archiver,) = [
+        each
+        for each in psutil.Process(backed_up.postgres.pid).children()
+        if "archiver" in " ".join(each.cmdline())
+    ]
+    script = run_dir.parent / "archive-missing-wal.sh"
+    script.write_text(render_deploy_file("ha/archive-missing-wal.sh"))
+
+    async def call_back(standby: BackupTarget, role: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *(*standby.run_as, "sh", str(script), str(standby.cluster_dir), str(standby.config_file)),
+            *("on_role_change", role, "vigie"),
+            env={"PATH": "/usr/bin:/bin"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0, output
+        return output.decode()
+
+    async with running_standby(backed_up, run_dir) as standby:
+        await set_up_host(standby, said.append)
+        connection = await backed_up.connect()
+        assert await connection.fetchval("SELECT pg_is_in_recovery()") is False
+        archiver.suspend()
+        lost = []
+        for name in ("T lost 1", "T lost 2"):
+            await add_named_organisation(connection, name)
+            lost.append(await connection.fetchval("SELECT pg_walfile_name(pg_switch_wal())"))
+        await add_named_organisation(connection, "T last")
+        newest = await connection.fetchval("SELECT pg_current_wal_lsn()")
+        replica = await connect_to_cluster(standby)
+
+        async def has_replayed() -> bool:
+            replayed: bool = await replica.fetchval("SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", newest)
+            return replayed
+
+        async def is_archived() -> bool:
+            return {*lost} <= archived(standby)
+
+        await until(has_replayed)
+        await connection.close()
+        assert not archived(standby) & {*lost}
+        assert await call_back(standby, "replica") == ""
+        await replica.fetchval("SELECT pg_promote()")
+        output = await call_back(standby, "primary")
+        assert output == "".join(f"to be archived: {segment}\n" for segment in reversed(lost))
+        # Else the archiver looks for files after a minute.
+        await replica.execute("SELECT pg_switch_wal()")
+        await until(is_archived)
+        await replica.close()
+        assert await call_back(standby, "primary") == ""
+    # The lost primary comes back, and archives the same segments: that is no error.
+    archiver.resume()
+    connection = await backed_up.connect()
+
+    async def has_archived() -> bool:
+        newest = str(await connection.fetchval("SELECT last_archived_wal FROM pg_stat_archiver"))
+        return newest >= str(lost[-1])
+
+    await until(has_archived)
+    assert not (await read_archive_state(connection)).is_failing
     await connection.close()

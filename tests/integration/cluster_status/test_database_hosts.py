@@ -40,13 +40,17 @@ async def test_a_standby_that_commits_wait_for_is_synchronous(replicated: Replic
 async def test_an_owner_that_may_not_read_statistics_hides_which_standby_is_synchronous(
     replicated: ReplicatedPostgres,
 ) -> None:
+
+    async def asynchronous() -> bool:
+        return (await read(replicated, "vigie_api"))[1].is_synchronous is False
+
     await replicated.execute("REVOKE pg_monitor FROM vigie")
     try:
         primary, standby = await read(replicated, "vigie_api")
         assert (primary.role, standby.role, standby.is_synchronous) == ("primary", "standby", None)
         # What `deploy/roles.sql` grants is enough.
         await replicated.execute("GRANT pg_read_all_stats TO vigie")
-        assert (await read(replicated, "vigie_api"))[1].is_synchronous is False
+        assert await until(asynchronous)
     finally:
         await replicated.execute("GRANT pg_monitor TO vigie", "REVOKE pg_read_all_stats FROM vigie")
 

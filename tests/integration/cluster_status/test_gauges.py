@@ -20,7 +20,7 @@ async def scrape(port: int) -> dict[str, float]:
     return {name: float(value) for name, _, value in lines}
 
 
-async def test_what_prometheus_is_told(cluster: LogCluster, tmp_path: Path) -> None:
+async def test_what_prometheus_gets(cluster: LogCluster, tmp_path: Path) -> None:
     ingest_port, maintain_port = find_free_port(), find_free_port()
     async with (
         role("ingest", tmp_path, VIGIE_METRICS_PORT=str(ingest_port)),

@@ -1,5 +1,6 @@
 """Alerts in the console: the list, the page of an alert, and what people do about it."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -157,13 +158,6 @@ async def test_a_viewer_has_no_buttons_and_another_tenant_no_alert(
         await ConsoleClient(console.http).read(f"/console/alerts/{alert_id}", status=404)
 
 
-async def _wait_until_ready(page: Page, selector: str) -> None:
-    """Wait for the next page, and for its scripts: keys do nothing before."""
-    await page.wait_for_selector(selector)
-    # Scripts are deferred: they ran before. A condition that is polled would need `unsafe-eval`.
-    await page.wait_for_load_state()
-
-
 async def _press(page: Page, keys: str) -> None:
     for key in keys:
         await page.keyboard.press(key)
@@ -197,23 +191,19 @@ async def test_the_life_of_an_alert_by_keyboard_alone(
     await _press(page, "j")
     await page.keyboard.press("Enter")
     await page.wait_for_url(f"**/alerts/{alert_id}")
-    await _wait_until_ready(page, "h1")
-    await _press(page, "a")
-    await _wait_until_ready(page, ".notice.good")
+    await signed_in.wait_until_ready("h1")
+    await signed_in.press_to_next_page("a", ".notice.good")
     await _press(page, "c")
     await page.keyboard.type("On my way")
     await _tab_to(page, "button")
-    await page.keyboard.press("Enter")
-    await _wait_until_ready(page, "blockquote")
+    await signed_in.press_to_next_page("Enter", "blockquote")
     await _press(page, "t")
     await page.keyboard.type("Night team")
-    await page.keyboard.press("Enter")
-    await _wait_until_ready(page, f"text={assigned} Night team")
+    await signed_in.press_to_next_page("Enter", f"text={assigned} Night team")
     await _press(page, "s")
     await _tab_to(page, "#silence-comment")
     await page.keyboard.type("Roadworks")
-    await page.keyboard.press("Enter")
-    await _wait_until_ready(page, ".notice.good")
+    await signed_in.press_to_next_page("Enter", ".notice.good")
     (silence,) = (await watched.client.get("/v1/silences")).json()["data"]
     assert silence["comment"] == "Roadworks"
     await watched.send((6, 10))
@@ -277,7 +267,7 @@ async def test_one_failed_read_is_no_lost_connection(
     signed_in = await open_page(owner_person)
     page = signed_in.page
     await signed_in.visit(f"/console/alerts/{alert_id}")
-    reads = 0
+    reads, is_repeated, go_on = 0, asyncio.Event(), asyncio.Event()
 
     async def fail(route: Route) -> None:
         nonlocal reads
@@ -285,13 +275,18 @@ async def test_one_failed_read_is_no_lost_connection(
             await route.fallback()
             return
         reads += 1
+        if reads == 2:
+            is_repeated.set()
+            await go_on.wait()
         await route.fulfill(status=503, body="")
 
     await page.route(f"**/console/alerts/{alert_id}", fail)
     await page.evaluate("vigie.refresh()")
-    while reads < 1:
-        await page.wait_for_timeout(20)
+    # The first one has failed, and the page reads again.
+    async with asyncio.timeout(60):
+        await is_repeated.wait()
     assert await page.locator("[data-offline]").is_hidden()
+    go_on.set()
     await page.wait_for_selector("[data-offline]:not([hidden])")
     assert reads >= 2
     await page.unroute(f"**/console/alerts/{alert_id}", fail)

@@ -177,6 +177,10 @@ async def test_measurements_are_exported(
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert sorted(float(row["laeq"]) for row in rows) == [60, 61, 62, 63, 64]
     assert "pm2_5" not in rows[0]
+    portal = await console.http.get(path, params={"site": site["id"], "format": "openaq"})
+    assert len(list(csv.DictReader(io.StringIO(portal.text)))) == 5
+    without = await console.http.get(path, params={"format": "openaq", "bucket": "1h"})
+    assert (without.status_code, 'role="alert"' in without.text) == (422, True)
     refused = await console.http.get(path, params={"from": "2026-01-02T00:00", "to": "2026-01-01T00:00"})
     assert refused.status_code == 422
     assert 'role="alert"' in refused.text

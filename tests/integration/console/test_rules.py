@@ -1,5 +1,6 @@
 """The console's rules: built, tried and saved by forms; versions, presets, roles, and other tenants."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -11,7 +12,9 @@ import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
+from playwright.async_api import Route
 
+from app.console.rules import rule_backtests
 from app.platform.db.database import Database
 from tests.conftest import Tenant
 from tests.integration.console.conftest import OpenPage
@@ -233,8 +236,13 @@ async def test_a_change_sends_only_what_differs_and_sees_changes_of_others(
     await console.send(edit, {**typed, "name": "Mine", "etag": f'"{fresh[1]}"'})
 
 
-async def test_a_back_test_before_saving_is_drawn_box_by_box(
-    console: ConsoleClient, tenant: Tenant, site_id: str, owner: asyncpg.Connection, database: Database
+async def test_a_back_test_before_saving_is_drawn_box_by_box(  # noqa: PLR0917 (fixtures)
+    console: ConsoleClient,
+    tenant: Tenant,
+    site_id: str,
+    owner: asyncpg.Connection,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await box(tenant, site_id, "loud")
     (await tenant.client.patch("/v1/boxes/loud", json={"name": SCRIPT})).raise_for_status()
@@ -245,6 +253,8 @@ async def test_a_back_test_before_saving_is_drawn_box_by_box(
     queued = await console.send(NEW, form(site_id, do="try", days="7"), 200)
     running = re.search(r'data-backtest="(/console/rules/backtests/[0-9a-f-]+)"', queued.text)
     assert running is not None
+    # For people a page waits two seconds: the longest wait ends as soon as the result is there.
+    monkeypatch.setattr(rule_backtests, "_WAIT_S", 30)
     async with working(database):
         tried = await console.send(NEW, form(site_id, do="try", days="7"), 200)
         assert "Would have fired 2 times" in tried.text
@@ -477,6 +487,36 @@ async def test_build_try_and_save_in_a_browser(
         assert await signed_in.grave() == []
         await signed_in.visit("/console/rules")
         assert await signed_in.grave() == []
+
+
+async def test_a_late_answer_keeps_what_was_typed_under_another_kind(
+    open_page: OpenPage, owner_person: SignedInPerson, site_id: str
+) -> None:
+    signed_in = await open_page(owner_person)
+    page = signed_in.page
+    await signed_in.visit(f"{NEW}?site={site_id}")
+    asked, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        if "do=show" in (route.request.post_data or "") and not asked.is_set():
+            asked.set()
+            await goes_on.wait()
+        await route.fallback()
+
+    await page.route("**/console/rules/*", hold)
+    await page.check("input[name=kind][value=band]", force=True)
+    await page.select_option("#band-index", "eaqi")
+    async with asyncio.timeout(60):
+        await asked.wait()
+    await page.check("input[name=kind][value=value]", force=True)
+    # A choice that overtakes the first one.
+    await page.evaluate("document.querySelector('#value-threshold_1').dataset.replaced = ''")
+    await page.select_option("#c-site", site_id)
+    await page.wait_for_selector("[data-replaced]", state="detached")
+    await page.fill("#value-threshold_1", "26")
+    goes_on.set()
+    await page.wait_for_selector('#band-band_1 option[value="poor"]', state="attached")
+    assert await page.input_value("#value-threshold_1") == "26"
 
 
 async def test_the_builder_works_without_scripts(

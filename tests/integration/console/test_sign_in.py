@@ -10,7 +10,9 @@ from sqlalchemy import text
 
 from app.platform.db.database import Database
 from app.platform.kernel.application_resources import get_resource
+from app.platform.kernel.ids import new_id
 from app.platform.runtime.stored_settings import InstallationSettings
+from tests.conftest import Tenant
 from tests.integration.console.conftest import OpenPage
 from tests.integration.console.visiting import DESK_AND_PHONE, PHONE, ConsoleClient, check_page_headers
 from tests.integration.people.folk import PASSWORD, OrganisationPeople, SignedInPerson
@@ -72,6 +74,35 @@ async def test_a_wrong_password_shows_why_and_keeps_the_address(
     assert 'name="next" value="/console/rules"' in answer.text
     assert "wrong horse" not in answer.text
     assert "set-cookie" not in answer.headers
+
+
+async def test_the_organisation_selects_one_of_several_accounts(
+    visitor: httpx.AsyncClient,
+    folk: OrganisationPeople,
+    owner_person: SignedInPerson,
+    other_tenant: Tenant,
+) -> None:
+    password = "six renards dans le jardin"
+    invitation = await folk.invite(owner_person.email, "owner", other_tenant.id)
+    accepted = await visitor.post(
+        "/welcome/accept", data={"token": invitation, "name": "Second", "password": password}, headers=OWN
+    )
+    assert accepted.status_code == 201
+    (link,) = re.findall(r'href="(/console/sign-in[^"]+)"', accepted.text)
+    form = (await visitor.get(link)).text
+    assert "<details open>" in form
+    (organisation,) = re.findall(r'name="organisation_id" type="text" value="([^"]*)"', form)
+    assert organisation == other_tenant.id
+    assert "<details>" in (await visitor.get("/console/sign-in")).text
+    given = {"email": owner_person.email, "password": password, "organisation_id": ""}
+    assert (await visitor.post("/console/sign-in", data=given, headers=OWN)).status_code == 401
+    wrong = await visitor.post("/console/sign-in", data=given | {"organisation_id": '"no id"'}, headers=OWN)
+    assert wrong.status_code == 422
+    assert 'value="&#34;no id&#34;" aria-describedby' in wrong.text
+    chosen = given | {"organisation_id": organisation}
+    answer = await visitor.post("/console/sign-in", data=chosen, headers=OWN)
+    assert answer.status_code == 303
+    assert "Second" in (await visitor.get("/console/alerts")).text
 
 
 @pytest.mark.parametrize(
@@ -223,4 +254,7 @@ async def test_the_form_is_accessible_in_both_languages(
         assert (
             await signed_in.page.title() == {"en": "Sign in · Vigie", "fr": "Se connecter · Vigie"}[language]
         )
+        assert await signed_in.grave() == []
+        # With the field of the organisation.
+        await signed_in.visit(f"/console/sign-in?lang={language}&organisation={new_id()}")
         assert await signed_in.grave() == []

@@ -25,7 +25,7 @@ def count_streams() -> float:
 
 
 async def wait_until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110 (a number of the server, without an event)
             await asyncio.sleep(0.05)
 

@@ -88,6 +88,21 @@ class SignedInPage(WatchedPage):
         assert answer.status < 400, (path, answer.status)
         check_page_headers(answer)
 
+    async def wait_until_ready(self, selector: str) -> None:
+        """Wait for the next page, and for its scripts: keys do nothing before."""
+        await self.page.wait_for_selector(selector)
+        # Scripts are deferred: they ran before. A condition that is polled would need `unsafe-eval`.
+        await self.page.wait_for_load_state()
+
+    async def press_to_next_page(self, key: str, selector: str) -> None:
+        """Press a key that leads to another page; wait until that has loaded, and shows an element.
+
+        The page before may show such an element too, for as long as the server works.
+        """
+        async with self.page.expect_navigation():
+            await self.page.keyboard.press(key)
+        await self.page.wait_for_selector(selector)
+
     async def lose_session(self) -> None:
         """Remove the cookie of the session, while no page is open that would ask without it."""
         await self.page.goto("about:blank")

@@ -4,18 +4,21 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 import aiomqtt
 import nats
+import nats.errors
+import nats.js.errors
 from pydantic import SecretStr
 
 from app.message_log.log_records import LogRecord, decode_record
 from app.message_log.message_log import LogUnavailableError, MessageLog, StoredRecord
 from app.message_log.message_log_factory import make_message_log
 from app.message_log.settings import MessageLogSettings
-from app.platform.broker.edges import Edge, list_edges
+from app.platform.broker.edges import RegisteredEdge, list_edges
 from app.platform.db.database import Database
 from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
@@ -25,6 +28,24 @@ from tools.clusters import nats_cluster
 from tools.clusters.nats_cluster import NatsCluster
 
 PARTITIONS = 4
+
+
+async def remove_streams(settings: MessageLogSettings) -> None:
+    """Remove the streams of a log in NATS, whose nodes may have just been resumed."""
+    connection = await nats.connect(
+        servers=[f"nats://{server}" for server in settings.servers],
+        user=settings.username,
+        password=settings.password.get_secret_value(),
+    )
+    streams = connection.jetstream(timeout=2)
+    left = [f"{settings.name}-{partition}" for partition in range(settings.partitions)]
+    async with asyncio.timeout(60):
+        while left:
+            with suppress(nats.errors.TimeoutError, nats.js.errors.ServiceUnavailableError):
+                with suppress(nats.js.errors.NotFoundError):  # it was never opened
+                    await streams.delete_stream(left[-1])
+                left.pop()
+    await connection.close()
 
 
 class LogCluster:
@@ -68,7 +89,7 @@ class LogCluster:
         """Return the test's own connection to the log."""
         if self._log is None:
             self._log = make_message_log(self.settings, client="test")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while True:
                     try:
                         await self._log.open()
@@ -79,15 +100,7 @@ class LogCluster:
 
     async def remove(self) -> None:
         """Remove all that the log has, as if its disks were new."""
-        connection = await nats.connect(
-            servers=[f"nats://{server}" for server in self.settings.servers],
-            user=self.settings.username,
-            password=self.settings.password.get_secret_value(),
-        )
-        streams = connection.jetstream()
-        for partition in range(PARTITIONS):
-            await streams.delete_stream(f"{self.settings.name}-{partition}")
-        await connection.close()
+        await remove_streams(self.settings)
 
     async def close(self) -> None:
         if self._log is not None:
@@ -112,11 +125,11 @@ class LogCluster:
             newest = await log.find_newest_position(partition)
             reader = log.read(partition, 0)
             stored: list[StoredRecord] = []
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while newest and (not stored or stored[-1].position < newest):
                     stored += await reader.fetch(max_bytes=2**20, max_wait_s=1.0)
             await reader.close()
-            found[partition] = [(each.position, decode_record(each.data)) for each in stored]
+            found[partition] = [(each.position, decode_record(each.data)[0]) for each in stored]
         return found
 
     async def read_payloads(self) -> dict[int, list[bytes]]:
@@ -165,10 +178,10 @@ class EdgeMachine:
             await self.until_working()
             yield process
 
-    async def until_working(self) -> Edge:
+    async def until_working(self) -> RegisteredEdge:
         """Wait until it reports that it drains its broker into the log."""
 
-        async def works() -> Edge | None:
+        async def works() -> RegisteredEdge | None:
             edge = await self.report()
             fresh = edge is not None and edge.silent_s < 1.5
             return edge if fresh and edge and edge.connected and edge.problem is None else None
@@ -177,7 +190,21 @@ class EdgeMachine:
         assert found is not None
         return found
 
-    async def report(self) -> Edge | None:
+    async def until_drained(self) -> None:
+        """Wait until all that the broker has received is in the log: an edge gathers messages for a while."""
+        connection = await self._database.connect()
+        try:
+            now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        finally:
+            await connection.close()
+
+        async def is_drained() -> bool:
+            edge = await self.report()
+            return edge is not None and edge.drained_at is not None and edge.drained_at > now
+
+        await until(is_drained)
+
+    async def report(self) -> RegisteredEdge | None:
         """Return its last report."""
         connection = await self._database.connect()
         try:
@@ -194,7 +221,7 @@ class EdgeMachine:
             username=username,
             password=password or ACCOUNTS[username],
             identifier=f"test-{username}-{uuid.uuid4().hex[:6]}",
-            timeout=5,
+            timeout=20,
         ) as client:
             yield client
 

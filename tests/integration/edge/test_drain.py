@@ -1,6 +1,7 @@
 """Edges between real brokers and a real log: what the broker acknowledged is in the log, whatever dies."""
 
 import asyncio
+import os
 import random
 from collections import defaultdict
 from contextlib import suppress
@@ -51,7 +52,7 @@ async def until_stored(cluster: LogCluster, count: int) -> dict[int, list[bytes]
         found = await cluster.read_payloads()
         return found if len({each for some in found.values() for each in some}) >= count else None
 
-    result = await until(stored, patience_s=40)
+    result = await until(stored, patience_s=60)
     assert result is not None
     return result
 
@@ -108,11 +109,14 @@ async def test_nothing_is_lost_when_the_edge_is_killed_again_and_again(
 
     async def publish() -> None:
         async with machine.client() as client:
-            for number in range(250):
+            number = 0
+            # On a fast machine the messages may have gone before the second kill.
+            while number < 250 or kills < 2:
                 messages = [telemetry(box, number) for box in BOXES]
                 await asyncio.gather(*(client.publish(*each, qos=1) for each in messages))
                 ledger.extend(payload for _, payload in messages)
                 await asyncio.sleep(0.01)
+                number += 1
         finished.set()
 
     await process.start(**machine.environment())
@@ -168,7 +172,8 @@ async def test_a_full_log_holds_messages_back_until_it_is_trimmed(
 ) -> None:
     machine, partition = machines[0], find_unknown_box_partition("box-0", PARTITIONS)
     async with machine.running(tmp_path, VIGIE_MESSAGE_LOG__MAX_BYTES=str(2**20)):
-        large = [("vigie/v1/box-0/event", b"%d " % number + b"x" * 100_000) for number in range(15)]
+        # Random bytes, which no compression shortens.
+        large = [("vigie/v1/box-0/event", b"%d " % number + os.urandom(100_000)) for number in range(15)]
         await machine.publish(large)
 
         async def is_full() -> bool:
@@ -177,7 +182,7 @@ async def test_a_full_log_holds_messages_back_until_it_is_trimmed(
 
         await until(is_full)
         log = await cluster.open()
-        # The test opened the log with its own limit: set that of the edge again by opening it anew.
+        # The limit of the log is that of the last one that opened it: now it is the test's.
         before = await cluster.read_payloads()
         await log.trim(partition, await log.find_newest_position(partition) + 1)
 
@@ -243,14 +248,14 @@ async def test_an_edge_that_starts_without_database_drains_and_orders_the_change
         finally:
             await postgres.start()
         assert found[unknown] == [b"box-0 1"]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             number = 2
             while not (await cluster.read_payloads())[partition]:
                 await machines[0].publish([telemetry("box-0", number)])
                 number += 1
                 await asyncio.sleep(0.2)
         process.stop.set()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 60)
     records = await cluster.read()
     _, first = records[partition][0]
     assert first.after[unknown] == records[unknown][-1][0]
@@ -328,7 +333,7 @@ async def test_a_stop_waits_for_the_append_and_leaves_no_message_unacknowledged(
     async with machine.running(tmp_path):
         await machine.publish(telemetry(box, number) for number in range(20) for box in BOXES)
     # It has left with status 0 (see `role`). A session that still had messages would get them now.
-    found = await cluster.read_payloads()
+    stored = {payload for some in (await cluster.read_payloads()).values() for payload in some}
     settings = machine.environment()
     async with aiomqtt.Client(
         machine.broker.host,
@@ -341,9 +346,11 @@ async def test_a_stop_waits_for_the_append_and_leaves_no_message_unacknowledged(
     ) as session:
         rest: list[object] = []
         with suppress(TimeoutError):
-            async with asyncio.timeout(0.5):
+            # Once all are found, half a second more for such as come twice.
+            async with asyncio.timeout(0.5 if len(stored) == 160 else 60) as patience:
                 async for message in session.messages:
                     rest += [message.payload]
-    stored = {payload for some in found.values() for payload in some}
+                    if len(stored) + len(rest) == 160:
+                        patience.reschedule(asyncio.get_running_loop().time() + 0.5)
     assert len(stored) + len(rest) == 160
     assert not stored & set(rest)

@@ -11,7 +11,11 @@ import aiomqtt
 import asyncpg
 import pytest
 
+from app.ingest.codec.batch_decoder import decode_batch
+from app.ingest.pipeline.batch_pipeline import IngestPipeline
+from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.database import Database
+from app.platform.kernel.instants import from_datetime
 from app.platform.runtime.process_runner import ProcessContext
 from app.processes.ingest import run_ingest
 from app.settings import VigieSettings
@@ -40,7 +44,7 @@ async def consumer(settings: VigieSettings, database: Database) -> AsyncIterator
     working = asyncio.create_task(run_ingest(settings, role))
     yield role
     role.stop.set()
-    await asyncio.wait_for(working, 10)
+    await asyncio.wait_for(working, 60)
 
 
 @pytest.mark.usefixtures("consumer")
@@ -48,7 +52,7 @@ async def test_an_idle_consumer_notices_that_it_lost_its_lock(
     database: Database, postgres: PrivatePostgres
 ) -> None:
     """Else two consumers would take the broker's session from each other until a message comes."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (first := await holder(database)) is None:  # noqa: ASYNC110 (the server's word)
             await asyncio.sleep(0.05)
         server = await asyncpg.connect(postgres.superuser_url)
@@ -64,7 +68,7 @@ async def test_told_to_stop_while_its_batch_is_held_up_it_gives_the_batch_up(
 ) -> None:
     monkeypatch.setattr("app.ingest.consumer._DRAIN_S", 1.0)
     connection = await database.connect()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while consumer.state != "consuming":  # noqa: ASYNC110 (the role's word)
             await asyncio.sleep(0.05)
         async with connection.transaction():
@@ -93,10 +97,10 @@ async def test_a_box_that_falls_silent_is_noticed_though_nothing_comes(
     (await tenant.client.post("/v1/boxes", json={"id": "box-1", "site_id": site_id})).raise_for_status()
     rule = {"site_id": site_id, "name": "Silent", "severity": "warning", "condition": {"no_data": "PT60S"}}
     (await tenant.client.post("/v1/rules", json=rule)).raise_for_status()
-    heard = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=58)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while consumer.state != "consuming":  # noqa: ASYNC110 (the role's word)
             await asyncio.sleep(0.05)
+        heard = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=57)
         sample = {"time": heard.isoformat(), "values": {"pm2_5": 1}}
         await publish(settings, "vigie/v1/box-1/telemetry", json.dumps(sample).encode())
         while not (alerts := (await tenant.client.get("/v1/alerts")).json()["data"]):  # noqa: ASYNC110 (the role's)
@@ -109,7 +113,7 @@ async def test_a_batch_that_is_large_once_inflated_is_stored_in_parts(
     consumer: ProcessContext, settings: VigieSettings, database: Database, tenant: Tenant, site_id: str
 ) -> None:
     (await tenant.client.post("/v1/boxes", json={"id": "box-1", "site_id": site_id})).raise_for_status()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while consumer.state != "consuming":  # noqa: ASYNC110 (the role's word)
             await asyncio.sleep(0.05)
         now = round(time.time() * 1000)
@@ -121,6 +125,55 @@ async def test_a_batch_that_is_large_once_inflated_is_stored_in_parts(
             await asyncio.sleep(0.05)
     assert await connection.fetchval("SELECT count(*) FROM quarantine") == 0
     await connection.close()
+
+
+async def test_a_backlog_of_large_messages_comes_before_the_timers(
+    settings: VigieSettings,
+    database: Database,
+    tenant: Tenant,
+    site_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Batches are full by their bytes, far below the largest number of messages."""
+    monkeypatch.setattr("app.ingest.broker_input._SETTLE_S", 0.0)
+    monkeypatch.setattr("app.ingest.broker_input._TIMERS_EVERY_S", 0.0)
+    for box in ("box-1", "box-2"):
+        (await tenant.client.post("/v1/boxes", json={"id": box, "site_id": site_id})).raise_for_status()
+    rule = {"site_id": site_id, "name": "Silent", "severity": "warning", "condition": {"no_data": "PT60S"}}
+    (await tenant.client.post("/v1/rules", json=rule)).raise_for_status()
+    limits = settings.ingest.model_copy(update={"batch_bytes": 65_536})
+    settings = settings.model_copy(update={"ingest": limits})
+    connection = await database.connect()
+
+    async def consume(samples: int) -> None:
+        role = ProcessContext("ingest", database)
+        working = asyncio.create_task(run_ingest(settings, role))
+        count = "SELECT count(*) FROM samples"
+        async with asyncio.timeout(60):
+            while role.state != "consuming" or await connection.fetchval(count) < samples:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        role.stop.set()
+        await asyncio.wait_for(working, 60)
+
+    def at(seconds: float) -> bytes:
+        time_ = (now + timedelta(seconds=seconds)).isoformat()
+        return json.dumps({"time": time_, "values": {"pm2_5": 1}}).encode()
+
+    await consume(0)  # creates the session that collects the backlog
+    now = datetime.now(UTC)
+    earlier = now - timedelta(seconds=150)
+    intake = decode_batch(
+        ["vigie/v1/box-2/telemetry"], [at(-150)], now_us=from_datetime(earlier), max_future_us=0
+    )
+    pipeline = IngestPipeline(RegistryCache(), is_consumer=True)
+    await pipeline.commit(connection, intake, now=earlier)
+    await pipeline.write_back(connection)
+    large = [at(number - 40) + b" " * 40_000 for number in range(40)]
+    await publish(settings, "vigie/v1/box-1/telemetry", *large)
+    await publish(settings, "vigie/v1/box-2/telemetry", at(-100), at(-50), at(0))
+    await consume(44)
+    await connection.close()
+    assert (await tenant.client.get("/v1/alerts")).json()["data"] == []
 
 
 async def publish(settings: VigieSettings, topic: str, *payloads: bytes) -> None:

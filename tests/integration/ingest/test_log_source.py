@@ -7,10 +7,12 @@ from itertools import pairwise
 
 import pytest
 
+from app.ingest.prometheus_metrics import LOG_REMOVED
 from app.ingest.sources.log_source import LogBatchToken, LogSource
 from app.ingest.sources.message_source import MessageBatch, SourceStoppedError
 from app.message_log.log_records import LogRecord, encode_record
-from app.message_log.message_log import MessageLog
+from app.message_log.message_log import LogUnavailableError, MessageLog, PartitionReader
+from app.message_log.positions import PositionAdvance
 from tests.integration.edge.machines import LogCluster
 
 
@@ -24,7 +26,7 @@ async def append(
     return position
 
 
-def advances(batch: MessageBatch) -> dict[int, tuple[int, int]]:
+def advances(batch: MessageBatch) -> dict[int, PositionAdvance]:
     assert isinstance(batch.token, LogBatchToken)
     return batch.token.advances
 
@@ -32,7 +34,7 @@ def advances(batch: MessageBatch) -> dict[int, tuple[int, int]]:
 async def take(source: LogSource, messages: int) -> list[MessageBatch]:
     """Take and acknowledge batches until so many messages have come."""
     found: list[MessageBatch] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while sum(map(len, found)) < messages:
             found.append(await source.next_batch())
             source.acknowledge(found[-1])
@@ -74,9 +76,28 @@ async def test_each_partition_is_read_in_order_from_its_position_on(
         ]
         assert read == payloads
         steps = [advances(batch)[partition] for batch in batches if partition in advances(batch)]
-        assert steps[0][0] == (first if partition == 0 else 0)
-        assert all(one[1] == two[0] for one, two in pairwise(steps)), "without a gap"
-        assert steps[-1][1] == source.committed[partition] == await log.find_newest_position(partition)
+        assert steps[0].former == (first if partition == 0 else 0)
+        assert all(one.position == two.former for one, two in pairwise(steps)), "without a gap"
+        assert steps[-1].position == source.committed[partition] == await log.find_newest_position(partition)
+
+
+async def test_a_partition_is_read_although_its_first_reader_does_not_start(
+    cluster: LogCluster, source: LogSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await cluster.open()
+    await append(log, 0, [b"x"])
+    start = log.read
+    failures: list[Exception] = [LogUnavailableError("no CA file"), ValueError("unforeseen")]
+
+    def read(partition: int, after: int) -> PartitionReader:
+        if failures:
+            raise failures.pop()
+        return start(partition, after)
+
+    monkeypatch.setattr(log, "read", read)
+    await source.set_partitions({0: 0})
+    assert (await take(source, 1))[0].payloads == [b"x"]
+    assert not failures
 
 
 async def test_a_record_waits_for_what_was_before_it_elsewhere(
@@ -89,7 +110,7 @@ async def test_a_record_waits_for_what_was_before_it_elsewhere(
     await append(log, 0, [b"after"], after={2: last})
     await source.set_partitions({0: 0})
     waiting = asyncio.create_task(source.next_batch())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not source.awaited:  # noqa: ASYNC110 (the source's word)
             await asyncio.sleep(0.01)
     assert source.awaited == {2}
@@ -97,7 +118,7 @@ async def test_a_record_waits_for_what_was_before_it_elsewhere(
     await asyncio.sleep(0.05)
     assert not waiting.done(), "all but the last is not enough"
     source.set_other_positions({2: last})
-    assert (await asyncio.wait_for(waiting, 10)).payloads == [b"after"]
+    assert (await asyncio.wait_for(waiting, 60)).payloads == [b"after"]
 
 
 async def test_a_record_does_not_wait_for_what_the_log_has_lost(
@@ -108,14 +129,14 @@ async def test_a_record_does_not_wait_for_what_the_log_has_lost(
     await source.set_partitions({0: 0})
     before = time.monotonic()
     waiting = asyncio.create_task(source.next_batch())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not source.awaited:  # noqa: ASYNC110 (the source's word)
             await asyncio.sleep(0.01)
     source.set_newest_positions({0: 1, 2: 0}, before)
     await asyncio.sleep(0.05)
     assert not waiting.done(), "the log may have got it since"
     source.set_newest_positions({0: 1, 2: 0}, time.monotonic())
-    assert (await asyncio.wait_for(waiting, 10)).payloads == [b"after"]
+    assert (await asyncio.wait_for(waiting, 60)).payloads == [b"after"]
 
 
 async def test_of_two_owned_partitions_the_other_is_read_first(
@@ -135,12 +156,12 @@ async def test_a_batch_knows_the_edge_of_each_message(cluster: LogCluster, sourc
     await append(log, 1, [b"3"], edge="b", retained=[0], correlations={0: b"d"}, poison=[b"raw"])
     await append(log, 1, [b"4"], edge="b")
     await source.set_partitions({1: 0})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while source.counters.messages < 4:
             batch = await source.next_batch()
             if len(batch) == 4:
                 break
-            # They may have come one by one: read them anew, together.
+            # They may have come one by one: read them again, together.
             await source.set_partitions({})
             await source.set_partitions({1: 0})
             await asyncio.sleep(0.2)
@@ -182,6 +203,25 @@ async def test_more_than_fits_in_memory_is_read_bit_by_bit(cluster: LogCluster, 
     assert read == list(range(40))
 
 
+async def test_records_that_grow_in_memory_are_decoded_one_by_one(
+    cluster: LogCluster, source: LogSource
+) -> None:
+    """Each has about 100 bytes in the log, and more than the limit of memory once it is decompressed."""
+    log = await cluster.open()
+    for number in range(20):
+        record = LogRecord("a", 1.0, ["t/0"], [b"%d" % number + b"." * 100_000])
+        await log.append(0, encode_record(record), record_id=str(number))
+    await source.set_partitions({0: 0})
+    async with asyncio.timeout(60):
+        while not source.counters.pauses:  # noqa: ASYNC110 (the source sends no signal)
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    batches = await take(source, 20)
+    assert [len(batch) for batch in batches] == [1] * 20, "a batch has what was in memory"
+    read = [int(payload.split(b".")[0]) for batch in batches for payload in batch.payloads]
+    assert read == list(range(20))
+
+
 async def test_a_partition_that_is_given_up_is_read_no_more(cluster: LogCluster, source: LogSource) -> None:
     log = await cluster.open()
     await append(log, 0, [b"one"])
@@ -195,3 +235,60 @@ async def test_a_partition_that_is_given_up_is_read_no_more(cluster: LogCluster,
     await source.stop()
     with pytest.raises(SourceStoppedError):
         await source.next_batch()
+
+
+async def test_another_record_at_the_committed_position_means_that_the_newest_were_lost(
+    cluster: LogCluster, source: LogSource
+) -> None:
+    log = await cluster.open()
+    for number in range(4):
+        await append(log, 0, [b"%d" % number])
+    await source.set_partitions({0: 0})
+    last = advances((await take(source, 4))[-1])[0]
+    await append(log, 0, [b"4"])
+    await source.set_partitions({})
+    await source.set_partitions({0: last.position}, {0: last.digest})
+    (batch,) = await take(source, 1)
+    assert batch.payloads == [b"4"], "the record there is the one that was committed"
+    assert source.list_without_tail() == []
+    await source.set_partitions({})
+    await source.set_partitions({0: last.position}, {0: last.digest ^ 1})
+    async with asyncio.timeout(60):
+        while source.list_without_tail() != [0]:  # noqa: ASYNC110 (the source sends no signal)
+            await asyncio.sleep(0.01)
+    assert source.committed == {0: last.position}
+
+
+async def test_records_that_were_removed_unread_are_counted(cluster: LogCluster, source: LogSource) -> None:
+    log = await cluster.open()
+    for number in range(8):
+        await append(log, 0, [b"%d" % number])
+    await source.set_partitions({0: 0})
+    steps = [advances(batch)[0] for batch in await take(source, 8)]
+    assert source.removed == {}
+    for number in range(8, 14):
+        await append(log, 0, [b"%d" % number])
+    await source.set_partitions({})
+    await log.trim(0, 12)
+    before = LOG_REMOVED._value.get()
+    await source.set_partitions({0: 8}, {0: steps[-1].digest})
+    batches = await take(source, 3)
+    assert [payload for batch in batches for payload in batch.payloads] == [b"11", b"12", b"13"]
+    assert advances(batches[0])[0].former == 8
+    assert source.removed == {0: 3}
+    source.forget_removed(0, 1)
+    assert source.removed == {0: 2}
+    source.forget_removed(0, 2)
+    assert source.removed == {}
+    assert LOG_REMOVED._value.get() == before + 3
+
+
+async def test_a_committed_record_that_was_trimmed_is_no_loss(cluster: LogCluster, source: LogSource) -> None:
+    log = await cluster.open()
+    for number in range(3):
+        await append(log, 0, [b"%d" % number])
+    await log.trim(0, 3)
+    await source.set_partitions({0: 2}, {0: 4711})
+    (batch,) = await take(source, 1)
+    assert batch.payloads == [b"2"]
+    assert source.removed == {}

@@ -73,7 +73,7 @@ class Doors:
         return found
 
 
-_MOST = 300
+_MOST = 10_000
 _LISTS = {"telemetry": "samples", "events": "events"}
 
 
@@ -256,12 +256,15 @@ async def test_nothing_is_stored_after_the_end_is_committed(doors: Doors, databa
 
     async def send() -> None:
         # Each batch came in long before the end, as far as it knows.
-        early, writer, count = datetime.now(UTC), await database.connect(), 0
+        early, writer, count, refused = datetime.now(UTC), await database.connect(), 0, 0
         sender = Doors(writer, doors.client, doors.site_id)
-        while count < _MOST:
+        # For as long as the end takes, and some more.
+        while count < _MOST and refused < 50:
             count += 1
             sample = {"time": (early - timedelta(seconds=count)).isoformat(), "values": {"laeq": 50}}
-            sent.put_nowait((await sender.mqtt("telemetry", sample, now=early)).stored)
+            stored = (await sender.mqtt("telemetry", sample, now=early)).stored
+            refused += not stored
+            sent.put_nowait(stored)
         await writer.close()
 
     task = asyncio.create_task(send())

@@ -24,6 +24,12 @@ from tests.conftest import Tenant
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 
+@pytest.fixture(autouse=True)
+def now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the time anew for each test: what is half an hour ahead must be so when the test runs."""
+    monkeypatch.setitem(globals(), "NOW", datetime.now(UTC).replace(microsecond=0))
+
+
 class Door:
     """The broker's door, as the consumer has it."""
 

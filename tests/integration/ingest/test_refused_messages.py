@@ -207,7 +207,7 @@ async def _run_case(speaker: Speaker, folder: Path, case: Case, first: int) -> N
         box.add(sample(seq, math.nan if seq - first == case.nan else 12.5))
     running = asyncio.create_task(box.run())
     try:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             await box.drain()
     finally:
         running.cancel()

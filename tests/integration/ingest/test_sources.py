@@ -79,7 +79,7 @@ async def running(source: MqttSource, *, up: bool = True) -> AsyncIterator[MqttS
         await source.stop()
 
 
-async def until(condition: Callable[[], bool], within: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], within: float = 60.0) -> None:
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110 - counters have no event, and need none
             await asyncio.sleep(0.01)
@@ -96,7 +96,7 @@ async def publish(port: int, topic: str, *payloads: bytes, qos: int = 1, retain:
 async def take(source: MqttSource, count: int, *, acknowledge: bool = True) -> list[MessageBatch]:
     """Batches with that many messages together, and nothing more within a moment."""
     batches: list[MessageBatch] = []
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while sum(map(len, batches)) < count:
             batches.append(await source.next_batch())
             if acknowledge:
@@ -176,17 +176,20 @@ async def test_a_cut_connection_drops_what_waits_and_a_stale_acknowledgement_is_
 @each_kind
 async def test_batches_close_by_number_bytes_and_age(broker: PrivateMosquitto, box: str, kind: str) -> None:
     topic = f"vigie/v1/{box}/telemetry"
-    async with running(make(kind, broker.port, box, batch_messages=10, batch_delay_s=0.4)) as source:
+    async with running(make(kind, broker.port, box, batch_messages=10, batch_delay_s=60)) as source:
         await publish(broker.port, topic, *numbered(35))
-        assert [len(batch) for batch in await take(source, 35)] == [10, 10, 10, 5]
-    async with running(make(kind, broker.port, box, batch_bytes=2000, batch_delay_s=0.4)) as source:
+        assert [len(batch) for batch in await take(source, 30)] == [10, 10, 10]
+        await nothing_comes(source)
+        await publish(broker.port, topic, *numbered(5))
+        assert [len(batch) for batch in await take(source, 10)] == [10]
+    async with running(make(kind, broker.port, box, batch_bytes=2000, batch_delay_s=60)) as source:
         await publish(broker.port, topic, *numbered(20, size=600))
         assert [len(batch) for batch in await take(source, 20)] == [4, 4, 4, 4, 4] or kind != "mqtt5"
     async with running(make(kind, broker.port, box, batch_delay_s=0.3)) as source:
-        await publish(broker.port, topic, b"alone")
         began = time.monotonic()
+        await publish(broker.port, topic, b"alone")
         await take(source, 1)
-        assert 0.15 <= time.monotonic() - began < 10
+        assert time.monotonic() - began >= 0.3
 
 
 @each_kind
@@ -228,12 +231,12 @@ async def test_no_more_than_the_receive_maximum_is_sent_ahead(
     source = make(kind, broker.port, box, receive_maximum=10, batch_delay_s=60)
     async with running(source):
         await publish(broker.port, f"vigie/v1/{box}/telemetry", *numbered(35))
-        await asyncio.sleep(0.2)
-        assert source.counters.messages == 10
+        await until(lambda: source.counters.messages == 10)
         began = time.monotonic()
         first = await source.next_batch()
-        assert (len(first), time.monotonic() - began < 10) == (10, True)
+        assert (len(first), time.monotonic() - began < 30) == (10, True)
         await nothing_comes(source)
+        assert source.counters.messages == 10
         source.acknowledge(first)
         assert payloads(await take(source, 20)) == numbered(35)[10:30]
 
@@ -243,8 +246,7 @@ async def test_reading_pauses_above_the_byte_limit(broker: PrivateMosquitto, box
     source = make(kind, broker.port, box, pending_limit_bytes=50_000, batch_messages=50)
     async with running(source):
         await publish(broker.port, f"vigie/v1/{box}/telemetry", *numbered(600, size=5000))
-        await asyncio.sleep(0.2)
-        assert source.counters.pauses == 1
+        await until(lambda: source.counters.pauses == 1)
         assert source.pending_bytes < 50_000 + 300_000  # the limit and one read
         held = await source.next_batch()
         assert payloads([held, *await take(source, 600 - len(held))]) == numbered(600, size=5000)
@@ -377,7 +379,7 @@ async def test_an_unreadable_packet_is_skipped_after_three_sightings(box: str, k
     async with peer.serve(), running(make(kind, peer.port, box, topics=("a",)), up=False) as source:
         poison: list[bytes] = []
         good: list[bytes] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not poison or good[-1] != b"after":
                 batch = await source.next_batch()
                 poison += batch.poison
@@ -401,7 +403,8 @@ async def test_rubbish_is_counted_and_never_read_twice_in_a_hurry(box: str, kind
     peer = ScriptedBroker(script, 5 if kind in VERSION_5 else 3)
     async with peer.serve(), running(make(kind, peer.port, box, topics=("a",)), up=False) as source:
         await asyncio.sleep(1.0)
-        assert 2 <= source.counters.malformed <= 8
+        assert source.counters.malformed <= 8
+        await until(lambda: source.counters.malformed >= 2)
         assert peer.connections - source.counters.malformed in {0, 1}
 
 
@@ -426,7 +429,7 @@ async def test_mosquitto_refuses_a_topic_that_is_not_utf_8(broker: PrivateMosqui
     connack = await reader.readexactly(4)
     assert connack[:1] + connack[3:] == b"\x20\x00"
     writer.write(b"\x32\x09\x00\x02\xff\xfe\x00\x01\x00{}")
-    rest = await asyncio.wait_for(reader.read(), 5)
+    rest = await asyncio.wait_for(reader.read(), 60)
     assert rest.endswith(b"\xe0\x01\x81")  # DISCONNECT, malformed packet
     writer.close()
     await writer.wait_closed()
@@ -440,7 +443,7 @@ def test_the_same_on_uvloop(broker: PrivateMosquitto, box: str, kind: str) -> No
     async def scenario() -> None:
         async with (
             Proxy(broker.port) as proxy,
-            running(make(kind, proxy.port, box, pending_limit_bytes=50_000, keepalive_s=2)) as source,
+            running(make(kind, proxy.port, box, pending_limit_bytes=50_000, keepalive_s=1)) as source,
         ):
             await publish(broker.port, f"vigie/v1/{box}/telemetry", *numbered(200, size=5000))
             await until(lambda: source.counters.pauses > 0)
@@ -452,7 +455,7 @@ def test_the_same_on_uvloop(broker: PrivateMosquitto, box: str, kind: str) -> No
             assert payloads(await take(source, 200)) == numbered(200, size=5000)
             await nothing_comes(source)  # and the acknowledgements have passed the proxy
             proxy.swallow()
-            await until(lambda: source.counters.reconnects == 2)
+            await until(lambda: source.counters.reconnects >= 2)
             await nothing_comes(source)
         async with running(make(kind, broker.port, box)) as source:
             await nothing_comes(source)
@@ -488,7 +491,7 @@ async def test_the_settings_choose(
         await publish(broker.port, f"vigie/v1/{box}/event", b"e")
         await publish(broker.port, f"vigie/v1/{box}/config/reported", b"c")
         wanted = {b"t", b"e", b"c"}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while wanted:
                 batch = await source.next_batch()
                 source.acknowledge(batch)

@@ -161,7 +161,7 @@ async def test_what_a_failing_tick_had_looked_at_is_looked_at_again(
     await other.execute("LOCK TABLE alerts IN SHARE MODE")
     looking = asyncio.create_task(door.run_due_timers(T0 + 3600 * S))
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'alerts'::regclass"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await other.fetchval(waiting):  # noqa: ASYNC110 (the server's word)
             await asyncio.sleep(0.02)
     await other.execute("SELECT pg_terminate_backend($1)", door.connection.get_server_pid())

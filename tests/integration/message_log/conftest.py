@@ -1,16 +1,21 @@
-"""Clusters of real servers, and logs on them."""
+"""Logs of each engine: on three real nodes of NATS and RabbitMQ, and on librdkafka's mock of brokers."""
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 from pydantic import SecretStr
 
-from app.message_log.message_log import LogUnavailableError, MessageLog
+from app.message_log.kafka_log import KafkaLog
+from app.message_log.message_log import LogUnavailableError, MessageLog, StoredRecord
 from app.message_log.message_log_factory import make_message_log
 from app.message_log.settings import MessageLogSettings
+from tests.integration.edge.machines import remove_streams
+from tests.scenarios.processes import until
 from tools.clusters import nats_cluster, rabbitmq_cluster
 from tools.clusters.append_ledger import AppendLedger
 from tools.clusters.nats_cluster import NatsCluster
@@ -23,7 +28,7 @@ _numbers = itertools.count(1)
 async def open_patiently(log: MessageLog) -> None:
     """Open a log whose nodes may have just started: they take no stream for some seconds."""
     is_open = False
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(60):
         while not is_open:
             try:
                 await log.open()
@@ -33,37 +38,28 @@ async def open_patiently(log: MessageLog) -> None:
 
 
 @pytest.fixture(scope="session")
-async def nats_nodes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[NatsCluster]:
-    async with NatsCluster(tmp_path_factory.mktemp("nats")) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="session")
 async def rabbitmq_nodes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RabbitMQCluster]:
     async with RabbitMQCluster(tmp_path_factory.mktemp("rabbitmq")) as cluster:
         yield cluster
 
 
+@pytest.fixture(scope="session")
+def kafka_brokers() -> Iterator[list[str]]:
+    """A mock of three brokers. It cannot make topics, delete records or die."""
+    owner = Producer({"test.mock.num.brokers": 3, "bootstrap.servers": "mock"})
+    brokers = owner.list_topics(timeout=10).brokers.values()
+    yield [f"{broker.host}:{broker.port}" for broker in brokers]
+    del owner
+
+
 @asynccontextmanager
-async def made_logs(engine: str, servers: list[str], username: str, password: str) -> AsyncIterator[MakeLog]:
-    """Open logs of one name on the three nodes; all are closed at the end."""
-    name = f"log{next(_numbers)}"
+async def made_logs(**common: Any) -> AsyncIterator[MakeLog]:  # noqa: ANN401 (settings)
+    """Open logs of one name; all are closed at the end."""
+    defaults = {"name": f"log{next(_numbers)}", "partitions": 3, "max_bytes": 64 * 2**20, **common}
     made: list[MessageLog] = []
 
     async def make(**changes: object) -> MessageLog:
-        settings = MessageLogSettings.model_validate(
-            {
-                "engine": engine,
-                "servers": servers,
-                "username": username,
-                "password": SecretStr(password),
-                "name": name,
-                "partitions": 3,
-                "max_bytes": 64 * 2**20,
-                **changes,
-            }
-        )
-        log = make_message_log(settings)
+        log = make_message_log(MessageLogSettings.model_validate({**defaults, **changes}))
         made.append(log)
         await open_patiently(log)
         return log
@@ -71,12 +67,17 @@ async def made_logs(engine: str, servers: list[str], username: str, password: st
     yield make
     for log in made:
         await log.close()
+    if defaults["engine"] == "jetstream" and made:
+        await remove_streams(MessageLogSettings.model_validate(defaults))
 
 
 @pytest.fixture
-async def make_log(nats_nodes: NatsCluster) -> AsyncIterator[MakeLog]:
+async def make_jetstream_log(nats_nodes: NatsCluster) -> AsyncIterator[MakeLog]:
     async with made_logs(
-        "jetstream", nats_nodes.servers, nats_cluster.USERNAME, nats_cluster.PASSWORD
+        engine="jetstream",
+        servers=nats_nodes.servers,
+        username=nats_cluster.USERNAME,
+        password=SecretStr(nats_cluster.PASSWORD),
     ) as make:
         yield make
 
@@ -84,17 +85,56 @@ async def make_log(nats_nodes: NatsCluster) -> AsyncIterator[MakeLog]:
 @pytest.fixture
 async def make_rabbitmq_log(rabbitmq_nodes: RabbitMQCluster) -> AsyncIterator[MakeLog]:
     async with made_logs(
-        "rabbitmq", rabbitmq_nodes.servers, rabbitmq_cluster.USERNAME, rabbitmq_cluster.PASSWORD
+        engine="rabbitmq",
+        servers=rabbitmq_nodes.servers,
+        username=rabbitmq_cluster.USERNAME,
+        password=SecretStr(rabbitmq_cluster.PASSWORD),
     ) as make:
         yield make
 
 
-async def read_all(log: MessageLog, partition: int, after: int = 0) -> list[tuple[int, bytes]]:
-    """Read until nothing comes for a while."""
+@pytest.fixture
+async def make_kafka_log(kafka_brokers: list[str], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakeLog]:
+    async def make_topic(log: KafkaLog) -> None:
+        """The mock makes a topic of four partitions when a producer first asks for it."""
+        assert log._producer is not None
+        await asyncio.to_thread(log._producer.list_topics, log._settings.name, timeout=20)
+
+    async def read_id(_: KafkaLog) -> str:
+        """The mock does not describe topics."""
+        return "mock"
+
+    monkeypatch.setattr(KafkaLog, "_make_topic", make_topic)
+    monkeypatch.setattr(KafkaLog, "_read_id", read_id)
+    async with made_logs(engine="kafka", servers=kafka_brokers, partitions=4) as make:
+        yield make
+
+
+@pytest.fixture(params=["jetstream", "rabbitmq", "kafka"])
+def make_log(request: pytest.FixtureRequest) -> MakeLog:
+    """Open logs of each engine in turn."""
+    make: MakeLog = request.getfixturevalue(f"make_{request.param}_log")
+    return make
+
+
+async def find_leader(log: MessageLog) -> str:
+    """Return the leader of partition 0: a new stream has none for a moment."""
+
+    async def find() -> str | None:
+        return (await log.describe()).partitions[0].leader
+
+    return str(await until(find))
+
+
+async def read_all(log: MessageLog, partition: int, after: int = 0) -> list[StoredRecord]:
+    """Read up to the newest record, and until nothing comes for a moment after it."""
+    newest = await log.find_newest_position(partition)
     reader = log.read(partition, after)
-    found: list[tuple[int, bytes]] = []
-    while records := await reader.fetch(max_bytes=2**20, max_wait_s=0.6):
+    found: list[StoredRecord] = []
+    read = after
+    while records := await reader.fetch(max_bytes=2**20, max_wait_s=10.0 if read < newest else 0.2):
         found.extend(records)
+        read = found[-1].position
     await reader.close()
     return found
 

@@ -4,41 +4,17 @@ import asyncio
 from contextlib import suppress
 
 import pytest
+from rstream.connection import Connection
+from rstream.schema import Deliver, Frame
 
-from app.message_log.message_log import LogFullError, LogUnavailableError
+from app.message_log.message_log import LogFullError, LogUnavailableError, RecordsRemovedError
 from app.message_log.message_log_factory import make_message_log
 from app.message_log.rabbitmq_connections import connect_to_node
-from app.message_log.settings import MessageLogSettings
-from tests.integration.message_log.conftest import MakeLog, check_ledger, read_all
+from app.message_log.record_units import UNIT_BYTES
+from tests.integration.message_log.conftest import MakeLog, check_ledger, find_leader, read_all
+from tests.scenarios.processes import until
 from tools.clusters.append_ledger import AppendLedger
 from tools.clusters.rabbitmq_cluster import RabbitMQCluster
-
-
-async def test_each_partition_returns_its_records_in_order(make_rabbitmq_log: MakeLog) -> None:
-    log = await make_rabbitmq_log()
-    for number in range(40):
-        for partition in range(3):
-            await log.append(partition, f"{partition}.{number}".encode(), record_id=f"{partition}.{number}")
-    for partition in range(3):
-        expected = [(number + 1, f"{partition}.{number}".encode()) for number in range(40)]
-        assert await read_all(log, partition) == expected
-        assert await read_all(log, partition, after=30) == expected[30:]
-        assert await log.find_newest_position(partition) == 40
-
-
-async def test_large_records_come_one_by_one_and_too_large_ones_are_refused(
-    make_rabbitmq_log: MakeLog,
-) -> None:
-    log = await make_rabbitmq_log()
-    assert log.max_record_bytes == 4 * 2**20
-    for number in range(4):
-        await log.append(0, bytes([number + 1]) * log.max_record_bytes, record_id=str(number))
-    reader = log.read(0, 0)
-    for number in range(4):
-        [record] = await reader.fetch(max_bytes=1000, max_wait_s=5.0)
-        assert record == (number + 1, bytes([number + 1]) * log.max_record_bytes)
-    with pytest.raises(ValueError, match="larger than 4194304"):
-        await log.append(0, bytes(log.max_record_bytes + 1), record_id="large")
 
 
 async def test_a_repeat_after_a_lost_connection_is_stored_once(make_rabbitmq_log: MakeLog) -> None:
@@ -59,38 +35,18 @@ async def test_a_repeat_after_a_lost_connection_is_stored_once(make_rabbitmq_log
     assert await log.find_newest_position(0) == 50
 
 
-async def test_a_cancelled_fetch_loses_nothing(make_rabbitmq_log: MakeLog) -> None:
-    log = await make_rabbitmq_log()
-    for number in range(200):
-        await log.append(0, b"%d" % number, record_id=str(number))
-    reader = log.read(0, 0)
-    found: list[int] = []
-    for delay_ms in range(40):
-        task = asyncio.create_task(reader.fetch(max_bytes=20, max_wait_s=1.0))
-        await asyncio.sleep(delay_ms / 10_000)
-        task.cancel()
-        try:
-            found.extend(record.position for record in await task)
-        except asyncio.CancelledError:
-            continue
-    while records := await reader.fetch(max_bytes=1000, max_wait_s=1.0):
-        found.extend(record.position for record in records)
-    assert found == list(range(1, 201))
-
-
-async def test_a_full_partition_refuses_until_it_is_trimmed(make_rabbitmq_log: MakeLog) -> None:
+async def test_a_full_partition_has_room_once_it_is_trimmed(make_rabbitmq_log: MakeLog) -> None:
     log = await make_rabbitmq_log(max_bytes=2**20)
     stored = 0
     with suppress(LogFullError):
         while stored < 20:
             await log.append(0, bytes(100_000), record_id=str(stored))
             stored += 1
-    assert 10 <= stored <= 12
-    with pytest.raises(LogFullError):
-        await log.append(0, bytes(100_000), record_id=str(stored))
-    await log.append(1, b"another partition has room", record_id="x")
-    await log.trim(0, stored - 3)
-    async with asyncio.timeout(5):
+    full = (await log.describe()).partitions[0]
+    assert full.size >= 2**20
+    await log.trim(0, full.newest - 50)
+    assert (await log.describe()).partitions[0].size == 51 * UNIT_BYTES
+    async with asyncio.timeout(60):
         while True:
             with suppress(LogFullError):
                 await log.append(0, bytes(100_000), record_id=str(stored))
@@ -99,43 +55,132 @@ async def test_a_full_partition_refuses_until_it_is_trimmed(make_rabbitmq_log: M
     assert len(await read_all(log, 0)) == stored + 1
 
 
-async def test_the_description_names_nodes_and_positions(
-    make_rabbitmq_log: MakeLog, rabbitmq_nodes: RabbitMQCluster
+async def test_records_that_the_retention_removed_are_never_skipped_silently(
+    make_rabbitmq_log: MakeLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = await make_rabbitmq_log()
-    await log.append(1, bytes(5000), record_id="a")
-    empty, one, _ = await log.describe()
-    assert set(one.replicas) == set(one.in_sync) == set(rabbitmq_nodes.servers)
-    assert one.leader in one.replicas
-    assert (one.oldest, one.newest) == (1, 1)
-    assert (empty.oldest, empty.newest) == (0, 0)
+    """An appender with a larger limit than that of the stream fills it, until the nodes remove records."""
+    monkeypatch.setattr("app.message_log.rabbitmq_log._SEGMENT_BYTES", 2**20)
+    log = await make_rabbitmq_log(max_bytes=2**20)
+    log._settings.max_bytes = 2**30  # type: ignore[attr-defined]
+    for number in range(24):
+        await log.append(0, b"%02d" % number + bytes(2**19), record_id=str(number))
+
+    async def find_removed() -> int | None:
+        oldest = (await log.describe()).partitions[0].oldest
+        return oldest if oldest > 1 else None
+
+    oldest = await until(find_removed)
+    assert oldest is not None
+    with pytest.raises(RecordsRemovedError) as raised:
+        await read_all(log, 0, after=129)
+    assert raised.value.after == 129
+    assert raised.value.oldest >= oldest
+    found = await read_all(log, 0, after=raised.value.oldest - 1)
+    assert [int(record.data[:2]) for record in found] == list(range(24 - len(found), 24))
+    assert await read_all(log, 0) == found, "a reader without a position begins with the oldest"
 
 
-async def test_the_id_changes_when_the_log_is_made_anew(
+async def test_other_limits_than_those_of_the_streams_are_refused_with_what_to_do(
+    make_rabbitmq_log: MakeLog,
+) -> None:
+    log = await make_rabbitmq_log(max_bytes=2**20)
+    settings = log._settings.model_copy(update={"max_bytes": 2**21})  # type: ignore[attr-defined]
+    other = make_message_log(settings)
+    with pytest.raises(LogUnavailableError, match="VIGIE_MESSAGE_LOG__MAX_BYTES"):
+        await other.open()
+    await other.close()
+
+
+async def test_noted_offsets_between_records_are_no_gap(make_rabbitmq_log: MakeLog) -> None:
+    log, other = await make_rabbitmq_log(), await make_rabbitmq_log()
+    reader = log.read(0, 0)
+    for number in range(6):
+        await (log, other)[number % 2].append(0, b"%d" % number, record_id=str(number))
+        await log.trim(0, 1)
+        [record] = await reader.fetch(max_bytes=10, max_wait_s=20.0)
+        assert record.data == b"%d" % number
+    found = await read_all(log, 0)
+    assert [record.data for record in await read_all(log, 0, after=found[1].position)] == [
+        b"%d" % number for number in range(2, 6)
+    ]
+
+
+async def test_the_id_changes_when_the_log_is_recreated(
     make_rabbitmq_log: MakeLog, rabbitmq_nodes: RabbitMQCluster
 ) -> None:
     log, other = await make_rabbitmq_log(), await make_rabbitmq_log()
-    first = await log.read_id()
+    first = (await log.describe()).log_id
     await log.append(0, b"x", record_id="x")
-    assert await other.read_id() == first
+    assert (await other.describe()).log_id == first
     settings = log._settings  # type: ignore[attr-defined]
     connection = await connect_to_node(settings, rabbitmq_nodes.servers[0], client="test")
     await connection.delete_stream(f"{settings.name}-0")
     await connection.abort()
     again = await make_rabbitmq_log()
-    assert await again.read_id() != first
+    assert (await again.describe()).log_id != first
     assert await again.find_newest_position(0) == 0
 
 
-async def test_without_nodes_the_log_is_unavailable() -> None:
-    settings = MessageLogSettings(engine="rabbitmq", servers=["127.0.0.1:1"], timeout_s=0.5)
-    log = make_message_log(settings)
-    with pytest.raises(LogUnavailableError):
-        await log.open()
-    assert not log.connected
-    with pytest.raises(LogUnavailableError):
-        await log.append(0, b"x", record_id="x")
-    await log.close()
+async def test_a_slow_node_does_not_look_like_an_empty_log(
+    make_rabbitmq_log: MakeLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each chunk arrives after 1.3 s, and all later answers of the node after it."""
+    log = await make_rabbitmq_log()
+    await log.append(1, b"x", record_id="x")
+    read_frame = Connection.read_frame
+
+    async def read_slowly(self: Connection) -> Frame:
+        frame = await read_frame(self)
+        if isinstance(frame, Deliver):
+            await asyncio.sleep(1.3)
+        return frame
+
+    monkeypatch.setattr(Connection, "read_frame", read_slowly)
+    fresh = await make_rabbitmq_log()
+    assert await fresh.find_newest_position(1) == 1
+    assert await fresh.find_newest_position(0) == 0, "it is empty"
+    status = (await fresh.describe()).partitions[1]
+    assert (status.oldest, status.newest) == (1, 1)
+
+
+@pytest.mark.parametrize("is_trimmed", [True, False])
+async def test_a_node_that_withholds_known_records_does_not_answer(
+    make_rabbitmq_log: MakeLog, monkeypatch: pytest.MonkeyPatch, *, is_trimmed: bool
+) -> None:
+    """A position was noted in the stream, or read before. No chunk arrives: none is committed yet."""
+    log = await make_rabbitmq_log()
+    await log.append(1, b"x", record_id="x")
+    if is_trimmed:
+        await log.trim(1, 1)
+        log = await make_rabbitmq_log()
+    else:
+        assert await log.find_newest_position(1) == 1
+    read_frame = Connection.read_frame
+
+    async def read_without_chunks(self: Connection) -> Frame:
+        while isinstance(frame := await read_frame(self), Deliver):
+            pass
+        return frame
+
+    monkeypatch.setattr(Connection, "read_frame", read_without_chunks)
+    with pytest.raises(LogUnavailableError, match="which has some"):
+        await log.find_newest_position(1)
+    assert [each.leader is None for each in (await log.describe()).partitions] == [False, True, False]
+
+
+async def test_positions_of_a_recreated_log_are_forgotten(
+    make_rabbitmq_log: MakeLog, rabbitmq_nodes: RabbitMQCluster
+) -> None:
+    log = await make_rabbitmq_log()
+    await log.append(1, b"x", record_id="x")
+    assert await log.find_newest_position(1) == 1
+    settings = log._settings  # type: ignore[attr-defined]
+    connection = await connect_to_node(settings, rabbitmq_nodes.servers[0], client="test")
+    for partition in range(3):
+        await connection.delete_stream(f"{settings.name}-{partition}")
+    await connection.abort()
+    await make_rabbitmq_log()
+    assert await log.find_newest_position(1) == 0
 
 
 async def test_nodes_killed_one_after_another_lose_nothing(
@@ -157,7 +202,7 @@ async def test_nodes_killed_one_after_another_lose_nothing(
 async def test_a_record_without_majority_is_not_acknowledged_however_often_it_is_repeated(
     make_rabbitmq_log: MakeLog, rabbitmq_nodes: RabbitMQCluster
 ) -> None:
-    leader = str((await (await make_rabbitmq_log()).describe())[0].leader)
+    leader = await find_leader(await make_rabbitmq_log())
     # The client knows only the leader, so that it meets no node that hangs.
     log = await make_rabbitmq_log(timeout_s=2.0, servers=[leader])
     await log.append(0, b"first", record_id="first")
@@ -172,7 +217,7 @@ async def test_a_record_without_majority_is_not_acknowledged_however_often_it_is
     finally:
         for node in others:
             node.resume()
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(60):
         while True:
             with suppress(LogUnavailableError):
                 await log.append(0, b"second", record_id="second")

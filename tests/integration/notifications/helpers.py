@@ -28,9 +28,10 @@ SITE, RULE = uuid4(), uuid4()
 def with_webhooks(settings: VigieSettings, **changes: Any) -> VigieSettings:  # noqa: ANN401 (whatever a setting holds)
     usual = {
         "allow_private": True,
-        "connect_timeout_s": 1.0,
-        "total_timeout_s": 2.0,
-        "lease_s": 4.0,
+        # Long: a machine that pauses makes no attempt fail, and loses no lease.
+        "connect_timeout_s": 10.0,
+        "total_timeout_s": 20.0,
+        "lease_s": 30.0,
         # Long: what happens soon was woken, not polled.
         "poll_s": 30.0,
         "jitter": 0.0,
@@ -155,11 +156,11 @@ async def dispatching(settings: VigieSettings, database: Database) -> AsyncItera
             yield stop
         finally:
             stop.set()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await task
 
 
-async def until[T](ask: Callable[[], Coroutine[Any, Any, T]], patience: float = 10.0) -> T:
+async def until[T](ask: Callable[[], Coroutine[Any, Any, T]], patience: float = 60.0) -> T:
     """Ask until the answer is true, and give it."""
     answer = await ask()
     with suppress(TimeoutError):

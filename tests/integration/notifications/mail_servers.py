@@ -198,6 +198,6 @@ def smtp(port: int, **changes: Any) -> SmtpSettings:  # noqa: ANN401 (whatever a
         "port": port,
         "security": "none",
         "sender": "Vigie de la Ville <vigie@ville.example>",
-        "timeout_s": 2.0,
+        "timeout_s": 20.0,
     }
     return SmtpSettings.model_validate({**usual, **changes})

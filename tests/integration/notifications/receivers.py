@@ -37,7 +37,7 @@ class Receiver:
         self.arrived.set()
         return await self.answer(request)
 
-    async def wait(self, count: int, patience: float = 10.0) -> list[ReceivedRequest]:
+    async def wait(self, count: int, patience: float = 60.0) -> list[ReceivedRequest]:
         async with asyncio.timeout(patience):
             while len(self.got) < count:
                 self.arrived.clear()

@@ -100,19 +100,19 @@ class StreamListener:
     def messages(self) -> list[str]:
         return [block.message for block in self.events]
 
-    async def hear(self, enough: Callable[[], bool], patience: float = 10.0) -> None:
+    async def hear(self, enough: Callable[[], bool], patience: float = 60.0) -> None:
         """Read until it is enough, or the stream ends."""
         async with asyncio.timeout(patience):
             while not enough() and not self.ended:
                 self._arrived.clear()
                 await self._arrived.wait()
 
-    async def wait(self, count: int, patience: float = 10.0) -> list[StreamBlock]:
+    async def wait(self, count: int, patience: float = 60.0) -> list[StreamBlock]:
         """Wait for so many events."""
         await self.hear(lambda: len(self.events) >= count, patience)
         return self.events
 
-    async def end(self, patience: float = 10.0) -> None:
+    async def end(self, patience: float = 60.0) -> None:
         """Wait until the server ends the stream."""
         await self.hear(lambda: False, patience)
 

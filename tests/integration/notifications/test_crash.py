@@ -27,9 +27,9 @@ from tests.nursery import ForkedProcess
 
 
 @pytest.fixture
-def short_leases(settings: VigieSettings, monkeypatch: pytest.MonkeyPatch) -> VigieSettings:
-    monkeypatch.setenv("VIGIE_WEBHOOKS__TOTAL_TIMEOUT_S", "1.0")
-    monkeypatch.setenv("VIGIE_WEBHOOKS__LEASE_S", "1.5")
+def frequent_polls(settings: VigieSettings, monkeypatch: pytest.MonkeyPatch) -> VigieSettings:
+    monkeypatch.setenv("VIGIE_WEBHOOKS__TOTAL_TIMEOUT_S", "20")
+    monkeypatch.setenv("VIGIE_WEBHOOKS__LEASE_S", "600")
     monkeypatch.setenv("VIGIE_WEBHOOKS__POLL_S", "0.2")
     return settings
 
@@ -42,7 +42,7 @@ async def _process() -> AsyncIterator[ForkedProcess]:
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 await process.wait()
 
 
@@ -50,8 +50,10 @@ async def _check_second_process(connection: asyncpg.Connection, receiver: Receiv
     """Start another process, and compare what arrived with what the first one sent."""
     assert await attempts(connection) == []
     assert await states(connection) == {"pending": 1}
+    # The lease of the first one ends.
+    assert await connection.execute("UPDATE deliveries SET leased_until = now()") == "UPDATE 1"
     async with _process() as process:
-        first, second = await receiver.wait(2, 20)
+        first, second = await receiver.wait(2)
 
         async def delivered() -> bool:
             return await states(connection) == {"delivered": 1}
@@ -66,7 +68,7 @@ async def _check_second_process(connection: asyncpg.Connection, receiver: Receiv
 
 
 @pytest.mark.fault
-@pytest.mark.usefixtures("short_leases")
+@pytest.mark.usefixtures("frequent_polls")
 async def test_killed_while_the_receiver_answers(connection: asyncpg.Connection) -> None:
     organisation = await add_organisation(connection)
     processes: list[ForkedProcess] = []
@@ -81,13 +83,13 @@ async def test_killed_while_the_receiver_answers(connection: asyncpg.Connection)
         async with _process() as process:
             processes.append(process)
             await emit(connection, event(organisation))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 assert await process.wait() == -signal.SIGKILL
         await _check_second_process(connection, receiver, secret)
 
 
 @pytest.mark.fault
-@pytest.mark.usefixtures("short_leases")
+@pytest.mark.usefixtures("frequent_polls")
 async def test_killed_between_the_answer_and_the_record(
     database: Database, connection: asyncpg.Connection
 ) -> None:
@@ -109,12 +111,12 @@ async def test_killed_between_the_answer_and_the_record(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
                 "AND wait_event_type = 'Lock' AND query LIKE '%delivery_attempts%'"
             )
-            await until(lambda: connection.fetchval(waiting), 20)
+            await until(lambda: connection.fetchval(waiting))
             process.kill()
             assert await process.wait() == -signal.SIGKILL
             # The statement that it had sent already must not outlive it.
             await connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND application_name = 'vigie-deliver'"
             )
             await lock.rollback()
@@ -123,7 +125,7 @@ async def test_killed_between_the_answer_and_the_record(
 
 
 @pytest.mark.fault
-@pytest.mark.usefixtures("short_leases")
+@pytest.mark.usefixtures("frequent_polls")
 async def test_killed_between_a_groups_delivery_and_its_end(
     database: Database, connection: asyncpg.Connection
 ) -> None:
@@ -134,7 +136,7 @@ async def test_killed_between_a_groups_delivery_and_its_end(
         _, secret = await add_endpoint(connection, organisation, receiver.url, grouping=grouping)
         async with _process() as process:
             await emit(connection, *(alert_event(organisation) for _ in range(3)))
-            await until(lambda: connection.fetchval("SELECT count(*) = 3 FROM group_events"), 20)
+            await until(lambda: connection.fetchval("SELECT count(*) = 3 FROM group_events"))
             # The delivery is written, and cannot be checked: the group is not closed yet.
             locker = await database.connect()
             lock = locker.transaction()
@@ -145,18 +147,18 @@ async def test_killed_between_a_groups_delivery_and_its_end(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
                 "AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO deliveries%'"
             )
-            await until(lambda: connection.fetchval(waiting), 20)
+            await until(lambda: connection.fetchval(waiting))
             process.kill()
             assert await process.wait() == -signal.SIGKILL
             await connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND application_name = 'vigie-deliver'"
             )
             await lock.rollback()
             await locker.close()
         assert tuple(await connection.fetchrow(counts) or ()) == (3, 0)
         async with _process():
-            (got,) = await receiver.wait(1, 20)
+            (got,) = await receiver.wait(1)
 
             async def delivered() -> bool:
                 return await states(connection) == {"delivered": 1}

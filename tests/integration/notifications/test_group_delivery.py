@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 from standardwebhooks import Webhook
 
 from app.notifications.delivery.transport_types import build_message_id
-from app.notifications.events.outbox import enqueue_events
+from app.notifications.events.outbox import enqueue_events, wake_dispatcher
 from app.platform.db.database import Database
 from app.settings import VigieSettings
 from tests.integration.notifications.helpers import (
@@ -27,7 +27,18 @@ from tests.integration.notifications.helpers import (
 )
 from tests.integration.notifications.receivers import receiving, status
 
-GROUPING = {"by": ["site", "rule"], "wait": "PT1S", "interval": "PT0S"}
+GROUPING = {"by": ["site", "rule"], "wait": "PT15M", "interval": "PT0S"}
+
+
+async def _end_waits(connection: asyncpg.Connection, gathered: int) -> None:
+    """Let the groups be due in a moment, as soon as that many events wait in them."""
+
+    async def complete() -> bool:
+        return bool(await connection.fetchval("SELECT count(*) = $1 FROM group_events", gathered))
+
+    await until(complete)
+    await connection.execute("UPDATE delivery_groups SET due_at = now() + interval '1 second'")
+    await wake_dispatcher(connection)
 
 
 async def test_two_hundred_boxes_that_fire_within_the_wait_make_one_notification(
@@ -44,6 +55,7 @@ async def test_two_hundred_boxes_that_fire_within_the_wait_make_one_notification
                 await emit(
                     connection, *(alert_event(organisation, box=box) for box in boxes[start : start + 40])
                 )
+            await _end_waits(connection, 200)
             first, again = await receiver.wait(2)
 
             async def delivered() -> bool:
@@ -85,6 +97,7 @@ async def test_a_group_is_sent_when_it_is_due_by_whoever_is_awake(
                     connection,
                     *(alert_event(organisation, box=f"box-{n}", sequence=round_) for n in range(60)),
                 )
+            await _end_waits(connection, 180)
             await receiver.wait(60)
 
             async def done() -> bool:
@@ -123,7 +136,7 @@ async def test_what_waited_while_nobody_delivered_is_sent_once(
 ) -> None:
     organisation = await add_organisation(connection)
     async with receiving(status(204)) as receiver:
-        await add_endpoint(connection, organisation, receiver.url, grouping={**GROUPING, "wait": "PT15M"})
+        await add_endpoint(connection, organisation, receiver.url, grouping=GROUPING)
         async with dispatching(with_webhooks(settings), database):
             await emit(connection, alert_event(organisation), alert_event(organisation))
 

@@ -19,8 +19,8 @@ from tests.integration.notifications.mail_servers import HOST, Talk, hostile, ma
 
 NOW = datetime(2026, 11, 24, 10, 10, 2, tzinfo=UTC)
 PATIENCE_S = 0.4
-# Of a machine that has other things to do; far below what an attempt would last without its bounds.
-SLACK_S = 4.0
+# Of a machine that stands still for seconds; far below what an attempt would last without its bounds.
+SLACK_S = 20.0
 
 type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -39,10 +39,12 @@ def claim(text: str = "t", **changes: Any) -> LeasedDelivery:  # noqa: ANN401 (f
 async def send(
     port: int,
     claimed: LeasedDelivery | None = None,
+    *,
+    patience_s: float = PATIENCE_S,
     **settings: Any,  # noqa: ANN401
 ) -> tuple[AttemptOutcome, float]:
     """Attempt a delivery; gives how long it took, in seconds."""
-    async with EmailTransport(smtp(port, timeout_s=PATIENCE_S, **settings)) as mailer:
+    async with EmailTransport(smtp(port, timeout_s=patience_s, **settings)) as mailer:
         begun = time.monotonic()
         outcome = await mailer.send(claimed or claim(), NOW)
         return outcome, time.monotonic() - begun
@@ -146,7 +148,7 @@ async def test_an_answer_without_end(shout: bytes) -> None:
 )
 async def test_greetings_that_are_none(greeting: bytes, reason: str, status: int | None) -> None:
     async with speaking({b"": greeting}) as (port, said):
-        outcome, _ = await send(port)
+        outcome, _ = await send(port, patience_s=SLACK_S)
     assert (outcome.reason, outcome.status) == (reason, status)
     assert not said
 
@@ -155,11 +157,11 @@ async def test_greetings_that_are_none(greeting: bytes, reason: str, status: int
 async def test_a_connection_that_is_closed_on_the_way(verb: bytes) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mail.test\r\n")
-        while not (await reader.readline()).upper().startswith(verb):
+        while not (await reader.readuntil(b"\n")).upper().startswith(verb):
             writer.write(b"250 OK\r\n")
 
     async with hostile(talk) as port:
-        outcome, took_s = await send(port)
+        outcome, took_s = await send(port, patience_s=2 * SLACK_S)
     assert (outcome.reason, outcome.status) == ("response_broken", None)
     assert took_s < SLACK_S
 
@@ -167,7 +169,7 @@ async def test_a_connection_that_is_closed_on_the_way(verb: bytes) -> None:
 async def test_answers_are_cut_and_fit_for_the_database() -> None:
     answer = b"550-\x00 \xff\xfe " + b"long " * 1000 + b"\r\n550 \xe9nd\r\n"
     async with speaking({b"MAIL": answer}) as (port, _):
-        outcome, _ = await send(port)
+        outcome, _ = await send(port, patience_s=SLACK_S)
     assert (outcome.reason, outcome.status) == ("mail_refused", 550)
     assert outcome.body is not None
     assert len(outcome.body) == ANSWER_LIMIT
@@ -178,7 +180,7 @@ async def test_answers_are_cut_and_fit_for_the_database() -> None:
 async def test_what_comes_after_the_mail_was_taken_changes_nothing() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mail.test\r\n")
-        while not (await reader.readline()).upper().startswith(b"DATA"):
+        while not (await reader.readuntil(b"\n")).upper().startswith(b"DATA"):
             writer.write(b"250 OK\r\n")
         writer.write(b"354 go on\r\n")
         await reader.readuntil(b"\r\n.\r\n")
@@ -195,13 +197,13 @@ async def test_a_server_that_reads_nothing_keeps_nothing_of_ours() -> None:
     ended = asyncio.Event()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 mail.test\r\n")
-        while not (await reader.readline()).upper().startswith(b"DATA"):
-            writer.write(b"250 OK\r\n")
-        writer.write(b"354 go on\r\n")
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
-        # Writing fails once the other side has let go of the connection, whatever it had still to write.
         try:
+            writer.write(b"220 mail.test\r\n")
+            while not (await reader.readuntil(b"\n")).upper().startswith(b"DATA"):
+                writer.write(b"250 OK\r\n")
+            writer.write(b"354 go on\r\n")
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            # Writing fails once the other side has let go of the connection, whatever it had still to write.
             while not writer.is_closing():
                 writer.write(b"2")
                 await writer.drain()
@@ -211,7 +213,7 @@ async def test_a_server_that_reads_nothing_keeps_nothing_of_ours() -> None:
 
     async with hostile(talk) as port:
         outcome, took_s = await send(port, claim("x" * 16_000_000))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await ended.wait()
     assert outcome.reason == "timeout"
     assert took_s < 2 * PATIENCE_S + SLACK_S + 1.0
@@ -283,31 +285,33 @@ async def test_an_attempt_is_over_before_its_lease(lease_s: float, longest_s: fl
 
 
 async def test_a_stop_cuts_an_attempt_short_and_leaves_nothing_open() -> None:
-    gone = asyncio.Event()
+    connected, gone = asyncio.Event(), asyncio.Event()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         del writer
+        connected.set()
         await reader.read()
         gone.set()
 
     async with hostile(talk) as port, EmailTransport(smtp(port, timeout_s=60)) as mailer:
         task = asyncio.create_task(mailer.send(claim(), NOW))
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(60):
+            await connected.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await gone.wait()
 
 
 async def test_other_mails_go_on_while_one_hangs() -> None:
     async with mailbox() as server, EmailTransport(smtp(server.port)) as mailer:
-        server.delay_s = 1
+        server.delay_s = 30
         slow = asyncio.create_task(mailer.send(claim(), NOW))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not server.sessions:  # noqa: ASYNC110 (the server counts, and tells nobody)
                 await asyncio.sleep(0.01)
         server.delay_s = 0.0
         assert (await mailer.send(claim(), NOW)).delivered
         assert not slow.done()
-        assert (await slow).delivered
+        slow.cancel()

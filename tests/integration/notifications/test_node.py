@@ -29,7 +29,7 @@ SECRET, FORMER, EXPIRED = generate_secret(), generate_secret(), generate_secret(
 
 async def sent(body: bytes, former: Sequence[dict[str, str]] = (), **claim: Any) -> ReceivedRequest:  # noqa: ANN401 (fields of a claim)
     """What a receiver gets of a body."""
-    settings = WebhookSettings.model_validate({"allow_private": True, "total_timeout_s": 5.0})
+    settings = WebhookSettings.model_validate({"allow_private": True, "total_timeout_s": 20.0})
     async with receiving(status(204)) as receiver, HttpTransport(settings, SecretSealer([])) as sender:
         claimed = claim_of(receiver.url, SECRET, body, former_secrets=list(former), **claim)
         outcome = await sender.send(claimed, datetime.now(UTC))

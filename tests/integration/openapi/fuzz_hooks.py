@@ -26,6 +26,7 @@ from app.platform.http.contract import idempotency
 # Requests that their schema allows and that are refused all the same, by their stable code: what a JSON
 # Schema cannot say. Each is documented as a 422 (`docs/api.md`).
 BEYOND_SCHEMAS: Final = {
+    "invalid_geometry": "well-known text of a kind of geometry",
     # A relation between two fields, or of a field to now.
     "range_reversed": "`from` before `to`",
     "end_required": "a silence has an end or a schedule",

@@ -30,6 +30,7 @@ REFUSED: Final = {
     "set_mail_settings": 409,  # what the environment sets goes first
     "reset_password": 401,
     "accept_invitation": 401,
+    "accept_grant_offer": 401,
     "confirm_oidc": 404,
     "switch_organisation": 403,
     "update_me": 403,
@@ -171,6 +172,7 @@ async def world(
     async with client_of(application, key["key"]) as provisioner, client_of(application, None) as nobody:
         clients: dict[str | None, httpx.AsyncClient] = {
             "ApiKey": tenant.client,
+            "GrantLink": nobody,
             "Administrator": api,
             "ProvisioningKey": provisioner,
             None: nobody,

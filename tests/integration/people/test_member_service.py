@@ -232,6 +232,23 @@ async def test_a_token_for_a_new_password(
     assert refusal(await owner.client.post(own)) == (403, "own_password")
 
 
+async def test_a_key_that_a_stolen_session_made_takes_over_no_account(
+    folk: OrganisationPeople, tenant: Tenant
+) -> None:
+    oda, bob = await folk.join("Oda", "owner"), await folk.join("Bob", "owner")
+    made = await oda.client.post("/v1/api-keys", json={"name": "hers", "scopes": ["*"]})
+    first = await folk.client(made.raise_for_status().json()["key"])
+    made = await first.post("/v1/api-keys", json={"name": "hers too", "scopes": ["*"]})
+    second = await folk.client(made.raise_for_status().json()["key"])
+    own = f"/v1/members/{oda.member_id}"
+    for key in (first, second):
+        assert refusal(await key.post(f"{own}/password-reset")) == (403, "own_password")
+        assert refusal(await key.delete(f"{own}/second-factors")) == (403, "own_second_factors")
+    # Keys of others may, and hers may for others.
+    assert (await tenant.client.post(f"{own}/password-reset")).status_code == 201
+    assert (await second.post(f"/v1/members/{bob.member_id}/password-reset")).status_code == 201
+
+
 @pytest.mark.parametrize("joins", ["before", "after"])
 async def test_an_owner_takes_over_nobodys_part_elsewhere(
     folk: OrganisationPeople,

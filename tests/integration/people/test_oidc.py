@@ -443,7 +443,7 @@ async def mock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     )
     issuer = f"http://127.0.0.1:{port}"
     configure(monkeypatch, issuer)
-    async with httpx.AsyncClient() as client, asyncio.timeout(30):
+    async with httpx.AsyncClient() as client, asyncio.timeout(60):
         while True:
             try:
                 (await client.get(f"{issuer}/.well-known/openid-configuration")).raise_for_status()

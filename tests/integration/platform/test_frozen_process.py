@@ -16,8 +16,8 @@ async def test_a_frozen_process_keeps_its_locks_for_a_while_only(settings: Vigie
     async with database.engine.connect() as frozen:
         # As everything does that goes through a session: here it is never heard of again.
         await frozen.execute(text("SELECT version FROM registry FOR UPDATE"))
-        async with asyncio.timeout(10), batches.transaction():
-            await batches.execute("SELECT version FROM registry FOR UPDATE", timeout=10)
+        async with asyncio.timeout(30), batches.transaction():
+            await batches.execute("SELECT version FROM registry FOR UPDATE", timeout=30)
         await frozen.invalidate()
     async with database.write() as session:
         await close_ingest_barrier(session)

@@ -115,8 +115,8 @@ async def test_each_order_of_each_list(tenant: Tenant, api: httpx.AsyncClient) -
     await fill(tenant.client)
     sizes: dict[str, int] = {}
     for (path, _), known in LISTS.items():
-        # Lists of people, and of the portal, whose link is a key of its own.
-        if path not in OPEN or path.startswith(("/v1/me/", "/v1/portal/")):
+        # Lists of people, of the portal and of grants, which have keys of their own.
+        if path not in OPEN or path.startswith(("/v1/me/", "/v1/portal/", "/v1/grant/")):
             continue
         client = api if path == "/v1/organisations" else tenant.client
         for sort in known["sort"]["schema"]["enum"]:

@@ -134,7 +134,7 @@ async def furnish(client: httpx.AsyncClient, owner: asyncpg.Connection, street: 
     (await client.patch(f"/v1/sites/{street}", json=change)).raise_for_status()
 
 
-async def wait_until_true(page: Page, expression: str, given: object = None, patience_s: float = 30) -> Any:  # noqa: ANN401 (whatever it comes to)
+async def wait_until_true(page: Page, expression: str, given: object = None, patience_s: float = 60.0) -> Any:  # noqa: ANN401 (whatever it comes to)
     """Wait until a JavaScript expression is true; gives its value.
 
     `wait_for_function` evaluates a text in the page when it looks again, which its policy forbids.
@@ -181,7 +181,9 @@ class WatchedPage:
         await self.map_ready()
 
     async def map_ready(self) -> None:
-        """Wait for the map, where there is one that scripts may draw."""
+        """Wait for the whole page, and for the map, where there is one that scripts may draw."""
+        # A click waits until the next page begins to load.
+        await self.page.wait_for_load_state()
         if await self.page.locator("#map").count() and await self.page.evaluate("!!window.L"):
             await self.page.wait_for_selector('#map[data-ready="yes"]')
 
@@ -225,7 +227,7 @@ async def chromium() -> AsyncIterator[Browser]:
 async def looking(browser: Browser, base: str, **options: Any) -> AsyncIterator[WatchedPage]:  # noqa: ANN401 (Playwright's)
     """A page of its own; options are those of a browser's context."""
     context: BrowserContext = await browser.new_context(**{"locale": "en-GB", **options})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)
     try:
         watched = WatchedPage(await context.new_page(), base)
         await watched.guard()

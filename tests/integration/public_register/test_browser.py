@@ -81,6 +81,7 @@ async def test_a_walk_from_the_map_to_a_site_its_french_page_and_its_history(
         assert await page.locator("text=Responsable du traitement").count() > 0
         await accessible(watched)
         await page.click("nav >> text=Historique")
+        await page.wait_for_load_state()
         assert await page.locator(".history li").count() >= 8
         await accessible(watched)
         await page.click("nav a[href*=about]")
@@ -115,7 +116,7 @@ async def test_by_keyboard_alone(browser: Browser, city: tuple[str, str]) -> Non
         await page.keyboard.press("Tab")
         assert await page.evaluate(focused) == "Skip to the content"
         await page.keyboard.press("Enter")
-        assert await page.evaluate("document.activeElement.id") == "content"
+        await wait_until_true(page, "document.activeElement.id === 'content'")
         seen = []
         for _ in range(20):
             await page.keyboard.press("Tab")
@@ -140,6 +141,7 @@ async def test_without_scripts_nothing_is_missing(browser: Browser, city: tuple[
         await page.click("button")
         await page.click(".sites a")
         assert street in page.url
+        await page.wait_for_load_state()
         assert await page.locator("h1").inner_text() == "Rue d'Alsace-Lorraine"
         assert await page.locator("figure .line").count() == 9
         watched.check()
@@ -201,15 +203,17 @@ async def test_a_popup_fits_a_phone(browser: Browser, city: tuple[str, str], wid
             await page.wait_for_timeout(400)
         await page.locator(".leaflet-marker-icon.marker").click()
         assert await page.locator(".leaflet-popup .found li").count() == 3
-        await page.wait_for_timeout(500)
-        frame = await page.locator("#map").bounding_box()
-        popup = await page.locator(".leaflet-popup-content-wrapper").bounding_box()
-        assert frame is not None
-        assert popup is not None
-        assert frame["x"] <= popup["x"]
-        assert popup["x"] + popup["width"] <= frame["x"] + frame["width"]
-        assert frame["y"] <= popup["y"]
-        assert popup["y"] + popup["height"] <= frame["y"] + frame["height"]
+        # Once the map has moved as far as it needs.
+        await wait_until_true(
+            page,
+            """() => {
+                const frame = document.querySelector("#map").getBoundingClientRect();
+                const bubble = document.querySelector(".leaflet-popup-content-wrapper");
+                const popup = bubble.getBoundingClientRect();
+                return frame.left <= popup.left && popup.right <= frame.right
+                    && frame.top <= popup.top && popup.bottom <= frame.bottom;
+            }""",
+        )
         watched.check()
 
 

@@ -13,7 +13,7 @@ def link(broker: PrivateMosquitto, username: str, password: str) -> aiomqtt.Clie
         username=username,
         password=password,
         identifier=f"test-{username}",
-        timeout=5,
+        timeout=20,
     )
 
 

@@ -26,7 +26,10 @@ from tests.integration.notifications.mail_servers import Mailbox, mailbox, part,
 from tests.roles import working_as
 
 TO = ["mairie@example.com", "air@example.org"]
-YESTERDAY = datetime.now(UTC).astimezone(ZoneInfo("Europe/Paris")).date() - timedelta(days=1)
+
+
+def find_yesterday() -> date:
+    return datetime.now(UTC).astimezone(ZoneInfo("Europe/Paris")).date() - timedelta(days=1)
 
 
 @pytest.fixture
@@ -101,7 +104,8 @@ async def test_a_report_is_mailed_with_its_files_in_its_language(
     worker: ReportScheduleWorker,
     maintain: Database,
 ) -> None:
-    first = YESTERDAY.isoformat()
+    yesterday = find_yesterday()
+    first = yesterday.isoformat()
     record = Record.of(f"{first}T06:00", f"{first}T12:00", 600, 1, pm2_5=(4, 40), laeq=(45, 75))
     await measure(tenant, site_id, "loud", record)
     rule = {"metric": "pm2_5", "operator": ">", "threshold": 10}
@@ -120,7 +124,7 @@ async def test_a_report_is_mailed_with_its_files_in_its_language(
     assert "les mesures (CSV)" in part(message, "plain")
     assert "Tenant" in part(message, "html")
     files = attached(message)
-    stem = f"vigie-rue-d-alsace-lorraine-{YESTERDAY}-fr"
+    stem = f"vigie-rue-d-alsace-lorraine-{yesterday}-fr"
     assert list(files) == [f"{stem}.pdf", f"{stem}.csv"]
     pages = pypdf.PdfReader(io.BytesIO(files[f"{stem}.pdf"])).pages
     assert "RAPPORT JOURNALIER" in pages[0].extract_text()
@@ -349,7 +353,7 @@ async def test_missed_days_are_mailed_afterwards_but_not_very_old_ones(
     assert await work(worker, maintain) == 7
     _, runs = await read(tenant, identifier)
     days = sorted(run["first_day"] for run in runs)
-    assert days == [(YESTERDAY - timedelta(days=back)).isoformat() for back in range(6, -1, -1)]
+    assert days == [(find_yesterday() - timedelta(days=back)).isoformat() for back in range(6, -1, -1)]
     await owner.execute("UPDATE report_runs SET created_at = now() - interval '401 days'")
     connection = await maintain.connect()
     await run_repository.delete_old_runs(connection)

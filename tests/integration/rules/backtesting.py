@@ -76,7 +76,7 @@ async def store(
     )
 
 
-async def ask(tenant: Tenant, *, wait: float = 20, status: int = 200, **body: Any) -> dict[str, Any]:  # noqa: ANN401 (as JSON)
+async def ask(tenant: Tenant, *, wait: float = 30, status: int = 200, **body: Any) -> dict[str, Any]:  # noqa: ANN401 (as JSON)
     answer = await tenant.client.post(f"/v1/rules/backtest?wait={wait}", json={**RANGE, **body})
     assert answer.status_code == status, answer.text
     found: dict[str, Any] = answer.json()

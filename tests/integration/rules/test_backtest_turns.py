@@ -54,11 +54,11 @@ async def test_a_long_one_keeps_no_other_organisation_waiting(  # noqa: PLR0917 
     worker = BacktestWorker()
     await worker.tick(database, connection)
     # It is under way when somebody else asks for a short one.
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await begun.wait()
     short = await ask(other_tenant, wait=0, status=202, rule=rule(), site_id=theirs)
     await worker.tick(database, connection)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (found := await _read(other_tenant, short["id"]))["state"] != "done":  # noqa: ASYNC110 (a row)
             await asyncio.sleep(0.01)
     assert found["result"]["summary"]["alerts"] == 1

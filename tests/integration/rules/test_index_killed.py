@@ -45,7 +45,7 @@ async def test_each_alert_once_whenever_it_is_killed(
     await process.kill()
     process = RoleProcess("maintain", tmp_path / "maintain.log")
     await process.start()
-    await until(lambda: fired(BOXES))
+    await until(lambda: fired(BOXES), patience_s=90)
     await process.terminate()
     told = Counter(box for (box,) in await connection.fetch(_MINE))
     await connection.close()

@@ -236,7 +236,7 @@ async def test_the_role_looks_when_something_is_due_and_not_else(
             if worker._task is before:
                 return False
             assert worker._task is not None
-            await asyncio.wait_for(asyncio.shield(worker._task), 20)
+            await asyncio.wait_for(asyncio.shield(worker._task), 60)
             return True
 
         assert await tick()

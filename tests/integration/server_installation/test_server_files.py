@@ -20,7 +20,7 @@ from cryptography import x509
 
 from app.platform.broker.mosquitto_password_hash import format_password_line
 from app.platform.kernel.atomic_files import replace_file_text
-from app.server_installation.broker_step import render_broker_conf, render_broker_tls_conf
+from app.server_installation.broker_step import render_broker_conf, render_broker_tls_conf, render_edge_conf
 from app.server_installation.database_step import render_cluster_conf
 from app.server_installation.deploy_files import find_deploy_file, list_unit_files
 from app.server_installation.server_options import ServerOptions
@@ -109,7 +109,13 @@ class Broker:
 
     def __init__(self, folder: Path) -> None:
         self.options = ServerOptions(
-            name="localhost", mqtt_port=find_free_port(), mqtts_port=find_free_port(), api_port=1
+            name="localhost",
+            mqtt_port=find_free_port(),
+            mqtts_port=find_free_port(),
+            api_port=1,
+            edge="a",
+            edge_host="127.0.0.2",
+            log_servers="127.0.0.1:4222",
         )
         self.paths = ServerPaths(folder)
         self.authority = trustme.CA()
@@ -130,6 +136,7 @@ class Broker:
         (self.paths.broker_conf / "vigie-tls.conf").write_text(
             render_broker_tls_conf(self.options, self.paths)
         )
+        (self.paths.broker_conf / "vigie-edge.conf").write_text(render_edge_conf(self.options))
         # As Debian's own file.
         main = (
             f"persistence true\npersistence_location {folder}/data/\ninclude_dir {self.paths.broker_conf}\n"
@@ -181,7 +188,7 @@ def public_folder() -> Iterator[Path]:
 async def test_the_broker_takes_up_a_renewed_certificate_and_closes_nothing(public_folder: Path) -> None:
     folder, broker = public_folder, Broker(public_folder)
     async with broker.running(folder) as child:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     first = await broker.serial()
@@ -194,7 +201,10 @@ async def test_the_broker_takes_up_a_renewed_certificate_and_closes_nothing(publ
         port = broker.options.mqtts_port
         async with (
             aiomqtt.Client("localhost", port, tls_context=context, username="box-1", password="one") as box,
-            aiomqtt.Client("localhost", broker.options.mqtt_port, username="ingest", password="in") as ingest,
+            # From another machine of an installation with several brokers.
+            aiomqtt.Client(
+                broker.options.edge_host, broker.options.mqtt_port, username="ingest", password="in"
+            ) as ingest,
         ):
             await ingest.subscribe("vigie/v1/+/telemetry", qos=1)
             second = broker.issue()
@@ -202,13 +212,13 @@ async def test_the_broker_takes_up_a_renewed_certificate_and_closes_nothing(publ
                 for path in broker.paths.broker_settings.iterdir():
                     os.chown(path, broker.account.uid, broker.account.gid)
             child.send(signal.SIGHUP)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while await broker.serial() != second:  # noqa: ASYNC110 (the broker sends no signal)
                     await asyncio.sleep(0.05)
             assert second != first
             # The connection of before is still that one.
             await box.publish("vigie/v1/box-1/telemetry", b"{}", qos=1)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 assert (await anext(aiter(ingest.messages))).payload == b"{}"
 
 
@@ -246,7 +256,7 @@ async def test_postgresql_starts_with_the_configuration(folder: Path) -> None:
 
 
 async def connect(url: str, child: ChildProcess, log: Path) -> asyncpg.Connection:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await asyncpg.connect(url)

@@ -48,7 +48,7 @@ async def demo(folder: Path, *options: str) -> AsyncIterator[ForkedProcess]:
 async def stop(process: ForkedProcess) -> tuple[int, float]:
     started = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    status = await asyncio.wait_for(process.wait(), 10)
+    status = await asyncio.wait_for(process.wait(), 60)
     return status, time.monotonic() - started
 
 
@@ -71,7 +71,7 @@ async def test_it_finds_its_things_again_and_creates_nothing_twice(
         async with demo(tmp_path) as first:
             assert await until(lambda: says("webhook verified", "stored, says vigie/v1/demo-street-1/ack"))
             status, took = await stop(first)
-        assert (status, took < 6.0) == (0, True), log.read_text()
+        assert (status, took < 20) == (0, True), log.read_text()
         state = DemoState.load(tmp_path / "demo.json")
         assert (tmp_path / "demo.json").stat().st_mode & 0o777 == 0o600
         assert len(state.boxes) == 29
@@ -82,7 +82,7 @@ async def test_it_finds_its_things_again_and_creates_nothing_twice(
         async with demo(tmp_path) as second:
             assert await until(lambda: says("synthetic boxes are live", "webhook verified"))
             status, took = await stop(second)
-        assert (status, took < 6.0) == (0, True), log.read_text()
+        assert (status, took < 20) == (0, True), log.read_text()
         assert "REFUSED" not in log.read_text()
         assert await things(target) == made
         # Its memory lost, it finds all but the key, which nobody can read again.
@@ -130,7 +130,8 @@ async def test_the_recorded_day_is_of_now_and_every_value_is_as_recorded(
             await until(lambda: _caught_up(connection), patience_s=120)
             await stop(process)
         assert DemoState.load(tmp_path / "demo.json").site_ids["aberdeen"] == former
-        days = [move_to_day(stations, yesterday + timedelta(days=day), LONDON) for day in (0, 1)]
+        # The third one where midnight came meanwhile.
+        days = [move_to_day(stations, yesterday + timedelta(days=day), LONDON) for day in (0, 1, 2)]
         reached = DemoState.load(tmp_path / "demo.json").replayed
         # What was under way when it stopped is stored, or sent again at the next start.
         stored = await connection.fetch(

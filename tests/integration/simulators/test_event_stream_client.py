@@ -64,7 +64,7 @@ async def test_it_goes_on_after_a_break(
             event(organisation, type_="alert.escalated"),
             event(organisation, type_="alert.resolved"),
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await following == 0
     assert "broke off" in "".join(lines) or "ended" in "".join(lines)
     told = [line for line in lines if line[:16] in {name[-16:] for name in first + others}]
@@ -102,7 +102,7 @@ async def test_the_command(target: TargetStack, tmp_path: Path, tenant: Tenant, 
     assert process.stdout is not None
     connection = await database.connect()
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert target.api.encode() in await process.stdout.readline()
             said = asyncio.create_task(process.stdout.readline())
             while not said.done():

@@ -23,7 +23,7 @@ MORNING = ReplayOptions(
     shift_to_now=False,
     day=None,
     verify=True,
-    patience_s=20.0,
+    patience_s=60.0,
     prefix="aberdeen",
     organisation="Sensor.Community",
     site="Aberdeen",
@@ -73,7 +73,7 @@ async def test_a_changed_and_an_invented_value_are_noticed_and_a_shift_is_accoun
     target: TargetStack, ingest: RoleProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ingest.role == "ingest"
-    hour = replace(MORNING, until_us=parse_archive_time("2019-03-10T07:00:00"), patience_s=0.5)
+    hour = replace(MORNING, until_us=parse_archive_time("2019-03-10T07:00:00"))
     assert await run_replay(target, hour) == 0
     assert target.database is not None
     connection = await asyncpg.connect(target.database)

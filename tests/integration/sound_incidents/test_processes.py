@@ -26,7 +26,12 @@ async def test_killed_again_and_again_it_tells_each_version_once(square: Square,
             reports = shot(number, ago_s=600.0 - 60 * number)
             # Some of it comes before the crash, the rest while nobody works.
             await square.send(reports[:3])
-            await asyncio.sleep(1.2 + 0.15 * number)
+
+            async def detected(before: int = number) -> bool:
+                return sum(kind == "incident.detected" for kind, _ in await square.told()) > before
+
+            await until(detected)
+            await asyncio.sleep(0.15 * number)
             await maintain.kill()
             await square.send(reports[3:])
         await maintain.start()
@@ -35,10 +40,10 @@ async def test_killed_again_and_again_it_tells_each_version_once(square: Square,
             found = [each for each in await square.incidents() if each["verified"] and not each["untold"]]
             return len(found) == _KILLS
 
-        await until(located, patience_s=30)
+        await until(located, patience_s=60)
         assert await maintain.terminate() == 0
         told = await square.told()
-        got = await receiver.wait(len(told), 20)
+        got = await receiver.wait(len(told))
     for each in await square.incidents():
         assert distance_m((each["longitude"], each["latitude"]), SHOT) < 6
     sequences: dict[str, list[int]] = defaultdict(list)
@@ -60,7 +65,7 @@ async def test_each_shot_is_told_before_the_next_one(square: Square, tmp_path: P
         async def works() -> bool:
             return bool(await square.owner.fetchval(heartbeat))
 
-        await until(works, patience_s=20)
+        await until(works, patience_s=60)
         for number in range(3):
             await square.send(shot(number, ago_s=900.0 - 60 * number))
 

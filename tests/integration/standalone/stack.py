@@ -47,7 +47,7 @@ class Stack:
         """Send `number` to the supervisor and wait; gives the seconds that the stop took."""
         started = time.monotonic()
         self.process.send_signal(number)
-        self.process.wait(30)
+        self.process.wait(PATIENCE_S)
         return time.monotonic() - started
 
 

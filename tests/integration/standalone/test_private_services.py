@@ -36,7 +36,7 @@ def client(
         mq.port,
         username=username,
         password=password,
-        timeout=5,
+        timeout=20,
         identifier=identifier,
         clean_session=not identifier,
     )
@@ -149,7 +149,7 @@ async def test_nobody_enters_without_a_password(tmp_path: Path) -> None:
     async with PrivateMosquitto(tmp_path / "mq", accounts=ACCOUNTS) as mq:
         for username, password in ((None, None), ("ingest", "wrong"), ("stranger", "x")):
             with pytest.raises(aiomqtt.MqttError):
-                async with aiomqtt.Client(mq.host, mq.port, username=username, password=password, timeout=5):
+                async with aiomqtt.Client(mq.host, mq.port, username=username, password=password, timeout=20):
                     pass
 
 
@@ -159,7 +159,7 @@ async def test_a_new_password_file_is_read_on_the_signal(tmp_path: Path) -> None
         replace_file_text(mq.password_file, text)
         assert int(mq.pid_file.read_text()) == mq.pid
         os.kill(mq.pid, signal.SIGHUP)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     async with client(mq, "box-1", "secret"):
@@ -193,7 +193,7 @@ async def test_more_than_the_brokers_default_is_queued_and_survives_a_restart(tm
             )
         await mq.stop()
         await mq.start()
-        async with client(mq, "ingest", ACCOUNTS["ingest"], "consumer") as consumer, asyncio.timeout(30):
+        async with client(mq, "ingest", ACCOUNTS["ingest"], "consumer") as consumer, asyncio.timeout(60):
             messages = aiter(consumer.messages)
             received = {int((await anext(messages)).payload or b"") for _ in range(count)}
         assert received == set(range(count))
@@ -201,9 +201,14 @@ async def test_more_than_the_brokers_default_is_queued_and_survives_a_restart(tm
 
 async def test_an_outsized_packet_ends_its_connection_only(tmp_path: Path) -> None:
     async with PrivateMosquitto(tmp_path / "mq", accounts=ACCOUNTS) as mq:
-        with pytest.raises(aiomqtt.MqttError):
-            async with client(mq, "gateway", ACCOUNTS["gateway"]) as gateway:
-                await gateway.publish("vigie/v1/b/telemetry", b"x" * 2**21, qos=1, timeout=5)
+        async with client(mq, "gateway", ACCOUNTS["gateway"]) as gateway, asyncio.timeout(60):
+            publishing = asyncio.create_task(
+                gateway.publish("vigie/v1/b/telemetry", b"x" * 2**21, qos=1, timeout=60)
+            )
+            # A confirmation that does not come is no end of the connection: this is.
+            with pytest.raises(aiomqtt.MqttError):
+                await anext(aiter(gateway.messages))
+            publishing.cancel()
         async with client(mq, "gateway", ACCOUNTS["gateway"]):
             pass
 

@@ -123,7 +123,7 @@ def box(
         password=None if username is None else ACCOUNTS[username],
         identifier=client_id,
         tls_context=trusting(keys, certificate),
-        timeout=5,
+        timeout=20,
     )
 
 
@@ -137,7 +137,7 @@ async def enters(port: int, context: ssl.SSLContext | None, username: str | None
     body = text("MQTT") + bytes((4, flags, 0, 30)) + text("by-hand") + words
     writer = None
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
             writer.write(bytes((0x10, len(body))) + body)
             # With TLS 1.3 a client hears that its certificate was refused only when it reads on.
@@ -151,7 +151,7 @@ async def enters(port: int, context: ssl.SSLContext | None, username: str | None
 
 async def listen_through(client: aiomqtt.Client, broker_pid: int) -> None:
     """Be connected while the broker reads its accounts again; gives an error once it ends the connection."""
-    async with client, asyncio.timeout(5):
+    async with client, asyncio.timeout(60):
         os.kill(broker_pid, signal.SIGHUP)
         await anext(aiter(client.messages))
 
@@ -187,7 +187,7 @@ async def test_a_certificate_alone_names_the_box_until_it_is_revoked(keys: Keys)
     leaving = trusting(keys, "box-2")
     async with broker(keys, "identity", crl=crl) as (mq, port):
         async with (
-            aiomqtt.Client(mq.host, mq.port, username="ingest", password="ingest-pw", timeout=5) as ingest,
+            aiomqtt.Client(mq.host, mq.port, username="ingest", password="ingest-pw", timeout=20) as ingest,
             box(keys, port, None, certificate="box-1") as one,
         ):
             await ingest.subscribe("vigie/v1/+/telemetry", qos=1)
@@ -216,7 +216,7 @@ async def test_the_signal_that_renews_accounts_leaves_certified_boxes_alone(keys
     async with broker(keys, "identity") as (mq, port), box(keys, port, None, certificate="box-1") as one:
         os.kill(mq.pid, signal.SIGHUP)
         await asyncio.sleep(0.2)
-        await one.publish("vigie/v1/box-1/telemetry", b"still here", qos=1, timeout=5)
+        await one.publish("vigie/v1/box-1/telemetry", b"still here", qos=1, timeout=20)
 
 
 async def test_the_roles_reach_a_broker_by_tls(keys: Keys) -> None:
@@ -224,8 +224,8 @@ async def test_the_roles_reach_a_broker_by_tls(keys: Keys) -> None:
         certificate, key = keys.box("roles")
         tls = BrokerTlsSettings(enabled=True, ca_file=keys.ca, certificate_file=certificate, key_file=key)
         settings = BrokerSettings(port=port, username="ingest", password=SecretStr("ingest-pw"), tls=tls)
-        async with make_broker_client(settings, timeout_s=5) as client:
-            await client.publish("vigie/v1/box-1/ack", b"{}", qos=1, timeout=5)
+        async with make_broker_client(settings, timeout_s=20) as client:
+            await client.publish("vigie/v1/box-1/ack", b"{}", qos=1, timeout=20)
         unsure = settings.model_copy(update={"tls": tls.model_copy(update={"ca_file": None})})
         assert not await enters(port, make_tls_context(unsure), "ingest")
         assert make_tls_context(BrokerSettings()) is None
@@ -246,7 +246,7 @@ async def test_both_sources_read_by_tls(keys: Keys, source: Literal["mqtt5", "ai
         consumer = make_source(settings.ingest, settings.broker)
         await consumer.start()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not consumer.connected:  # noqa: ASYNC110 (it has no event)
                     await asyncio.sleep(0.01)
                 async with box(keys, port, "gateway") as gateway:
@@ -266,8 +266,8 @@ async def test_simulators_reach_it_too(keys: Keys, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("SSL_CERT_FILE", str(keys.ca))
     async with broker(keys, "password") as (_, port):
         link = MqttLink(BrokerAddress("127.0.0.1", port, "box-1", "one", tls=True), status_of="box-1")
-        async with keep_connected([link], wait_s=5):
-            await asyncio.wait_for(link.publish("vigie/v1/box-1/telemetry", b"{}"), 5)
+        async with keep_connected([link], wait_s=60):
+            await asyncio.wait_for(link.publish("vigie/v1/box-1/telemetry", b"{}"), 60)
 
 
 async def test_a_listener_whose_files_are_not_there_names_them(keys: Keys) -> None:

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.processes.cli import app
-from tests.integration.standalone.stack import Stack, alive, processes_of, started, until
+from tests.integration.standalone.stack import PATIENCE_S, Stack, alive, processes_of, started, until
 
 NO_DEMO = "--no-demo"
 # The API's import is the slowest part of a start, and most of these faults do not need it.
@@ -135,7 +135,7 @@ async def publish(mqtt: dict[str, str]) -> None:
 def test_a_second_supervisor_on_the_same_directory_is_refused(home: Home) -> None:
     stack = home.up()
     with started(home.data, *SMALL) as second:
-        assert second.process.wait(30) == 2
+        assert second.process.wait(PATIENCE_S) == 2
     assert f"a stack already runs on {home.data} (supervisor: process {stack.process.pid})" in stack.said()
     assert stack.process.poll() is None
     assert all(alive(pid) for pid in stack.pids.values())
@@ -200,10 +200,10 @@ def test_a_second_interrupt_hastens_the_stop_and_nothing_is_lost(home: Home) -> 
     stack = home.up()
     run = stack.run
     witness(run["database"], "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (1) RETURNING n")
-    # A halted role cannot drain, so a patient stop would take its full time.
+    # A halted role cannot drain, so a patient stop would take its full seven seconds, and then the services'.
     subprocess.run(["kill", "-STOP", str(run["pids"]["deliver"])], check=True)  # noqa: S603, S607
     stack.process.send_signal(signal.SIGINT)
-    assert stack.stop(signal.SIGINT) < 5
+    assert stack.stop(signal.SIGINT) < 7
     assert processes_of(home.data) == []
     assert witness(home.up().run["database"], "SELECT n FROM kept") == 1
 
@@ -224,14 +224,14 @@ def test_a_taken_port_is_named_with_the_way_out(folder: Path) -> None:
         taken.listen(1)
         port = taken.getsockname()[1]
         with started(folder, NO_DEMO, "--port", str(port)) as stack:
-            assert stack.process.wait(30) == 1
+            assert stack.process.wait(PATIENCE_S) == 1
             assert f"port {port} is taken" in stack.said()
             assert "--port 0" in stack.said()
         assert not folder.exists()
         # What was there before is neither used nor removed.
         folder.mkdir()
         with started(folder, NO_DEMO, "--port", str(port)) as stack:
-            assert stack.process.wait(30) == 1
+            assert stack.process.wait(PATIENCE_S) == 1
             assert f"port {port} is taken" in stack.said()
         assert folder.exists()
     assert processes_of(folder) == []
@@ -243,6 +243,6 @@ def test_a_taken_port_is_named_with_the_way_out(folder: Path) -> None:
 def test_unknown_roles_are_refused(folder: Path, arguments: tuple[str, ...], reason: str) -> None:
     folder.parent.mkdir(exist_ok=True)
     with started(folder, *arguments) as stack:
-        assert stack.process.wait(30) == 2
+        assert stack.process.wait(PATIENCE_S) == 2
         assert reason in stack.said()
     assert not folder.exists()

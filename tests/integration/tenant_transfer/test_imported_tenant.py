@@ -8,6 +8,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from app.settings import VigieSettings
 from tests.conftest import client_of, new_application, running
@@ -16,18 +17,33 @@ from tests.integration.tenant_transfer.archives import export_to, import_from
 
 
 @pytest.fixture
-async def moved(
-    world: TenantsUnderTest, settings: VigieSettings, second_url: str, admin_key: str, folder: Path
-) -> AsyncIterator[httpx.AsyncClient]:
-    """The API of another installation, for the tenant of the world."""
+async def installation(
+    world: TenantsUnderTest, settings: VigieSettings, second_url: str, folder: Path
+) -> AsyncIterator[FastAPI]:
+    """Another installation, which imported the tenant of the world."""
     await export_to(settings.database.url, UUID(world.client.id), folder / "archive.zip")
     await import_from(second_url, folder / "archive.zip", folder / "credentials.csv")
     other = settings.model_copy(deep=True)
     other.database.url = second_url
-    async with running(new_application(other)) as app, client_of(app, admin_key) as admin:
-        key = await make(admin, "/v1/api-keys", organisation_id=world.client.id, name="moved", scopes=["*"])
-        async with client_of(app, key["key"]) as client:
-            yield client
+    async with running(new_application(other)) as app:
+        yield app
+
+
+@pytest.fixture
+async def admin(installation: FastAPI, admin_key: str) -> AsyncIterator[httpx.AsyncClient]:
+    """The API of another installation, for its administrator."""
+    async with client_of(installation, admin_key) as client:
+        yield client
+
+
+@pytest.fixture
+async def moved(
+    world: TenantsUnderTest, installation: FastAPI, admin: httpx.AsyncClient
+) -> AsyncIterator[httpx.AsyncClient]:
+    """The API of another installation, for the tenant of the world."""
+    key = await make(admin, "/v1/api-keys", organisation_id=world.client.id, name="moved", scopes=["*"])
+    async with client_of(installation, key["key"]) as client:
+        yield client
 
 
 async def _alert(client: httpx.AsyncClient, identifier: str) -> dict[str, Any]:
@@ -76,3 +92,17 @@ async def test_everything_is_read_by_the_api_as_before(
     assert (webhook["enabled"], webhook["disabled_reason"]) == (False, "imported")
     enabled = await moved.patch(f"/v1/webhooks/{ids['webhook']}", json={"enabled": True})
     assert (enabled.status_code, enabled.json()["disabled_reason"]) == (200, None)
+
+
+async def test_only_an_administrator_lets_a_member_in_by_a_new_password(
+    world: TenantsUnderTest, moved: httpx.AsyncClient, admin: httpx.AsyncClient
+) -> None:
+    (member,) = (await admin.get(f"/v1/members?organisation={world.client.id}")).json()["data"]
+    reset = f"/v1/members/{member['id']}/password-reset"
+    assert (await moved.post(reset)).json()["code"] == "no_password"
+    token, password = (await make(admin, reset))["token"], "six renards dans le jardin"
+    done = await moved.post("/v1/passwords/reset", json={"token": token, "password": password})
+    assert done.status_code == 204, done.text
+    person = {"email": member["email"], "password": password, "organisation_id": world.client.id}
+    signed_in = await make(moved, "/v1/sessions", **person)
+    assert signed_in["organisation"]["id"] == world.client.id

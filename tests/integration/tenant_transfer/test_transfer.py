@@ -103,7 +103,7 @@ async def test_an_export_is_of_one_time_and_keeps_nobody_waiting(
         at = datetime.now(UTC).isoformat()
         sample = {"time": at, "values": {"laeq": 40.5}}
         # What comes in while the snapshot is open is stored at once, and boxes and sites can be changed.
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await make(world.client.client, "/v1/telemetry", box=world.ids["box"], samples=[sample])
             put = await world.client.client.patch(f"/v1/sites/{world.ids['site_id']}", json={"name": at})
             assert put.status_code == 200
@@ -327,22 +327,55 @@ async def test_a_tenant_gets_another_id_name_and_integrator(
         await import_from(second_url, folder / "archive", folder / "three.csv", wrong)
 
 
-async def test_a_member_who_has_an_account_here_keeps_it(
+_ADD_USER: Final = """
+INSERT INTO users (id, email, name, locale, password_hash, created_at, updated_at)
+VALUES ($1, $2, 'Known', 'fr', 'secret', now(), now())
+"""
+_IMPORTED: Final = """
+SELECT u.id, u.password_hash FROM memberships m JOIN users u ON u.id = m.user_id WHERE m.organisation_id = $1
+"""
+
+
+async def test_an_account_with_the_address_of_a_member_gets_no_membership(
     world: TenantsUnderTest, database_url: str, second_url: str, folder: Path
 ) -> None:
-    await export_to(database_url, UUID(world.client.id), folder / "archive")
-    email, known = f"{MARK}-member@example.com", new_id()
-    await _fetch(
-        second_url,
-        "INSERT INTO users (id, email, name, locale, password_hash, created_at, updated_at)"
-        " VALUES ($1, $2, 'Known', 'fr', 'secret', now(), now())",
-        known,
-        email,
-    )
+    organisation = UUID(world.client.id)
+    await export_to(database_url, organisation, folder / "archive")
+    squatter = new_id()
+    await _fetch(second_url, _ADD_USER, squatter, f"{MARK}-member@example.com")
     await import_from(second_url, folder / "archive", folder / "credentials.csv")
-    members = await _fetch(
-        second_url,
-        "SELECT u.id, u.name FROM memberships JOIN users u ON u.id = user_id WHERE email = $1",
-        email,
-    )
-    assert [tuple(row) for row in members] == [(known, "Known")]
+    (member,) = await _fetch(second_url, _IMPORTED, organisation)
+    (former,) = await _fetch(database_url, _IMPORTED, organisation)
+    assert tuple(member) == (former["id"], None)
+    assert await _fetch(second_url, "SELECT FROM memberships WHERE user_id = $1", squatter) == []
+
+
+@pytest.mark.parametrize("is_member", [True, False])
+async def test_an_account_with_the_id_of_a_member_gets_no_membership(
+    world: TenantsUnderTest, database_url: str, second_url: str, folder: Path, *, is_member: bool
+) -> None:
+    organisation, other = UUID(world.client.id), new_id()
+    await export_to(database_url, organisation, folder / "archive")
+    (former,) = await _fetch(database_url, _IMPORTED, organisation)
+    await _fetch(second_url, _ADD_USER, former["id"], f"{MARK}-member@example.com")
+    if is_member:
+        await _fetch(
+            second_url,
+            "INSERT INTO organisations (id, name, created_at, updated_at) VALUES ($1, 'Other', now(), now())",
+            other,
+        )
+        await _fetch(
+            second_url,
+            "INSERT INTO memberships (id, user_id, organisation_id, role, created_at, updated_at)"
+            " VALUES ($1, $2, $3, 'owner', now(), now())",
+            new_id(),
+            former["id"],
+            other,
+        )
+    await import_from(second_url, folder / "archive", folder / "credentials.csv")
+    (member,) = await _fetch(second_url, _IMPORTED, organisation)
+    assert member["password_hash"] is None
+    # An account without a membership is a leftover, which maintenance would delete.
+    assert (member["id"] == former["id"]) is not is_member
+    kept = [tuple(row) for row in await _fetch(second_url, _IMPORTED, other)]
+    assert kept == ([(former["id"], "secret")] if is_member else [])

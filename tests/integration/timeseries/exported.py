@@ -47,7 +47,7 @@ async def write(tenant: Tenant, site_id: str) -> ExportedFile:
     }
     other = (await tenant.client.post("/v1/sites", json=body)).raise_for_status().json()["id"]
     sites = dict(zip(BOXES, (site_id, other, site_id), strict=True))
-    places = {"-minus": [1.4453, 43.6045], "Box-2": [-0.5, 44.25], "box-1": [1.5, -0.00001]}
+    places = {"-minus": [1.445317, 43.604529], "Box-2": [-0.5, 44.25], "box-1": [1.5, -0.00001]}
     rows: list[Row] = []
     for number, box in enumerate(BOXES):
         made: dict[str, Any] = {"id": box, "site_id": sites[box]}

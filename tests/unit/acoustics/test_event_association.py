@@ -207,7 +207,12 @@ def test_many_boxes_with_bad_clocks_do_not_keep_the_worker_busy(spread_us: int) 
         SoundEvent(f"e{at:03}", f"b{at % 50:02}", START_US + draw.randrange(spread_us), (), None, 250.0)
         for at in range(100)
     ]
-    began = time.process_time()
-    found = associate_events(events, boxes, SETTINGS)
-    assert sum(len(each.events) for each in found) == len(events)
-    assert time.process_time() - began < 5
+
+    def count_seconds() -> float:
+        began = time.process_time()
+        found = associate_events(events, boxes, SETTINGS)
+        assert sum(len(each.events) for each in found) == len(events)
+        return time.process_time() - began
+
+    # A pause of a virtual machine may be counted as time of the processor: not twice.
+    assert any(count_seconds() < 5 for _ in range(2))

@@ -2,12 +2,16 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from app.backups.backup_catalogue import (
     BackupEntry,
+    UnreadableRepositoryError,
     choose_kind,
     compare_tables,
     decode_tables,
     encode_tables,
+    find_recent_backup,
     parse_backups,
 )
 
@@ -58,6 +62,15 @@ def test_a_backup_by_hand_has_none() -> None:
     assert parse_backups('[{"name": "vigie"}]') == []
 
 
+def test_a_repository_that_cannot_be_read_is_not_an_empty_one() -> None:
+    # `pgbackrest info` exits with 0, for example with another passphrase.
+    unreadable = {"name": "vigie", "repo": [{"status": {"code": 99, "message": "CryptoError"}}], "backup": []}
+    with pytest.raises(UnreadableRepositoryError, match="CryptoError"):
+        parse_backups(json.dumps([unreadable]))
+    missing = {"name": "vigie", "repo": [{"status": {"code": 1, "message": "missing stanza path"}}]}
+    assert parse_backups(json.dumps([missing])) == []
+
+
 def test_fingerprints_of_many_tables_fit_into_one_argument() -> None:
     many = {f"table_{number:03}": (10**9 + number, str(-(10**27) + number)) for number in range(1000)}
     text = encode_tables(many)
@@ -76,12 +89,31 @@ def test_each_difference_is_named() -> None:
     ]
 
 
-def backups(*ages: tuple[str, float]) -> list[BackupEntry]:
+def backups(*ages: tuple[str, float], has_checksums: bool = True) -> list[BackupEntry]:
     made = []
     for kind, days in ages:
         stop = (NOW - timedelta(days=days)).timestamp()
-        made += parse_backups(listed(type=kind, timestamp={"start": int(stop), "stop": int(stop)}))
+        notes = {"vigie-restore-point": "point"} if has_checksums else {}
+        times = {"start": int(stop), "stop": int(stop)}
+        made += parse_backups(listed(type=kind, timestamp=times, annotation=notes))
     return made
+
+
+def test_one_backup_is_made_a_night() -> None:
+    assert find_recent_backup([], NOW, "all") is None
+    # The last run of the timer is at 06:45, the next first one at 02:15.
+    assert find_recent_backup(backups(("full", 3), ("diff", 19.5 / 24)), NOW, "all") is None
+    tonight = backups(("full", 3), ("diff", 4.5 / 24))
+    assert find_recent_backup(tonight, NOW, "all") == tonight[1]
+    # By hand at 18:45: the run at 02:00 makes the one of the night.
+    assert find_recent_backup(backups(("diff", 7.25 / 24)), NOW, "all") is None
+
+
+def test_a_backup_without_the_checksums_that_it_should_have_is_repeated() -> None:
+    full, diff = (backups((kind, 1 / 24), has_checksums=False) for kind in ("full", "diff"))
+    assert find_recent_backup(full, NOW, "full") is None
+    assert find_recent_backup(diff, NOW, "all") is None
+    assert find_recent_backup(diff, NOW, "full") == diff[0]
 
 
 def test_the_kind_follows_the_age_of_the_newest_full_backup() -> None:

@@ -1,8 +1,10 @@
 import configparser
+import shlex
 from pathlib import Path
 
 from app.backups.pgbackrest_config import (
     build_archive_command,
+    build_patroni_command,
     list_archive_settings,
     render_pgbackrest_config,
 )
@@ -73,3 +75,13 @@ def test_a_path_with_quotes_and_percents_reaches_pgbackrest() -> None:
         "'pgbackrest --config=''/etc/a b.conf'' --stanza=vigie archive-push %p'"
     )
     assert settings["archive_mode"] == "on"
+
+
+def test_patroni_gets_the_same_settings() -> None:
+    words = shlex.split(build_patroni_command(Path("/etc/a b.conf")))
+    assert words[:5] == ["patronictl", "-c", "/etc/patroni/vigie.yml", "edit-config", "--force"]
+    assert words[6::2] == [
+        "archive_mode=on",
+        "archive_command=pgbackrest --config='/etc/a b.conf' --stanza=vigie archive-push %p",
+        "archive_timeout=60s",
+    ]

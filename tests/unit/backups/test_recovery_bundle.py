@@ -1,11 +1,15 @@
 import base64
 import os
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from app.backups import recovery_bundle
-from app.backups.recovery_bundle import RecoveryBundle, collect_files, collect_keys
+from app.backups.backup_repository import BundlePart, StoredBundle
+from app.backups.backup_target import BackupError
+from app.backups.recovery_bundle import RecoveryBundle, collect_files, collect_keys, open_bundles
 from app.backups.recovery_key import RecoveryKeyError, RecoveryPrivateKey
 from app.settings import VigieSettings
 
@@ -80,3 +84,28 @@ def test_a_path_in_a_bundle_does_not_leave_the_folder(tmp_path: Path) -> None:
 def test_a_bundle_of_a_newer_release_is_refused() -> None:
     with pytest.raises(RecoveryKeyError, match="newer release"):
         RecoveryBundle.open(KEY.public.seal(b'{"version": 2}'), KEY)
+
+
+def seal_part(bundle: RecoveryBundle, key: RecoveryPrivateKey) -> StoredBundle:
+    at = datetime(2026, 11, 29, tzinfo=UTC)
+    return StoredBundle(key.public.name, [], [], at, at, key.public.seal(bundle.encode()))
+
+
+def test_each_part_opens_with_the_recovery_key_for_which_it_was_sealed() -> None:
+    new, said = RecoveryPrivateKey.generate(), list[str]()
+    keys, files = RecoveryBundle([b"k" * 32], {"/static": b"s"}), RecoveryBundle([], {"/a.env": b"A=1"})
+    parts: dict[BundlePart, StoredBundle] = {"files": seal_part(files, KEY), "keys": seal_part(keys, new)}
+    assert open_bundles(parts, [KEY, new], said.append) == RecoveryBundle(
+        [b"k" * 32], {"/static": b"s", "/a.env": b"A=1"}
+    )
+    assert said == []
+    assert open_bundles(parts, [new], said.append) == keys
+    (warning,) = said
+    assert (
+        f"the files of VIGIE_BACKUP__INCLUDE stay sealed, for the recovery key {KEY.public.name}" in warning
+    )
+    with pytest.raises(BackupError, match=f"give the private part of {new.public.name}"):
+        open_bundles(parts, [KEY], said.append)
+    damaged = replace(parts["keys"], content=b"x" * 100)
+    with pytest.raises(RecoveryKeyError, match="is damaged"):
+        open_bundles({"keys": damaged}, [new], said.append)

@@ -8,15 +8,15 @@ import pytest
 from app.edge import log_appender
 from app.edge.log_appender import LogAppender
 from app.message_log.message_log import (
+    LogDescription,
     LogFullError,
     LogUnavailableError,
     PartitionReader,
-    PartitionStatus,
 )
 
 
 class FailingLog:
-    """A log in memory whose next calls fail as they are told to."""
+    """A log in memory whose next calls fail with the given errors."""
 
     def __init__(self, *errors: Exception | None) -> None:
         self.errors = deque(errors)
@@ -59,10 +59,7 @@ class FailingLog:
     async def trim(self, partition: int, before: int) -> None:
         raise NotImplementedError
 
-    async def describe(self) -> list[PartitionStatus]:
-        raise NotImplementedError
-
-    async def read_id(self) -> str:
+    async def describe(self) -> LogDescription:
         raise NotImplementedError
 
     async def close(self) -> None:
@@ -86,7 +83,7 @@ async def test_an_append_is_repeated_under_the_same_id_and_in_order() -> None:
 @pytest.mark.parametrize(
     ("error", "problem"), [(LogFullError(), "log_full"), (LogUnavailableError(), "log_unavailable")]
 )
-async def test_the_problem_is_told_while_it_lasts(error: Exception, problem: str) -> None:
+async def test_the_problem_is_reported_while_it_lasts(error: Exception, problem: str) -> None:
     log = FailingLog(None, error)
     appender = LogAppender(log)
     await appender.open()

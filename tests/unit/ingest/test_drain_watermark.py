@@ -3,17 +3,17 @@
 from datetime import UTC, datetime, timedelta
 
 from app.ingest.drain_watermark import find_drained_time
-from app.platform.broker.edges import Edge
+from app.platform.broker.edges import RegisteredEdge
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 
 
-def edge(drained_s: float | None, *, silent_s: float = 0.5, connected: bool = True) -> Edge:
+def edge(drained_s: float | None, *, silent_s: float = 0.5, connected: bool = True) -> RegisteredEdge:
     """An edge that has drained its broker so many seconds ago, and has reported so many seconds ago."""
     drained = None if drained_s is None else NOW - timedelta(seconds=drained_s)
     seen = NOW - timedelta(seconds=silent_s)
     started = NOW - timedelta(hours=1)
-    return Edge("e", "h", 1883, started, seen, silent_s, connected, drained, 0, 0, None)
+    return RegisteredEdge("e", "h", 1883, started, seen, silent_s, connected, drained, 0, 0, None)
 
 
 def ago(seconds: float) -> datetime:

@@ -10,7 +10,13 @@ FOLDER = Path(__file__).parents[3] / "migrations" / "versions"
 BEFORE = "0046"
 FILES = {path.name[:4]: path for path in sorted(FOLDER.glob("[0-9]*.py"))}
 # Operations that look like a contraction and are none, each with its reason.
+_WIDER = (
+    "ALTER TABLE measurement_subscriptions DROP CONSTRAINT _, "
+    "ADD CONSTRAINT _ CHECK (format IN (_)) NOT VALID"
+)
 HARMLESS: dict[str, str] = {
+    f"drops: {_WIDER}": "the new constraint allows one more format",
+    f"tightens: {_WIDER}": "likewise",
     "empties: CREATE TRIGGER audit_keep BEFORE UPDATE OR DELETE OR TRUNCATE ON imported_audit_entries "
     "EXECUTE FUNCTION audit_keep()": "it refuses TRUNCATE, of a table that the same migration makes",
     "takes away a privilege: REVOKE EXECUTE ON FUNCTION replication_status() FROM PUBLIC": "it is new",

@@ -56,7 +56,7 @@ async def test_a_silent_worker_is_killed_and_restarted(tmp_path: Path, *, is_sus
     # Its silence begins again with each report.
     assert [await watchdog.check() for _ in range(2)] == [[], []]
     assert await watchdog.check() == [first]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while keeper.pid in {None, first}:  # noqa: ASYNC110 (it has no event)
             await asyncio.sleep(0.02)
     assert keeper.crashes == 1

@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 
 from app.catalogue.metrics import METRICS_BY_NAME
 from app.catalogue.purposes import PURPOSES
+from app.platform.http.contract.cached_response import CachedResponse
+from app.platform.kernel.position_grid import METRES_PER_DEGREE, compute_cell_size
 from app.presentation.translation import BilingualText
 from app.public_register import (
     about_texts,
@@ -44,7 +46,7 @@ from app.public_register.page_rendering import (
     load_static_files,
     negotiate_language,
 )
-from app.public_register.register_geojson import METRES_PER_DEGREE, build_cell_ring, compute_cell_size
+from app.public_register.register_geojson import build_cell_ring
 from app.public_register.register_model import (
     PublishedBox,
     PublishedPurpose,
@@ -56,7 +58,7 @@ from app.public_register.register_model import (
 from app.public_register.register_search import SiteSearchQuery, search_sites
 from app.public_register.register_value_formatter import RegisterFormatter
 from app.public_register.site_list_page import render_index_page
-from app.public_register.ttl_cache import CachedResponse, TtlCache
+from app.public_register.ttl_cache import TtlCache
 from app.registry.site_retention import RetentionSettings
 from app.registry.spreadsheet_csv_reader import escape_formula
 

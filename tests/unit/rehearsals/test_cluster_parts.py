@@ -6,7 +6,9 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -14,13 +16,17 @@ import pytest
 from app.standalone.free_ports import find_free_port
 from tools.clusters import cluster_folder
 from tools.clusters.box_load import BoxLedger, is_alarm
-from tools.clusters.city_components import Machine
+from tools.clusters.city_components import ROLES, Machine
 from tools.clusters.cluster_nodes import NodePlace
+from tools.clusters.cluster_usage import count_sent_bytes
 from tools.clusters.drill_cases import CASES
-from tools.clusters.drill_results import CaseResult
+from tools.clusters.drill_results import AlertCounts, CaseResult
+from tools.clusters.edge_probes import AccountEnd
+from tools.clusters.fleet_returns import Returns, find_quantiles
 from tools.clusters.haproxy_config import make_haproxy, read_servers
 from tools.clusters.machine_processes import CitySecrets, MachineBuilder
 from tools.clusters.network_namespaces import find_network_remains
+from tools.clusters.rolling_upgrade import STOP_ORDER, UpgradeOutcome
 
 
 def make_machines(folder: Path) -> list[Machine]:
@@ -33,10 +39,11 @@ async def test_haproxy_starts_with_the_shipped_file_and_finds_no_server(tmp_path
         make_machines(tmp_path),
         http=[f"127.0.0.1:{find_free_port()}"],
         mqtt=[f"127.0.0.1:{find_free_port()}"],
+        mqtts=[f"127.0.0.1:{find_free_port()}"],
     )
     await haproxy.start()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     servers = await read_servers(tmp_path)
@@ -47,7 +54,9 @@ async def test_haproxy_starts_with_the_shipped_file_and_finds_no_server(tmp_path
                 if all(state == "DOWN" for state, _ in servers.values()):
                     break
                 await asyncio.sleep(0.1)
-        assert {backend for backend, _ in servers} == {"mosquitto", "mosquitto_without_edge", "api"}
+        assert {backend for backend, _ in servers} == {
+            *("mosquitto", "mosquitto_without_edge", "mosquitto_tls", "mosquitto_tls_without_edge", "api")
+        }
         assert {machine for _, machine in servers} == {"machine1", "machine2", "machine3"}
     finally:
         await haproxy.stop()
@@ -92,27 +101,31 @@ def test_an_alarm_stands_alone_in_two_hundred_samples() -> None:
 def test_the_cases_have_names_of_their_own() -> None:
     names = [case.name for case in CASES]
     assert len(names) == len(set(names))
-    assert {"machine:cut", "log-leader:kill", "postgres-primary:suspend", "haproxy:kill"} <= set(names)
+    assert {"other-machine:cut", "log-leader:kill", "postgres-primary:suspend", "haproxy:kill"} <= set(names)
 
 
 @pytest.mark.parametrize(
     ("changes", "is_good"),
     [
         ({}, True),
-        ({"told_twice": 1}, True),
+        ({"delivered_twice": 1}, True),
         ({"stored": 9}, False),
         ({"twice": 1}, False),
-        ({"spurious": 1}, False),
+        ({"gap_s": None}, False),
+        ({"alerts": AlertCounts(due=2, spurious=1)}, False),
+        ({"alerts": AlertCounts(due=2, two_ids=1)}, False),
+        ({"failure": "three machines that work: not within 180 s"}, False),
     ],
 )
 def test_a_result_is_good_if_nothing_is_lost_twice_or_wrong(
-    changes: dict[str, int], *, is_good: bool
+    changes: dict[str, Any], *, is_good: bool
 ) -> None:
-    values = {"published": 10, "stored": 10, "twice": 0, "due": 2, "unfired": 0, "spurious": 0}
-    values |= {"untold": 0, "told_twice": 0} | changes
-    result = CaseResult(name="edge:kill", victim="machine1: edge", gap_s=1.25, http=(0, 9), **values)
+    result = CaseResult("edge:kill", "machine1: edge", 10, 10, 0, 1.25, AlertCounts(due=2), 0, (0, 9))
+    result = replace(result, **changes)
     assert result.is_good is is_good
-    assert f"| {values['published'] - values['stored']} |" in result.format_row()
+    row = result.format_row()
+    assert result.failure in row
+    assert row.count("|") == CaseResult("edge:kill", failure="no cluster").format_row().count("|")
 
 
 _CRASHING = """
@@ -140,7 +153,7 @@ async def test_the_next_start_removes_what_a_crash_has_left() -> None:
         sys.executable, "-c", _CRASHING, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         folder, network, pid = (await process.stdout.readline()).decode().split()
     lines: list[str] = []
     await cluster_folder.remove_crashed_clusters(lines.append)
@@ -152,3 +165,62 @@ async def test_the_next_start_removes_what_a_crash_has_left() -> None:
     assert any(folder in line for line in lines)
     assert await cluster_folder.find_remains(Path(folder), network) == []
     assert not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_quantile_is_the_first_time_at_which_so_many_had_returned() -> None:
+    history = [(1.0, 0), (2.0, 49), (2.5, 50), (3.0, 98), (4.0, 99)]
+    assert find_quantiles(history, 100) == {0.5: 2.5, 0.9: 3.0, 0.99: 4.0, 1.0: None}
+    returns = Returns(100, find_quantiles(history, 100), failed=7, locked_out=1)
+    assert str(returns) == (
+        "100 lost: 50% after 2.5 s, 90% after 3.0 s, 99% after 4.0 s, 100% after never;"
+        " 7 attempts failed; 1 locked out"
+    )
+
+
+def test_access_has_ended_once_a_box_is_cut_off_and_refused() -> None:
+    end = AccountEnd()
+    began = time.monotonic()
+    end.note(is_cut=True)
+    assert end.count_seconds(began) is None
+    assert not end.is_over.is_set()
+    end.note(is_cut=False)
+    seconds = end.count_seconds(began)
+    assert seconds is not None
+    assert seconds >= 0
+    assert end.is_over.is_set()
+
+
+@pytest.mark.parametrize("changes", [{}, {"stored": 9}, {"twice": 1}, {"delivered_again": 1}, {"unfired": 1}])
+def test_an_upgrade_is_good_if_nothing_is_lost_or_happens_twice(changes: dict[str, int]) -> None:
+    values = {"published": 10, "stored": 10, "twice": 0, "delivered_again": 0, "unfired": 0} | changes
+    alerts = AlertCounts(due=2, unfired=values.pop("unfired"))
+    outcome = UpgradeOutcome(alerts=alerts, **values)
+    assert outcome.is_good is (not changes)
+    assert f"10 samples, {outcome.published - outcome.stored} lost" in str(outcome)
+
+
+def test_every_role_stops_before_an_upgrade() -> None:
+    assert sorted(STOP_ORDER) == sorted(ROLES)
+
+
+_SOCKETS = """\
+ESTAB 0 0 10.209.17.1:40110 10.209.17.2:4222
+\t cubic wscale:10,10 rto:204 bytes_sent:1000 bytes_acked:1001 bytes_received:70 segs_out:7
+ESTAB 0 0 10.209.17.1:1883 10.209.17.254:51000
+\t cubic wscale:10,10 rto:204 bytes_sent:30 bytes_acked:31 bytes_received:500
+ESTAB 0 0 10.209.17.1:6222 10.209.17.3:41000
+\t cubic rto:204 bytes_sent:200 bytes_acked:200
+ESTAB 0 0 10.209.17.1:40111 10.209.17.1:1883
+\t cubic rto:204 bytes_sent:9999 bytes_acked:9999
+ESTAB 0 0 10.209.17.1:40112 10.209.17.2:4222
+\t cubic rto:204 bytes_received:8
+ESTAB 0 0 10.209.17.1:22 10.209.17.2:50000
+\t cubic rto:204 bytes_sent:77
+ESTAB 0 0 10.209.17.1:40113 10.209.17.2:4222
+\t cubic rto:204 bytes_sent:24 bytes_acked:24
+"""
+
+
+def test_sent_bytes_are_summed_by_flow_without_those_to_the_same_host() -> None:
+    assert count_sent_bytes(_SOCKETS) == {"log-clients-in": 1024, "mqtt-out": 30, "log-replication-out": 200}
+    assert not count_sent_bytes("")

@@ -74,7 +74,7 @@ async def settled() -> None:
 
 
 async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110 (other processes tell nobody)
             await asyncio.sleep(0.01)
 

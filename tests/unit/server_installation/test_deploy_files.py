@@ -10,7 +10,7 @@ from app.server_installation.broker_step import render_broker_conf, render_broke
 from app.server_installation.database_step import render_cluster_conf
 from app.server_installation.deploy_files import find_deploy_file, list_unit_files, render_deploy_file
 from app.server_installation.server_options import ServerOptions
-from app.server_installation.server_paths import ROLES, ServerPaths
+from app.server_installation.server_paths import CLUSTER_UNIT, EDGE, PATRONI_UNIT, ROLES, ServerPaths
 from app.server_installation.unit_step import list_enabled_units, render_proxy_conf, render_unit
 from app.standalone.mosquitto_config import TlsListener, choose_broker_limits, render_mosquitto_config
 from app.standalone.postgres_config import render_postgres_config
@@ -86,7 +86,7 @@ def test_all_processes_are_hardened_alike() -> None:
     reference = hardening("vigie-deliver.service")
     assert len(reference) > 25
     differing = {"ReadWritePaths", "IPAddressDeny", "IPAddressAllow"}
-    for role in (*ROLES, "migrate"):
+    for role in (*ROLES, EDGE, "migrate"):
         found = hardening(f"vigie-{role}.service")
         if role == "api":
             # It starts workers by setpriv.
@@ -103,7 +103,7 @@ def test_units_run_the_current_release_under_a_name_in_the_journal(name: str) ->
 
 
 def test_the_target_has_all_processes() -> None:
-    for role in (*ROLES, "migrate"):
+    for role in (*ROLES, EDGE, "migrate"):
         text = render_deploy_file(f"server/systemd/vigie-{role}.service")
         assert "PartOf=vigie.target\n" in text
         assert text.rstrip().endswith("[Install]\nWantedBy=vigie.target")
@@ -112,10 +112,32 @@ def test_the_target_has_all_processes() -> None:
 
 
 def test_every_enabled_unit_exists_and_can_be_enabled() -> None:
-    options = ServerOptions(name="a.example", certificate="/c.pem", key="/k.pem")
+    options = ServerOptions(name="a.example", certificate="/c.pem", key="/k.pem", edge="a")
+    assert "vigie-edge.service" in list_enabled_units(options)
+    assert "vigie-edge.service" not in list_enabled_units(OPTIONS)
     for name in list_enabled_units(options):
         assert "[Install]" in render_unit(name, options)
     assert "PathChanged=/c.pem" in render_unit("vigie-certificate.path", options)
+
+
+def test_units_depend_on_the_unit_that_runs_postgresql() -> None:
+    patroni = ServerOptions(database_hosts="10.0.0.1:5432,10.0.0.2:5432")
+    for name in ("vigie.target", "vigie-api.service", "vigie-migrate.service"):
+        assert CLUSTER_UNIT in render_unit(name, OPTIONS)
+        assert CLUSTER_UNIT not in render_unit(name, patroni)
+        assert f"Wants={PATRONI_UNIT}" in render_unit(name, patroni)
+    # It works without the database.
+    assert PATRONI_UNIT not in render_unit("vigie-edge.service", patroni)
+
+
+def test_units_that_may_reach_this_machine_only_reach_the_others_by_a_drop_in() -> None:
+    for name in units():
+        text = render_deploy_file(f"server/systemd/{name}")
+        drop_in = f"{name}.d/other-machines.conf"
+        if "vigie.target" in text and "IPAddressDeny=any" in text:
+            assert "\nIPAddressDeny=\n" in render_deploy_file(f"server/systemd/{drop_in}")
+        else:
+            assert drop_in not in list_unit_files()
 
 
 def test_the_proxy_uses_given_files_or_obtains_a_certificate() -> None:

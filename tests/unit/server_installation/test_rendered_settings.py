@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,25 @@ import pytest
 from app.platform.config.misspelt_setting_names import find_misspelt_settings, list_setting_names
 from app.platform.secrets.sealing import generate_encryption_key
 from app.server_installation.rendered_settings import render_gateway_account, render_settings
-from app.server_installation.server_environment import check_process_settings, replaced_environment
+from app.server_installation.server_environment import (
+    check_process_settings,
+    read_process_environment,
+    replaced_environment,
+)
 from app.server_installation.server_options import ServerOptions
 from app.server_installation.server_paths import ROLES, ServerPaths
 from app.server_installation.server_secrets import load_or_generate_secrets, read_env_file
 from app.settings import VigieSettings, read_settings
 
 PUBLIC = ServerOptions(name="vigie.example.com", workers=3)
+ONE_OF_THREE = ServerOptions(
+    name="vigie.example.com",
+    edge="machine2",
+    edge_host="10.0.0.2",
+    log_servers="10.0.0.1:4222,10.0.0.2:4222",
+    database_hosts="10.0.0.1:5432,10.0.0.2:5432",
+    load_balancer="10.0.0.250",
+)
 
 
 def install(root: Path, options: ServerOptions) -> ServerPaths:
@@ -36,7 +49,7 @@ def install(root: Path, options: ServerOptions) -> ServerPaths:
 @pytest.mark.parametrize("options", [ServerOptions(), PUBLIC])
 def test_all_settings_are_known_valid_and_secure(tmp_path: Path, options: ServerOptions) -> None:
     paths = install(tmp_path, options)
-    assert [str(each) for each in check_process_settings(paths)] == [
+    assert [str(each) for each in check_process_settings(paths, options.roles)] == [
         "ok       settings: of all processes are valid, and none is insecure"
     ]
     for name in ("vigie", "migrate", *ROLES):
@@ -98,3 +111,58 @@ def test_the_shell_and_pydantic_read_the_same(tmp_path: Path) -> None:
     assert settings.api.workers == 3
     assert settings.api.ready_requires == ["database", "migrations", "ingest", "deliver", "maintain"]
     assert [str(each) for each in settings.api.trusted_proxies] == ["127.0.0.1"]
+
+
+def test_one_of_three_machines_has_an_edge(tmp_path: Path) -> None:
+    paths = install(tmp_path, ONE_OF_THREE)
+    found = {name: read_process_environment(paths, name) for name in (*ONE_OF_THREE.roles, "migrate")}
+    assert {each["VIGIE_MESSAGE_LOG__ENGINE"] for each in found.values()} == {"jetstream"}
+    hosts = "10.0.0.1:5432,10.0.0.2:5432"
+    assert all(each["VIGIE_DATABASE__URL"].endswith(f"@{hosts}/vigie") for each in found.values())
+    assert found["edge"]["VIGIE_DATABASE__URL"] == found["maintain"]["VIGIE_DATABASE__URL"]
+    with replaced_environment(found["edge"]):
+        settings = read_settings()
+    assert (settings.edge.name, settings.edge.host, settings.edge.port) == ("machine2", "10.0.0.2", 1883)
+    assert settings.message_log.servers == ["10.0.0.1:4222", "10.0.0.2:4222"]
+    # Its own broker, with the session of the ingest that the server had before.
+    assert settings.broker.host == "127.0.0.1"
+    assert settings.ingest.client_id == found["ingest"]["VIGIE_INGEST__CLIENT_ID"]
+    assert (settings.api.host, settings.metrics_port) == ("10.0.0.2", 8004)
+    with replaced_environment(found["api"]):
+        settings = read_settings()
+    assert [str(each) for each in settings.api.trusted_proxies] == ["127.0.0.1", "10.0.0.250"]
+    assert settings.api.host == "0.0.0.0"  # noqa: S104 (the load balancer reaches it)
+
+
+def test_what_three_machines_send_in_clear_is_reported_until_it_is_allowed(tmp_path: Path) -> None:
+    paths = install(tmp_path, ONE_OF_THREE)
+
+    def codes() -> set[str]:
+        found = check_process_settings(paths, ONE_OF_THREE.roles)
+        return {each.detail.partition(":")[0] for each in found if each.state == "missing"}
+
+    assert codes() == {"database_without_tls"}
+    paths.env_file("local").write_text("VIGIE_ALLOW_INSECURE='[\"database_without_tls\"]'\n")
+    assert codes() == set()
+
+
+def test_secrets_are_those_of_the_first_machine(tmp_path: Path) -> None:
+    """The settings of the first machine are copied, without its options."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    paths = install(first, ONE_OF_THREE)
+    ServerPaths(second).settings.mkdir(parents=True)
+    for file in paths.settings.iterdir():
+        (ServerPaths(second).settings / file.name).write_bytes(file.read_bytes())
+    install(second, replace(ONE_OF_THREE, edge="machine3", edge_host="10.0.0.3"))
+    differing = {
+        name: (value, found.get(name))
+        for role in (*ONE_OF_THREE.roles, "migrate")
+        for found in (read_process_environment(ServerPaths(second), role),)
+        for name, value in read_process_environment(paths, role).items()
+        if found.get(name) != value and name != "VIGIE_ENCRYPTION__KEYS_FILE" and "PASSWORD_FILE" not in name
+    }
+    assert differing == {
+        "VIGIE_EDGE__NAME": ("machine2", "machine3"),
+        "VIGIE_EDGE__HOST": ("10.0.0.2", "10.0.0.3"),
+        "VIGIE_API__HOST": ("10.0.0.2", "10.0.0.3"),
+    }

@@ -99,12 +99,12 @@ def test_settings_files_that_others_may_read_are_reported(
 ) -> None:
     names = ("vigie.env", "api.env", "encryption-keys")
     wanted = [DesiredPath(paths.settings / name, None, 0o640, "root", "root") for name in names]
-    monkeypatch.setattr(server_doctor, "list_settings_files", lambda _: wanted)
+    monkeypatch.setattr(server_doctor, "list_settings_files", lambda *_: wanted)
     for each in wanted[:2]:
         each.path.touch(0o640)
         each.path.chmod(0o640)
     wanted[1].path.chmod(0o644)
-    found = list(server_doctor._check_settings_files(paths))
+    found = list(server_doctor._check_settings_files(OPTIONS, paths))
     assert say(found) == [
         ("missing", f"{paths.settings}/api.env is 0644 root:root instead of 0640 root:root"),
         ("missing", f"{paths.settings}/encryption-keys does not exist"),
@@ -113,7 +113,7 @@ def test_settings_files_that_others_may_read_are_reported(
     wanted[1].path.chmod(0o640)
     wanted[2].path.touch()
     wanted[2].path.chmod(0o640)
-    assert say(list(server_doctor._check_settings_files(paths)))[0][0] == "ok"
+    assert say(list(server_doctor._check_settings_files(OPTIONS, paths)))[0][0] == "ok"
 
 
 def test_a_backup_or_verification_that_failed_is_reported(

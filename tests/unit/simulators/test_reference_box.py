@@ -41,7 +41,7 @@ async def running(
         box.add(sample(seq))
     task = asyncio.create_task(box.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             yield box, queue, sent
     finally:
         task.cancel()

@@ -26,8 +26,8 @@ async def test_output_and_environment_reach_the_log(tmp_path: Path) -> None:
 async def test_stop_ends_a_willing_child_at_once(tmp_path: Path) -> None:
     child = await python(SLEEP, tmp_path / "log")
     started = time.monotonic()
-    assert await child.stop((StopStep(signal.SIGTERM, 10.0),)) == -signal.SIGTERM
-    assert time.monotonic() - started < 5
+    assert await child.stop((StopStep(signal.SIGTERM, 60.0),)) == -signal.SIGTERM
+    assert time.monotonic() - started < 30
 
 
 async def test_stop_uses_force_when_patience_ends(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ async def test_stop_uses_force_when_patience_ends(tmp_path: Path) -> None:
 async def test_stop_reaches_a_child_that_is_halted(tmp_path: Path) -> None:
     child = await python(SLEEP, tmp_path / "log")
     child.send(signal.SIGSTOP)
-    assert await child.stop((StopStep(signal.SIGTERM, 5.0),)) == -signal.SIGTERM
+    assert await child.stop((StopStep(signal.SIGTERM, 30.0),)) == -signal.SIGTERM
 
 
 async def test_grandchildren_do_not_outlive_a_stop(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ async def test_grandchildren_do_not_outlive_a_stop(tmp_path: Path) -> None:
         time.sleep(0.01)  # noqa: ASYNC251  # nothing else runs here
     grandchild = int(read_log_tail(log))
     await child.stop()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while _alive(grandchild):
         assert time.monotonic() < deadline
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.standalone.free_ports import find_free_port, is_port_free
+from app.standalone.free_ports import choose_range, find_free_port, is_port_free
 from app.standalone.orphan_processes import MARKER, find_marked_orphans, stop_marked_orphans
 from app.standalone.parent_make_monitor import MakeWatch
 from app.standalone.unprivileged_accounts import (
@@ -32,6 +32,27 @@ def test_a_remembered_port_is_taken_again() -> None:
     port = find_free_port()
     assert is_port_free(port)
     assert find_free_port(port) == port
+
+
+def test_no_port_is_chosen_twice() -> None:
+    """Several are chosen before the first server listens: by chance two of them would have one port."""
+    ports = [find_free_port() for _ in range(500)]
+    assert len(set(ports)) == len(ports)
+
+
+@pytest.mark.parametrize(
+    ("ephemeral", "chosen"),
+    [
+        ("32768\t60999\n", (20_000, 32_000)),
+        ("30000\t60999\n", (20_000, 29_999)),
+        ("10000\t65000\n", (4_999, 9_999)),
+        ("1024\t65535\n", (20_000, 32_000)),
+    ],
+)
+def test_a_port_is_chosen_where_no_outgoing_connection_can_take_it(
+    ephemeral: str, chosen: tuple[int, int]
+) -> None:
+    assert choose_range(ephemeral) == chosen
 
 
 def test_the_service_account_is_ours_unless_we_are_root() -> None:
@@ -83,7 +104,7 @@ async def test_leftovers_are_known_by_their_marker_and_strangers_are_left_alone(
     try:
         _until(lambda: find_marked_orphans(marker) == [ours.pid])
         assert await stop_marked_orphans(marker) == [ours.pid]
-        assert ours.wait(5) == -signal.SIGTERM
+        assert ours.wait(60) == -signal.SIGTERM
         assert other.poll() is None
         assert await stop_marked_orphans(marker) == []
     finally:
@@ -131,7 +152,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def _until(condition: object, patience_s: float = 10.0) -> None:
+def _until(condition: object, patience_s: float = 60.0) -> None:
     deadline = time.monotonic() + patience_s
     while not condition():  # type: ignore[operator]  # any callable
         assert time.monotonic() < deadline

@@ -11,7 +11,7 @@ from app.standalone.process_keeper import BackOff, ProcessKeeper
 from app.standalone.unprivileged_accounts import StandaloneError
 
 
-async def until(condition: object, patience_s: float = 10.0) -> None:
+async def until(condition: object, patience_s: float = 60.0) -> None:
     deadline = time.monotonic() + patience_s
     while not condition():  # type: ignore[operator]  # any callable
         assert time.monotonic() < deadline

@@ -14,7 +14,8 @@ from typing import Final
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.platform.db.database import DATABASE_ERRORS, Database, add_commit_step
+from app.platform.db.commit_steps import add_commit_step
+from app.platform.db.database import DATABASE_ERRORS, Database
 from app.platform.http.contract import idempotency_keys
 from app.platform.http.contract.buffered_response import BufferedResponse, buffer_response
 from app.platform.http.contract.forbidden_content_check import check_body

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import Query
 from pydantic import BaseModel, Field
 
@@ -38,7 +39,7 @@ class Page[T](BaseModel):
 
 def encode_cursor(kind: str, *key: str | float | None) -> str:
     """Encode the sort key of a page's last row. `kind` binds the cursor to one list and one order."""
-    body = json.dumps([kind, *key], separators=(",", ":"), ensure_ascii=False).encode()
+    body = msgspec.json.encode([kind, *key])
     return base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4) + body).decode().rstrip("=")
 
 

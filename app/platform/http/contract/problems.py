@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -149,8 +149,20 @@ class CodedValueError(ValueError):
         self.code = code
 
 
-def _validation(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 (registered for this class alone)
+class FaultSummary(NamedTuple):
+    """The faults of a request as problems name them: the code of the first one, and all in a sentence."""
+
+    code: str
+    detail: str
+    faults: list[FieldProblem]
+
+    def list_errors(self) -> list[dict[str, Any]]:
+        """Return the member `errors` of the problem."""
+        return [fault.model_dump() for fault in self.faults]
+
+
+def summarise_faults(error: RequestValidationError) -> FaultSummary:
+    """Summarise the faults of a request for its problem."""
     faults = [
         FieldProblem(
             # Names of unknown fields are the client's and may be long.
@@ -160,15 +172,16 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
         )
         for fault in error.errors()[:FAULTS_LIMIT]
     ]
-    first = faults[0]
-    status = REJECTION_REASONS[first.code].status if first.code in REJECTION_REASONS else 422
     more = len(error.errors()) - len(faults)
-    return make_problem_response(
-        status,
-        first.code,
-        _all_faults(faults) + (f"; and {more} more" if more else ""),
-        {"errors": [fault.model_dump() for fault in faults]},
-    )
+    detail = _all_faults(faults) + (f"; and {more} more" if more else "")
+    return FaultSummary(faults[0].code, detail, faults)
+
+
+def _validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 (registered for this class alone)
+    code, detail, _faults = summary = summarise_faults(error)
+    status = REJECTION_REASONS[code].status if code in REJECTION_REASONS else 422
+    return make_problem_response(status, code, detail, {"errors": summary.list_errors()})
 
 
 def _all_faults(faults: Sequence[FieldProblem]) -> str:

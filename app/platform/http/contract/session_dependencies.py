@@ -8,6 +8,7 @@ import msgspec
 from fastapi import Depends, Response
 
 from app.platform.db.database import Database, ReadSession, WriteSession
+from app.platform.db.standby_reads import SessionReads
 from app.platform.db.tenant_reader import TenantReader
 from app.platform.kernel.application_resources import make_resource_dependency
 from app.platform.secrets.sealing import SecretSealer
@@ -40,6 +41,8 @@ DatabaseDependency = Annotated[Database, Depends(make_resource_dependency(Databa
 """The process's database, opened by the application's lifespan."""
 ReaderDependency = Annotated[TenantReader, Depends(make_resource_dependency(TenantReader))]
 """The connections for single SELECT statements, in the caller's tenant scope."""
+SessionReadsDependency = Annotated[SessionReads, Depends(make_resource_dependency(SessionReads))]
+"""Reads in sessions that may run on a standby of the database. They show all that was committed before."""
 SealerDependency = Annotated[SecretSealer, Depends(make_resource_dependency(SecretSealer))]
 
 

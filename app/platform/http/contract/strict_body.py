@@ -71,6 +71,9 @@ class StrictRoute(APIRoute):
     max_body: ClassVar[int | None] = 262_144
     """Maximum bytes of a body, below `api.max_body_bytes`; None: only that setting applies."""
 
+    media_types: ClassVar[frozenset[str]] = MEDIA_TYPES
+    """The content types that a body may have."""
+
     open_without_second_factor: ClassVar[bool] = False
     """Whether it answers people whose organisation requires a second factor that they do not have."""
 
@@ -94,7 +97,10 @@ class StrictRoute(APIRoute):
         async def strict(request: Request) -> Response:
             if guarded:
                 await self.admit(request)
-            read = await _Read.of(request, required=required, max_depth=self.max_depth, most=self.max_body)
+            body = await read_body(request, most=self.max_body)
+            if body or required:
+                check_media_type(request, body, self.media_types)
+            read = await _Read.of(request, body, required=required, max_depth=self.max_depth)
             reject_unknown_parameters(request.scope, self.query_parameters)
             return await handler(read)
 
@@ -174,20 +180,18 @@ class _Read(Request):
     """A request whose body was already read, with bytes and document where FastAPI expects them."""
 
     @classmethod
-    async def of(cls, request: Request, *, required: bool, max_depth: int, most: int | None) -> "_Read":
-        """Read the body of a request, and parse it unless it is empty and optional.
+    async def of(cls, request: Request, body: bytes, *, required: bool, max_depth: int) -> "_Read":
+        """Parse the body of a request, unless it is empty and optional.
 
         Args:
             request: the request.
+            body: its body.
             required: whether the route requires a body.
             max_depth: maximum nesting.
-            most: maximum bytes.
         """
-        body = await read_body(request, most=most)
         read = cls(request.scope, request.receive)
         read._body = body
         if body or required:
-            check_media_type(request, body)
             if len(body) > _PARSE_INLINE_BYTES:
                 read._json = await asyncio.to_thread(_document, body, max_depth)
             else:
@@ -220,7 +224,7 @@ def _document(body: bytes, max_depth: int) -> strict_json.Json:
     return document
 
 
-def check_media_type(request: Request, body: bytes) -> None:
+def check_media_type(request: Request, body: bytes, accepted: frozenset[str] = MEDIA_TYPES) -> None:
     """Reject a body that is not JSON in UTF-8 (UnreadableBodyError `unsupported_media_type`).
 
     A request without a body needs no content type: the missing body is the better error.
@@ -231,7 +235,7 @@ def check_media_type(request: Request, body: bytes) -> None:
     message = Message()
     message["content-type"] = given or ""
     charset = message.get_content_charset("utf-8")
-    if given is None or message.get_content_type() not in MEDIA_TYPES or charset not in _CHARSETS:
+    if given is None or message.get_content_type() not in accepted or charset not in _CHARSETS:
         raise UnreadableBodyError(
             "unsupported_media_type",
             f"The content type is {format_rejected_value(given) if given else 'missing'}: send "

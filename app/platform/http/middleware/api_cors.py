@@ -1,12 +1,12 @@
-"""Lets the configured origins call the API from a browser (CORS)."""
+"""Lets web pages call the API from a browser (CORS): configured origins all of it, others open data."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.platform.http.contract.problems import make_error_response
 from app.platform.kernel.errors import ForbiddenError
@@ -30,6 +30,7 @@ _EXPOSED_HEADERS: Final = (
     "Idempotency-Replayed",
     "Link",
     "Location",
+    "NGSILD-Results-Count",
     "RateLimit-Limit",
     "RateLimit-Remaining",
     "RateLimit-Reset",
@@ -38,6 +39,19 @@ _EXPOSED_HEADERS: Final = (
     "X-Request-Id",
 )
 _MAX_AGE_S: Final = 7_200
+_OPEN: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": ", ".join(_EXPOSED_HEADERS),
+}
+_OPEN_PREFLIGHT: Final = {
+    **_OPEN,
+    "Access-Control-Allow-Methods": "GET, HEAD",
+    # A page of another origin must not send a key.
+    "Access-Control-Allow-Headers": ", ".join(
+        ("Accept", *(name for name in _ALLOWED_HEADERS if name != "Authorization"))
+    ),
+    "Access-Control-Max-Age": str(_MAX_AGE_S),
+}
 
 
 class ApiCorsMiddleware(CORSMiddleware):
@@ -66,6 +80,48 @@ class ApiCorsMiddleware(CORSMiddleware):
         )
         refused.headers["Vary"] = response.headers["Vary"]
         return refused
+
+
+class OpenDataCorsMiddleware:
+    """Lets any web page read open data: CORS `*` for requests without a key, their errors included.
+
+    Args:
+        app: The next layer.
+        paths: Where open data are, with everything below.
+        origins: The configured origins, whose pages may send a key. Their preflight requests are left to
+            `ApiCorsMiddleware`.
+    """
+
+    def __init__(self, app: ASGIApp, *, paths: Collection[str], origins: Collection[str]) -> None:
+        self._app = app
+        self._paths = frozenset(paths)
+        self._below = tuple(f"{path}/" for path in paths)
+        self._origins = frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a preflight request, or add the headers to the response of the application."""
+        if scope["type"] != "http" or not self._is_open(scope):
+            await self._app(scope, receive, send)
+            return
+        if scope["method"] == "OPTIONS":
+            await Response(status_code=204, headers=_OPEN_PREFLIGHT)(scope, receive, send)
+            return
+
+        async def send_open(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_OPEN)
+            await send(message)
+
+        await self._app(scope, receive, send_open)
+
+    def _is_open(self, scope: Scope) -> bool:
+        path = scope["path"]
+        if path not in self._paths and not path.startswith(self._below):
+            return False
+        headers = Headers(scope=scope)
+        if scope["method"] == "OPTIONS" and headers.get("origin") in self._origins:
+            return False
+        return "authorization" not in headers
 
 
 def _without_body(response: Response) -> dict[str, str]:

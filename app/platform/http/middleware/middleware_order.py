@@ -8,7 +8,7 @@ from starlette.middleware import Middleware
 from app.platform.config.platform_settings import PlatformSettings
 from app.platform.http.fairness.token_buckets import BucketStore
 from app.platform.http.middleware.admission import AdmissionMiddleware
-from app.platform.http.middleware.api_cors import ApiCorsMiddleware
+from app.platform.http.middleware.api_cors import ApiCorsMiddleware, OpenDataCorsMiddleware
 from app.platform.http.middleware.error_responses import ErrorMiddleware, RefusalReporter
 from app.platform.http.middleware.request_context import RequestContextMiddleware
 
@@ -18,6 +18,7 @@ def install_middleware(
     settings: PlatformSettings,
     *,
     inside: Sequence[Middleware] = (),
+    open_paths: Sequence[str] = (),
     report_refusal: RefusalReporter | None = None,
     buckets: BucketStore | None = None,
 ) -> None:
@@ -29,6 +30,7 @@ def install_middleware(
         app: The application, before its first request.
         settings: Limits, origins, and whether clients use https.
         inside: The caller's layers, which see only requests within the limits.
+        open_paths: Where any web page may read open data without a key.
         report_refusal: Records refused requests.
         buckets: Where the buckets of the rate limits are, if processes share them.
     """
@@ -36,6 +38,11 @@ def install_middleware(
     bootstrap = settings.bootstrap_admin_key
     layers = [
         Middleware(RequestContextMiddleware, https=api.public_url.startswith("https:")),
+        *(
+            [Middleware(OpenDataCorsMiddleware, paths=open_paths, origins=api.cors_origins)]
+            if open_paths
+            else []
+        ),
         *([Middleware(ApiCorsMiddleware, origins=api.cors_origins)] if api.cors_origins else []),
         Middleware(
             AdmissionMiddleware,

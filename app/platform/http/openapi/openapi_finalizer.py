@@ -191,7 +191,8 @@ def _word_parameters(operation: Node) -> None:
             for key, value in word.items():
                 if key != "description":
                     schema.setdefault(key, value)
-            if not word and parameter["name"].endswith("_id"):
+            # Ids with examples of their own are of standards: URNs, numbers of boxes.
+            if not word and parameter["name"].endswith("_id") and "examples" not in schema:
                 schema.setdefault("format", "uuid")
         else:
             # A query and a header cannot be null, only left out.

@@ -15,6 +15,7 @@ from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.registry_snapshot import RegistryCache
 from app.platform.db.advisory_lock_keys import INGEST_BARRIER
 from app.platform.db.database import Database, RawConnection
+from app.processes.maintain import _purge_boxes
 from tests.conftest import Tenant
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
@@ -26,7 +27,10 @@ class Door:
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
-        self.pipeline = IngestPipeline(RegistryCache())
+        self.use(RegistryCache())
+
+    def use(self, registry: RegistryCache) -> None:
+        self.pipeline = IngestPipeline(registry)
 
     async def take(self, *messages: tuple[str, Any]) -> BatchReceipt:
         now = datetime.now(UTC)
@@ -84,7 +88,7 @@ async def add_rule(tenant: Tenant, site_id: str, threshold: float = 25) -> str:
 async def blocked(door: Door, other: asyncpg.Connection) -> None:
     """Wait until the door's connection waits for a lock."""
     query = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await other.fetchval(query, door.connection.get_server_pid()):  # noqa: ASYNC110 (the server's)
             await asyncio.sleep(0.01)
 
@@ -245,3 +249,47 @@ async def test_two_who_refresh_at_once_leave_the_newest(
     slow.set()
     await asyncio.gather(refreshing, second)
     assert registry.snapshot.boxes[box].ack is False
+
+
+async def purge(connection: asyncpg.Connection, box: str) -> None:
+    """Delete a box, and remove its row as `vigie maintain` does after the grace."""
+    await connection.execute("UPDATE boxes SET deleted_at = now() - interval '1 hour' WHERE id = $1", box)
+    assert await _purge_boxes(connection) is False
+    assert await connection.fetchval("SELECT count(*) FROM boxes WHERE id = $1", box) == 0
+
+
+@pytest.mark.parametrize(
+    ("is_shared", "longest_gap_s"),
+    [(False, 0.0), (True, 0.0), (False, 3600.0)],
+    ids=["not shared", "shared", "missed by the refresh"],
+)
+async def test_a_box_whose_row_is_gone_is_unknown(
+    door: Door,
+    box: str,
+    other: asyncpg.Connection,
+    is_shared: bool,  # noqa: FBT001 (a parameter of the test)
+    longest_gap_s: float,
+) -> None:
+    registry = RegistryCache(longest_gap_s)
+    door.use(registry)
+    # Only the first sample of a process shares its box for other ones.
+    await door.take(telemetry(box, sample(0, pm2_5=1)) if is_shared else telemetry("nobody", sample(0)))
+    assert (registry.snapshot.boxes[box].shared_until_us > 0) is is_shared
+    await purge(other, box)
+    async with asyncio.timeout(10):
+        receipt = await door.take(telemetry(box, sample(1, pm2_5=1)))
+    assert (receipt.stored, [each.rejection.code for each in receipt.rejections]) == (0, ["unknown_box"])
+    assert await door.count("samples") == 0
+    assert box not in registry.snapshot.boxes
+
+
+async def test_a_box_that_cannot_be_shared_is_quarantined(
+    door: Door, box: str, other: asyncpg.Connection
+) -> None:
+    nothing = "CREATE OR REPLACE FUNCTION share_boxes(keys integer[], until timestamptz) RETURNS void"
+    await other.execute(f"{nothing} LANGUAGE sql AS 'SELECT'")
+    async with asyncio.timeout(10):
+        receipt = await door.take(telemetry(box, sample(0, pm2_5=1)))
+    (refusal,) = receipt.rejections
+    assert (receipt.stored, await door.count("quarantine")) == (0, 1)
+    assert "UnsharedBoxesError" in refusal.rejection.detail

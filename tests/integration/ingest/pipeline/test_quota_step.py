@@ -23,6 +23,14 @@ from app.settings import VigieSettings
 from tests.conftest import Tenant, client_of, new_application, running
 
 NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+@pytest.fixture(autouse=True)
+def now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the time anew for each test: the day of a quota is the day on which the test runs."""
+    monkeypatch.setitem(globals(), "NOW", datetime.now(UTC).replace(microsecond=0))
+
+
 # Of each organisation: what is stored and was refused, over all writers.
 _USAGE = """
 SELECT o.name, u.day, sum(u.used)::int, sum(u.refused)::int
@@ -50,7 +58,8 @@ class Door:
             RegistryCache(), is_consumer=is_consumer, quota_cache=QuotaCache(every_s=0)
         )
 
-    async def take(self, *messages: tuple[str, Any], now: datetime = NOW) -> BatchReceipt:
+    async def take(self, *messages: tuple[str, Any], now: datetime | None = None) -> BatchReceipt:
+        now = now or NOW
         intake = decode_batch(
             [f"vigie/v1/{box}/telemetry" for box, _ in messages],
             [json.dumps(body).encode() for _, body in messages],
@@ -59,7 +68,7 @@ class Door:
         )
         return await self.pipeline.commit(self.connection, intake, now=now)
 
-    async def send(self, box: str, minutes: Sequence[int], *, now: datetime = NOW) -> BatchReceipt:
+    async def send(self, box: str, minutes: Sequence[int], *, now: datetime | None = None) -> BatchReceipt:
         return await self.take((box, {"samples": [sample(minute) for minute in minutes]}), now=now)
 
     async def usage(self) -> dict[str, tuple[int, int]]:

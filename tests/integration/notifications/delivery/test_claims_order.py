@@ -66,7 +66,7 @@ async def test_an_endpoints_own_limit_holds_where_all_fell_due_at_once(
     assert await _claim(other) == []
     due_in = await compute_next_due_s(other, SETTINGS)
     assert due_in is not None
-    assert due_in > SETTINGS.lease_s - 5
+    assert due_in > SETTINGS.lease_s / 2
     await connection.execute("UPDATE deliveries SET state = 'delivered' WHERE id = $1", ids[0])
     both = await asyncio.gather(_claim(connection, EndpointLoad(endpoint, limit - 1)), _claim(other))
     assert sorted(_ids([*both[0], *both[1]])) == [ids[limit]]
@@ -82,7 +82,7 @@ async def test_what_is_written_late_does_not_hide_what_is_leased(connection: asy
     assert await _claim(connection) == []
     due_in = await compute_next_due_s(connection, SETTINGS)
     assert due_in is not None
-    assert due_in > SETTINGS.lease_s - 5
+    assert due_in > SETTINGS.lease_s / 2
 
 
 async def test_of_those_that_fail_who_was_tried_the_longest_ago_is_next(
@@ -154,17 +154,17 @@ async def test_what_is_new_goes_before_what_is_replayed(connection: asyncpg.Conn
 
 
 async def test_a_rate_begins_anew_when_the_clock_was_put_back(connection: asyncpg.Connection) -> None:
-    endpoint = await _endpoint(connection, rate_per_s=20.0)
+    endpoint = await _endpoint(connection, rate_per_s=0.01)
     await _due(connection, endpoint, 9)
     await _state(connection, endpoint, last_success_at=ago(), tokens=0.3, tokens_at=ago(hours=-1))
     assert (await compute_next_due_s(connection, SETTINGS) or 0) <= 0
-    assert len(await _claim(connection)) == 2
+    assert len(await _claim(connection)) == 1
     assert await _claim(connection) == []
 
 
 async def test_a_moment_ahead_is_another_processs_clock(connection: asyncpg.Connection) -> None:
     """Who began to claim first may be the second to take from the bucket: what is left is left."""
-    endpoint = await _endpoint(connection, rate_per_s=20.0)
+    endpoint = await _endpoint(connection, rate_per_s=0.01)
     await _due(connection, endpoint, 9)
     await _state(connection, endpoint, last_success_at=ago(), tokens=0.3, tokens_at=ago(seconds=-2))
     assert await _claim(connection) == []

@@ -119,7 +119,7 @@ async def test_a_wait_is_waited_by_the_databases_clock(
                 "FROM deliveries"
             )
             assert row is not None
-            assert 295 < row["wait"] <= 300
+            assert 240 < row["wait"] <= 300
             assert (row["state"], row["attempt_count"]) == ("pending", 1)
     assert len(receiver.got) == 1
 
@@ -127,14 +127,23 @@ async def test_a_wait_is_waited_by_the_databases_clock(
 async def test_a_disabled_endpoint_waits(
     database: Database, connection: asyncpg.Connection, settings: VigieSettings
 ) -> None:
-    organisation = await add_organisation(connection)
-    async with receiving(status(500, 204)) as receiver:
+    organisation, disabled = await add_organisation(connection), asyncio.Event()
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        if disabled.is_set():
+            return web.Response(status=204)
+        await disabled.wait()
+        return web.Response(status=500)
+
+    async with receiving(answer) as receiver:
         await add_endpoint(connection, organisation, receiver.url)
-        async with dispatching(with_webhooks(settings, schedule_s=[0, 0.5], poll_s=0.1), database):
+        async with dispatching(with_webhooks(settings, schedule_s=[0, 0.1], poll_s=0.1), database):
             await emit(connection, event(organisation))
             await receiver.wait(1)
             await connection.execute("UPDATE webhook_endpoints SET enabled = false")
-            await asyncio.sleep(0.8)
+            disabled.set()
+            await until(lambda: attempts(connection))
+            await asyncio.sleep(0.5)
             assert len(receiver.got) == 1
             assert await states(connection) == {"pending": 1}
             await connection.execute("UPDATE webhook_endpoints SET enabled = true")
@@ -169,7 +178,9 @@ async def test_one_that_hangs_takes_its_own_places_at_most(
     async with receiving(_hang) as bad, receiving(status(204)) as good:
         await add_endpoint(connection, organisation, bad.url)
         await add_endpoint(connection, organisation, good.url)
-        hanging = with_webhooks(settings, concurrency=8, endpoint_concurrency=2, total_timeout_s=5, lease_s=9)
+        hanging = with_webhooks(
+            settings, concurrency=8, endpoint_concurrency=2, total_timeout_s=30, lease_s=60
+        )
         async with dispatching(hanging, database):
             await emit(connection, *[event(organisation) for _ in range(100)])
             await good.wait(100)
@@ -328,10 +339,10 @@ async def test_a_receiver_that_is_down_is_tried_ever_less_often_and_recovers(
         async with dispatching(chosen, database):
             await emit(connection, *[event(organisation) for _ in range(20)])
             await receiver.wait(20)
-            before = len(receiver.got)
+            before, began = len(receiver.got), time.monotonic()
             await asyncio.sleep(1.5)
             # By its schedule alone each of the twenty would have been tried a hundred times by now.
-            assert len(receiver.got) - before <= 5
+            assert len(receiver.got) - before <= 2 + (time.monotonic() - began) / 0.5
             well.set()
 
             async def delivered() -> bool:
@@ -402,7 +413,7 @@ async def test_what_waits_for_one_that_hangs_is_left_to_others(
 
     async with receiving(answer) as receiver:
         await add_endpoint(connection, organisation, receiver.url)
-        patient = with_webhooks(settings, endpoint_concurrency=2, total_timeout_s=10, lease_s=60)
+        patient = with_webhooks(settings, endpoint_concurrency=2, total_timeout_s=65, lease_s=90)
         async with dispatching(patient, database) as stop:
             await emit(connection, *[event(organisation) for _ in range(200)])
             await receiver.wait(22)
@@ -445,13 +456,15 @@ async def test_memory_does_not_grow_with_what_waits(
     async with receiving(_hang) as bad:
         for _ in range(5):
             await add_endpoint(connection, organisation, bad.url)
-        chosen = with_webhooks(settings, concurrency=16, endpoint_concurrency=4)
+        chosen = with_webhooks(
+            settings, concurrency=16, endpoint_concurrency=4, total_timeout_s=2, lease_s=30
+        )
         async with dispatching(chosen, database):
             await emit(connection, *[event(organisation) for _ in range(500)])
-            await bad.wait(10)
+            come = len(await bad.wait(10))
             leased = "SELECT count(*) FROM deliveries WHERE leased_until > now()"
             assert await connection.fetchval(leased) <= 4 * 16
-            assert len(bad.got) <= 16
+            assert come <= 16
 
 
 async def test_each_attempt_is_recorded_once_though_connections_break_all_the_time(
@@ -460,7 +473,7 @@ async def test_each_attempt_is_recorded_once_though_connections_break_all_the_ti
     organisation = await add_organisation(connection)
     async with counting(delay_s=0.002) as (url, got):
         await add_endpoint(connection, organisation, url)
-        async with dispatching(with_webhooks(settings, total_timeout_s=2, lease_s=30), database):
+        async with dispatching(with_webhooks(settings), database):
             await emit(connection, *[event(organisation) for _ in range(400)])
             pause = 0.1
 

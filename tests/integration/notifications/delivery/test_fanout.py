@@ -1,5 +1,7 @@
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -303,32 +305,40 @@ async def test_a_fan_out_that_stands_still_lets_the_others_go_on(
     settings: VigieSettings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fanout, "_ALONE", fanout._ALONE.replace("10s", "200ms"))
     ours = await add_organisation(connection)
     await enqueue_events(connection, [event(ours)])
-    stands = asyncio.Event()
+    former = await connection.fetchval("SHOW idle_in_transaction_session_timeout")
 
-    async def stand_still(*_: object) -> None:
-        stands.set()
-        await asyncio.sleep(20)
+    @asynccontextmanager
+    async def standing_still(patience: str) -> AsyncIterator[None]:
+        stands = asyncio.Event()
 
-    hung = await database.connect()
-    with monkeypatch.context() as patch:
-        patch.setattr(fanout, "_lock_events", stand_still)
-        hanging = asyncio.create_task(fan_out_events(hung, settings.webhooks))
-        async with asyncio.timeout(5):
-            await stands.wait()
-    assert await fan_out_events(connection, settings.webhooks) == FanOutResult(0, blocked=True)
+        async def stand_still(*_: object) -> None:
+            stands.set()
+            await asyncio.sleep(120)
+
+        hung = await database.connect()
+        with monkeypatch.context() as patch:
+            patch.setattr(fanout, "_ALONE", fanout._ALONE.replace("10s", patience))
+            patch.setattr(fanout, "_lock_events", stand_still)
+            hanging = asyncio.create_task(fan_out_events(hung, settings.webhooks))
+            async with asyncio.timeout(60):
+                await stands.wait()
+        yield
+        hanging.cancel()
+        await asyncio.wait({hanging})
+        hung.terminate()
+
+    async with standing_still("10min"):
+        assert await fan_out_events(connection, settings.webhooks) == FanOutResult(0, blocked=True)
 
     async def goes_on() -> bool:
         return bool(await fan_out_events(connection, settings.webhooks))
 
-    await until(goes_on, 5)
-    hanging.cancel()
-    await asyncio.wait({hanging})
-    hung.terminate()
+    async with standing_still("200ms"):
+        await until(goes_on)
     # The connection of the one that is done has its former patience again.
-    assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") != "200ms"
+    assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == former
 
 
 async def _add_many(connection: asyncpg.Connection, organisation: UUID, count: int, **columns: str) -> None:
@@ -446,7 +456,7 @@ async def test_an_event_that_cannot_be_fanned_out_is_set_aside_alone(
     counted = REGISTRY.get_sample_value("vigie_events_unfit_total") or 0.0
     fan = AdaptiveFanOut(settings.webhooks)
     with capture_logs() as logs:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await connection.fetchval("SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"):
                 done = await fan.step(connection)
                 assert done.taken or done.more

@@ -80,7 +80,7 @@ class Desk:
     async def write(self) -> None:
         writing = asyncio.create_task(self.recorder.run())
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await self.recorder.empty()
         finally:
             writing.cancel()
@@ -200,7 +200,7 @@ async def test_gone_disables_at_once_and_the_rest_waits(desk: Desk, database: Da
     desk.put(claims[0], GONE)
     desk.put(claims[1], GONE)
     await desk.write()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await heard.wait()
     await listener.close()
     assert await states(desk.connection) == {"failed": 2, "pending": 2}
@@ -323,8 +323,8 @@ async def test_a_record_is_tried_while_its_lease_lasts(
         )
         await until(lambda: connection.fetchval(waiting))
         await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
-            "AND wait_event_type = 'Lock'"
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         # The one is given up; the other is tried again, and waits for the lock as before.
         await until(lambda: connection.fetchval(waiting))

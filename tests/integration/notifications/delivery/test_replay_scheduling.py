@@ -174,7 +174,7 @@ async def test_what_somebody_holds_is_waited_for_not_skipped(
     ]
     made = await _ask(tenant, endpoint, ago(hours=1))
     holder = await database.connect()
-    async with asyncio.timeout(10), holder.transaction():
+    async with asyncio.timeout(20), holder.transaction():
         await holder.execute("SELECT FROM deliveries WHERE id = $1 FOR UPDATE", ids[1])
         assert await replay_next_slice(connection)
         assert _counts(await _look(tenant, made)) == ("running", 3, 1, 0, 0, 1)

@@ -63,11 +63,11 @@ async def test_a_client_of_the_guide(
             # With the first byte of the answer it is settled where the stream begins.
             await until(answered)
             told = await tell(connection, event(organisation), event(organisation))
-            lines = [await asyncio.wait_for(client.stdout.readline(), 10) for _ in range(2)]
+            lines = [await asyncio.wait_for(client.stdout.readline(), 60) for _ in range(2)]
             proxy.partition()
             proxy.heal()
             told += await tell(connection, *(event(organisation, type_="alert.resolved") for _ in range(3)))
-            lines += [await asyncio.wait_for(client.stdout.readline(), 15) for _ in range(3)]
+            lines += [await asyncio.wait_for(client.stdout.readline(), 60) for _ in range(3)]
         finally:
             client.kill()
             await client.communicate()

@@ -41,7 +41,7 @@ class Closer:
 
     async def end(self) -> None:
         self.go.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await self.task
 
 
@@ -90,13 +90,13 @@ async def test_batches_that_wait_pass_before_the_next_closer(
     assert await until(lambda: waiting(looking, INGEST_BARRIER)) == 1
     await first.end()
     # It came last, and is first: whoever wants to close the gate waits for it.
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await passed.wait()
     assert await until(lambda: waiting(looking, INGEST_BARRIER)) == 1
     assert not second.closed.is_set()
     done.set()
     await storing
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await second.closed.wait()
     await second.end()
 
@@ -113,10 +113,10 @@ async def test_one_organisations_closers_wait_for_each_other_without_a_connectio
     stranger = Closer(small, OTHER)
     assert await until(lambda: waiting(connections[0], BARRIER_QUEUE)) == 1
     # Of three connections one is left, whatever the first organisation wants.
-    async with asyncio.timeout(5), small.read() as session:
+    async with asyncio.timeout(20), small.read() as session:
         assert await session.scalar(text("SELECT 1")) == 1
     await first.end()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await stranger.closed.wait()
     await stranger.end()
     for closer in more:
@@ -148,7 +148,7 @@ async def test_who_gives_up_waiting_and_who_fails_leaves_the_turn_to_the_next(da
     await asyncio.sleep(0)
     gone.task.cancel()
     first.task.cancel()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await last.closed.wait()
     await last.end()
 
@@ -162,7 +162,7 @@ async def test_who_gives_up_waiting_and_who_fails_leaves_the_turn_to_the_next(da
             with pytest.raises(Exception, match="division by zero"):
                 await fail()
     again = Closer(database, ONE)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await again.closed.wait()
     await again.end()
 
@@ -189,7 +189,7 @@ async def test_whoever_restores_a_rule_waits_for_the_turn_without_a_connection(d
                 )
             )
             turn = ingest_barrier._slots[ONE.tenant_scope.organisations]
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 while turn._requests < 2:  # noqa: ASYNC110 (it and the closer; nobody tells)
                     await asyncio.sleep(0.001)
             assert not session.in_transaction()

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 
 import asyncpg
 
@@ -40,6 +41,7 @@ async def test_a_raw_pool_shows_its_use_and_who_waits(database: Database) -> Non
 
 async def test_the_pool_of_requests_shows_its_use_and_who_waits(settings: VigieSettings) -> None:
     small = DatabaseSettings.model_validate({**settings.database.model_dump(), "pool_size": 1})
+    gc.collect()  # the engines of earlier tests count until they are gone
     before = shown("requests")
     database = Database(small, application="vigie-test")
     async with database.read() as session:

@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
+import psutil
 import pytest
 from sqlalchemy import text
 
@@ -87,12 +89,12 @@ async def test_all_connections_follow_the_primary(hosts: TwoHosts) -> None:
         return found
 
     assert await ports() == {hosts.primary.port}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await woken.wait()
     woken.clear()
     hosts.primary.kill()
     await hosts.promote()
-    found, failures, until = set[int](), list[BaseException](), time.monotonic() + 20
+    found, failures, until = set[int](), list[BaseException](), time.monotonic() + 60
     while not found and time.monotonic() < until:
         try:
             found = await ports()
@@ -101,7 +103,7 @@ async def test_all_connections_follow_the_primary(hosts: TwoHosts) -> None:
             await asyncio.sleep(0.05)
     assert [error for error in failures if not is_transient(error)] == []
     assert found == {hosts.standby.port}
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         await woken.wait()
     listening.cancel()
     with suppress(asyncio.CancelledError):
@@ -128,21 +130,89 @@ async def test_without_a_primary_each_host_is_named_and_no_secret(hosts: TwoHost
     await database.close()
 
 
-async def test_a_host_that_hangs_is_passed_over(hosts: TwoHosts) -> None:
+def count_connections(patch: pytest.MonkeyPatch) -> list[int]:
+    """The ports of the hosts to which connections are opened from now on."""
+    ports: list[int] = []
+    connect = asyncpg.connect
+
+    async def counted(url: str, **options: Any) -> asyncpg.Connection:  # noqa: ANN401 (passed on)
+        ports.append(urlsplit(url).port or 0)
+        return await connect(url, **options)
+
+    patch.setattr(asyncpg, "connect", counted)
+    return ports
+
+
+async def test_a_host_that_hangs_is_passed_over(hosts: TwoHosts, monkeypatch: pytest.MonkeyPatch) -> None:
     assert hosts.standby.child is not None
     os.kill(hosts.standby.child.pid, signal.SIGSTOP)
     try:
         database = Database(DatabaseSettings(url=hosts.url), application="test")
         connection = await database.connect()
         assert await connection.fetchval(PORT.text) == hosts.primary.port
-        began = time.monotonic()
-        again = await database.connect()
-        assert time.monotonic() - began < 2, "the primary of the last time comes first"
+        with monkeypatch.context() as patch:
+            asked = count_connections(patch)
+            again = await database.connect()
+        assert asked == [hosts.primary.port], "the primary of the last time comes first"
         await again.close()
         await connection.close()
         await database.close()
     finally:
         os.kill(hosts.standby.child.pid, signal.SIGCONT)
+
+
+@contextmanager
+def suspended(host: PrivatePostgres) -> Iterator[None]:
+    assert host.child is not None
+    server = psutil.Process(host.child.pid)
+    processes = [server, *server.children(recursive=True)]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+async def test_a_statement_at_a_hanging_primary_ends_once_another_host_is_the_primary(
+    hosts: TwoHosts,
+) -> None:
+    database = Database(DatabaseSettings(url=hosts.url), application="test")
+    connection = await database.connect()
+    pool = await database.pool(size=1)
+    assert await connection.fetchval(PORT.text) == hosts.primary.port
+    with suspended(hosts.primary):
+        waiting = [asyncio.create_task(each.fetchval(PORT.text)) for each in (connection, pool)]
+        done, _ = await asyncio.wait(waiting, timeout=8)
+        assert not done, "nothing ends while there is no other primary"
+        await hosts.promote()
+        began = time.monotonic()
+        await asyncio.wait(waiting)
+        assert time.monotonic() - began < 15, "the timeout of a statement is 30 s"
+        assert all(isinstance(each.exception(), asyncpg.ConnectionDoesNotExistError) for each in waiting)
+        again = await database.connect()
+        assert await again.fetchval(PORT.text) == await pool.fetchval(PORT.text) == hosts.standby.port
+        again.terminate()
+        await pool.close()
+        await database.close()
+
+
+async def test_it_ends_too_when_another_connection_found_the_new_primary_first(hosts: TwoHosts) -> None:
+    database = Database(DatabaseSettings(url=hosts.url), application="test")
+    connection = await database.connect()
+    assert await connection.fetchval(PORT.text) == hosts.primary.port
+    with suspended(hosts.primary):
+        waiting = asyncio.create_task(connection.fetchval(PORT.text))
+        await hosts.promote()
+        other = await database.connect()
+        assert await other.fetchval(PORT.text) == hosts.standby.port
+        done, _ = await asyncio.wait([waiting], timeout=15)
+        assert done, "the timeout of a statement is 30 s"
+        assert isinstance(waiting.exception(), asyncpg.ConnectionDoesNotExistError)
+        assert await other.fetchval(PORT.text) == hosts.standby.port, "a connection to the primary stays"
+        await other.close()
+        await database.close()
 
 
 async def test_of_two_primaries_the_one_with_the_newest_timeline_is_used(hosts: TwoHosts) -> None:
@@ -199,8 +269,7 @@ async def admin(hosts: TwoHosts) -> AsyncIterator[asyncpg.Connection]:
     await connection.execute("SELECT pg_reload_conf()")
     while await connection.fetchval("SHOW synchronous_standby_names") != "absent":  # noqa: ASYNC110
         await asyncio.sleep(0.02)
-    # The checkpointer tells backends that commits wait.
-    await asyncio.sleep(0.5)
+    await until_commits_wait(hosts, connection)
     yield connection
     await connection.close()
 
@@ -208,8 +277,22 @@ async def admin(hosts: TwoHosts) -> AsyncIterator[asyncpg.Connection]:
 WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
 
+async def until_commits_wait(hosts: TwoHosts, admin: asyncpg.Connection) -> None:
+    """Commit until a commit waits: the checkpointer tells backends some time after the reload."""
+    probe = await asyncpg.connect(hosts.primary.superuser_url)
+    pid = None
+    async with asyncio.timeout(60):
+        while pid is None:
+            commit = asyncio.create_task(probe.execute("COMMENT ON TABLE things IS 'probed'"))
+            while not commit.done() and pid is None:
+                pid = await admin.fetchval(WAITING)
+    assert await admin.fetchval("SELECT pg_terminate_backend($1, 60000)", pid)
+    await asyncio.gather(commit, return_exceptions=True)
+    probe.terminate()
+
+
 async def end_wait(admin: asyncpg.Connection, function: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while (pid := await admin.fetchval(WAITING)) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     assert await admin.fetchval(f"SELECT {function}($1)", pid)
@@ -250,7 +333,7 @@ async def test_a_commit_without_its_standby_is_an_error(
     assert await admin.fetchval("SELECT count(*) FROM things") == 1, "it is committed on the primary"
     # The next commit, on another connection, waits again.
     committing = asyncio.create_task(insert(database, 2))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while await admin.fetchval(WAITING) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await admin.execute("ALTER SYSTEM RESET synchronous_standby_names")

@@ -10,8 +10,9 @@ from sqlalchemy import bindparam, literal, select, text
 from sqlalchemy.exc import DBAPIError
 
 from app.platform.db import database as idle_connections
-from app.platform.db.database import LOOKUP_CONNECTIONS, Database, quote_literal
+from app.platform.db.database import LOOKUP_CONNECTIONS, Database
 from app.platform.db.driver_query import DriverQuery
+from app.platform.db.tenant_scoped_connection import quote_literal
 from app.platform.kernel.tenant_scope import (
     EMPTY_SCOPE,
     FULL_SCOPE,

@@ -34,7 +34,7 @@ async def test_who_waits_for_one_count_holds_no_other_that_comes_later(database:
         counting = asyncio.create_task(
             attempt_limiter.limit_attempts(database, {first: 5, last: 5}, window_s=60)
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while not await _waits(database):  # noqa: ASYNC110 (what is waited for is told by nobody)
                 await asyncio.sleep(0.01)
         # Whoever takes them in the same order goes on, and not the two of them in a circle.

@@ -1,14 +1,22 @@
 """What is too old goes, whole days of the site's at a time, and nothing else does."""
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
+from typing import Self
 
 import asyncpg
+import httpx
 import pytest
 
+from app.catalogue.metrics import METRICS_BY_NAME
+from app.platform.db.database import Database
+from app.platform.kernel.instants import from_datetime
 from app.timeseries.retention import preview as preview_module
 from app.timeseries.retention import worker as worker_module
 from app.timeseries.retention.worker import RetentionWorker
+from app.timeseries.rollups import rollup_queries
+from app.timeseries.rollups.backfill import sync_time_zones
+from app.timeseries.rollups.hourly_means import HourlyMeansQuery, read_hourly_means
 from tests import shifted_clock
 from tests.integration.timeseries.retention.archive import (
     BOX,
@@ -81,6 +89,24 @@ async def test_settings_alone_remove_nothing(archive: Archive) -> None:
     assert await archive.holds() == before
 
 
+async def test_a_clock_that_is_ahead_removes_nothing(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the clocks of the process and the database, the earlier one counts."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(days=730)
+
+    await archive.fill(40)
+    await archive.set(default_days=45, removes=True)
+    monkeypatch.setattr(worker_module, "datetime", Clock)
+    before = await archive.holds()
+    await archive.clean()
+    assert await archive.holds() == before
+
+
 async def test_summaries_outlive_samples_and_a_new_time_zone(archive: Archive) -> None:
     await archive.fill(12)
     query = "SELECT sum(count) FROM daily WHERE metric = 'laeq'"
@@ -94,10 +120,70 @@ async def test_summaries_outlive_samples_and_a_new_time_zone(archive: Archive) -
     body = {"timezone": "Europe/London"}
     answer = await archive.tenant.client.patch(f"/v1/sites/{archive.site}", json=body)
     answer.raise_for_status()
-    await archive.maintainer.turn()
-    await archive.roll_up()
+    await sync_time_zones(archive.maintainer.connection)
+    days = {"metric": "laeq", "bucket": "1d", "from": midnight(12).isoformat(), "to": NOW.isoformat()}
+    shown = []
+    for _ in range(2):
+        answer = await archive.tenant.client.get(f"/v1/boxes/{BOX}/readings", params=days)
+        shown.append(answer.raise_for_status().json()["points"])
+        await archive.maintainer.turn()
+        await archive.roll_up()
+    assert len(shown[0]) > 10
+    assert shown[0] == shown[1]
     first = await archive.owner.fetchval("SELECT min(day) FROM daily WHERE metric = 'laeq'")
     assert first < NOW - timedelta(days=11)
+
+
+async def test_summaries_without_samples_are_read_while_their_time_is_stale(
+    archive: Archive, api: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await archive.fill(12)
+    busy = midnight(8) + timedelta(hours=3, minutes=10)
+    later = [busy + timedelta(minutes=minutes) for minutes in range(30)]
+    await archive.send(BOX, *((time, {"laeq": 60.0, "pm2_5": 5.0}) for time in later[:-1]))
+    await archive.roll_up()
+    await archive.set(purposes={"noise": 3}, removes=True)
+    span = midnight(11), midnight(1)
+    key = await archive.owner.fetchval("SELECT key FROM boxes WHERE id = $1", BOX)
+    first_us, last_us = (from_datetime(edge) for edge in span)
+    hours = HourlyMeansQuery(key, METRICS_BY_NAME["laeq"], first_us, last_us, 21_600)
+
+    async def read() -> list[object]:
+        query = {"metric": "laeq", "from": span[0].isoformat(), "to": span[1].isoformat()}
+        found: list[object] = []
+        for more in ({"bucket": "1h"}, {"bucket": "1d", "aggregates": "max,p95"}, {"bucket": "6h"}):
+            answer = await archive.tenant.client.get(f"/v1/boxes/{BOX}/readings", params=query | more)
+            found += answer.raise_for_status().json()["points"]
+        async with database.read() as session:
+            (means,) = await read_hourly_means(session, [hours], highs=True)
+        assert means.highs is not None
+        columns = (means.times, means.counts, means.means, means.lows, means.highs)
+        return found + [column.tolist() for column in columns]
+
+    before = await read()
+    await archive.clean()
+    assert await archive.count("samples", "laeq IS NOT NULL AND time < $1", midnight(3)) == 0
+    assert await read() == before
+    # One sample more of an hour of which 29 were removed.
+    await archive.send(BOX, (later[-1], {"laeq": 99.0, "pm2_5": 5.0}))
+    assert await read() == before
+    await archive.roll_up()
+    (await api.post("/v1/roll-ups/backfill", json={})).raise_for_status()
+    assert await archive.count("rollup_states", "backfill_next IS NOT NULL") > 0
+    assert await read() == before
+    # So many stale hours that all samples of the range are read.
+    monkeypatch.setattr(rollup_queries, "_MANY", 20)
+    await archive.owner.execute(
+        "INSERT INTO rollup_marks SELECT $1, $2::timestamptz + n * interval '1 hour', 0"
+        " FROM generate_series(1, 150, 2) AS n ON CONFLICT DO NOTHING",
+        *(key, span[0]),
+    )
+    await archive.owner.execute(
+        "UPDATE rollup_states SET backfill_from = NULL, backfill_next = NULL, backfill_until = NULL"
+    )
+    assert await read() == before
+    await archive.roll_up()
+    assert await read() == before
 
 
 async def test_marks_are_worked_off_before_anything_goes(archive: Archive) -> None:

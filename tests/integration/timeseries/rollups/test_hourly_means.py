@@ -3,6 +3,7 @@
 import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import numpy as np
@@ -133,7 +134,7 @@ async def test_values_of_many_boxes_are_those_of_each(database: Database, keys: 
             assert found is not None
             total = 0
             for stretch, values in zip(stretches, found, strict=True):
-                box = MeasuredBox(stretch.key, "", 60, "UTC")
+                box = MeasuredBox(stretch.key, "", 60, "UTC", UUID(int=0))
                 first, last = to_datetime(stretch.first_us), to_datetime(stretch.last_us)
                 rows = await read_metric_values(
                     session, box, METRICS_BY_NAME[name], first=first, last=last, limit=10**6

@@ -162,6 +162,19 @@ async def test_gaps_are_filled_as_asked(tenant: Tenant, street: str, connection:
     ]
 
 
+async def pages(tenant: Tenant, path: str, **params: Any) -> list[dict[str, Any]]:  # noqa: ANN401 (a query)
+    """The points of all pages of a series, one after the other."""
+    found: list[dict[str, Any]] = []
+    query: dict[str, Any] = {"metric": "laeq", "from": FIRST.isoformat(), "to": LAST.isoformat()} | params
+    while query.get("cursor", "") is not None:
+        answer = await tenant.client.get(path, params=query)
+        assert answer.status_code == 200, answer.text
+        for each in answer.json().get("data", [answer.json()]):
+            found += each["points"]
+        query["cursor"] = answer.json()["next"]
+    return found
+
+
 async def test_pages_of_buckets_hold_each_once(
     tenant: Tenant, street: str, connection: asyncpg.Connection, maintainer: Maintainer
 ) -> None:
@@ -169,18 +182,28 @@ async def test_pages_of_buckets_hold_each_once(
     await maintainer.finish()
     for more in ({"bucket": "1h"}, {"bucket": "15m"}, {"bucket": "1d"}, {"bucket": "1h", "fill": "null"}):
         whole = await series(tenant, **more)
-        found: list[dict[str, Any]] = []
-        params: dict[str, Any] = {
-            "metric": "laeq",
-            "from": FIRST.isoformat(),
-            "to": LAST.isoformat(),
-            "limit": 7,
-        }
-        while params.get("cursor", "") is not None:
-            answer = await tenant.client.get("/v1/boxes/street/readings", params=params | more)
-            found += answer.json()["points"]
-            params["cursor"] = answer.json()["next"]
-        assert found == whole, more
+        assert await pages(tenant, "/v1/boxes/street/readings", limit=7, **more) == whole, more
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+async def test_gaps_at_the_edges_of_pages_are_filled_as_in_one_page(
+    tenant: Tenant, street: str, connection: asyncpg.Connection, limit: int
+) -> None:
+    samples = [
+        {"time": f"2025-03-{day}T{hour:02}:30:00Z", "values": {"laeq": level}}
+        for day, hour, level in ((29, 9, 40.0), (29, 12, 70.0), (31, 6, 50.0))
+    ]
+    await Door(connection).take((street, samples))
+    span = {"from": "2025-03-29T08:20:00Z", "to": "2025-03-29T14:00:00Z"}
+    options = {"corrected": "true", "exclude": "out_of_range"}
+    for fill in ("previous", "linear"):
+        for more in ({"bucket": "1h", **span}, {"bucket": "1d"}, {"bucket": "1h", **span, **options}):
+            whole = await series(tenant, fill=fill, **more)
+            assert len(whole) >= 4
+            query = {"fill": fill, "limit": limit, **more}
+            assert await pages(tenant, "/v1/boxes/street/readings", **query) == whole, (fill, more)
+            if options.keys().isdisjoint(more):
+                assert await pages(tenant, "/v1/readings", box=street, **query) == whole, (fill, more)
 
 
 @pytest.mark.parametrize(

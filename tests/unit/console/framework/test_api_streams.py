@@ -11,7 +11,7 @@ from starlette.types import Message, Scope
 from app.console.framework.api_calls import ConsoleApi
 from app.console.framework.api_streams import stream_file
 
-_WAIT_S = 2.0
+_WAIT_S = 60.0
 # As uvicorn has it: Starlette then listens for a disconnect while it sends.
 _SCOPE: Scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}}
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from app.catalogue import senml_units
 from app.catalogue.metrics import CATALOGUE, Metric
-from app.ingest.adapters import senml_units
+from app.catalogue.senml_units import BY_UNIT, CONVERSIONS
 from app.ingest.adapters.senml_adapter import decode_pack
-from app.ingest.adapters.senml_units import BY_UNIT, CONVERSIONS
 from app.platform.kernel.instants import format_us, parse_rfc3339
 from app.platform.kernel.rejection_codes import RejectedError
 from tests.unit.ingest.adapters.arrivals import NOW, arrival, code_of, refusals, samples

@@ -13,6 +13,7 @@ from app.notifications.delivery.alert_grouping import (
     parse_group_site,
 )
 from app.notifications.formats.native_and_cloudevents import build_native_body
+from app.notifications.mqtt.mqtt_transport import BODY_LIMIT
 
 ALERT, SITE, RULE = str(uuid4()), str(uuid4()), str(uuid4())
 DATA = {
@@ -89,6 +90,17 @@ def test_the_body_lists_the_bodies_that_the_events_would_have_had() -> None:
             "truncated": 2,
         },
     }
+
+
+@pytest.mark.parametrize(("length", "listed"), [(100_000, 8), (2_000_000, 1)])
+def test_a_body_has_no_more_than_a_broker_takes(length: int, listed: int) -> None:
+    event = LatestAlertEvent(build_native_body("alert.firing", NOW, json.dumps({"note": "x" * length})), 1)
+    body = build_group_body("{}", NOW, [event] * 20, firing=15, resolved=10)
+    found = json.loads(body)["data"]
+    assert (len(found["events"]), found["truncated"]) == (listed, 25 - listed)
+    assert (found["firing"], found["resolved"]) == (15, 10)
+    if listed > 1:
+        assert len(body) < BODY_LIMIT
 
 
 def test_a_groups_site_is_the_one_in_its_key() -> None:

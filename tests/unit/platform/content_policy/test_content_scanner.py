@@ -561,9 +561,14 @@ HOSTILE = {
 def test_a_hostile_mebibyte_costs_little(text: str) -> None:
     """10 to 40 ms on a busy machine of two cores; the bound is for a busier one, and far from quadratic."""
     payload = text.encode()[:_MIB]
-    began = time.process_time()
-    assess_payload(payload)
-    assert time.process_time() - began < 0.25
+
+    def count_seconds() -> float:
+        began = time.process_time()
+        assess_payload(payload)
+        return time.process_time() - began
+
+    # A pause of a virtual machine may be counted as time of the processor: not three times.
+    assert any(count_seconds() < 0.25 for _ in range(3))
 
 
 def test_a_guard_that_fails_refuses(monkeypatch: pytest.MonkeyPatch) -> None:

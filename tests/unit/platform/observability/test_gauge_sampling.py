@@ -36,7 +36,7 @@ def test_owners_of_one_gauge_are_added_up_and_forgotten_when_they_are_gone() -> 
 
 
 async def test_a_blocked_loop_shows() -> None:
-    stop = asyncio.Event()
+    stop, began = asyncio.Event(), time.monotonic()
     before = LOOP_DELAY.labels("test")._sum.get()
     running = asyncio.create_task(run_gauge_sampler("test", stop))
     await asyncio.sleep(0.8)
@@ -45,4 +45,5 @@ async def test_a_blocked_loop_shows() -> None:
     await asyncio.sleep(0.01)
     stop.set()
     await running
-    assert 0.2 < LOOP_DELAY.labels("test")._sum.get() - before < 5
+    # And what the machine itself held up.
+    assert 0.2 < LOOP_DELAY.labels("test")._sum.get() - before < time.monotonic() - began

@@ -10,8 +10,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from pydantic import ValidationError
 
 from app.platform.config.telemetry_settings import TelemetrySettings
+from app.platform.observability import telemetry as telemetry_module
 from app.platform.observability.telemetry import start_telemetry
 from app.platform.observability.tracing import is_tracing, start_span
+
+
+@pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last export may take as long as it does."""
+    monkeypatch.setattr(telemetry_module, "_FLUSH_S", 60.0)
 
 
 @asynccontextmanager
@@ -34,6 +41,7 @@ async def collecting(delay_s: float = 0.0) -> AsyncIterator[tuple[str, dict[str,
     await runner.cleanup()
 
 
+@pytest.mark.usefixtures("_patient")
 async def test_traces_and_metrics_reach_a_collector_with_headers() -> None:
     async with collecting() as (url, got):
         settings = TelemetrySettings.model_validate(
@@ -73,9 +81,10 @@ async def test_a_collector_that_hangs_delays_no_exit() -> None:
     async with collecting(delay_s=60) as (url, _):
         # A process of its own: the thread that still waits would disturb other tests in this one.
         child = await asyncio.create_subprocess_exec(sys.executable, "-P", "-c", _EXIT, f"{url}/v1/traces")
-        assert await asyncio.wait_for(child.wait(), 30) == 0
+        assert await asyncio.wait_for(child.wait(), 60) == 0
 
 
+@pytest.mark.usefixtures("_patient")
 async def test_an_answer_without_an_end_is_not_read() -> None:
     sent = 0
 

@@ -47,6 +47,20 @@ def test_a_role_works_when_one_of_its_processes_does(beats: list[HeartbeatRow], 
             "ingest (there:2) is waiting for the database: DiskFullError",
         ),
         ([beat("ingest", "waiting for the broker")], ""),
+        # One of several workers, perhaps on a machine that has lost its network: the others work.
+        ([beat("ingest", "waiting for the database"), beat("ingest", "consuming", 1.0, "c:3")], ""),
+        (
+            [beat("ingest", "waiting for the database"), beat("ingest", "standby", 1.0, "c:3")],
+            "ingest (there:2) is waiting for the database",
+        ),
+        (
+            [beat("ingest", "waiting for the database"), beat("ingest", "consuming", 20.0, "c:3")],
+            "ingest (there:2) is waiting for the database",
+        ),
+        (
+            [beat("api", "waiting for the database", 1.0, ME), beat("api", "serving", 1.0, "c:3")],
+            f"api ({ME}) is waiting for the database",
+        ),
         # It may have been killed: that is no fault of the database.
         ([beat("ingest", "waiting for the database", 11.0)], ""),
         ([beat("api", "serving", 12.0, ME)], "it has taken no heartbeat of this process for 12 s"),

@@ -18,7 +18,10 @@ async def quick(monkeypatch: pytest.MonkeyPatch) -> ProcessContext:
     return ProcessContext("ingest", Database(settings.database, application="tests"))
 
 
-async def test_work_that_drains_in_time_ends_by_itself(quick: ProcessContext) -> None:
+async def test_work_that_drains_in_time_ends_by_itself(
+    quick: ProcessContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_runner, "_DRAIN_S", 60.0)
     done = []
 
     async def work(given: ProcessContext) -> None:
@@ -38,7 +41,7 @@ async def test_work_that_hangs_is_given_up(quick: ProcessContext) -> None:
         await asyncio.sleep(60)
 
     quick.stop.set()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         await process_runner._work_until_stopped(quick, work(quick))
 
 

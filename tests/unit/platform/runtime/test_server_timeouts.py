@@ -27,13 +27,13 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"no"})
 
 
-@pytest.fixture
-async def port() -> AsyncIterator[int]:
+@contextlib.asynccontextmanager
+async def serving(patience_s: float) -> AsyncIterator[int]:
     config = uvicorn.Config(
         application,
         host="127.0.0.1",
         port=0,
-        http=TimeoutHttpProtocol.of(PATIENCE_S),
+        http=TimeoutHttpProtocol.of(patience_s),
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -44,6 +44,19 @@ async def port() -> AsyncIterator[int]:
     await server.startup()
     yield server.servers[0].sockets[0].getsockname()[1]
     await server.shutdown()
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    async with serving(PATIENCE_S) as made:
+        yield made
+
+
+@pytest.fixture
+async def patient_port() -> AsyncIterator[int]:
+    """For clients that are not slow themselves, though the machine may be."""
+    async with serving(60.0) as made:
+        yield made
 
 
 async def closed(port: int, first: bytes, then: bytes) -> bytes:
@@ -59,7 +72,7 @@ async def closed(port: int, first: bytes, then: bytes) -> bytes:
     dripping = asyncio.create_task(drip())
     answer = b""
     try:
-        async with asyncio.timeout(20 * PATIENCE_S):
+        async with asyncio.timeout(60):
             while chunk := await reader.read(65_536):
                 answer += chunk
     except ConnectionError:
@@ -87,8 +100,8 @@ async def test_a_head_that_goes_on_and_on_is_not_waited_for(port: int) -> None:
     assert await closed(port, b"GET / HTTP/1.1\r\n", b"x") == b""
 
 
-async def test_a_body_that_ends_after_its_answer_leaves_the_connection_in_use(port: int) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def test_a_body_that_ends_after_its_answer_leaves_the_connection_in_use(patient_port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", patient_port)
     for _ in range(2):
         writer.write(HEAD + b"Content-Length: 4\r\n\r\nab")
         assert (await reader.readuntil(b"no")).startswith(b"HTTP/1.1 401 ")
@@ -164,7 +177,7 @@ async def test_smuggling_and_endless_parts_are_refused(
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(sent)
-    async with asyncio.timeout(20 * PATIENCE_S):
+    async with asyncio.timeout(60):
         answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 " + status)
     assert b'"code":"' + code in answer
@@ -172,8 +185,8 @@ async def test_smuggling_and_endless_parts_are_refused(
     await writer.wait_closed()
 
 
-async def test_requests_in_a_row_are_answered_in_their_order(port: int) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def test_requests_in_a_row_are_answered_in_their_order(patient_port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", patient_port)
     writer.write(HEAD + b"\r\n" + HEAD + b"Content-Length: 2\r\n\r\nok" + HEAD + b"\r\n")
     for _ in range(3):
         assert (await reader.readuntil(b"no")).startswith(b"HTTP/1.1 401 ")
@@ -181,8 +194,8 @@ async def test_requests_in_a_row_are_answered_in_their_order(port: int) -> None:
     await writer.wait_closed()
 
 
-async def test_a_head_may_come_byte_by_byte(port: int) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def test_a_head_may_come_byte_by_byte(patient_port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", patient_port)
     for byte in HEAD + b"Content-Length: 2\r\n\r\nok":
         writer.write(bytes((byte,)))
         await asyncio.sleep(0)
@@ -198,7 +211,7 @@ async def test_empty_lines_are_not_waited_for(port: int) -> None:
 async def test_an_upgrade_is_answered_and_ends_the_connection(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
-    async with asyncio.timeout(20 * PATIENCE_S):
+    async with asyncio.timeout(60):
         answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 401 ")
     assert b"connection: close" in answer
@@ -206,8 +219,8 @@ async def test_an_upgrade_is_answered_and_ends_the_connection(port: int) -> None
     await writer.wait_closed()
 
 
-async def test_trailers_are_no_headers(port: int) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def test_trailers_are_no_headers(patient_port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", patient_port)
     writer.write(HEAD.replace(b"/refused", b"/trailers") + b"Transfer-Encoding: chunked\r\n\r\n")
     await asyncio.sleep(0.05)
     writer.write(b"1\r\nx\r\n0\r\nAuthorization: Bearer x\r\n\r\n")
@@ -231,7 +244,7 @@ async def test_a_connection_without_a_request_is_not_kept(port: int, first: byte
     writer.write(first)
     assert (await reader.readuntil(b"no")).startswith(b"HTTP/1.1 401 ")
     writer.write(then)
-    async with asyncio.timeout(20 * PATIENCE_S):
+    async with asyncio.timeout(60):
         with contextlib.suppress(ConnectionError):
             assert await reader.read() == b""
     writer.close()
@@ -241,7 +254,7 @@ async def test_a_bad_request_behind_a_running_one_is_no_answer_to_it(port: int) 
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     running = HEAD.replace(b"/refused", b"/slow") + b"\r\n"
     writer.write(running + HEAD + b"Transfer-Encoding: chunked\r\n\r\nx\r\n")
-    async with asyncio.timeout(20 * PATIENCE_S):
+    async with asyncio.timeout(60):
         with contextlib.suppress(ConnectionError):
             assert b"400" not in await reader.read()
     writer.close()
@@ -250,7 +263,7 @@ async def test_a_bad_request_behind_a_running_one_is_no_answer_to_it(port: int) 
 async def test_a_thousand_requests_in_a_row_are_too_many(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write((HEAD + b"\r\n") * 1_000)
-    async with asyncio.timeout(20 * PATIENCE_S):
+    async with asyncio.timeout(60):
         with contextlib.suppress(ConnectionError):
             assert (await reader.read()).count(b"HTTP/1.1 401 ") <= 17
     writer.close()

@@ -68,35 +68,66 @@ async def test_a_process_is_ready_once_it_has_left_the_start(manager: Manager, a
     assert "READY=1" not in early
     assert "STATUS=starting" in early
     process.state = "consuming"
+    lines: list[str] = []
+    async with asyncio.timeout(60):
+        while "STATUS=consuming" not in lines:
+            await asyncio.sleep(0.01)
+            lines += manager.received()
+    # Once, however often it reports.
     await asyncio.sleep(0.05)
-    lines = manager.received()
+    lines += manager.received()
     assert lines.count("READY=1") == 1
-    assert "STATUS=consuming" in lines
     process.stop.set()
     await reports
     assert {"STOPPING=1", "STATUS=draining"} <= set(manager.received())
     sender.close()
 
 
+class SteppedClock:
+    """A clock that only `step` moves, which then waits until the report has looked at it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._looks = 0
+
+    def __call__(self) -> float:
+        self._looks += 1
+        return self.now
+
+    async def step(self, seconds: float) -> None:
+        self.now += seconds
+        seen = self._looks + 4  # at most three times a turn
+        async with asyncio.timeout(60):
+            while self._looks < seen:  # noqa: ASYNC110 (the report has no event)
+                await asyncio.sleep(0.001)
+
+
 async def test_the_watchdog_is_fed_three_times_per_timeout(manager: Manager, address: str) -> None:
-    await report_for(ServiceManager.of(environment(address)), Process("working"), 0.3)
+    process, sender, clock = Process("working"), ServiceManager.of(environment(address)), SteppedClock()
+    reports = asyncio.create_task(sender.report(process, clock, every_s=0.001))
+    lines: list[str] = []
+    for _ in range(60):
+        await clock.step(0.005)
+        lines += manager.received()
     # 0.3 s are five timeouts of 60 ms.
-    assert 8 <= manager.received().count("WATCHDOG=1") <= 17
+    assert 12 <= lines.count("WATCHDOG=1") <= 17
+    process.stop.set()
+    await reports
+    sender.close()
 
 
 async def test_it_starves_while_the_work_makes_no_progress(
     manager: Manager, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_manager, "STALLED_S", 0.1)
-    now = asyncio.get_running_loop().time()
-    process, sender = Process("working", progressed_at=now), ServiceManager.of(environment(address))
-    reports = asyncio.create_task(sender.report(process, every_s=0.01))
-    await asyncio.sleep(0.2)
+    process, sender, clock = Process("working", 0.0), ServiceManager.of(environment(address)), SteppedClock()
+    reports = asyncio.create_task(sender.report(process, clock, every_s=0.001))
+    await clock.step(0.05)
     assert "WATCHDOG=1" in manager.received()
-    await asyncio.sleep(0.1)
+    await clock.step(0.2)
     assert "WATCHDOG=1" not in manager.received()
-    process.progressed_at = asyncio.get_running_loop().time()
-    await asyncio.sleep(0.05)
+    process.progressed_at = clock.now
+    await clock.step(0.05)
     assert "WATCHDOG=1" in manager.received()
     process.stop.set()
     await reports
@@ -128,6 +159,6 @@ async def test_a_watchdog_that_is_meant_for_nobody_or_another_is_not_fed(
 
 async def test_nothing_is_sent_without_a_manager_and_one_that_is_gone_is_no_error(tmp_path: Path) -> None:
     process = Process("working")
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         await ServiceManager.of({"WATCHDOG_USEC": "60000"}).report(process)
     await report_for(ServiceManager.of(environment(str(tmp_path / "gone"))), process, 0.05)

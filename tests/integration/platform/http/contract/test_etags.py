@@ -219,6 +219,8 @@ WITHOUT = (
         "/v1/members/{member_id}/second-factors/",
         "/v1/webhooks/{webhook}/portal-links/",
         "/v1/cluster/edges/",
+        "/v1/grants/{grant_id}/keys/",
+        "/v1/grant/keys/",
     ),
 )
 

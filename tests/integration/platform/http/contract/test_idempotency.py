@@ -357,7 +357,7 @@ async def asked_again(
         answer = await client.post(path, json=body, headers=named())
         return answer if answer.status_code == status else None
 
-    return cast("httpx.Response", await until(ask, patience_s=10))
+    return cast("httpx.Response", await until(ask))
 
 
 async def narrow(database: Database, key_id: str, **columns: str) -> None:

@@ -72,7 +72,7 @@ async def test_a_slow_one_of_those_who_yield_does_not_keep_the_others_waiting(
     order = LowPriorityQueue(waiting=1)
     slow = await order.acquire("a")
     assert slow is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         quick = await order.acquire("b")
     assert quick is not None
     # Its own next one waits for it all the same.
@@ -80,7 +80,7 @@ async def test_a_slow_one_of_those_who_yield_does_not_keep_the_others_waiting(
     await asyncio.sleep(0.05)
     assert not behind.done()
     slow()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         last = await behind
     assert last is not None
     for leave in (quick, last):
@@ -103,7 +103,7 @@ async def test_samples_that_yield_do_not_wait_behind_a_dashboard_that_does(
     lines, account = ConcurrencyLimits(ApiSettings(), connections=5), PrincipalGroup(uuid4(), uuid4())
     dashboard, samples = (RequestPermits(lines, samples=each) for each in (False, True))
     await dashboard.acquire_group(account, yields=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await samples.acquire_group(account, yields=True)
     for held in (dashboard, samples):
         held.release()
@@ -135,7 +135,7 @@ async def test_it_stands_aside_for_a_while_in_all(monkeypatch: pytest.MonkeyPatc
     order = LowPriorityQueue(waiting=1)
     aside = order.make_pause()
     order.begin()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await aside()
     # Nothing of it is left.
     waits = asyncio.ensure_future(aside())

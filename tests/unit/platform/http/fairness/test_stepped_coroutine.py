@@ -133,7 +133,7 @@ async def test_a_time_out_within_it_holds_in_its_pauses() -> None:
 
     pauses = Pauses()
     task = asyncio.create_task(_drive(paced(hurries(), pauses)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await task == "too late"
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 from unittest.mock import Mock
@@ -34,14 +34,19 @@ from app.settings import VigieSettings
 BOOTSTRAP = "a-bootstrap-key-of-mine"
 
 
-def behind_the_edge(gate: asyncio.Event | None = None, **api: Any) -> FastAPI:  # noqa: ANN401 (settings)
+def behind_the_edge(
+    gate: asyncio.Event | None = None,
+    *,
+    open_paths: Sequence[str] = (),
+    **api: Any,  # noqa: ANN401 (settings)
+) -> FastAPI:
     """The application. `/v1/good` asks for its caller; `/v1/slow` and `/v1/stream` tell `begun`, and wait."""
     app = FastAPI()
     settings = VigieSettings.model_validate({"api": api, "bootstrap_admin_key": BOOTSTRAP})
     provide_resources(app, settings.api)
     app.state.begun = asyncio.Queue()
     problems.install_error_handlers(app)
-    install_middleware(app, settings)
+    install_middleware(app, settings, open_paths=open_paths)
 
     @app.get("/v1/any")
     @app.post("/v1/telemetry")

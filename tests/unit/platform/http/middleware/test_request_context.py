@@ -126,6 +126,36 @@ async def test_a_named_page_may_call_and_see_what_it_needs() -> None:
         assert "access-control-allow-origin" not in other.headers
 
 
+async def test_any_page_reads_open_data_and_its_refusals() -> None:
+    app = behind_the_edge(
+        open_paths=["/v1/any"], cors_origins=[PAGE], anonymous_rate_per_s=0.001, anonymous_rate_burst=1
+    )
+    other = {"Origin": "https://map.example.com"}
+    async with client_at(app) as client:
+        open_data = await preflight(client, **other)
+        assert (open_data.status_code, open_data.content) == (204, b"")
+        assert open_data.headers["access-control-allow-origin"] == "*"
+        assert open_data.headers["access-control-allow-methods"] == "GET, HEAD"
+        assert "authorization" not in open_data.headers["access-control-allow-headers"].lower()
+        # Pages of configured origins may send a key, and change data.
+        named = await preflight(client, Access_Control_Request_Headers="authorization")
+        assert named.headers["access-control-allow-origin"] == PAGE
+        assert "PATCH" in named.headers["access-control-allow-methods"]
+        for status in (200, 429):
+            answer = await client.get("/v1/any", headers=other)
+            assert answer.status_code == status
+            assert answer.headers["access-control-allow-origin"] == "*"
+            exposed = answer.headers["access-control-expose-headers"].split(", ")
+            assert {"Link", "NGSILD-Results-Count", "Retry-After"} <= set(exposed)
+        for path, headers in (
+            ("/v1/any", {"Authorization": "Bearer x"}),
+            ("/v1/anything", {}),
+            ("/healthz", {}),
+        ):
+            answer = await client.get(path, headers={**other, **headers})
+            assert "access-control-allow-origin" not in answer.headers, path
+
+
 async def test_no_request_begins_as_whom_the_one_before_it_was() -> None:
     async with client_at(behind_the_edge()) as client:
         # In one task, as uvicorn has requests that wait on one connection.

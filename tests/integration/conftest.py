@@ -1,4 +1,4 @@
-"""Three real NATS nodes, and edges as real processes at brokers of their own."""
+"""Logs, edges and brokers on real servers. All folders use the same three nodes of NATS."""
 
 from collections.abc import AsyncIterator
 
@@ -40,6 +40,7 @@ async def cluster(
     for node in nats_nodes.nodes:
         node.resume()
     await made.close()
+    await made.remove()
 
 
 @pytest.fixture

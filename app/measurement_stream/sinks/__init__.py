@@ -1,0 +1,1 @@
+"""Sends batches of measurements to the systems of clients. One file for each kind of sink, one interface."""

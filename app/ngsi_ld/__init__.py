@@ -1,0 +1,1 @@
+"""Serves NGSI-LD: entities of the Smart Data Models, and subscriptions to them."""

@@ -1,0 +1,1 @@
+"""Provides what SensorThings, OGC API and NGSI-LD share: readers, errors, documentation."""

@@ -1,0 +1,1 @@
+"""The log of committed measurements: one row per transaction and organisation."""
