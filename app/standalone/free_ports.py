@@ -11,8 +11,6 @@ _EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _FIRST, _LAST = 20_000, 32_000
 _FEWEST = 1_000  # Ports in a range that is worth choosing from.
 _TRIES = 200
-# Chosen by this process: the server of one may not listen yet when the next one is chosen.
-_chosen: set[int] = set()
 
 
 def is_port_free(port: int, host: str = LOOPBACK) -> bool:
@@ -41,7 +39,9 @@ def require_free_port(port: int, host: str) -> None:
 
 
 def find_free_port(preferred: int | None = None) -> int:
-    """Return a free port on loopback: `preferred` if it is free, else a random one, never the same twice.
+    """Return a free port on loopback: `preferred` if it is free, else a random one.
+
+    No running process has got the random one from here: its server may not listen yet.
 
     Raises:
         OSError: none was found.
@@ -51,10 +51,21 @@ def find_free_port(preferred: int | None = None) -> int:
     first, last = choose_range(_EPHEMERAL_RANGE.read_text() if _EPHEMERAL_RANGE.exists() else "32768 60999")
     for _ in range(_TRIES):
         port = random.randint(first, last)  # noqa: S311  # spread, not secrecy
-        if port not in _chosen and is_port_free(port):
-            _chosen.add(port)
+        if is_port_free(port) and _reserve(port):
             return port
     raise OSError(f"no free port between {first} and {last}")
+
+
+def _reserve(port: int) -> bool:
+    """Reserve `port` until this process ends; return whether no process has reserved it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reservation:
+        try:
+            # An abstract name, which the kernel frees with the descriptor: no file is left behind.
+            reservation.bind(f"\0vigie-port-{port}")
+        except OSError:
+            return False
+        reservation.detach()
+    return True
 
 
 def choose_range(ephemeral: str) -> tuple[int, int]:

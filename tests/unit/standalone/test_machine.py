@@ -40,6 +40,24 @@ def test_no_port_is_chosen_twice() -> None:
     assert len(set(ports)) == len(ports)
 
 
+def test_no_port_is_chosen_that_another_process_has_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    choose = (
+        "from app.standalone.free_ports import find_free_port; print(find_free_port(), flush=True); input()"
+    )
+    with subprocess.Popen(  # noqa: S603 (this interpreter)
+        [sys.executable, "-c", choose], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        theirs = int(other.stdout.readline())
+        offered = iter([theirs, theirs + 1, theirs + 2, theirs + 3])
+        monkeypatch.setattr("random.randint", lambda *_: next(offered))
+        assert is_port_free(theirs)
+        assert find_free_port() > theirs
+        other.communicate("\n")
+    monkeypatch.setattr("random.randint", lambda *_: theirs)
+    assert find_free_port() == theirs
+
+
 @pytest.mark.parametrize(
     ("ephemeral", "chosen"),
     [

@@ -56,7 +56,9 @@ async def summaries(archive: Archive) -> dict[str, int]:
         "hourly": await archive.owner.fetchval(
             "SELECT sum(c) FROM hourly, unnest(count) AS c WHERE metric = 'pm2_5'"
         ),
-        "daily": await archive.owner.fetchval("SELECT sum(count) FROM daily WHERE metric = 'pm2_5'"),
+        "daily": await archive.owner.fetchval(
+            "SELECT sum(count) FROM daily WHERE metric = 'pm2_5' AND day < $1", LAST
+        ),
     }
 
 
