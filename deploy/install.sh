@@ -198,6 +198,9 @@ missing_packages() {
     [ -z "$with_tests" ] || have nats-server || printf 'nats-server '
     [ -z "$with_tests" ] || have haproxy || printf 'haproxy '
     [ -z "$with_tests" ] || have rabbitmq-server || printf 'rabbitmq-server '
+    # Nodes of the database in the tests.
+    [ -z "$with_tests" ] || have patroni || printf 'patroni python3-etcd python3-dnspython '
+    [ -z "$with_tests" ] || have etcd || printf 'etcd-server '
     # The commands of the guides, which a test runs.
     [ -z "$with_tests" ] || have curl || printf 'curl '
     [ -z "$with_tests" ] || have jq || printf 'jq '
@@ -279,6 +282,9 @@ install_packages() {
     esac
     case " $packages " in *" nats-server "*)
         if have systemctl; then systemctl disable --now nats-server.service >>"$log" 2>&1 || true; fi ;;
+    esac
+    case " $packages " in *" etcd-server "*)
+        if have systemctl; then systemctl disable --now etcd.service >>"$log" 2>&1 || true; fi ;;
     esac
     case " $packages " in *" rabbitmq-server "*)
         # Erlang brings a port mapper, which the socket would start.

@@ -33,6 +33,7 @@ from app.processes.api_application import create_app
 from app.settings import VigieSettings
 from app.standalone.private_mosquitto import PrivateMosquitto
 from app.standalone.private_postgres import DATABASE, PrivatePostgres
+from app.standard_apis import reader_access
 from tests import nursery, once, shifted_clock
 from tests.databases import Databases
 
@@ -67,6 +68,8 @@ def pytest_configure() -> None:
     for client in (httpx.AsyncClient, httpx.Client):
         initialise: Any = client.__init__
         initialise.__kwdefaults__["timeout"] = httpx.Timeout(15)
+    # So are the ten seconds of a query.
+    setattr(reader_access, "BUDGET_S", 60.0)  # noqa: B010 (it is final for all others)
     # It has no certificate, as each of its connections would have to find out.
     os.environ.setdefault("PGSSLMODE", "disable")
     if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK):
@@ -124,6 +127,14 @@ class Tenant:
     client: httpx.AsyncClient
     id: str
     key: str
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _spared_collector() -> Iterator[None]:
+    """Spare the collector what a file of tests leaves: its rounds stop the loop, for a second and more."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

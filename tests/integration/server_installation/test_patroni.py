@@ -22,9 +22,6 @@ from tools.rehearsals.patroni_cluster import DatabaseHost, PatroniCluster
 HOST = "127.0.0.1"
 # A line that an administrator uncomments: a comment has a space after its mark.
 UNCOMMENTED = re.compile(r"^( *)#(?=[a-z]| {2}[a-z])", re.MULTILINE)
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("patroni") and shutil.which("etcd")), reason="Debian's patroni and etcd-server"
-)
 
 
 @pytest.fixture

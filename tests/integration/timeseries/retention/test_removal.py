@@ -222,7 +222,8 @@ async def test_chunks_go_as_a_whole_where_nothing_in_them_is_kept(archive: Archi
     # Those that end up to ten days ago; the one with the other site's sample stays.
     whole = await archive.owner.fetchval(
         "SELECT count(*) FROM timescaledb_information.chunks"
-        " WHERE range_end <= $1 AND NOT (range_start <= $2 AND $2 < range_end)",
+        " WHERE hypertable_name = 'samples' AND range_end <= $1"
+        " AND NOT (range_start <= $2 AND $2 < range_end)",
         *(midnight(10), kept),
     )
     dropped = 0
@@ -239,7 +240,10 @@ async def test_chunks_go_as_a_whole_where_nothing_in_them_is_kept(archive: Archi
 
 async def test_a_chunk_stays_until_the_days_that_reach_into_it_are_summarised(archive: Archive) -> None:
     # A chunk ends at midnight of UTC: Paris' day has begun in it, and goes on in the next one.
-    chunks = "SELECT c.range_end AS last FROM timescaledb_information.chunks c WHERE c.range_end < $1"
+    chunks = (
+        "SELECT c.range_end AS last FROM timescaledb_information.chunks c"
+        " WHERE c.hypertable_name = 'samples' AND c.range_end < $1"
+    )
     await archive.fill(40)
     border: datetime = await archive.owner.fetchval(
         f"{chunks} ORDER BY 1 DESC LIMIT 1", NOW - timedelta(days=15)
