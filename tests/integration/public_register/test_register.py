@@ -74,6 +74,8 @@ async def test_a_site_answers_what_where_why_by_what_right_how_long_who(
         "Ville de Toulouse",
         "mailto:donnees@example.org",
         "Police municipale, by automatic transfer",
+        "The operator has granted no third party access to data of this site.",
+        "Reports by mail and automatic transfers of measurements are not listed here.",
         "not yet given by the operator",
         "The operator names no licence for these data",
         "No acoustic incidents are recognised here.",
