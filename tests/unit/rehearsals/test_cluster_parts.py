@@ -12,7 +12,9 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
+from app.server_installation.deploy_files import find_deploy_file
 from app.standalone.free_ports import find_free_port
 from tools.clusters import cluster_folder
 from tools.clusters.box_load import BoxLedger, is_alarm
@@ -77,6 +79,13 @@ def test_each_machine_has_all_parts_and_no_value_is_left_open(tmp_path: Path) ->
     assert edge.environment["VIGIE_EDGE__NAME"] == "machine2"
     assert edge.environment["VIGIE_DATABASE__URL"].startswith("postgresql://vigie_maintain:")
     assert edge.environment["VIGIE_DATABASE__URL"].count(":5432") == 3
+
+
+def test_each_event_of_patroni_archives_missing_wal() -> None:
+    # Patroni kills a callback that still runs when it starts the next one.
+    callbacks = yaml.safe_load(find_deploy_file("ha/patroni.yml").read_text())["postgresql"]["callbacks"]
+    assert callbacks.keys() == {"on_role_change", "on_restart", "on_start"}
+    assert len({*callbacks.values()}) == 1
 
 
 def test_a_box_repeats_what_is_not_acknowledged() -> None:
