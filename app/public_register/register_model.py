@@ -217,6 +217,16 @@ class PublishedSite:
         """The metrics with published figures, in the order of the catalogue of purposes."""
         return tuple(metric for each in self.active if each.open_data for metric in each.known.metrics)
 
+    @property
+    def metric_starts(self) -> Mapping[str, datetime]:
+        """The begin of each metric's purpose, where there is one. Earlier values are not public."""
+        return {
+            metric: each.starts_at
+            for each in self.active
+            if each.starts_at is not None
+            for metric in each.known.metrics
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class RegisterSnapshot:
