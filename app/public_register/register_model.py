@@ -145,7 +145,7 @@ class PublishedGrant:
 
 @dataclass(frozen=True, slots=True)
 class AlertCount:
-    """Alerts of a severity that fired within 30 and 365 days."""
+    """Alerts by their highest severity that fired within 30 and 365 days."""
 
     site_id: UUID
     severity: str
