@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+import trustme
 import yaml
 
 from app.server_installation.deploy_files import find_deploy_file
@@ -36,12 +37,16 @@ def make_machines(folder: Path) -> list[Machine]:
 
 
 async def test_haproxy_starts_with_the_shipped_file_and_finds_no_server(tmp_path: Path) -> None:
+    certificate = tmp_path / "certificate-and-key.pem"
+    trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
     haproxy = make_haproxy(
         tmp_path,
         make_machines(tmp_path),
         http=[f"127.0.0.1:{find_free_port()}"],
+        https=[f"127.0.0.1:{find_free_port()}"],
         mqtt=[f"127.0.0.1:{find_free_port()}"],
         mqtts=[f"127.0.0.1:{find_free_port()}"],
+        certificate=certificate,
     )
     await haproxy.start()
     try:
