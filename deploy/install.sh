@@ -215,6 +215,35 @@ missing_packages() {
     [ -z "$with_tests" ] || have chromium || printf 'chromium '
 }
 
+# Waits until no other run changes the system.
+lock_system() {
+    mkdir -p /run/lock
+    exec 9>/run/lock/vigie-install
+    ! have flock || flock 9
+}
+
+unlock_system() { exec 9>&-; }
+
+# Whether the changes of a run are there: of one that was interrupted (kill -9, power), or of one that has the lock.
+is_changed() {
+    [ -e "$SAVED" ] || { [ -e "$POLICY" ] && grep -qF "$POLICY_MARK" "$POLICY"; }
+}
+
+# hold_services PACKAGE…: until `restore`, the packages' scripts neither start nor restart services.
+hold_services() {
+    changing_system=yes
+    [ ! -e "$POLICY" ] || return 0
+    printf '#!/bin/sh\n%s\n# %s\nexit 101\n' "$POLICY_MARK" "$*" >"$POLICY"
+    chmod 755 "$POLICY"
+}
+
+# Until `restore`, PostgreSQL's package creates no cluster.
+hold_clusters() {
+    cp -p "$CLUSTER_CONF" "$SAVED.new"
+    mv "$SAVED.new" "$SAVED"
+    printf '\ncreate_main_cluster = false\n' >>"$CLUSTER_CONF"
+}
+
 restore() {
     if [ -e "$SAVED" ]; then mv -f "$SAVED" "$CLUSTER_CONF"; fi
     if [ -e "$POLICY" ] && grep -qF "$POLICY_MARK" "$POLICY"; then rm -f "$POLICY"; fi
@@ -250,64 +279,75 @@ apt_install() {
         fail_step "apt-get install $* failed"
 }
 
+# The packages enable services of the whole system; Vigie runs private ones, or those of a server that it configures.
+disable_services() {
+    have systemctl || return 0
+    for package in "$@"; do
+        case "$package" in
+            mosquitto | prometheus-alertmanager | nats-server) systemctl disable --now "$package.service" ;;
+            etcd-server) systemctl disable --now etcd.service ;;
+            # Erlang brings a port mapper, which the socket would start.
+            rabbitmq-server) systemctl disable --now rabbitmq-server.service epmd.socket epmd.service ;;
+            # A web server on port 80.
+            caddy) systemctl disable caddy.service ;;
+        esac >>"$log" 2>&1 || true
+    done
+}
+
 install_packages() {
     packages=$*
     have apt-get || fail "this is not a Debian system; install these yourself: $packages"
-    mkdir -p /run/lock
-    exec 9>/run/lock/vigie-install
-    have flock && flock 9
+    lock_system
     begin_work
-    restore # undo the changes of an interrupted run (kill -9, power)
-    changing_system=yes
-    if [ ! -e "$POLICY" ]; then
-        # Keep the packages' scripts from starting or restarting services.
-        printf '#!/bin/sh\n%s\nexit 101\n' "$POLICY_MARK" >"$POLICY"
-        chmod 755 "$POLICY"
-    fi
+    restore # undo the changes of a run that was interrupted since `repair_system`
+    hold_services "$@"
     say "Debian packages: $packages"
     case " $packages " in *" postgresql-$PG "*)
         have pg_createcluster || apt_install postgresql-common
-        cp -p "$CLUSTER_CONF" "$SAVED.new"
-        mv "$SAVED.new" "$SAVED"
-        printf '\ncreate_main_cluster = false\n' >>"$CLUSTER_CONF" ;;
+        hold_clusters ;;
     esac
     # shellcheck disable=SC2086  # a list of words
     apt_install $packages
-    case " $packages " in *" mosquitto "*)
-        # The package enables a system-wide broker; Vigie runs a private one.
-        if have systemctl; then systemctl disable --now mosquitto.service >>"$log" 2>&1 || true; fi ;;
-    esac
-    case " $packages " in *" prometheus-alertmanager "*)
-        if have systemctl; then systemctl disable --now prometheus-alertmanager.service >>"$log" 2>&1 || true; fi ;;
-    esac
-    case " $packages " in *" nats-server "*)
-        if have systemctl; then systemctl disable --now nats-server.service >>"$log" 2>&1 || true; fi ;;
-    esac
-    case " $packages " in *" etcd-server "*)
-        if have systemctl; then systemctl disable --now etcd.service >>"$log" 2>&1 || true; fi ;;
-    esac
-    case " $packages " in *" rabbitmq-server "*)
-        # Erlang brings a port mapper, which the socket would start.
-        if have systemctl; then
-            systemctl disable --now rabbitmq-server.service epmd.socket epmd.service >>"$log" 2>&1 || true
-        fi ;;
-    esac
-    case " $packages " in *" caddy "*)
-        # The package enables a web server on port 80.
-        if have systemctl; then systemctl disable caddy.service >>"$log" 2>&1 || true; fi ;;
-    esac
+    # shellcheck disable=SC2086  # a list of words
+    disable_services $packages
     restore
     changing_system=
+    unlock_system
+}
+
+# Ends what an interrupted run left half-configured, and undoes its changes. Its packages are no longer missing.
+repair_system() {
+    is_changed || return 0
+    lock_system
+    # The run that had the lock has undone its changes itself.
+    is_changed || { unlock_system; return 0; }
+    begin_work
+    interrupted=
+    [ ! -e "$POLICY" ] || interrupted=$(sed -n "/^$POLICY_MARK\$/{n;s/^# //p;}" "$POLICY")
+    restore
+    # shellcheck disable=SC2086  # a list of words
+    hold_services $interrupted
+    [ ! -e "$CLUSTER_CONF" ] || hold_clusters
+    step 'Interrupted packages' env DEBIAN_FRONTEND=noninteractive dpkg --configure -a ||
+        step 'Interrupted packages' apt install --fix-broken ||
+        fail_step 'an interrupted installation of Debian packages could not be completed'
+    # shellcheck disable=SC2086  # a list of words
+    disable_services $interrupted
+    restore
+    changing_system=
+    unlock_system
 }
 
 system_part() {
+    repair_system
     packages=$(missing_packages)
     # shellcheck disable=SC2086  # a list of words
     [ -z "$packages" ] || install_packages $packages
 }
 
 as_administrator() {
-    [ -n "$(missing_packages)" ] || return 0
+    packages=$(missing_packages)
+    [ -n "$packages" ] || is_changed || return 0
     if [ "$(id -u)" = 0 ]; then
         system_part
     elif have apt-get && have sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
@@ -315,10 +355,12 @@ as_administrator() {
         sudo env ${http_proxy:+"http_proxy=$http_proxy"} ${https_proxy:+"https_proxy=$https_proxy"} \
             PATH="$PATH" \
             sh "$script" --system ${with_tests:+"$with_tests"} ${ca:+--ca "$ca"} || fail 'the Debian packages could not be installed'
+    elif [ -z "$packages" ]; then
+        say "An installation of Debian packages runs or was interrupted: an administrator should run:  sh '$script' --system"
     elif have apt-get; then
-        fail "an administrator must first run:  sh '$script' --system $with_tests  (it installs $(missing_packages | sed "s/ $//"))"
+        fail "an administrator must first run:  sh '$script' --system $with_tests  (it installs ${packages% })"
     else
-        fail "this is not a Debian system; install these yourself: $(missing_packages | sed "s/ $//")"
+        fail "this is not a Debian system; install these yourself: ${packages% }"
     fi
 }
 
@@ -443,6 +485,8 @@ install_release() {
     python_is_enough && set -- "$@" --python /usr/bin/python3
     step "Release ${release##*/}" "$@" || fail_step 'uv could not install the release'
     chmod -R go+rX,go-w "$release"
+    # A power cut must not leave the mark beside files that never reached the disk.
+    sync -f "$release"
     touch "$release/installed"
 }
 
@@ -453,6 +497,7 @@ is_dry_run() {
 
 # Prints what an installation would change. It writes only to a temporary folder and to uv's cache.
 show_server_changes() {
+    ! is_changed || say 'Debian packages  would complete an interrupted installation'
     packages=$(missing_packages)
     [ -z "$packages" ] || say "Debian packages  would install ${packages% }"
     find_uv || say "uv               would install uv $UV_VERSION"

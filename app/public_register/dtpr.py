@@ -147,7 +147,8 @@ def select_elements(
         found["access"] += ["available_to_download", "available_to_3rd_parties"]
     else:
         found["access"].append("not_available_to_me")
-        if any(each.recipient for each in site.recipients):
+        is_granted = any(set(each.metrics) & set(purpose.known.metrics) for each in site.grants)
+        if is_granted or any(each.recipient for each in site.recipients):
             found["access"].append("available_to_3rd_parties")
     days = site.retention.days(purpose.purpose)
     if days is not None and site.retention.removes:

@@ -55,12 +55,14 @@ SELECT id, at, site_id, site_name, kind, data::text AS data FROM public_changes
 WHERE ($1::uuid IS NULL OR site_id = $1) AND ($2::bigint IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
 """
 _MEASURED: Final = "SELECT metric FROM public_measured WHERE site_id = $1"
-# Means are weighted by their numbers of values; sound levels are averaged by energy.
+# Means are weighted by their numbers of values; sound levels are averaged by energy. An hour or day in which
+# the purpose began is left out, since its roll-up includes values from before.
 _MEANS: Final = """
 SELECT metric, time, sum(count)::bigint AS count, CASE WHEN metric = ANY ($4)
     THEN 10 * log(sum(count * power(10, mean / 10)) / sum(count))
     ELSE sum(count * mean) / sum(count) END AS mean
-FROM {view} WHERE site_id = $1 AND metric = ANY ($2) AND {since} >= $3
+FROM {view} JOIN unnest($2::text[], $5::timestamptz[]) AS purpose (metric, starts_at) USING (metric)
+WHERE site_id = $1 AND metric = ANY ($2) AND {since} >= $3 AND (starts_at IS NULL OR time >= starts_at)
 GROUP BY metric, time ORDER BY metric, time
 """
 _HOURS: Final = _MEANS.format(view="public_hours", since="day")
@@ -124,23 +126,21 @@ async def read_changes(
     return [RegisterChange(**{**row, "data": json.loads(row["data"])}) for row in rows]
 
 
-async def read_open_data(
-    connection: RawConnection, site_id: UUID, metrics: Sequence[str], now: datetime
-) -> OpenData:
-    """Read the published figures of a site, as means over its boxes.
+async def read_open_data(connection: RawConnection, site: PublishedSite, now: datetime) -> OpenData:
+    """Read the published figures of a site since the begin of their purposes, as means over its boxes.
 
     Args:
         connection: A connection under `ROLE`.
-        site_id: The site.
-        metrics: The published metrics.
+        site: The site.
         now: The current time. The current day is included as far as its roll-ups exist.
     """
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    names = list(metrics)
+    names = site.open_metrics
+    starts = [site.metric_starts.get(name) for name in names]
     async with _snapshot(connection):
-        measured = await connection.fetch(_MEASURED, site_id)
-        hours = await connection.fetch(_HOURS, site_id, names, midnight - _HOURS_OF, _LEVELS)
-        days = await connection.fetch(_DAYS, site_id, names, midnight - _DAYS_OF, _LEVELS)
+        measured = await connection.fetch(_MEASURED, site.id)
+        hours = await connection.fetch(_HOURS, site.id, names, midnight - _HOURS_OF, _LEVELS, starts)
+        days = await connection.fetch(_DAYS, site.id, names, midnight - _DAYS_OF, _LEVELS, starts)
     return OpenData(frozenset(row["metric"] for row in measured), _series(hours), _series(days))
 
 

@@ -106,12 +106,7 @@ class RecentAggregator:
             zone, season_of(now.astimezone(zone).date(), site.latitude), country_of_timezone(site.timezone)
         )
         self._slot: DatedPeriod = find_last_complete_period("hour", self._now_us, zone)
-        self._starts = {
-            metric: from_datetime(each.starts_at)
-            for each in site.active
-            if each.starts_at is not None
-            for metric in each.known.metrics
-        }
+        self._starts = {metric: from_datetime(start) for metric, start in site.metric_starts.items()}
 
     def add(self, box: BoxSamples) -> None:
         """Add the samples of a box."""

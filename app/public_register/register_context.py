@@ -3,6 +3,7 @@
 The pool connects under a database role that sees the public views only.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Annotated, Final
 from uuid import UUID
@@ -90,14 +91,11 @@ class RegisterContext:
 
     async def open_data(self, register: RegisterSnapshot, site: PublishedSite) -> OpenData:
         """Return the published figures of a site."""
-        metrics = site.open_metrics
 
         async def read() -> OpenData:
-            return await self.reads.run(
-                lambda each: queries.read_open_data(each, site.id, metrics, register.at)
-            )
+            return await self.reads.run(lambda each: queries.read_open_data(each, site, register.at))
 
-        return await self.open_data_cache.get((site.id, metrics), 10 * REGISTER_TTL_S, read)
+        return await self.open_data_cache.get(_open_data_key(site), 10 * REGISTER_TTL_S, read)
 
     async def recent(self, site: PublishedSite) -> RecentMeasurements:
         """Return the newest published values of a site, and its last 24 hours."""
@@ -105,7 +103,7 @@ class RegisterContext:
         async def read() -> RecentMeasurements:
             return await self.reads.run(lambda each: queries.read_recent(each, site))
 
-        return await self.open_data_cache.get(("recent", site.id, site.open_metrics), RECENT_TTL_S, read)
+        return await self.open_data_cache.get(("recent", _open_data_key(site)), RECENT_TTL_S, read)
 
     async def changes(self, site_id: UUID | None, before: int | None = None) -> ChangeHistoryPage:
         """Return a page of the history.
@@ -121,6 +119,12 @@ class RegisterContext:
             return group_changes(found, queries.HISTORY_PAGE_SIZE, is_all=is_all)
 
         return await self.cache.get(("changes", site_id, before), REGISTER_TTL_S, read)
+
+
+def _open_data_key(site: PublishedSite) -> Hashable:
+    """The part of a cache key on which a site's open data depend: a changed decision takes effect at once."""
+    starts = site.metric_starts
+    return site.id, tuple((metric, starts.get(metric)) for metric in site.open_metrics)
 
 
 Context = Annotated[RegisterContext, Depends(make_resource_dependency(RegisterContext))]

@@ -145,7 +145,7 @@ class PublishedGrant:
 
 @dataclass(frozen=True, slots=True)
 class AlertCount:
-    """Alerts of a severity that fired within 30 and 365 days."""
+    """Alerts by their highest severity that fired within 30 and 365 days."""
 
     site_id: UUID
     severity: str
@@ -216,6 +216,16 @@ class PublishedSite:
     def open_metrics(self) -> tuple[str, ...]:
         """The metrics with published figures, in the order of the catalogue of purposes."""
         return tuple(metric for each in self.active if each.open_data for metric in each.known.metrics)
+
+    @property
+    def metric_starts(self) -> Mapping[str, datetime]:
+        """The begin of each metric's purpose, where there is one. Earlier values are not public."""
+        return {
+            metric: each.starts_at
+            for each in self.active
+            if each.starts_at is not None
+            for metric in each.known.metrics
+        }
 
 
 @dataclass(frozen=True, slots=True)

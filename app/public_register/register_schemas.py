@@ -132,9 +132,9 @@ class PublicGrant(BaseModel):
 
 
 class PublicAlerts(BaseModel):
-    """Numbers of alerts of a severity."""
+    """Numbers of alerts of a highest severity."""
 
-    severity: str = Field(description="Severity of the alerts.", examples=["warning"])
+    severity: str = Field(description="Highest severity of the alerts.", examples=["warning"])
     last_30_days: int = Field(description="Alerts within 30 days.", examples=[2])
     last_365_days: int = Field(description="Alerts within 365 days.", examples=[17])
 
@@ -200,7 +200,7 @@ class PublicSite(BaseModel):
     purposes: list[PublicPurpose] = Field(description="The purposes of the site with their legal bases.")
     recipients: list[PublicRecipient] = Field(description="Recipients of alerts.")
     grants: list[PublicGrant] = Field(description="Third parties that may read data of the site.")
-    alerts: list[PublicAlerts] = Field(description="Numbers of alerts by severity.")
+    alerts: list[PublicAlerts] = Field(description="Numbers of alerts by their highest severity.")
     refusals: list[PublicRefusals] = Field(description="Messages that were rejected on receipt.")
     incidents: PublicIncidents | None = Field(
         description="Acoustic incidents. Null: the site recognises none."

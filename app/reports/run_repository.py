@@ -4,7 +4,6 @@ Mails are planned in one transaction, and leased in another. A lease is the due 
 the process dies, the mail is due again after it.
 """
 
-from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -13,12 +12,10 @@ from zoneinfo import ZoneInfo
 from app.platform.db.database import RawConnection
 from app.platform.kernel.ids import new_id
 from app.reports.report_input import ReportLanguage, ReportLength
-from app.reports.schedule_times import find_next_due, find_reported_period
+from app.reports.schedule_times import find_next_due, find_reported_period, list_due_times
 
 LEASE: Final = timedelta(minutes=5)
 """The longest time of an attempt: a report is made in 50 s, a mail sent in 25 s."""
-LATEST: Final = timedelta(days=7)
-"""Mails that were due longer ago than this, while no process ran, are left out; the newest never is."""
 
 _KEPT: Final = timedelta(days=400)
 _BATCH: Final = 100
@@ -109,7 +106,8 @@ async def plan_due_runs(connection: RawConnection) -> int:
         rows = await connection.fetch(_DUE_SCHEDULES, _BATCH)
         for row in rows:
             zone = ZoneInfo(row["timezone"])
-            for due_at in _list_due_times(row, zone):
+            times = (row["report"], row["hour"], zone)
+            for due_at in list_due_times(*times, row["next_at"], row["clock"]):
                 period = find_reported_period(row["report"], zone, due_at)
                 await connection.execute(
                     _INSERT,
@@ -121,19 +119,8 @@ async def plan_due_runs(connection: RawConnection) -> int:
                     period.first,
                     period.last,
                 )
-            next_at = find_next_due(row["report"], row["hour"], zone, row["clock"])
-            await connection.execute(_ADVANCE, row["id"], next_at)
+            await connection.execute(_ADVANCE, row["id"], find_next_due(*times, row["clock"]))
     return len(rows)
-
-
-def _list_due_times(row: Any, zone: ZoneInfo) -> Iterator[datetime]:  # noqa: ANN401 (a row)
-    """Yield the due times of a schedule that have passed, without those that are too old."""
-    due_at = row["next_at"]
-    while due_at <= row["clock"]:
-        following = find_next_due(row["report"], row["hour"], zone, due_at)
-        if due_at > row["clock"] - LATEST or following > row["clock"]:
-            yield due_at
-        due_at = following
 
 
 async def is_run_due(connection: RawConnection) -> bool:

@@ -1,14 +1,18 @@
 """Queries and locks scheduled reports and their mails for the API, within the caller's tenant scope."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from sqlalchemy import Select, func, select
+from sqlalchemy.dialects.postgresql import insert
 
+from app.environmental_indices.period_selection import DatedPeriod
 from app.platform.db.database import ReadSession, WriteSession
 from app.platform.http.contract.sorting import PageRequest, SortOrders, instant_sort_key, uuid_sort_key
 from app.platform.kernel.errors import NotFoundError
+from app.platform.kernel.ids import new_id
 from app.platform.kernel.tenant_scope import TenantScope
 from app.reports.models import ReportRun, ReportSchedule
 
@@ -79,3 +83,27 @@ async def find_last_requested_run(session: WriteSession, schedule_id: UUID) -> R
     """Find the newest mail of a schedule that a person requested."""
     query = select(ReportRun).where(ReportRun.schedule_id == schedule_id, ReportRun.requested)
     return await session.scalar(query.order_by(ReportRun.id.desc()).limit(1))
+
+
+async def add_scheduled_run(
+    session: WriteSession, schedule: ReportSchedule, period: DatedPeriod, now: datetime
+) -> None:
+    """Add the mail of a period that is due, if the schedule has none of it yet."""
+    values = {
+        "id": new_id(),
+        "schedule_id": schedule.id,
+        "organisation_id": schedule.organisation_id,
+        "site_id": schedule.site_id,
+        "report": schedule.report,
+        "first_day": period.first,
+        "last_day": period.last,
+        "requested": False,
+        "due_at": now,
+        "created_at": now,
+    }
+    statement = insert(ReportRun).values(values)
+    await session.execute(
+        statement.on_conflict_do_nothing(
+            index_elements=("schedule_id", "report", "first_day"), index_where=~ReportRun.requested
+        )
+    )

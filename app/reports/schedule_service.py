@@ -20,7 +20,12 @@ from app.registry.site_repository import get_site
 from app.reports import schedule_repository
 from app.reports.models import ReportRun, ReportSchedule
 from app.reports.schedule_schemas import ReportScheduleCreate
-from app.reports.schedule_times import find_next_due, find_reported_period
+from app.reports.schedule_times import (
+    find_due_after_change,
+    find_next_due,
+    find_reported_period,
+    list_due_times,
+)
 
 MAX_SCHEDULES: Final = 200
 """The most schedules of an organisation: each report takes seconds of CPU time."""
@@ -95,7 +100,7 @@ async def change_schedule(
     now: datetime,
     check: Callable[[ReportSchedule], None] = skip_precondition,
 ) -> ReportSchedule:
-    """Change a schedule. A period that was mailed is not mailed again by its schedule.
+    """Change a schedule. Each period is mailed once by it: none is skipped, and none is mailed again.
 
     Args:
         session: the transaction.
@@ -114,18 +119,40 @@ async def change_schedule(
     _READS_MEASUREMENTS.check(principal)
     row = await schedule_repository.find_schedule(session, schedule_id, principal.visible(), lock=True)
     check(row)
-    for name, value in fields.items():
-        checked = value
-        if name == "recipients":
-            checked = check_recipients(value, smtp.recipient_domains, field="body.recipients")
-        setattr(row, name, checked)
-    if _TIMES & fields.keys():
+    values = dict(fields)
+    if "recipients" in values:
+        recipients = check_recipients(values["recipients"], smtp.recipient_domains, field="body.recipients")
+        values["recipients"] = recipients
+    # A form sends all fields: only those that differ change the times.
+    if any(values.get(name, getattr(row, name)) != getattr(row, name) for name in _TIMES):
         site = await get_site(session, str(row.site_id), principal.visible())
-        row.next_at = find_next_due(row.report, row.hour, ZoneInfo(site.timezone), now)
+        await _change_times(session, row, values, ZoneInfo(site.timezone), now)
+    for name, value in values.items():
+        setattr(row, name, value)
     if fields:
         row.updated_at = now
     await session.flush()
     return row
+
+
+async def _change_times(
+    session: WriteSession, row: ReportSchedule, values: Mapping[str, Any], zone: ZoneInfo, now: datetime
+) -> None:
+    """Compute the next due time of a schedule that gets new values.
+
+    A mail that was due before the change, and that no process has planned yet, is planned now.
+    """
+    length, hour = values.get("report", row.report), values.get("hour", row.hour)
+    if not row.enabled:
+        # Periods that ended while it was paused are not mailed.
+        row.next_at = find_next_due(length, hour, zone, now)
+        return
+    for due_at in list_due_times(row.report, row.hour, zone, row.next_at, now):
+        await schedule_repository.add_scheduled_run(
+            session, row, find_reported_period(row.report, zone, due_at), now
+        )
+    former_due = row.next_at if row.next_at > now else find_next_due(row.report, row.hour, zone, now)
+    row.next_at = find_due_after_change(length, hour, zone, former_due=former_due, now=now)
 
 
 async def request_mail(

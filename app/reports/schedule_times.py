@@ -4,6 +4,7 @@ A mail is due at a local hour of the site: each day for the day before, on Monda
 first day of a month for the month before.
 """
 
+from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -12,6 +13,9 @@ from app.environmental_indices.period_selection import DatedPeriod, local_date, 
 from app.platform.kernel.instants import from_datetime, to_datetime
 from app.reports.report_input import ReportLength
 from app.reports.report_periods import resolve_last_slot
+
+LATEST: Final = timedelta(days=7)
+"""Mails that were due longer ago than this, while no process ran, are left out; the newest never is."""
 
 # A month has at most this many days before the first day of the next one.
 _LONGEST_DAYS: Final = 32
@@ -42,6 +46,45 @@ def _begins_period(length: ReportLength, day: date) -> bool:
     if length == "week":
         return day.weekday() == 0
     return length == "day" or day.day == 1
+
+
+def find_due_after_change(
+    length: ReportLength, hour: int, zone: ZoneInfo, *, former_due: datetime, now: datetime
+) -> datetime:
+    """Find when the next mail of a changed schedule is due.
+
+    The time may have passed: then the former hour was still to come on the same day.
+
+    Args:
+        length: the new length of the reported period.
+        hour: the new local hour.
+        zone: the time zone of the site.
+        former_due: when the next mail was due before the change.
+        now: the current time, aware.
+    """
+    former_day = local_date(from_datetime(former_due), zone)
+    before_us = resolve_local_time(former_day, time(), zone) - 1
+    return find_next_due(length, hour, zone, to_datetime(min(before_us, from_datetime(now))))
+
+
+def list_due_times(
+    length: ReportLength, hour: int, zone: ZoneInfo, next_at: datetime, now: datetime
+) -> Iterator[datetime]:
+    """Yield the due times of a schedule that have passed, without those that are too old.
+
+    Args:
+        length: the length of the reported period.
+        hour: the local hour.
+        zone: the time zone of the site.
+        next_at: the first due time that was not planned yet.
+        now: the current time, aware.
+    """
+    due_at = next_at
+    while due_at <= now:
+        following = find_next_due(length, hour, zone, due_at)
+        if due_at > now - LATEST or following > now:
+            yield due_at
+        due_at = following
 
 
 def find_reported_period(length: ReportLength, zone: ZoneInfo, due_at: datetime) -> DatedPeriod:

@@ -103,7 +103,7 @@ async def update_report_schedule(
     body: ReportScheduleChange,
     matching: PreconditionDep,
 ) -> ReportScheduleOut:
-    """Change the given fields. A period that was mailed already is not mailed again by the schedule."""
+    """Change the given fields. A change neither skips a period nor mails it again."""
     row = await schedule_service.change_schedule(
         session,
         principal,

@@ -6,6 +6,7 @@ It changes nothing. Findings have the form of `app.standalone.doctor`.
 import grp
 import os
 import pwd
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -59,6 +60,7 @@ _MIN_FREE_SHARE: Final = 0.1
 _NOTE_DAYS: Final = 21
 _URGENT_DAYS: Final = 7
 _DAY_S: Final = 86_400
+_LOG_PASSWORD: Final = re.compile(r"^\s*password\b", re.MULTILINE)
 
 
 def run_server_doctor(paths: ServerPaths) -> int:
@@ -81,6 +83,7 @@ def examine_server(paths: ServerPaths) -> Iterator[DoctorFinding]:
         yield DoctorFinding("missing", "options", str(error), f"fix {paths.options_file}")
         return
     yield from _check_settings_files(options, paths)
+    yield from _check_log_settings(options, paths)
     yield from check_process_settings(paths, options.roles)
     yield from _check_services(options, paths)
     if not options.database_hosts:
@@ -112,6 +115,20 @@ def _check_settings_files(options: ServerOptions, paths: ServerPaths) -> Iterato
             yield DoctorFinding("missing", subject, f"{wanted.path} is {found} instead of {should}", fix)
     if not wrong:
         yield DoctorFinding("ok", subject, f"in {paths.settings}, for root and Vigie only")
+
+
+def _check_log_settings(options: ServerOptions, paths: ServerPaths) -> Iterator[DoctorFinding]:
+    """Report a configuration of NATS with a password that every account of the machine can read."""
+    path = paths.log_conf
+    if not options.edge or not path.exists() or not path.stat().st_mode & stat.S_IROTH:
+        return
+    if _LOG_PASSWORD.search(path.read_text(encoding="utf-8")):
+        yield DoctorFinding(
+            "missing",
+            "settings files",
+            f"{path} is {_describe_rights(path)}: every account can read the password of the message log",
+            f"chown root:nats {path} && chmod 640 {path}",
+        )
 
 
 def _describe_rights(path: Path) -> str:

@@ -80,6 +80,11 @@ class ServerPaths:
         return self.root / "etc/mosquitto/conf.d"
 
     @property
+    def log_conf(self) -> Path:
+        """The configuration of NATS, which the administrator of one of several machines writes."""
+        return self.root / "etc/nats-server.conf"
+
+    @property
     def proxy_settings(self) -> Path:
         """The configuration of Caddy."""
         return self.root / "etc/caddy"

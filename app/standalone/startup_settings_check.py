@@ -27,7 +27,7 @@ from app.platform.config.security_finding_catalogue import (
     ProcessRoleName,
     SecurityFindingCode,
 )
-from app.platform.config.setting_sources import read_variable_names
+from app.platform.config.setting_sources import find_env_file, read_variable_names
 from app.platform.observability.metrics_and_logs import configure_logging, get_logger
 from app.settings import VigieSettings, get_settings
 from app.standalone.data_directory import DataDirectory
@@ -183,7 +183,7 @@ def read_settings_environment(
 ) -> SettingsEnvironment:
     """Read PostgreSQL's own variables, and the modes of files with secrets."""
     passfile = Path(environ.get("PGPASSFILE") or Path(environ.get("HOME") or "/nonexistent") / ".pgpass")
-    files: dict[str, Path | None] = {".env": Path(".env")}
+    files: dict[str, Path | None] = {".env": find_env_file()}
     if role in SECURITY_FINDING_TYPES["broker_without_password"].roles:
         files["VIGIE_BROKER__TLS__KEY_FILE"] = settings.broker.tls.key_file
     if role in SECURITY_FINDING_TYPES["encryption_without_key"].roles and not settings.encryption.keys:

@@ -4,7 +4,8 @@
 #
 #   on_role_change: sh /etc/patroni/archive-missing-wal.sh DATA_DIRECTORY /etc/pgbackrest/vigie.conf
 #
-# Patroni adds three arguments: on_role_change, the new role, the cluster's name. It runs as the account postgres.
+# The same for on_start and on_restart: Patroni kills a callback that still runs when it starts another one.
+# Patroni adds three arguments: the event, the role, the cluster's name. It runs as the account postgres.
 # Guide: docs/operations/backups.md
 set -u
 data=$1 config=$2 role=$4
@@ -17,18 +18,26 @@ trap 'rm -f "$copy"' EXIT
 # own segments are archived as they are written.
 while [ -e ../standby.signal ]; do sleep 0.2; done
 timeline=$(ls | grep -E '^[0-9A-F]{8}\.history$' | sort | tail -n 1 | cut -c 1-8)
+[ -n "$timeline" ] || exit 0 # never promoted
 
-# The newest first: the lost primary archived them in their order.
-for done in $(ls archive_status | grep -E '^[0-9A-F]{24}\.done$' | sort -r); do
-    segment=$(basename "$done" .done)
-    case $segment in "$timeline"*) continue ;; esac
-    while [ -e "$segment" ]; do
-        pgbackrest --config="$config" --stanza=vigie --log-level-console=warn archive-get "$segment" "$copy"
+# The newest first: each lost primary archived the segments of its timeline in their order. So the first one that is
+# in the repository ends the search on its timeline. `restore --to latest` needs each history, too.
+missing='' complete=none
+for done in $(ls archive_status | grep -E '^[0-9A-F]{8}([0-9A-F]{16}|\.history)\.done$' | LC_ALL=C sort -r); do
+    file=${done%.done}
+    case $file in "$timeline"* | "$complete"[0-9A-F]*) continue ;; esac
+    while [ -e "$file" ]; do
+        pgbackrest --config="$config" --stanza=vigie --log-level-console=warn archive-get "$file" "$copy"
         case $? in
-            0) exit 0 ;;
-            1) mv "archive_status/$done" "archive_status/$segment.ready" && echo "to be archived: $segment" && break ;;
+            0) complete=$(printf '%.8s' "$file") && break ;;
+            1) missing="$file $missing" && break ;;
             # The repository cannot be reached. Until it can, wal_keep_size keeps the segments.
             *) sleep 10 ;;
         esac
     done
+done
+
+# The oldest first: if this is killed, the next run still finds the rest behind the newest segment.
+for file in $missing; do
+    mv "archive_status/$file.done" "archive_status/$file.ready" && echo "to be archived: $file"
 done

@@ -17,6 +17,7 @@ for file in vigie migrate backup local; do
     # shellcheck disable=SC1090  # files that the installation writes
     [ ! -e "$settings/$file.env" ] || . "$settings/$file.env"
 done
-set +a
 # A relative path of an argument is meant in the caller's folder; a `.env` there is not.
+VIGIE_NO_ENV_FILE=1
+set +a
 exec "$program" "$@"

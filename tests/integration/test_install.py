@@ -267,6 +267,25 @@ def test_a_dry_run_of_a_server_changes_nothing(project: Project) -> None:
     assert not (project.root / "app/__pycache__").exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="installs a server, which only root may")
+def test_the_files_of_a_release_are_on_the_disk_before_it_counts_as_installed(
+    project: Project, tmp_path: Path
+) -> None:
+    script = project.root / "deploy/install.sh"
+    script.write_text(script.read_text().replace("/opt/vigie", f"{tmp_path}/opt"))
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "sync").write_text(f'#!/bin/sh\nls "$2" >"{tmp_path}/synced"\nexec /usr/bin/sync "$@"\n')
+    (programs / "sync").chmod(0o755)
+    project.environment["PATH"] = f"{programs}:{project.environment['PATH']}"
+    done = project.install("--ca", str(project.authority), "--server")
+    release = tmp_path / "opt/releases/1"
+    assert (release / "installed").exists(), done.stderr
+    assert {*(tmp_path / "synced").read_text().split()} == {
+        each.name for each in release.iterdir() if each.name != "installed" and not each.name.startswith(".")
+    }
+
+
 def test_a_server_is_installed_by_root_with_options_that_exist() -> None:
     result = CliRunner().invoke(app, ["install", "--server", "--certificate", "/a.pem", "--dry-run"])
     assert result.exit_code == 1

@@ -29,7 +29,14 @@ from tools.clusters.city_components import NODES, ROLES, Component, Machine
 from tools.clusters.city_states import CityStates
 from tools.clusters.cluster_nodes import ClusterError
 from tools.clusters.haproxy_config import make_haproxy
-from tools.clusters.machine_processes import API_PORT, MQTT_PORT, MQTTS_PORT, CitySecrets, MachineBuilder
+from tools.clusters.machine_processes import (
+    API_PORT,
+    HTTPS_PORT,
+    MQTT_PORT,
+    MQTTS_PORT,
+    CitySecrets,
+    MachineBuilder,
+)
 from tools.clusters.network_namespaces import NamespaceNetwork
 
 PACKAGES: Final = (
@@ -91,8 +98,10 @@ class CityCluster:
             folder / "haproxy",
             self.machines,
             http=(f"{own}:{API_PORT}", *http),
+            https=(f"{own}:{HTTPS_PORT}",),
             mqtt=(f"{own}:{MQTT_PORT}", *mqtt),
             mqtts=(f"{own}:{MQTTS_PORT}",),
+            certificate=self.builder.certificate_file,
         )
         self.states = CityStates(self.machines, self.builder, self.haproxy.folder)
         self._say = say

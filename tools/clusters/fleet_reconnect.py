@@ -143,8 +143,10 @@ class FleetRehearsal:
                 self._cluster.folder / f"haproxy{number}",
                 self._machines,
                 http=[f"{own}:{18_000 + number}"],
+                https=[f"{own}:{18_443 + number}"],
                 mqtt=[f"{own}:{11_883 + number}"],
                 mqtts=[f"{own}:{18_883 + number}"],
+                certificate=self._cluster.builder.certificate_file,
             )
             for number in range(count)
         ]

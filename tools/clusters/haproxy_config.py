@@ -25,8 +25,10 @@ def make_haproxy(
     machines: Sequence[Machine],
     *,
     http: Sequence[str],
+    https: Sequence[str],
     mqtt: Sequence[str],
     mqtts: Sequence[str],
+    certificate: Path,
 ) -> ProgramComponent:
     """Write its configuration, and make the program. It runs beside the machines, not in one of them.
 
@@ -34,8 +36,10 @@ def make_haproxy(
         folder: Its files.
         machines: The machines behind it.
         http: Where it listens for HTTP, each as `host:port`.
+        https: Where it listens for HTTPS.
         mqtt: Where it listens for MQTT.
         mqtts: Where it listens for MQTT with TLS, which ends at the brokers.
+        certificate: Its certificate and key for HTTPS, in one file, which exists before it starts.
     """
     folder.mkdir(parents=True, exist_ok=True)
     text = render_deploy_file(
@@ -43,6 +47,8 @@ def make_haproxy(
         connections=count_connections(),
         socket=folder / _SOCKET,
         http=",".join(http),
+        https=",".join(https),
+        certificate=certificate,
         mqtt=",".join(mqtt),
         mqtts=",".join(mqtts),
         edge_port=METRICS_PORTS["edge"],

@@ -29,6 +29,7 @@ ETCD_PORT: Final = 2379
 MQTT_PORT: Final = 1883
 MQTTS_PORT: Final = 8883
 API_PORT: Final = 8000
+HTTPS_PORT: Final = 443
 NATS_PORTS: Final = {"client": 4222, "route": 6222, "monitor": 8222}
 
 METRICS_PORTS: Final = {"edge": 9101, "ingest": 9102, "deliver": 9103, "maintain": 9104}
@@ -97,15 +98,20 @@ class MachineBuilder:
 
     @property
     def authority_file(self) -> Path:
-        """The certificate of the authority of the brokers, which boxes trust."""
+        """The certificate of the authority of the brokers and of haproxy, which boxes and clients trust."""
         return self.folder / "authority.pem"
 
+    @property
+    def certificate_file(self) -> Path:
+        """The certificate of brokers and haproxy with its key."""
+        return self.folder / _CERTIFICATE
+
     def make_certificate(self) -> None:
-        """Make the certificate of the brokers. It names the address of haproxy, to which boxes connect."""
+        """Make the certificate. It names the address of haproxy, to which boxes and clients connect."""
         authority = trustme.CA()
         broker = authority.issue_cert(self.proxy)
         authority.cert_pem.write_to_path(self.authority_file)
-        broker.private_key_and_cert_chain_pem.write_to_path(self.folder / _CERTIFICATE)
+        broker.private_key_and_cert_chain_pem.write_to_path(self.certificate_file)
 
     def database_url(self, login: str, database: str = DATABASE) -> str:
         """Return the address of the database for a login. It names all hosts."""
@@ -209,14 +215,14 @@ class MachineBuilder:
         text += render_deploy_file(
             "server/mosquitto/vigie-tls.conf", mqtts_port=MQTTS_PORT, broker_settings=home
         )
-        if not (self.folder / _CERTIFICATE).exists():
+        if not self.certificate_file.exists():
             self.make_certificate()
         for name, content in (
             ("passwords.static", lines),
             ("passwords", lines),
             ("acl", ACCESS_RULES),
             ("mosquitto.conf", text),
-            (_CERTIFICATE, (self.folder / _CERTIFICATE).read_text(encoding="utf-8")),
+            (_CERTIFICATE, self.certificate_file.read_text(encoding="utf-8")),
         ):
             replace_file_text(home / name, content, mode=0o640)
             if account is not None:

@@ -37,6 +37,7 @@ OTHER_NAMES: Final = frozenset(
         "VIGIE_INGEST_PASSWORD",
         "VIGIE_MAINTAIN_PASSWORD",
         "VIGIE_METRICS_TOKEN",
+        "VIGIE_NO_ENV_FILE",
         "VIGIE_PASSWORD",
         "VIGIE_PROFILE",
         "VIGIE_STACK",

@@ -1,9 +1,10 @@
-"""Reads settings from `VIGIE_…` variables and a `.env` file.
+"""Reads settings from `VIGIE_…` variables and a `.env` file, unless `VIGIE_NO_ENV_FILE` is set.
 
 Parses lists and objects as JSON, and holds the field types that several groups of settings share. `settings`
 validates the values.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -21,6 +22,15 @@ from pydantic_settings import (
 from app.platform.config.misspelt_setting_names import SETTING_PREFIX, VariableSource
 
 _ENV_FILE: Final = ".env"
+_NO_ENV_FILE: Final = "VIGIE_NO_ENV_FILE"
+
+
+def find_env_file() -> Path | None:
+    """Return the `.env` file of the working directory, which may not exist; None: no such file counts.
+
+    The command of a server's administrator is called in any folder, and other accounts may write there.
+    """
+    return None if os.environ.get(_NO_ENV_FILE) else Path(_ENV_FILE)
 
 
 class _Decoding(PydanticBaseSettingsSource):
@@ -76,7 +86,9 @@ class EnvironmentSettings(BaseSettings):
             dotenv_settings: names the `.env` file.
             file_secret_settings: files of secrets.
         """
-        file = dotenv_settings.env_file if isinstance(dotenv_settings, DotEnvSettingsSource) else None
+        file = None
+        if isinstance(dotenv_settings, DotEnvSettingsSource) and find_env_file() is not None:
+            file = dotenv_settings.env_file
         variables = _Variables(settings_cls)
         return init_settings, variables, _EnvFile(settings_cls, env_file=file), file_secret_settings
 
@@ -88,9 +100,12 @@ def read_variable_names(environ: Iterable[str]) -> dict[str, VariableSource]:
     text only once.
     """
     names: dict[str, VariableSource] = {}
-    if Path(_ENV_FILE).is_file():
+    path = find_env_file()
+    if path is not None and path.is_file():
         try:
-            file = DotEnvSettingsSource(EnvironmentSettings, case_sensitive=True, env_ignore_empty=False)
+            file = DotEnvSettingsSource(
+                EnvironmentSettings, env_file=path, case_sensitive=True, env_ignore_empty=False
+            )
         except (OSError, ValueError):
             pass
         else:

@@ -17,6 +17,7 @@ from app.reports.render.index_value_labels import (
 from app.reports.render.report_texts import WORDS
 from app.reports.report_input import ReportLength
 from app.reports.report_statistics import (
+    MIN_COVERAGE_PERCENT,
     FigureValue,
     MeanComparison,
     ReportStatistics,
@@ -158,11 +159,26 @@ def _who(report: ReportStatistics, formats: LocalFormatter) -> str:
             )
         )
     if not parts:
-        metrics = formats.joined([get_metric_symbol(metric, formats.language) for metric in by_metric])
-        return formats.translate(WORDS["short_who_none"]).format(metrics=metrics)
+        return _who_none(by_metric, len(report.days), formats)
     sentence = formats.translate(WORDS["short_who"]).format(parts=formats.joined(parts))
     # A single day above the guideline is no breach of it, and readers of "exceeded" must know that.
     return f"{sentence} {formats.translate(WORDS['who_percentile'])}"
+
+
+def _who_none(by_metric: Mapping[str, list[FigureValue]], total: int, formats: LocalFormatter) -> str:
+    """Say that no guideline was exceeded, and on how many days, for metrics with values on enough days."""
+    metrics: list[str] = []
+    for metric, values in by_metric.items():
+        name = get_metric_symbol(metric, formats.language)
+        days = len({value.slot.first for value in values})
+        if days == total:
+            metrics.append(name)
+        elif 100.0 * days / total >= MIN_COVERAGE_PERCENT:
+            part = formats.translate(WORDS["short_who_none_part"])
+            metrics.append(part.format(metric=name, days=formats.number(days), total=formats.number(total)))
+    if not metrics:
+        return ""
+    return formats.translate(WORDS["short_who_none"]).format(metrics=formats.joined(metrics))
 
 
 def _noise(report: ReportStatistics, formats: LocalFormatter) -> str:

@@ -65,6 +65,7 @@ WORDS: Final[Mapping[str, BilingualText]] = {
     ),
     "short_index": translated("{title}: at worst “{band}”, at {box} ({when})."),
     "short_who_none": translated("None of the daily WHO guidelines for {metrics} was exceeded."),
+    "short_who_none_part": translated("{metric} ({days} of {total} days)"),
     "short_who": translated("The WHO guideline was exceeded for {parts}."),
     "who_percentile": translated(
         "The guideline refers to the 99th percentile of the days of a year: 3 to 4 days a year may exceed "

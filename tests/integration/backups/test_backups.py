@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import psutil
 import pytest
 from prometheus_client import REGISTRY
@@ -61,9 +62,8 @@ async def logged_moments(target: BackupTarget, data: Path, folder: Path) -> list
     return [row[0] for row in rows]
 
 
-@asynccontextmanager
-async def running_standby(cluster: BackedUpCluster, folder: Path) -> AsyncIterator[BackupTarget]:
-    """A standby that was restored from the newest backup, and follows."""
+async def make_standby(cluster: BackedUpCluster, folder: Path) -> BackupTarget:
+    """Restore a standby from the newest backup. It follows once it runs, with its socket in `folder`."""
     hba = cluster.postgres._home.open() / "pg_hba.conf"
     if "replication" not in hba.read_text():
         hba.write_text(f"{hba.read_text()}host replication postgres 127.0.0.1/32 scram-sha-256\n")
@@ -71,43 +71,44 @@ async def running_standby(cluster: BackedUpCluster, folder: Path) -> AsyncIterat
     await connection.execute("SELECT pg_reload_conf()")
     await connection.close()
     target = cluster.target
+    shutil.rmtree(target.scratch_dir / "standby", ignore_errors=True)
     data = target.make_folder(target.scratch_dir / "standby")
     await PgBackRest(target, print).restore(data, "--type=standby", "--archive-mode=off")
     target.make_folder(folder)
-    access = folder / "access"
-    access.write_text("local all all trust\n")
-    with (folder / "log").open("wb") as log:
+    (folder / "access").write_text("local all all trust\n")
+    config = target.scratch_dir / "standby.conf"
+    return replace(target, cluster_dir=data, config_file=config, host=str(folder), port=5432)
+
+
+@asynccontextmanager
+async def running_standby(cluster: BackedUpCluster, standby: BackupTarget) -> AsyncIterator[None]:
+    """Run a standby."""
+    folder = Path(standby.host)
+    with (folder / "log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *(*target.run_as, str(target.binaries / "postgres"), "-D", str(data), "-c", "listen_addresses="),
-            *("-c", f"unix_socket_directories={folder}", "-c", "port=5432", "-c", f"hba_file={access}"),
+            *(*standby.run_as, str(standby.binaries / "postgres"), "-D", str(standby.cluster_dir)),
+            *("-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}", "-c", "port=5432"),
+            *("-c", f"hba_file={folder / 'access'}", "-c", "wal_keep_size=1GB"),
             *("-c", "max_connections=200", "-c", "max_locks_per_transaction=256"),
             *("-c", "shared_preload_libraries=timescaledb", "-c", "max_worker_processes=16"),
             *("-c", f"primary_conninfo={cluster.postgres.superuser_url}"),
             *("-c", "archive_mode=on", "-c", "archive_timeout=60"),
-            *("-c", f"archive_command={build_archive_command(target.scratch_dir / 'standby.conf')}"),
+            *("-c", f"archive_command={build_archive_command(standby.config_file)}"),
             stdout=log,
             stderr=log,
         )
     try:
-        standby = replace(
-            target,
-            cluster_dir=data,
-            config_file=target.scratch_dir / "standby.conf",
-            host=str(folder),
-            port=5432,
-        )
         for _ in range(600):
             with suppress(BackupError):
                 await (await connect_to_cluster(standby)).close()
                 break
             await asyncio.sleep(0.1)
         assert process.returncode is None, (folder / "log").read_text()[-1500:]
-        yield standby
+        yield
     finally:
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGQUIT)
         await process.wait()
-        shutil.rmtree(data)
 
 
 async def test_no_backup_is_made_that_could_not_be_used(
@@ -169,7 +170,8 @@ async def test_only_the_primary_makes_and_seals_backups(
     before = await PgBackRest(backed_up.target, said.append).list_backups()
     with pytest.raises(NotDueError, match=f"{before[-1].label} began less than six hours ago"):
         await make_backup(backed_up.target, None, said.append, scheduled=True)
-    async with running_standby(backed_up, run_dir) as standby:
+    standby = await make_standby(backed_up, run_dir)
+    async with running_standby(backed_up, standby):
         for scheduled in (True, False):
             with pytest.raises(NotDueError, match="is a standby: the primary's host makes"):
                 await make_backup(standby, "full", said.append, scheduled=scheduled)
@@ -619,8 +621,30 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     raise AssertionError("not within a minute")
 
 
+async def promote(standby: BackupTarget) -> asyncpg.Connection:
+    connection = await connect_to_cluster(standby)
+    assert await connection.fetchval("SELECT pg_promote()")
+    return connection
+
+
+async def call_back(standby: BackupTarget, event: str, role: str) -> str:
+    """Run the script of Patroni's callbacks as Patroni does, and return its output."""
+    script = standby.scratch_dir / "archive-missing-wal.sh"
+    script.write_text(render_deploy_file("ha/archive-missing-wal.sh"))
+    process = await asyncio.create_subprocess_exec(
+        *(*standby.run_as, "sh", str(script), str(standby.cluster_dir), str(standby.config_file)),
+        *(event, role, "vigie"),
+        env={"PATH": "/usr/bin:/bin"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output
+    return output.decode()
+
+
 # The last test: it ends the timeline of the cluster.
-async def test_a_promoted_standby_archives_what_the_lost_primary_did_not(
+async def test_a_promoted_standby_archives_what_lost_primaries_did_not(
     backed_up: BackedUpCluster, said: list[str], run_dir: Path
 ) -> None:
     (archiver,) = [
@@ -628,22 +652,8 @@ async def test_a_promoted_standby_archives_what_the_lost_primary_did_not(
         for each in psutil.Process(backed_up.postgres.pid).children()
         if "archiver" in " ".join(each.cmdline())
     ]
-    script = run_dir.parent / "archive-missing-wal.sh"
-    script.write_text(render_deploy_file("ha/archive-missing-wal.sh"))
-
-    async def call_back(standby: BackupTarget, role: str) -> str:
-        process = await asyncio.create_subprocess_exec(
-            *(*standby.run_as, "sh", str(script), str(standby.cluster_dir), str(standby.config_file)),
-            *("on_role_change", role, "vigie"),
-            env={"PATH": "/usr/bin:/bin"},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await process.communicate()
-        assert process.returncode == 0, output
-        return output.decode()
-
-    async with running_standby(backed_up, run_dir) as standby:
+    standby = await make_standby(backed_up, run_dir)
+    async with running_standby(backed_up, standby):
         await set_up_host(standby, said.append)
         connection = await backed_up.connect()
         assert await connection.fetchval("SELECT pg_is_in_recovery()") is False
@@ -660,21 +670,37 @@ async def test_a_promoted_standby_archives_what_the_lost_primary_did_not(
             replayed: bool = await replica.fetchval("SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", newest)
             return replayed
 
-        async def is_archived() -> bool:
-            return {*lost} <= archived(standby)
-
         await until(has_replayed)
+        await replica.close()
         await connection.close()
         assert not archived(standby) & {*lost}
-        assert await call_back(standby, "replica") == ""
-        await replica.fetchval("SELECT pg_promote()")
-        output = await call_back(standby, "primary")
-        assert output == "".join(f"to be archived: {segment}\n" for segment in reversed(lost))
+        assert await call_back(standby, "on_role_change", "replica") == ""
+        # This primary is lost, too, before the script has run; its own WAL is archived.
+        replica = await promote(standby)
+        await add_named_organisation(replica, "T between")
+        own = await replica.fetchval("SELECT pg_walfile_name(pg_switch_wal())")
+        history = f"{own[:8]}.history"
+
+        async def is_own_archived() -> bool:
+            return {own, history} <= archived(standby)
+
+        await until(is_own_archived)
+        await replica.close()
+    (standby.settings.path / f"archive/vigie/17-1/{history}").unlink()
+    (standby.cluster_dir / "standby.signal").touch()
+    async with running_standby(backed_up, standby):
+        replica = await promote(standby)
+        output = await call_back(standby, "on_start", "primary")
+        assert output == "".join(f"to be archived: {name}\n" for name in (*lost, history))
+
+        async def is_archived() -> bool:
+            return {*lost, history} <= archived(standby)
+
         # Else the archiver looks for files after a minute.
         await replica.execute("SELECT pg_switch_wal()")
         await until(is_archived)
         await replica.close()
-        assert await call_back(standby, "primary") == ""
+        assert await call_back(standby, "on_restart", "primary") == ""
     # The lost primary comes back, and archives the same segments: that is no error.
     archiver.resume()
     connection = await backed_up.connect()

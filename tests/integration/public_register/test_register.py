@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
@@ -74,6 +74,8 @@ async def test_a_site_answers_what_where_why_by_what_right_how_long_who(
         "Ville de Toulouse",
         "mailto:donnees@example.org",
         "Police municipale, by automatic transfer",
+        "The operator has granted no third party access to data of this site.",
+        "Reports by mail and automatic transfers of measurements are not listed here.",
         "not yet given by the operator",
         "The operator names no licence for these data",
         "No acoustic incidents are recognised here.",
@@ -320,6 +322,27 @@ async def test_open_data_are_published_and_no_others(
     assert shown.count('<svg class="chart"') == 1
     assert "67.4" in shown
     assert "Carbon dioxide" in shown  # measured here, and not published
+
+
+async def test_values_from_before_a_purpose_began_are_not_published(
+    public: httpx.AsyncClient, site: str, owner: asyncpg.Connection
+) -> None:
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    yesterday = today - timedelta(days=1)
+    await owner.execute(SAMPLES.replace("now()", f"timestamptz '{yesterday.isoformat()}'"))
+    await owner.execute(
+        "INSERT INTO daily SELECT day, key, 24, 'laeq', 60, 0, 0, 0, 0, 0, 0"
+        " FROM boxes, unnest($1::timestamptz[]) AS day",
+        [yesterday - timedelta(days=1), yesterday, today],
+    )
+    # In the middle of an hour and of a day.
+    began = yesterday + timedelta(hours=21, minutes=30)
+    await owner.execute("UPDATE site_purposes SET starts_at = $1 WHERE purpose = 'noise'", began)
+    text = (await public.get(f"/public/sites/{site}/data.csv")).text
+    times: dict[str, list[datetime]] = {"hour": [], "day": []}
+    for row in csv.DictReader(io.StringIO(text)):
+        times[row["span"]].append(datetime.fromisoformat(row["time"]))
+    assert times == {"hour": [today - timedelta(hours=2), today - timedelta(hours=1)], "day": [today]}
 
 
 async def test_a_site_that_no_box_ever_stood_at_is_in_no_history(

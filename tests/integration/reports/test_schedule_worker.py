@@ -362,6 +362,38 @@ async def test_missed_days_are_mailed_afterwards_but_not_very_old_ones(
     assert len(server.got) == 7
 
 
+async def test_a_change_of_a_schedule_that_is_due_loses_no_period(
+    *,
+    tenant: Tenant,
+    site_id: str,
+    server: Mailbox,
+    owner: asyncpg.Connection,
+    worker: ReportScheduleWorker,
+    maintain: Database,
+) -> None:
+    identifier = await schedule(tenant, site_id, hour=0)
+    path = f"/v1/report-schedules/{identifier}"
+    at_midnight = (await tenant.client.get(path)).json()["next_at"]
+    await come_due(owner)
+    # A form sends all fields.
+    same = {"report": "day", "hour": 0, "recipients": TO, "formats": ["csv"], "enabled": True}
+    unchanged = (await tenant.client.patch(path, json={**same, "language": "fr"})).raise_for_status().json()
+    assert datetime.fromisoformat(unchanged["next_at"]) < datetime.now(UTC)
+    assert (await read(tenant, identifier))[1] == []
+    # What became due before a change is mailed once, whatever the schedule is afterwards.
+    await tenant.client.patch(path, json={"report": "month", "hour": 23})
+    await tenant.client.patch(path, json=same)
+    await come_due(owner)
+    await tenant.client.patch(path, json={"enabled": False})
+    assert await work(worker, maintain) == 1
+    _, (run,) = await read(tenant, identifier)
+    assert (run["report"], run["first_day"], run["state"]) == ("day", find_yesterday().isoformat(), "sent")
+    assert not run["requested"]
+    assert len(server.got) == 1
+    resumed = (await tenant.client.patch(path, json={"enabled": True})).raise_for_status().json()
+    assert resumed["next_at"] == at_midnight
+
+
 async def test_what_is_paused_or_without_a_mail_server_waits(
     *,
     tenant: Tenant,

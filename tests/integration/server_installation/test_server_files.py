@@ -7,6 +7,7 @@ import shutil
 import signal
 import ssl
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -268,3 +269,28 @@ async def connect(url: str, child: ChildProcess, log: Path) -> asyncpg.Connectio
 def test_the_command_of_administrators_is_a_script_that_refuses_others() -> None:
     path = find_deploy_file("server/vigie.sh")
     assert run("sh", "-n", str(path)).returncode == 0
+
+
+def test_the_command_reads_no_settings_from_the_folder_of_its_caller(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text(
+        f"#!{sys.executable}\nfrom app.settings import VigieSettings\n"
+        "settings = VigieSettings()\nprint(settings.smtp.host, settings.smtp.sender)\n"
+    )
+    program.chmod(0o700)
+    (tmp_path / "local.env").write_text("VIGIE_SMTP__SENDER=vigie@example.com\n")
+    script = find_deploy_file("server/vigie.sh").read_text()
+    for there, here in (
+        ("/opt/vigie/current/bin/vigie", program),
+        ("settings=/etc/vigie", f"settings={tmp_path}"),
+        # As root.
+        ("$(id -u)", "0"),
+    ):
+        assert there in script
+        script = script.replace(there, str(here))
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    (folder / ".env").write_text("VIGIE_SMTP__HOST=mail.invalid\nVIGIE_SMTP__SENDER=other@mail.invalid\n")
+    words = ("env", "-C", str(folder), "sh", "-c", script, "vigie")
+    done = run(*words, environment={"PATH": "/usr/bin:/bin"})
+    assert (done.stdout, done.stderr) == ("None vigie@example.com\n", "")

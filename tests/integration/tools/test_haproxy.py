@@ -1,14 +1,18 @@
-"""haproxy with the shipped file, in front of two brokers: TLS passes through, a machine can be drained."""
+"""haproxy with the shipped file, in front of two machines.
+
+TLS of boxes passes through to the brokers, that of clients ends at haproxy, and a machine can be drained.
+"""
 
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiomqtt
+import httpx
 import pytest
 import trustme
 from aiohttp import web
@@ -21,11 +25,38 @@ from app.standalone.mosquitto_config import ACCESS_RULES, BrokerLimits, render_m
 from tools.clusters.city_components import Machine, ProgramComponent
 from tools.clusters.cluster_nodes import NodePlace, find_server
 from tools.clusters.haproxy_config import make_haproxy, read_servers, set_server_state
-from tools.clusters.machine_processes import METRICS_PORTS, MQTT_PORT, MQTTS_PORT
+from tools.clusters.machine_processes import API_PORT, METRICS_PORTS, MQTT_PORT, MQTTS_PORT
+
+type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 # Their ports are fixed, so each machine has an address of its own.
 OWN = os.getpid()
 HOSTS = tuple(f"127.{10 + OWN // 250 % 240}.{OWN % 250}.{number}" for number in (1, 2))
+
+
+@asynccontextmanager
+async def run_pages(host: str, port: int, pages: Mapping[str, Handler]) -> AsyncIterator[None]:
+    """A server of HTTP."""
+    application = web.Application()
+    for path, page in pages.items():
+        application.router.add_get(path, page)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, host, port).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def say_alive(_: web.Request) -> web.Response:
+    return web.Response(text="alive")
+
+
+async def show_forwarded(request: web.Request) -> web.Response:
+    """Return what an API learns of the client of a proxy."""
+    names = ("X-Forwarded-For", "X-Forwarded-Proto")
+    return web.json_response({name: request.headers.getall(name, []) for name in names})
 
 
 @asynccontextmanager
@@ -41,22 +72,13 @@ async def run_broker(machine: Machine, certificate: bytes) -> AsyncIterator[None
     tls = render_deploy_file("server/mosquitto/vigie-tls.conf", mqtts_port=MQTTS_PORT, broker_settings=home)
     config += tls.replace(f"listener {MQTTS_PORT}", f"listener {MQTTS_PORT} {machine.host}")
     (home / "mosquitto.conf").write_text(f"user root\n{config}")
-    application = web.Application()
-
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(text="alive")
-
-    application.router.add_get("/healthz", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, machine.host, METRICS_PORTS["edge"]).start()
     words = [find_server("mosquitto", "mosquitto"), "-c", str(home / "mosquitto.conf")]
-    child = await ChildProcess.start(words, environment={}, log=home / "mosquitto.log")
-    try:
-        yield
-    finally:
-        await child.stop()
-        await runner.cleanup()
+    async with run_pages(machine.host, METRICS_PORTS["edge"], {"/healthz": say_alive}):
+        child = await ChildProcess.start(words, environment={}, log=home / "mosquitto.log")
+        try:
+            yield
+        finally:
+            await child.stop()
 
 
 @dataclass
@@ -65,6 +87,8 @@ class Front:
 
     haproxy: ProgramComponent
     mqtts: int
+    http: int
+    https: int
     trust: ssl.SSLContext
 
     def connect(self, number: int) -> aiomqtt.Client:
@@ -104,27 +128,27 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
         Machine(f"machine{number}", NodePlace(host), tmp_path / f"machine{number}")
         for number, host in enumerate(HOSTS, 1)
     ]
-    mqtts = find_free_port()
+    mqtts, http, https = find_free_port(), find_free_port(), find_free_port()
+    file = tmp_path / "certificate-and-key.pem"
+    file.write_bytes(certificate)
     haproxy = make_haproxy(
         tmp_path / "haproxy",
         machines,
-        http=[f"127.0.0.1:{find_free_port()}"],
+        http=[f"127.0.0.1:{http}"],
+        https=[f"127.0.0.1:{https}"],
         mqtt=[f"127.0.0.1:{find_free_port()}"],
         mqtts=[f"127.0.0.1:{mqtts}"],
+        certificate=file,
     )
     async with AsyncExitStack() as stack:
         for machine in machines:
             await stack.enter_async_context(run_broker(machine, certificate))
+            pages = {"/readyz": say_alive, "/forwarded": show_forwarded}
+            await stack.enter_async_context(run_pages(machine.host, API_PORT, pages))
         await haproxy.start()
         stack.push_async_callback(haproxy.stop)
-        running = Front(haproxy, mqtts, trust)
-        await running.wait_for(
-            lambda servers: all(
-                state == "UP"
-                for (backend, _), (state, _) in servers.items()
-                if backend.startswith("mosquitto")
-            )
-        )
+        running = Front(haproxy, mqtts, http, https, trust)
+        await running.wait_for(lambda servers: all(state == "UP" for state, _ in servers.values()))
         yield running
 
 
@@ -165,6 +189,16 @@ async def test_boxes_with_tls_go_to_both_brokers_and_leave_one_that_is_drained(f
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_tls_of_clients_ends_here_and_the_api_learns_of_it_from_nobody_else(front: Front) -> None:
+    claimed = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"}
+    async with httpx.AsyncClient(verify=front.trust) as client:
+        plain = await client.get(f"http://127.0.0.1:{front.http}/forwarded", headers=claimed)
+        assert plain.json() == {"X-Forwarded-For": ["127.0.0.1"], "X-Forwarded-Proto": []}
+        claimed["X-Forwarded-Proto"] = "http"
+        secure = await client.get(f"https://127.0.0.1:{front.https}/forwarded", headers=claimed)
+        assert secure.json() == {"X-Forwarded-For": ["127.0.0.1"], "X-Forwarded-Proto": ["https"]}
 
 
 async def test_an_unknown_machine_is_refused(front: Front) -> None:

@@ -49,6 +49,7 @@ from app.public_register.page_rendering import (
 from app.public_register.register_geojson import build_cell_ring
 from app.public_register.register_model import (
     PublishedBox,
+    PublishedGrant,
     PublishedPurpose,
     PublishedSite,
     RegisterChange,
@@ -208,6 +209,14 @@ def test_each_purpose_has_elements_of_dtpr_and_each_element_a_name() -> None:
     ids = [each.id for each in dtpr.select_elements(entry, acoustic, ENGLISH)]
     assert "not_available_to_me" in ids
     assert "available_to_download" not in ids
+
+
+def test_a_grant_makes_the_metrics_of_its_purpose_available_to_third_parties() -> None:
+    granted = PublishedGrant(SITE, "Research", None, ["pm2_5", "no2"], NOW + timedelta(days=9))
+    entry = site(purpose("noise"), purpose("air_quality"), grants=(granted,))
+    noise, air = ({one.id for one in dtpr.select_elements(entry, each, ENGLISH)} for each in entry.purposes)
+    assert "available_to_3rd_parties" in air
+    assert "available_to_3rd_parties" not in noise
 
 
 def test_data_are_retained_in_the_words_of_dtpr_only_where_they_are_removed() -> None:

@@ -12,7 +12,10 @@ from typing import Any
 
 import psutil
 import pytest
+import trustme
+import yaml
 
+from app.server_installation.deploy_files import find_deploy_file
 from app.standalone.free_ports import find_free_port
 from tools.clusters import cluster_folder
 from tools.clusters.box_load import BoxLedger, is_alarm
@@ -34,12 +37,16 @@ def make_machines(folder: Path) -> list[Machine]:
 
 
 async def test_haproxy_starts_with_the_shipped_file_and_finds_no_server(tmp_path: Path) -> None:
+    certificate = tmp_path / "certificate-and-key.pem"
+    trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
     haproxy = make_haproxy(
         tmp_path,
         make_machines(tmp_path),
         http=[f"127.0.0.1:{find_free_port()}"],
+        https=[f"127.0.0.1:{find_free_port()}"],
         mqtt=[f"127.0.0.1:{find_free_port()}"],
         mqtts=[f"127.0.0.1:{find_free_port()}"],
+        certificate=certificate,
     )
     await haproxy.start()
     try:
@@ -77,6 +84,13 @@ def test_each_machine_has_all_parts_and_no_value_is_left_open(tmp_path: Path) ->
     assert edge.environment["VIGIE_EDGE__NAME"] == "machine2"
     assert edge.environment["VIGIE_DATABASE__URL"].startswith("postgresql://vigie_maintain:")
     assert edge.environment["VIGIE_DATABASE__URL"].count(":5432") == 3
+
+
+def test_each_event_of_patroni_archives_missing_wal() -> None:
+    # Patroni kills a callback that still runs when it starts the next one.
+    callbacks = yaml.safe_load(find_deploy_file("ha/patroni.yml").read_text())["postgresql"]["callbacks"]
+    assert callbacks.keys() == {"on_role_change", "on_restart", "on_start"}
+    assert len({*callbacks.values()}) == 1
 
 
 def test_a_box_repeats_what_is_not_acknowledged() -> None:

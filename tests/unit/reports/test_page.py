@@ -2,7 +2,7 @@
 
 import io
 import re
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from html import unescape
 from pathlib import Path
@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.environmental_indices.method_registry import METHODS
+from app.environmental_indices.period_selection import DatedPeriod
 from app.presentation.local_formatter import LocalFormatter
 from app.presentation.translation import BilingualText
 from app.presentation.typography import typeset_text
@@ -22,11 +23,13 @@ from app.reports.render.box_names import clean_name
 from app.reports.render.content_security_policy import TEMPLATES, build_report_csp
 from app.reports.render.index_strips import SCALES
 from app.reports.render.index_value_labels import choose_text_colour
+from app.reports.render.main_findings import build_main_findings
 from app.reports.render.pdf_writer import render_pdf
 from app.reports.render.report_page import render_report
 from app.reports.render.report_texts import CITATIONS_FR, COVERAGES_FR, SITE_KINDS, WORDS
 from app.reports.report_input import (
     FlagCounts,
+    HourlySummaries,
     ReportAlert,
     ReportInput,
     ReportLanguage,
@@ -93,6 +96,46 @@ def test_a_finding_names_the_place_that_the_table_names(monkeypatch: pytest.Monk
     for row in exceeded:
         assert row["Worst value"] in said
         assert row["Where"] in said
+
+
+def keep_days(report: ReportInput, metric: str, days: int) -> ReportInput:
+    """The same report, whose boxes measured a metric on the first days only."""
+    last = report.first + timedelta(days=days - 1)
+    end_us = DatedPeriod.of_days(report.first, last, PARIS).period.end_us
+
+    def cut(found: HourlySummaries) -> HourlySummaries:
+        columns = found.columns()
+        chosen = columns.times < (end_us if found.metric == metric else report.made_us)
+        return HourlySummaries.of(found.metric, columns.only(chosen))
+
+    boxes = [msgspec.structs.replace(box, hours=[cut(each) for each in box.hours]) for box in report.boxes]
+    return msgspec.structs.replace(report, boxes=boxes)
+
+
+@pytest.mark.parametrize(("language", "partly"), [("en", "24 of 31 days"), ("fr", "24 jours sur 31")])
+def test_that_no_guideline_was_exceeded_is_said_of_the_days_that_were_measured(
+    monkeypatch: pytest.MonkeyPatch, language: ReportLanguage, partly: str
+) -> None:
+    monkeypatch.setitem(LEVELS, "no2", 10.0)
+    formats = LocalFormatter(language)
+
+    def find(report: ReportInput) -> str:
+        begin, _, end = formats.translate(WORDS["short_who_none"]).partition("{metrics}")
+        found = build_main_findings(compute_report_statistics(report), formats)
+        return next((each for each in found if each.startswith(begin) and each.endswith(end)), "")
+
+    whole = make_report_input(length="month", language=language)
+    assert "NO₂" in find(whole)
+    assert "31" not in find(whole)
+    # Three quarters of 31 days are 24.
+    assert f"NO₂ ({partly})" in find(keep_days(whole, "no2", 24))
+    less = find(keep_days(whole, "no2", 23))
+    assert "PM" in less
+    assert "NO₂" not in less
+    nothing = whole
+    for metric in ("pm2_5", "pm10", "no2", "o3"):
+        nothing = keep_days(nothing, metric, 1)
+    assert find(nothing) == ""
 
 
 def test_a_page_can_be_read_without_seeing_it() -> None:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.reports.report_input import ReportLength
-from app.reports.schedule_times import find_next_due, find_reported_period
+from app.reports.schedule_times import find_due_after_change, find_next_due, find_reported_period
 
 PARIS = ZoneInfo("Europe/Paris")
 AUCKLAND = ZoneInfo("Pacific/Auckland")
@@ -54,6 +54,30 @@ def test_a_mail_is_due_at_the_next_local_hour(
 def test_it_reports_the_last_complete_period(length: ReportLength, due: str, first: date, last: date) -> None:
     period = find_reported_period(length, PARIS, at(due))
     assert (period.first, period.last) == (first, last)
+
+
+@pytest.mark.parametrize(
+    ("length", "hour", "former_due", "due"),
+    [
+        # Changed on Monday at 09:00 in Paris. The mail of this day was still to come: it is due at once.
+        ("day", 8, "2026-11-23T09:00:00", "2026-11-23T07:00:00"),
+        ("week", 8, "2026-11-23T09:00:00", "2026-11-23T07:00:00"),
+        ("day", 23, "2026-11-23T09:00:00", "2026-11-23T22:00:00"),
+        # The mail of this day was made.
+        ("day", 8, "2026-11-24T06:00:00", "2026-11-24T07:00:00"),
+        ("week", 8, "2026-11-24T06:00:00", "2026-11-30T07:00:00"),
+        # The first mail of a more frequent report does not wait for the next mail of the former one.
+        ("day", 8, "2026-11-30T07:00:00", "2026-11-24T07:00:00"),
+        ("month", 8, "2026-11-30T07:00:00", "2026-12-01T07:00:00"),
+    ],
+)
+def test_a_change_skips_no_mail_that_was_still_to_come(
+    length: ReportLength, hour: int, former_due: str, due: str
+) -> None:
+    found = find_due_after_change(
+        length, hour, PARIS, former_due=at(former_due), now=at("2026-11-23T08:00:00")
+    )
+    assert found == at(due)
 
 
 @pytest.mark.parametrize("length", ["day", "week", "month"])

@@ -10,6 +10,7 @@ import trustme
 from app.server_installation import backup_check, server_doctor
 from app.server_installation.certificate_files import CertificateFiles, join_certificate
 from app.server_installation.changes import DesiredPath
+from app.server_installation.deploy_files import render_deploy_file
 from app.server_installation.server_options import ServerOptions
 from app.server_installation.server_paths import CERTIFICATE_COPY, ServerPaths, is_server
 from app.standalone.doctor import DoctorFinding
@@ -114,6 +115,29 @@ def test_settings_files_that_others_may_read_are_reported(
     wanted[2].path.touch()
     wanted[2].path.chmod(0o640)
     assert say(list(server_doctor._check_settings_files(OPTIONS, paths)))[0][0] == "ok"
+
+
+def test_a_password_of_the_message_log_that_others_may_read_is_reported(paths: ServerPaths) -> None:
+    options = ServerOptions(edge="machine1")
+    assert list(server_doctor._check_log_settings(options, paths)) == []
+    shipped = render_deploy_file(
+        "ha/nats.conf",
+        **dict.fromkeys(("name", "host", "client", "monitor", "store", "max_file_store"), "a"),
+        **dict.fromkeys(("route", "routes", "username", "password"), "a"),
+    )
+    paths.log_conf.write_text(shipped)
+    paths.log_conf.chmod(0o644)
+    (found,) = server_doctor._check_log_settings(options, paths)
+    assert found.state == "missing"
+    assert "every account can read the password of the message log" in found.detail
+    assert found.fix == f"chown root:nats {paths.log_conf} && chmod 640 {paths.log_conf}"
+    assert list(server_doctor._check_log_settings(ServerOptions(), paths)) == []
+    paths.log_conf.chmod(0o640)
+    assert list(server_doctor._check_log_settings(options, paths)) == []
+    # As Debian's package brings it.
+    paths.log_conf.write_text("port: 4222\n")
+    paths.log_conf.chmod(0o644)
+    assert list(server_doctor._check_log_settings(options, paths)) == []
 
 
 def test_a_backup_or_verification_that_failed_is_reported(

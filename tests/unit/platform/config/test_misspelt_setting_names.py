@@ -116,6 +116,9 @@ def test_names_are_read_as_they_are_written(tmp_path: Path, monkeypatch: pytest.
     file = tmp_path / ".env"
     file.write_text("# VIGIE_NONE=1\nexport VIGIE_One=1\nA=2\nVIGIE_EMPTY=\n")
     assert read_variable_names(["A"]) == {"VIGIE_One": ".env", "A": "environment", "VIGIE_EMPTY": ".env"}
+    monkeypatch.setenv("VIGIE_NO_ENV_FILE", "1")
+    assert read_variable_names(["A"]) == {"A": "environment"}
+    monkeypatch.delenv("VIGIE_NO_ENV_FILE")
     file.write_bytes(b"VIGIE_ONE=\xff\n")
     assert read_variable_names(["A"]) == {"A": "environment"}
 
