@@ -78,7 +78,8 @@ def test_each_machine_has_all_parts_and_no_value_is_left_open(tmp_path: Path) ->
         builder.add_components(machine)
         texts = {path.name: path.read_text() for path in machine.folder.rglob("*") if path.is_file()}
         assert {"etcd.yml", "patroni.yml", "nats.conf", "mosquitto.conf", "vigie.conf"} <= texts.keys()
-        assert not [name for name, text in texts.items() if "${" in text]
+        # Scripts have variables of their own.
+        assert not [name for name, text in texts.items() if "${" in text and not name.endswith(".sh")]
         assert len(machine.components) == 10
     edge = builder.make_role(machines[1], "edge")
     assert edge.environment["VIGIE_EDGE__NAME"] == "machine2"
