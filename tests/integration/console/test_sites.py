@@ -112,6 +112,8 @@ async def test_the_page_of_a_site_answers_without_scripts(console: ConsoleClient
 
 async def test_a_site_with_boxes_is_not_deleted(console: ConsoleClient, street: str) -> None:
     refused = await console.send(f"/console/sites/{street}/delete", status=409)
+    # Save must not delete, though the page has the address of the deletion.
+    assert f'action="/console/sites/{street}/edit"' in refused.text
     assert 'role="alert"' in refused.text
 
 
