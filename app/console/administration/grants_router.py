@@ -33,7 +33,7 @@ router: Final = APIRouter(prefix=_PATH, include_in_schema=False, route_class=Con
 @router.get("")
 async def list_all(visit: Visit) -> Response:
     """List the grants, the newest first."""
-    given = visit.request.query_params
+    given = visit.query
     filters = {name: given[name] for name in _FILTERS if given.get(name)}
     page = await visit.api.get(_API, **filters, cursor=given.get("cursor"), limit=PAGE_ROWS)
     organisations = await list_organisations(visit)
@@ -125,7 +125,7 @@ async def show_one(visit: Visit, grant_id: str) -> Response:
 async def _show(visit: ConsoleVisit, grant_id: str, form: FormState, status: int = 200) -> Response:
     path = f"{_API}/{grant_id}"
     grant = await visit.api.get(path)
-    cursor = visit.request.query_params.get("cursor")
+    cursor = visit.query.get("cursor")
     uses = await visit.api.get(f"{path}/uses", limit=PAGE_ROWS, cursor=cursor)
     keys = await visit.api.get(f"{path}/keys")
     acceptances = await visit.api.get(f"{path}/acceptances")

@@ -27,7 +27,7 @@ router: Final = APIRouter(prefix=_PATH, include_in_schema=False, route_class=Con
 @router.get("")
 async def list_all(visit: Visit) -> Response:
     """List keys in use, or revoked ones."""
-    given = visit.request.query_params
+    given = visit.query
     filters = {name: given[name] for name in ("q", "revoked", "organisation") if given.get(name)}
     page = await visit.api.get(
         "/v1/api-keys", **filters, sort="-created_at", cursor=given.get("cursor"), limit=PAGE_ROWS

@@ -26,7 +26,7 @@ router: Final = APIRouter(prefix=_PATH, include_in_schema=False, route_class=Con
 @router.get("")
 async def list_all(visit: Visit) -> Response:
     """List members and open invitations."""
-    given = visit.request.query_params
+    given = visit.query
     filters = {name: given[name] for name in ("q", "role", "organisation") if given.get(name)}
     page = await visit.api.get(
         "/v1/members", **filters, sort="name", cursor=given.get("cursor"), limit=PAGE_ROWS

@@ -26,16 +26,14 @@ async def list_all(visit: Visit) -> Response:
     own = visit.me["organisation"]
     if own["kind"] == "client":
         return redirect_to(visit.request, f"{_PATH}/{own['id']}")
-    page = await visit.api.get(
-        "/v1/organisations", q=visit.request.query_params.get("q"), limit=1000, sort="name"
-    )
+    page = await visit.api.get("/v1/organisations", q=visit.query.get("q"), limit=1000, sort="name")
     return render_administration(
         visit,
         "administration/organisations.html",
         title=visit.t("Organisations"),
         part="organisations",
         tree=build_tree(page["data"]),
-        search=visit.request.query_params.get("q", ""),
+        search=visit.query.get("q", ""),
         is_cut=page["next"] is not None,
     )
 

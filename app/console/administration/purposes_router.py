@@ -33,7 +33,7 @@ async def list_site_purposes(
 @router.get("")
 async def list_all(visit: Visit) -> Response:
     """List the purposes of all sites, or those that wait for an approval."""
-    given = visit.request.query_params
+    given = visit.query
     filters = {name: given[name] for name in ("q", "state") if given.get(name)}
     page = await visit.api.get(
         "/v1/sites", q=filters.get("q"), sort="name", cursor=given.get("cursor"), limit=_SITES_A_PAGE

@@ -32,7 +32,7 @@ def split_recipients(text: str) -> list[str]:
 @router.get("")
 async def list_all(visit: Visit) -> Response:
     """List the schedules, with the next and the last mail of each."""
-    given = visit.request.query_params
+    given = visit.query
     page = await visit.api.get(_API, site=given.get("site"), cursor=given.get("cursor"), limit=PAGE_ROWS)
     sites = await list_sites(visit)
     following = page["next"]

@@ -28,7 +28,7 @@ _REPLAY_HOURS: Final = {"hour": 1, "day": 24, "week": 168, "month": 720}
 @router.get("")
 async def list_endpoints(visit: Visit) -> Response:
     """List webhooks and channels with their health, failing ones first."""
-    cursor = visit.request.query_params.get("cursor")
+    cursor = visit.query.get("cursor")
     page = await visit.api.get("/v1/endpoints", cursor=cursor, limit=_PAGE_ROWS)
     following = page["next"]
     return render_console_page(
@@ -103,7 +103,7 @@ async def show_endpoint_page(
         status: The status of the response.
     """
     found = await find_endpoint(visit, endpoint_id)
-    parameters = visit.request.query_params
+    parameters = visit.query
     window = "P7D" if parameters.get("window") == "P7D" else "P1D"
     health = await visit.api.get(f"{found.path}/health", window=window)
     deliveries = await visit.api.get(f"{found.path}/deliveries", limit=_PAGE_ROWS)

@@ -34,7 +34,7 @@ async def list_claims(visit: Visit) -> Response:
 
 
 async def _show_list(visit: ConsoleVisit, form: FormState, status: int = 200) -> Response:
-    parameters = visit.request.query_params
+    parameters = visit.query
     state = parameters.get("state", "open")
     filters = {"state": state if state in _STATES else "", "site": parameters.get("site", "")}
     page = await visit.api.get(

@@ -33,7 +33,7 @@ async def list_boxes(visit: Visit) -> Response:
 
 async def show_boxes(visit: ConsoleVisit, form: FormState, status: int = 200) -> Response:
     """Show the list of boxes, with the fault of an operation on them if there is one."""
-    parameters = visit.request.query_params
+    parameters = visit.query
     filters = read_box_filters(parameters)
     sort = parameters.get("sort", "id")
     try:
@@ -83,7 +83,7 @@ async def _show_form(visit: ConsoleVisit, form: FormState, status: int = 200) ->
         status=status,
         sites=sites,
         site_options=list_site_options(sites),
-        chosen=visit.request.query_params.get("site", ""),
+        chosen=visit.query.get("site", ""),
         kinds=await suggest_kinds(visit),
         metrics=list_metrics({each.name for each in CATALOGUE}, visit.language),
         measured=form.fields.many("measured"),

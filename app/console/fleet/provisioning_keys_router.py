@@ -30,7 +30,7 @@ async def list_keys(visit: Visit) -> Response:
 async def _show(
     visit: ConsoleVisit, form: FormState, status: int = 200, created: dict[str, Any] | None = None
 ) -> Response:
-    parameters = visit.request.query_params
+    parameters = visit.query
     revoked = parameters.get("revoked") == "yes"
     page = await visit.api.get(
         _CALL, revoked=revoked, sort="-created_at", cursor=parameters.get("cursor"), limit=_PAGE_ROWS

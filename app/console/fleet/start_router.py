@@ -96,7 +96,7 @@ async def _show(
 
 async def _find_box(visit: ConsoleVisit) -> Mapping[str, Any] | None:
     """Find the box of the address; else the newest one; None if there is none."""
-    named = visit.request.query_params.get("box")
+    named = visit.query.get("box")
     if named:
         found: Mapping[str, Any] = await visit.api.get(build_box_path(named))
         return found
@@ -123,7 +123,7 @@ async def _read_arrival(visit: ConsoleVisit, box: str) -> dict[str, Any]:
 @router.get("/arrival")
 async def show_arrival(visit: Visit) -> Response:
     """Show whether the first sample of a box arrived. The page reads this part each second."""
-    box = await visit.api.get(build_box_path(visit.request.query_params.get("box", "")))
+    box = await visit.api.get(build_box_path(visit.query.get("box", "")))
     site = await visit.api.get(f"/v1/sites/{box['site_id']}")
     return render_console_page(
         visit,

@@ -9,7 +9,7 @@ from typing import Final
 from fastapi import Request
 
 from app.console.framework.api_calls import ApiProblemError, FieldFault
-from app.console.framework.console_visit import ConsoleVisit
+from app.console.framework.console_visit import ConsoleVisit, parse_console_page
 from app.platform.http.contract.html_forms import read_form_pairs
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ForbiddenError
@@ -17,6 +17,8 @@ from app.platform.runtime.stored_settings import InstallationSettings
 
 FORM_TOKEN: Final = "_token"  # noqa: S105 (the name of a field)
 """The field of the token against forms of other websites."""
+PAGE_FIELD: Final = "_page"
+"""The field with the address of the form's page."""
 _MAX_BYTES: Final = 2_097_152
 _MAX_FIELDS: Final = 2_000
 _ANONYMOUS_MAX_BYTES: Final = 65_536
@@ -67,6 +69,11 @@ class FormFields:
         if not math.isfinite(value):
             return text
         return int(value) if value.is_integer() else value
+
+    @property
+    def page(self) -> str:
+        """The address of the page that has the form."""
+        return parse_console_page(self.one(PAGE_FIELD))
 
     def has(self, name: str) -> bool:
         """Return whether a field was sent, such as a checked box or the pressed button."""
@@ -144,4 +151,6 @@ async def _read_form(request: Request, *, most: int) -> FormFields:
     ):
         values.setdefault(name, []).append(value)
     request.state.form_fields = fields = FormFields(values)
+    if fields.has(PAGE_FIELD):
+        request.state.page_address = fields.page
     return fields

@@ -43,7 +43,7 @@ def _decimal(visit: ConsoleVisit) -> str:
 async def start_rule(visit: Visit) -> Response:
     """Show the builder: empty, with a preset, or with a copy of a rule."""
     visit.require(_WRITE)
-    parameters = visit.request.query_params
+    parameters = visit.query
     given = {name: parameters.get(name, "") for name in ("site", "kind", "metric")}
     if preset := parameters.get("preset"):
         draft = await _draft_of_preset(visit, preset, parameters.get("rule", ""), given["site"])

@@ -30,7 +30,7 @@ def build_site_path(site_id: str) -> str:
 @router.get("")
 async def list_sites(visit: Visit) -> Response:
     """List sites with their alerts and boxes. The search is in the address."""
-    parameters = visit.request.query_params
+    parameters = visit.query
     filters = {name: parameters[name] for name in ("q", "kind") if parameters.get(name)}
     page = await visit.api.get(
         "/v1/sites", **filters, sort="name", cursor=parameters.get("cursor"), limit=_PAGE_ROWS

@@ -7,6 +7,8 @@
   const one = (selector) => document.querySelector(selector);
   const announce = (text) => { const place = one("[data-announce]"); if (place) place.textContent = text; };
   const console_ = (window.vigie = { root, announce, find });
+  // Where this page can be read again. A page that answers a form is at the address of the form's page.
+  const pageUrl = () => ("answer" in body.dataset ? root + body.dataset.page : location.href);
 
   // Times: the viewer's own time as a tooltip.
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -20,7 +22,7 @@
 
   // Live regions: elements with `data-live` and an id are read again when something changed, and at intervals; those
   // of which no event tells (`data-live="often"`) at short ones.
-  const EVERY_MS = 20000, WITHOUT_STREAM_MS = 5000, AT_MOST_EVERY_MS = 700, HELD_MS = 10000, AGAIN_MS = 2000;
+  const EVERY_MS = 20000, WITHOUT_STREAM_MS = 5000, AT_MOST_EVERY_MS = 700, HELD_MS = 10000, AGAIN_MS = 2000, TOO_MANY = 429;
   let pending = 0, last = 0, streaming = false, loading = false, again = false;
   const isBusy = (region) => region.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox]), textarea, select");
   // Nothing moves below the pointer of somebody who is about to press: a region with links or buttons waits until the
@@ -73,12 +75,17 @@
     loading = true;
     last = Date.now();
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
-      if (answer.redirected && new URL(answer.url).pathname.endsWith("/sign-in")) { location.assign(answer.url); return; }
-      if (!answer.ok) throw new Error(String(answer.status));
+      const answer = await fetch(pageUrl(), { headers: { Accept: "text/html" }, cache: "no-store" });
+      // Such as to the sign-in, or to the account because a second factor became mandatory.
+      if (answer.redirected) { location.assign(answer.url); return; }
+      if (answer.status >= 500 || answer.status === TOO_MANY) throw new Error(String(answer.status));
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (fresh.querySelector("[data-live]")) document.title = fresh.title;
-      anchored(() => {
+      const isLive = fresh.querySelector("[data-live]") !== null;
+      // Deleted, or no longer for this person. What is shown stays, with a note.
+      const isGone = !answer.ok && !isLive;
+      one("[data-gone]")?.toggleAttribute("hidden", !isGone);
+      if (isLive) document.title = fresh.title;
+      if (!isGone) anchored(() => {
         for (const region of find("[data-live]")) {
           const found = fresh.getElementById(region.id);
           // What the page no longer has must not stay as it was.
