@@ -18,7 +18,7 @@ from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormState, read_console_form
 from app.console.framework.page_rendering import redirect_to
-from app.console.framework.site_choices import list_sites
+from app.console.framework.site_choices import list_sites, read_site_choice
 
 _PATH: Final = f"{ADMINISTRATION_PATH}/keys"
 router: Final = APIRouter(prefix=_PATH, include_in_schema=False, route_class=ConsoleRoute)
@@ -76,7 +76,7 @@ async def create_key(visit: Visit) -> Response:
     body: dict[str, Any] = {
         "name": fields.one("name"),
         "scopes": ["*"] if fields.one("rights") == "all" else fields.many("scopes"),
-        "site_ids": fields.many("site_ids") if fields.one("reach") == "sites" else None,
+        "site_ids": read_site_choice(fields),
         "expires_at": parse_local_time(fields.one("expires_at"), visit.zone),
     }
     if fields.one("organisation_id"):

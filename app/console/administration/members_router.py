@@ -17,7 +17,7 @@ from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
 from app.console.framework.page_rendering import redirect_to
-from app.console.framework.site_choices import list_sites
+from app.console.framework.site_choices import list_sites, read_site_choice
 
 _PATH: Final = f"{ADMINISTRATION_PATH}/members"
 router: Final = APIRouter(prefix=_PATH, include_in_schema=False, route_class=ConsoleRoute)
@@ -75,10 +75,6 @@ async def _show_invitation_form(visit: ConsoleVisit, form: FormState, status: in
     )
 
 
-def _read_sites(fields: FormFields) -> list[str] | None:
-    return fields.many("site_ids") if fields.one("reach") == "sites" else None
-
-
 @router.post("/invite")
 async def invite_member(visit: Visit) -> Response:
     """Invite a person, or again: a new invitation revokes an earlier one of the same address."""
@@ -87,7 +83,7 @@ async def invite_member(visit: Visit) -> Response:
         "email": fields.one("email"),
         "role": fields.one("role"),
         "language": fields.one("language", visit.language),
-        "site_ids": _read_sites(fields),
+        "site_ids": read_site_choice(fields),
     }
     if fields.one("organisation_id"):
         body["organisation_id"] = fields.one("organisation_id")
@@ -148,7 +144,7 @@ async def _show_one(
 async def change_member(visit: Visit, member_id: str) -> Response:
     """Change role and sites."""
     fields = await read_console_form(visit)
-    body = {"role": fields.one("role"), "site_ids": _read_sites(fields)}
+    body = {"role": fields.one("role"), "site_ids": read_site_choice(fields)}
     return await _apply(visit, member_id, fields, body)
 
 

@@ -62,7 +62,6 @@ async def _show_form(
         sites=await list_sites(visit),
         events=events,
         every_event=form.fields.has("all_events") if is_sent else endpoint_forms.ALL_EVENTS in events,
-        chosen_sites=form.fields.many("site_ids") if is_sent else stored.get("site_ids") or [],
         grouping={**grouping, "by": form.fields.many("group_by")} if is_sent else grouping,
         views=delivery_views,
         words=delivery_words,

@@ -242,6 +242,11 @@
     if (event.target.hasAttribute?.("data-all")) for (const each of find(`input[name="${event.target.dataset.all}"]`)) each.checked = event.target.checked;
     countSelected();
   });
+  // Ticking an entry of some (`data-chooses`) chooses these instead of all.
+  document.addEventListener("change", (event) => {
+    const choice = event.target.checked && event.target.closest?.("[data-chooses]");
+    if (choice) document.getElementById(choice.dataset.chooses).checked = true;
+  });
   document.addEventListener("vigie:refreshed", countSelected);
   countSelected();
 
