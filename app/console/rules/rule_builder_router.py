@@ -35,10 +35,6 @@ _TRIAL_FIELDS: Final = ("enabled",)
 _PRECONDITION_FAILED: Final = 412
 
 
-def _decimal(visit: ConsoleVisit) -> str:
-    return "," if visit.language == "fr" else "."
-
-
 @router.get("/new")
 async def start_rule(visit: Visit) -> Response:
     """Show the builder: empty, with a preset, or with a copy of a rule."""
@@ -50,7 +46,7 @@ async def start_rule(visit: Visit) -> Response:
     elif copied := parameters.get("copy"):
         rule = body_of(await visit.api.get(build_rule_url(copied)))
         rule["name"] = visit.t("Copy of {name}", name=rule["name"])[:200]
-        draft = RuleDraft.of_rule(rule, _decimal(visit))
+        draft = RuleDraft.of_rule(rule, visit.language)
     else:
         draft = RuleDraft.new(**given)
     return await _show(visit, draft)
@@ -64,7 +60,7 @@ async def _draft_of_preset(visit: ConsoleVisit, preset_id: str, number: str, sit
     index = int(number) if number.isdecimal() and int(number) < len(preset["rules"]) else 0
     chosen = preset["rules"][index]
     rule = {"name": chosen["name"], "description": preset["advice"], **chosen["rule"]}
-    return RuleDraft.of_rule({"site_id": site, **rule}, _decimal(visit))
+    return RuleDraft.of_rule({"site_id": site, **rule}, visit.language)
 
 
 @router.get("/{rule_id}/edit")
@@ -73,7 +69,7 @@ async def edit_rule(visit: Visit, rule_id: str) -> Response:
     visit.require(_WRITE)
     answer = await visit.api.fetch("GET", build_rule_url(rule_id))
     stored = answer.json()
-    draft = RuleDraft.of_rule(body_of(stored), _decimal(visit))
+    draft = RuleDraft.of_rule(body_of(stored), visit.language)
     return await _show(visit, draft, stored=stored, etag=answer.headers.get("etag", ""))
 
 
@@ -147,7 +143,7 @@ async def _act(
         case "json":
             draft = draft.to_json()
         case "sentence":
-            draft = draft.to_sentence(_decimal(visit))
+            draft = draft.to_sentence(visit.language)
         case "check":
             sentence = await _check(visit, draft, stored)
         case "try":

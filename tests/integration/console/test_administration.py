@@ -92,6 +92,9 @@ async def test_the_platform_manages_the_tree(
         assert tenant.id in tree
         assert read_done(await root.send(f"{village}/quotas", {"sites": "3", "boxes": ""})) == "saved"
         assert "0 / 3" in await root.read(village)
+        assert read_done(await root.send(f"{village}/quotas", {"boxes": "10,000"})) == "saved"
+        assert "0 / 10,000" in await root.read(village)
+        await root.send(f"{village}/quotas", {"boxes": "10,00"}, 422)
         assert 'aria-invalid="true"' in (await root.send(f"{village}/quotas", {"sites": "many"}, 422)).text
         # Not empty: says what is left.
         refused = await root.send(f"{made}/delete", status=409)

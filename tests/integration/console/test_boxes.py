@@ -111,7 +111,7 @@ async def test_corrections_are_defined_listed_and_deleted(
     console: ConsoleClient, tenant: Tenant, box: str
 ) -> None:
     page = f"{box}/corrections"
-    given = {"metric": "pm2_5", "kind": "linear", "gain": "0,82", "offset": "-1.4", "note": "<b>station</b>"}
+    given = {"metric": "pm2_5", "kind": "linear", "gain": "0.82", "offset": "-1.4", "note": "<b>station</b>"}
     refused = await console.send(page, given, 422)
     assert "&lt;b&gt;station" in refused.text
     assert read_done(await console.send(page, {**given, "valid_from": "2026-03-01T00:00"})) == "created"

@@ -73,7 +73,7 @@ async def test_a_new_box_shows_its_password_once_and_a_reload_shows_the_same(
         "id": "corner-1",
         "site_id": site_id,
         "name": IMAGE,
-        "latitude": "43,6045",
+        "latitude": "43.6045",
         "longitude": "1.444",
         "tags": "lot:1, metz",
         "interval_s": "30",

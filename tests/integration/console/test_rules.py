@@ -133,7 +133,7 @@ async def test_every_kind_of_condition_can_be_built(
             "metric": "temperature",
             "side": "outside",
             "low_1": "14",
-            "high_1": "20,5",
+            "high_1": "20.5",
             "margin_1": "1",
         },
         "window": {

@@ -18,7 +18,7 @@ from tests.integration.people.folk import OrganisationPeople, SignedInPerson
 from tests.scenarios.processes import until
 
 HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>'
-SITE = {"name": "Quai", "kind": "street", "timezone": "Europe/Paris", "latitude": "43,6", "longitude": "1.44"}
+SITE = {"name": "Quai", "kind": "street", "timezone": "Europe/Paris", "latitude": "43.6", "longitude": "1.44"}
 _YEAR = """
 INSERT INTO samples (box_key, time, laeq, pm2_5, no2, temperature, humidity)
 SELECT b.key, t.time, 60 + 5 * sin(extract(epoch FROM t.time) / 9000), 11, 20, 15, 60 FROM boxes b,
@@ -74,7 +74,7 @@ async def test_a_site_is_created_found_changed_and_deleted(console: ConsoleClien
     refused = await console.send("/console/sites/new", {**SITE, "timezone": "Mars/Base"}, 422)
     assert 'value="Mars/Base"' in refused.text
     assert 'aria-invalid="true"' in refused.text
-    assert 'value="43,6"' in refused.text
+    assert 'value="43.6"' in refused.text
     made = await console.send("/console/sites/new", SITE)
     assert read_done(made) == "created"
     page = made.headers["location"].partition("?")[0]

@@ -20,7 +20,7 @@ def test_a_webhook_has_what_was_typed() -> None:
             group_by=["site"],
             group_wait="20",
             group_interval="",
-            rate_per_s="2,5",
+            rate_per_s="2.5",
             concurrency="two",
         ),
         creating=True,
