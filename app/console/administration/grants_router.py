@@ -20,7 +20,7 @@ from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
 from app.console.framework.metric_names import label_metric, name_metric
 from app.console.framework.page_rendering import redirect_to
-from app.console.framework.shown_once import make_form_key, post_once
+from app.console.framework.shown_once import post_once
 from app.console.framework.site_choices import list_sites
 
 _PATH: Final = f"{ADMINISTRATION_PATH}/grants"
@@ -71,7 +71,6 @@ async def _show_new(visit: ConsoleVisit, form: FormState, status: int = 200) -> 
         sites=await list_sites(visit),
         metrics=[(name, label_metric(name, visit.language)) for name in METRICS_BY_NAME],
         form=form,
-        once=make_form_key(form.fields),
     )
 
 

@@ -18,6 +18,7 @@ from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormState, read_console_form
 from app.console.framework.page_rendering import redirect_to
+from app.console.framework.shown_once import post_once
 from app.console.framework.site_choices import list_sites, read_site_choice
 
 _PATH: Final = f"{ADMINISTRATION_PATH}/keys"
@@ -82,7 +83,7 @@ async def create_key(visit: Visit) -> Response:
     if fields.one("organisation_id"):
         body["organisation_id"] = fields.one("organisation_id")
     try:
-        made = await visit.api.post("/v1/api-keys", body)
+        made = await post_once(visit, "/v1/api-keys", body, fields)
     except ApiProblemError as error:
         return await _show_new(visit, FormState(fields, error), error.status)
     # Not a redirect: the key is shown once.

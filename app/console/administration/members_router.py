@@ -17,6 +17,7 @@ from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
 from app.console.framework.page_rendering import redirect_to
+from app.console.framework.shown_once import post_once
 from app.console.framework.site_choices import list_sites, read_site_choice
 
 _PATH: Final = f"{ADMINISTRATION_PATH}/members"
@@ -88,7 +89,7 @@ async def invite_member(visit: Visit) -> Response:
     if fields.one("organisation_id"):
         body["organisation_id"] = fields.one("organisation_id")
     try:
-        made = await visit.api.post("/v1/invitations", body)
+        made = await post_once(visit, "/v1/invitations", body, fields)
     except ApiProblemError as error:
         return await _show_invitation_form(visit, FormState(fields, error), error.status)
     # Not a redirect: the link is shown once.
@@ -168,7 +169,7 @@ async def create_password_reset(visit: Visit, member_id: str) -> Response:
     """Make a link with which the member chooses a new password, and show it once."""
     fields = await read_console_form(visit)
     try:
-        reset = await visit.api.post(f"/v1/members/{member_id}/password-reset")
+        reset = await post_once(visit, f"/v1/members/{member_id}/password-reset", None, fields)
     except ApiProblemError as error:
         return await _show_one(visit, member_id, FormState(fields, error), error.status)
     return await _show_one(visit, member_id, FormState(), reset=reset)

@@ -16,6 +16,7 @@ from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormState, read_console_form
 from app.console.framework.page_rendering import redirect_to, render_console_page
 from app.console.framework.recipients import complete_recipients
+from app.console.framework.shown_once import post_once
 from app.platform.identity.session_cookie import CONSOLE_PATH
 
 DELIVERY_PATH: Final = f"{CONSOLE_PATH}/delivery"
@@ -174,10 +175,10 @@ async def rotate_secret(visit: Visit, endpoint_id: str) -> Response:
     fields = await read_console_form(visit)
     found = await find_endpoint(visit, endpoint_id)
     if found.kind != "webhook":
-        made = await visit.api.post(f"{found.path}/rotate-password")
+        made = await post_once(visit, f"{found.path}/rotate-password", None, fields)
         return await show_endpoint_page(visit, endpoint_id, credentials=made["credentials"])
     body = {"overlap": fields.one("overlap", "P1D")}
-    made = await visit.api.post(f"{found.path}/rotate-secret", body)
+    made = await post_once(visit, f"{found.path}/rotate-secret", body, fields)
     return await show_endpoint_page(
         visit, endpoint_id, secret=made["secret"], former_expire_at=made["former_expire_at"]
     )
@@ -206,7 +207,7 @@ async def create_portal_link(visit: Visit, endpoint_id: str) -> Response:
     fields = await read_console_form(visit)
     body = {"name": fields.one("name"), "lifetime": fields.one("lifetime", "P30D")}
     try:
-        made = await visit.api.post(f"/v1/webhooks/{endpoint_id}/portal-links", body)
+        made = await post_once(visit, f"/v1/webhooks/{endpoint_id}/portal-links", body, fields)
     except ApiProblemError as error:
         if error.status in {403, 404}:
             raise

@@ -14,6 +14,7 @@ from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormState, read_console_form
 from app.console.framework.page_rendering import redirect_to, render_console_page
+from app.console.framework.shown_once import post_once
 from app.console.framework.site_choices import list_sites
 from app.platform.kernel.errors import NotFoundError
 
@@ -83,7 +84,8 @@ async def create_endpoint(visit: Visit, kind: str) -> Response:
         raise NotFoundError("kind of endpoint", kind)
     body = endpoint_forms.build_endpoint_body(kind, fields, creating=True)
     try:
-        made = await visit.api.post("/v1/webhooks" if kind == "webhook" else "/v1/channels", body)
+        path = "/v1/webhooks" if kind == "webhook" else "/v1/channels"
+        made = await post_once(visit, path, body, fields)
     except ApiProblemError as error:
         if error.status in {401, 403}:
             raise

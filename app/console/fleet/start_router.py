@@ -16,7 +16,7 @@ from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
 from app.console.framework.page_rendering import redirect_to, render_console_page
 from app.console.framework.page_translation import mark_text
-from app.console.framework.shown_once import make_form_key, post_once
+from app.console.framework.shown_once import post_once
 from app.console.framework.site_choices import list_site_options, list_sites
 from app.console.sites.box_instructions import write_http_line, write_mqtt_line
 from app.console.sites.box_page import build_box_path
@@ -89,7 +89,6 @@ async def _show(
         suggested=_suggest_id(form.fields),
         kinds=SITE_KINDS,
         time_zones=list_time_zones(),
-        once=make_form_key(),
         form=form,
     )
 

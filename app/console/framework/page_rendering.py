@@ -24,6 +24,7 @@ from app.console.framework.done_texts import DONE_TEXTS
 from app.console.framework.form_fields import FORM_TOKEN, PAGE_FIELD, FormState
 from app.console.framework.page_translation import PageTranslator
 from app.console.framework.problem_markup import make_explainer
+from app.console.framework.shown_once import FORM_KEY, make_form_key
 from app.console.framework.static_files import build_console_url
 from app.console.framework.value_formats import ConsoleFormats
 from app.notifications.events.event_types import EVENTS
@@ -56,6 +57,8 @@ def _environment() -> Environment:
     environment.globals["register_file"] = build_static_url
     environment.globals["token_field"] = FORM_TOKEN
     environment.globals["page_field"] = PAGE_FIELD
+    environment.globals["once_name"] = FORM_KEY
+    environment.globals["make_form_key"] = make_form_key
     environment.globals["live_types"] = " ".join(sorted(EVENTS))
     environment.globals["done_texts"] = DONE_TEXTS
     environment.globals["swagger"] = build_swagger_url

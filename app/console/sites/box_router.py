@@ -12,6 +12,7 @@ from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormState, read_console_form
 from app.console.framework.metric_names import name_metric
 from app.console.framework.page_rendering import redirect_to, render_console_page
+from app.console.framework.shown_once import post_once
 from app.console.framework.site_choices import list_site_options, list_sites
 from app.console.sites.box_page import (
     BOXES_PATH,
@@ -136,8 +137,8 @@ async def show_credentials(visit: Visit, box: str) -> Response:
 @router.post("/{box}/credentials")
 async def rotate_credentials(visit: Visit, box: str) -> Response:
     """Create a new password. The page that shows it cannot be read again."""
-    await read_console_form(visit)
-    answer = await visit.api.post(f"{build_box_path(box)}/credentials")
+    fields = await read_console_form(visit)
+    answer = await post_once(visit, f"{build_box_path(box)}/credentials", None, fields)
     return await _show_credentials(visit, box, answer["credentials"])
 
 
