@@ -322,3 +322,54 @@ async def test_marks_are_listed_in_both_languages_on_a_phone(
         assert await signed_in.grave() == []
         width = await signed_in.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert width <= 0
+
+
+async def test_what_was_typed_does_not_come_back_over_the_change_of_another_person(
+    open_page: OpenPage, owner_person: SignedInPerson, street: str
+) -> None:
+    signed_in = await open_page(owner_person)
+    page = signed_in.page
+    path = f"/console/sites/{street}/edit"
+    await signed_in.visit(path)
+    await page.fill("#f-address", "Quai 4")
+    await page.fill("#f-kind", "market")
+    change = {"name": "Renamed", "kind": "school"}
+    (await owner_person.client.patch(f"/v1/sites/{street}", json=change)).raise_for_status()
+    await signed_in.visit(path)
+    shown = [await page.input_value(f"#f-{name}") for name in ("address", "name", "kind")]
+    assert shown == ["Quai 4", "Renamed", "school"]
+    assert await page.is_visible("[data-restored-text]")
+    assert await page.inner_text("[data-changed-fields]") == "Kind"
+    # It is said once. What was restored comes back.
+    await signed_in.visit(path)
+    assert await page.input_value("#f-address") == "Quai 4"
+    assert not await page.is_visible("[data-changed]")
+    await page.click("[data-discard]")
+    assert await page.input_value("#f-address") == ""
+    await signed_in.visit(path)
+    assert not await page.is_visible("[data-restored]")
+
+
+async def test_what_a_refused_form_has_typed_comes_back_after_a_reload(
+    open_page: OpenPage, owner_person: SignedInPerson, street: str
+) -> None:
+    signed_in = await open_page(owner_person)
+    page = signed_in.page
+    path = f"/console/sites/{street}/edit"
+    await signed_in.visit(path)
+    await page.fill("#f-address", "Quai 4")
+    await page.fill("#f-timezone", "Europe/Nowhere")
+    async with page.expect_navigation():
+        await page.click("#site-form button")
+    await page.fill("#f-name", "Market")
+    # The browser reports that the form was refused.
+    signed_in.told.clear()
+    await signed_in.visit(path)
+    shown = [await page.input_value(f"#f-{name}") for name in ("address", "name", "timezone")]
+    assert shown == ["Quai 4", "Market", "Europe/Nowhere"]
+    assert not await page.is_visible("[data-changed]")
+    await page.fill("#f-timezone", "Europe/Paris")
+    await page.click("#site-form button")
+    await page.wait_for_selector(".notice.good")
+    await signed_in.visit(path)
+    assert not await page.is_visible("[data-restored]")
