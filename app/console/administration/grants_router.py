@@ -18,6 +18,7 @@ from app.console.framework.api_calls import ApiProblemError, build_next_address
 from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
+from app.console.framework.guarded_changes import change_guarded, read_tagged
 from app.console.framework.metric_names import label_metric, name_metric
 from app.console.framework.page_rendering import redirect_to
 from app.console.framework.shown_once import post_once
@@ -123,7 +124,8 @@ async def show_one(visit: Visit, grant_id: str) -> Response:
 
 async def _show(visit: ConsoleVisit, grant_id: str, form: FormState, status: int = 200) -> Response:
     path = f"{_API}/{grant_id}"
-    grant = await visit.api.get(path)
+    tagged = await read_tagged(visit, path)
+    grant = tagged.data
     cursor = visit.query.get("cursor")
     uses = await visit.api.get(f"{path}/uses", limit=PAGE_ROWS, cursor=cursor)
     keys = await visit.api.get(f"{path}/keys")
@@ -136,6 +138,7 @@ async def _show(visit: ConsoleVisit, grant_id: str, form: FormState, status: int
         part="grants",
         status=status,
         grant=grant,
+        etag=tagged.etag,
         keys=keys["data"],
         hints={key["id"]: key["hint"] for key in keys["data"]},
         acceptances=acceptances["data"],
@@ -158,7 +161,7 @@ async def change_grant(visit: Visit, grant_id: str) -> Response:
     grant = await visit.api.get(f"{_API}/{grant_id}")
     changed = {name: value for name, value in body.items() if not _is_same(name, value, grant, visit.zone)}
     try:
-        made = await visit.api.patch(f"{_API}/{grant_id}", changed)
+        made = await change_guarded(visit, "PATCH", f"{_API}/{grant_id}", changed, fields)
     except ApiProblemError as error:
         return await _show(visit, grant_id, FormState(fields, error), error.status)
     if made["link"] is not None:

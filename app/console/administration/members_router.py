@@ -16,6 +16,7 @@ from app.console.framework.api_calls import ApiProblemError, build_next_address
 from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
+from app.console.framework.guarded_changes import change_guarded, read_tagged
 from app.console.framework.page_rendering import redirect_to
 from app.console.framework.shown_once import post_once
 from app.console.framework.site_choices import list_sites, read_site_choice
@@ -124,7 +125,8 @@ async def _show_one(
     *,
     reset: Mapping[str, Any] | None = None,
 ) -> Response:
-    member = await visit.api.get(f"/v1/members/{member_id}")
+    tagged = await read_tagged(visit, f"/v1/members/{member_id}")
+    member = tagged.data
     organisations = await list_organisations(visit)
     return render_administration(
         visit,
@@ -133,6 +135,7 @@ async def _show_one(
         part="members",
         status=status,
         member=member,
+        etag=tagged.etag,
         names=map_names(organisations),
         sites=await list_sites(visit, member["organisation_id"]),
         is_self=member["user_id"] == visit.me["id"],
@@ -158,7 +161,7 @@ async def disable_member(visit: Visit, member_id: str) -> Response:
 
 async def _apply(visit: ConsoleVisit, member_id: str, fields: FormFields, body: dict[str, Any]) -> Response:
     try:
-        await visit.api.patch(f"/v1/members/{member_id}", body)
+        await change_guarded(visit, "PATCH", f"/v1/members/{member_id}", body, fields)
     except ApiProblemError as error:
         return await _show_one(visit, member_id, FormState(fields, error), error.status)
     return redirect_to(visit.request, f"{_PATH}/{member_id}", done="saved")

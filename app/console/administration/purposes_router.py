@@ -15,6 +15,7 @@ from app.console.framework.api_calls import ApiProblemError, build_next_address
 from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormState, read_console_form
+from app.console.framework.guarded_changes import change_guarded, read_tagged
 from app.console.framework.page_rendering import redirect_to
 
 _PATH: Final = f"{ADMINISTRATION_PATH}/purposes"
@@ -89,8 +90,8 @@ async def show_one(visit: Visit, site_id: str, purpose: str) -> Response:
 async def _show_one(
     visit: ConsoleVisit, site_id: str, purpose: str, form: FormState, status: int = 200
 ) -> Response:
-    answer = await visit.api.fetch("GET", f"/v1/sites/{site_id}/purposes/{purpose}")
-    declared = answer.json()
+    tagged = await read_tagged(visit, f"/v1/sites/{site_id}/purposes/{purpose}")
+    declared = tagged.data
     site = await visit.api.get(f"/v1/sites/{site_id}")
     return render_administration(
         visit,
@@ -101,7 +102,7 @@ async def _show_one(
         site=site,
         purpose=declared,
         # The approval covers exactly the declaration that this page shows.
-        version=answer.headers.get("etag", ""),
+        version=tagged.etag,
         is_own=declared["declared_by"] == visit.me["id"],
         form=form,
     )
@@ -117,9 +118,9 @@ async def show_declaration(visit: Visit, site_id: str, purpose: str) -> Response
 async def _show_declaration(
     visit: ConsoleVisit, site_id: str, purpose: str, form: FormState, status: int = 200
 ) -> Response:
-    declared, site, catalogue = await visit.api.get_all(
-        f"/v1/sites/{site_id}/purposes/{purpose}", f"/v1/sites/{site_id}", "/v1/purposes"
-    )
+    tagged = await read_tagged(visit, f"/v1/sites/{site_id}/purposes/{purpose}")
+    declared = tagged.data
+    site, catalogue = await visit.api.get_all(f"/v1/sites/{site_id}", "/v1/purposes")
     entry = next(each for each in catalogue["data"] if each["name"] == declared["purpose"])
     zone = site["timezone"]
     return render_administration(
@@ -130,6 +131,7 @@ async def _show_declaration(
         status=status,
         site=site,
         purpose=declared,
+        etag=tagged.etag,
         needed=entry["required"],
         starts_at=format_local_time(declared["starts_at"], zone),
         ends_at=format_local_time(declared["ends_at"], zone),
@@ -147,7 +149,7 @@ async def declare_purpose(visit: Visit, site_id: str, purpose: str) -> Response:
     for name in ("starts_at", "ends_at"):
         body[name] = parse_local_time(fields.one(name), zone)
     try:
-        await visit.api.put(f"/v1/sites/{site_id}/purposes/{purpose}", body)
+        await change_guarded(visit, "PUT", f"/v1/sites/{site_id}/purposes/{purpose}", body, fields)
     except ApiProblemError as error:
         return await _show_declaration(visit, site_id, purpose, FormState(fields, error), error.status)
     return redirect_to(visit.request, f"{_PATH}/{site_id}/{purpose}", done="declared")

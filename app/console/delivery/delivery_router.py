@@ -14,6 +14,7 @@ from app.console.framework.api_calls import ApiProblemError, build_next_address
 from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormState, read_console_form
+from app.console.framework.guarded_changes import read_tagged
 from app.console.framework.page_rendering import redirect_to, render_console_page
 from app.console.framework.recipients import complete_recipients
 from app.console.framework.shown_once import post_once
@@ -52,24 +53,27 @@ class FoundEndpoint:
         data: Its JSON.
         path: Its path in the API.
         kind: `webhook`, or the kind of the channel.
+        etag: Its ETag.
     """
 
     data: Mapping[str, Any]
     path: str
     kind: str
+    etag: str
 
 
 async def find_endpoint(visit: ConsoleVisit, endpoint_id: str) -> FoundEndpoint:
     """Find a webhook or a channel (ApiProblemError)."""
     path = f"/v1/webhooks/{endpoint_id}"
     try:
-        return FoundEndpoint(await visit.api.get(path), path, "webhook")
+        webhook = await read_tagged(visit, path)
+        return FoundEndpoint(webhook.data, path, "webhook", webhook.etag)
     except ApiProblemError as error:
         if error.status != _NOT_FOUND:
             raise
     path = f"/v1/channels/{endpoint_id}"
-    channel = await visit.api.get(path)
-    return FoundEndpoint(channel, path, channel["kind"])
+    channel = await read_tagged(visit, path)
+    return FoundEndpoint(channel.data, path, channel.data["kind"], channel.etag)
 
 
 @router.get("/{endpoint_id}")

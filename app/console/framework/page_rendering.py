@@ -22,6 +22,7 @@ from app.console.framework.console_visit import (
 )
 from app.console.framework.done_texts import DONE_TEXTS
 from app.console.framework.form_fields import FORM_TOKEN, PAGE_FIELD, FormState
+from app.console.framework.guarded_changes import ETAG_FIELD, choose_etag
 from app.console.framework.page_translation import PageTranslator
 from app.console.framework.problem_markup import make_explainer
 from app.console.framework.shown_once import FORM_KEY, make_form_key
@@ -57,6 +58,8 @@ def _environment() -> Environment:
     environment.globals["register_file"] = build_static_url
     environment.globals["token_field"] = FORM_TOKEN
     environment.globals["page_field"] = PAGE_FIELD
+    environment.globals["etag_name"] = ETAG_FIELD
+    environment.globals["choose_etag"] = choose_etag
     environment.globals["once_name"] = FORM_KEY
     environment.globals["make_form_key"] = make_form_key
     environment.globals["live_types"] = " ".join(sorted(EVENTS))
