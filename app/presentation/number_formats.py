@@ -1,6 +1,7 @@
-"""Formats numbers, percentages, values with units, lengths and counts in each language. Pure."""
+"""Formats numbers, percentages, values with units, lengths and counts by language; parses numbers. Pure."""
 
 import math
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
@@ -19,6 +20,20 @@ _ODOUR_UNIT, _ODOUR_UNIT_FR = "ou/m³", "uoE/m³"
 # The decimals that instruments resolve, by unit.
 _DECIMALS: Final[Mapping[str, int]] = {"µg/m³": 1, "mg/m³": 2, "dB": 1, "°C": 1, "ou/m³": 1}
 _LARGE: Final = 100.0
+_EXACT_DIGITS: Final = 18
+# What separates thousands and decimals in numbers that people type. French keyboards have no narrow space.
+_SEPARATORS: Final[Mapping[Language, tuple[str, str]]] = {
+    "en": (",", "."),
+    "fr": (f" {NBSP}{THIN_NBSP}", ",."),
+}
+_TYPED: Final[Mapping[Language, re.Pattern[str]]] = {
+    language: re.compile(
+        rf"(?P<sign>[-+\N{{MINUS SIGN}}]?)(?P<whole>\d{{1,3}}(?:[{thousands}]\d{{3}})+|\d*)"
+        rf"(?:[{decimal}](?P<part>\d*))?(?P<exponent>[eE][-+]?\d+)?",
+        re.ASCII,
+    )
+    for language, (thousands, decimal) in _SEPARATORS.items()
+}
 
 
 def format_number(value: float, language: Language, *, decimals: int = 0) -> str:
@@ -46,6 +61,26 @@ def _format(value: float, decimals: int, digits: str, language: Language) -> str
     pattern = f"#,##0.{digits}" if digits else "#,##0"
     # Adding 0.0 turns a negative zero into zero.
     return str(format_decimal(round(value, decimals) + 0.0, format=pattern, locale=LOCALES[language]))
+
+
+def parse_number(text: str, language: Language) -> float | int | None:
+    """Parse a number that a person typed, as the language writes it; None for other text.
+
+    A comma is the decimal sign in French, where a point is accepted too, and separates thousands in English.
+    Spaces separate thousands in French. A separator of thousands that does not stand before three digits is
+    refused.
+    """
+    found = _TYPED[language].fullmatch(text)
+    if found is None or not (found["whole"] or found["part"]):
+        return None
+    sign = "-" if found["sign"] in {"-", "\N{MINUS SIGN}"} else ""
+    whole = "".join(filter(str.isdigit, found["whole"])) or "0"
+    if found["part"] is None and found["exponent"] is None and len(whole) <= _EXACT_DIGITS:
+        return int(sign + whole)
+    value = float(f"{sign}{whole}.{found['part'] or 0}{found['exponent'] or ''}")
+    if not math.isfinite(value):
+        return None
+    return int(value) if value.is_integer() else value
 
 
 def format_percent(percent: float, language: Language) -> str:

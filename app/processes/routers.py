@@ -93,6 +93,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     sites_router.router,
     purposes_router.router,
     purposes_router.catalogue,
+    purposes_router.declared,
     privacy_refusal_counts_router.router,
     boxes_router.router,
     bulk_boxes_router.router,

@@ -11,7 +11,7 @@ from app.catalogue.purposes import PURPOSE_BY_EVENT_TYPE, Purpose, PurposeName
 from app.platform.http.contract.etags import ResourceModel
 from app.platform.http.contract.fields import Description, Instant, Name, RequestBody, make_omittable_field
 from app.registry.models import Site, SitePurpose
-from app.registry.purpose_service import get_retention_settings
+from app.registry.purpose_service import get_purpose, get_retention_settings
 from app.registry.purpose_states import LegalBasis, PurposeState, compute_purpose_state, find_missing_fields
 
 REQUIRED: Final = (
@@ -225,3 +225,16 @@ class SitePurposeOut(ResourceModel):
             origin=None if row is None else ("default" if row.declared_kind == "system" else "operator"),
             **{**declared, "open_data": bool(declared["open_data"])},
         )
+
+
+class DeclaredPurposeOut(SitePurposeOut):
+    """A declared purpose in the list of all sites, with its site."""
+
+    site_name: str = Field(description="Name of the site")
+    timezone: str = Field(description="Time zone of the site")
+
+    @classmethod
+    def of_site(cls, site: Site, row: SitePurpose, now: datetime) -> "DeclaredPurposeOut":
+        """Build the response for a declaration; the arguments are those of `of`."""
+        shown = SitePurposeOut.of(site, get_purpose(row.purpose), row, now)
+        return cls(**shown.model_dump(), site_name=site.name, timezone=site.timezone)

@@ -31,7 +31,10 @@ another law, or the statement that no personal data are processed."""
 
 SENSITIVE_PURPOSE_MAX_DAYS: Final = 5 * 365 + 1
 """The longest duration of a sensitive purpose: five years with a leap day. Then it must be declared again."""
-_TEXTS: Final = ("legal_reference", "controller", "contact", "impact_assessment", "notice", "description")
+REQUIRED_TEXTS: Final = (
+    *("legal_reference", "controller", "contact", "impact_assessment", "notice", "description"),
+)
+"""The texts that a declaration of a sensitive purpose needs."""
 
 
 class PurposeDeclaration(Protocol):
@@ -72,7 +75,7 @@ def find_missing_fields(
         add("legal_basis", "The legal basis is missing.")
     elif declared.legal_basis == "not_personal_data":
         add("legal_basis", "Data of a sensitive purpose can be personal: name the basis.")
-    for field in _TEXTS:
+    for field in REQUIRED_TEXTS:
         if not getattr(declared, field):
             add(field, "The field is missing.")
     if declared.ends_at is None:

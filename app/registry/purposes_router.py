@@ -1,31 +1,35 @@
-"""Serves the purposes of sites, and the catalogues of purposes and of the types of box events."""
+"""Serves the purposes of one site or of all, and the catalogues of purposes and of types of box events."""
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Query
 
 from app.catalogue.device_event_types import EVENT_TYPES
 from app.catalogue.purposes import PURPOSES
 from app.platform.http.contract.etags import PreconditionDep
-from app.platform.http.contract.fields import collect_sent_fields
+from app.platform.http.contract.fields import Name, collect_sent_fields
 from app.platform.http.contract.pagination import Page
 from app.platform.http.contract.problems import document_problems
 from app.platform.http.contract.session_dependencies import ReadSessionDep, WriteSessionDep
+from app.platform.http.contract.sorting import PageRequest
 from app.platform.http.contract.strict_body import StrictRoute
 from app.platform.identity.caller_authentication import current_principal
 from app.platform.kernel.errors import NotFoundError
 from app.registry import purpose_service, site_repository
-from app.registry.dependencies import SitesReader, SitesWriter
+from app.registry.dependencies import OrganisationFilter, SitesReader, SitesWriter
 from app.registry.purpose_schemas import (
     CatalogueEventOut,
+    DeclaredPurposeOut,
     PurposeEnd,
     PurposeOut,
     SitePurposeChange,
     SitePurposeOut,
     SitePurposeSet,
 )
+from app.registry.site_purpose_queries import SITE_PURPOSES, DeclaredState, read_declared_purposes
 
 catalogue: Final = APIRouter(prefix="/v1", tags=["Purposes"], dependencies=[Depends(current_principal)])
+declared: Final = APIRouter(prefix="/v1/site-purposes", tags=["Purposes"])
 router: Final = APIRouter(prefix="/v1/sites/{site_id}/purposes", tags=["Purposes"], route_class=StrictRoute)
 PurposePathName = Annotated[str, Path(description="Its name in `GET /v1/purposes`", examples=["noise"])]
 _ALL: Final = Page[PurposeOut](data=[PurposeOut.of(each) for each in PURPOSES], next=None)
@@ -42,6 +46,26 @@ async def list_purposes() -> Page[PurposeOut]:
 async def list_event_catalogue() -> Page[CatalogueEventOut]:
     """List all accepted event types and their fields. Events of other types are refused."""
     return _TYPES
+
+
+@declared.get("", summary="List the declared purposes of all sites")
+async def list_declared_purposes(
+    principal: SitesReader,
+    session: ReadSessionDep,
+    page_request: Annotated[PageRequest, Depends(SITE_PURPOSES.page_request)],
+    *,
+    state: Annotated[DeclaredState | None, Query(description="Only in this state")] = None,
+    organisation: OrganisationFilter = None,
+    q: Annotated[Name | None, Query(description="Part of the name of the site, case-insensitive")] = None,
+) -> Page[DeclaredPurposeOut]:
+    """List declared purposes with their sites, for example those that wait for an approval."""
+    now = await purpose_service.read_database_clock(session)
+    rows = await read_declared_purposes(
+        session, principal.visible(), page_request, now, state=state, organisation=organisation, search=q
+    )
+    page, following = SITE_PURPOSES.cut(rows, page_request)
+    shown = [DeclaredPurposeOut.of_site(row.Site, row.SitePurpose, now) for row in page]
+    return Page(data=shown, next=following)
 
 
 @router.get("", summary="List a site's purposes")

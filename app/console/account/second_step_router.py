@@ -7,8 +7,9 @@ from fastapi.responses import JSONResponse
 
 from app.console.account.factor_forms import FactorQuestion, parse_object, read_given_factor
 from app.console.framework.api_calls import ApiProblemError, ConsoleApi
-from app.console.framework.console_route import SIGN_IN_PATH, ConsoleRoute, parse_console_page
+from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_session import start_browser_session
+from app.console.framework.console_visit import SIGN_IN_PATH, parse_console_page
 from app.console.framework.form_fields import FormState, read_anonymous_form
 from app.console.framework.page_rendering import render_anonymous_page
 from app.platform.http.contract.html_forms import refuse_foreign_form

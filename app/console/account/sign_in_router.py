@@ -7,9 +7,16 @@ from fastapi import APIRouter, Request, Response
 from app.console.account.factor_forms import FactorQuestion
 from app.console.account.second_step_router import ask_for_factor
 from app.console.framework.api_calls import ApiProblemError, ConsoleApi, SignInNeededError
-from app.console.framework.console_route import PAGE_FIELD, SIGN_IN_PATH, ConsoleRoute, parse_console_page
+from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_session import start_browser_session
-from app.console.framework.console_visit import LANGUAGE_COOKIE, Visit, choose_language, uses_https
+from app.console.framework.console_visit import (
+    LANGUAGE_COOKIE,
+    SIGN_IN_PATH,
+    Visit,
+    choose_language,
+    parse_console_page,
+    uses_https,
+)
 from app.console.framework.form_fields import FormState, read_anonymous_form, read_console_form
 from app.console.framework.page_rendering import redirect_to, render_anonymous_page
 from app.people.oidc_router import OidcDisabledError, start_console_sign_in
@@ -114,4 +121,4 @@ async def choose_own_language(visit: Visit) -> Response:
     """Change the person's language."""
     fields = await read_console_form(visit)
     await visit.api.patch("/v1/me", {"locale": fields.one("language")})
-    return redirect_to(visit.request, parse_console_page(fields.one(PAGE_FIELD)))
+    return redirect_to(visit.request, fields.page)

@@ -10,12 +10,11 @@ from app.console.administration.administration_pages import (
     render_administration,
 )
 from app.console.administration.administration_words import NEARLY_FULL, list_quota_uses
-from app.console.administration.purposes_router import list_site_purposes
+from app.console.administration.purposes_router import count_waiting_purposes
 from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 
 router: Final = APIRouter(prefix=ADMINISTRATION_PATH, include_in_schema=False, route_class=ConsoleRoute)
-_SITES_LOOKED_AT: Final = 50
 
 
 @router.get("")
@@ -37,11 +36,7 @@ async def show_administration(visit: Visit) -> Response:
 async def _count_open_work(visit: ConsoleVisit) -> dict[str, Any]:
     counts: dict[str, Any] = {"approvals": 0, "requests": 0, "overdue": 0, "invitations": 0}
     if visit.can("sites:read"):
-        sites = await visit.api.get("/v1/sites", limit=_SITES_LOOKED_AT)
-        declared = await list_site_purposes(visit, sites["data"])
-        counts["approvals"] = sum(
-            each["state"] == "awaiting_approval" for rows in declared.values() for each in rows
-        )
+        counts["approvals"] = await count_waiting_purposes(visit)
     if visit.can("rights:read"):
         states = ("received", "in_progress")
         pages = await visit.api.get_all(*(f"/v1/rights-requests?state={each}&limit=1000" for each in states))

@@ -37,7 +37,7 @@ def is_hash_right(entry: Mapping[str, Any]) -> bool:
 @router.get("")
 async def list_all(visit: Visit) -> Response:
     """List entries, the newest first."""
-    given = visit.request.query_params
+    given = visit.query
     filters = {name: given[name] for name in _FILTERS if given.get(name)}
     period = {name: parse_local_time(filters.get(name, ""), UTC_NAME) for name in ("from", "to")}
     asked = {**filters, **period}
@@ -73,7 +73,7 @@ async def _name_people(visit: ConsoleVisit) -> dict[str, str]:
 @router.get("/export")
 async def export_audit_log(visit: Visit) -> Response:
     """Download the log of one organisation as NDJSON."""
-    given = visit.request.query_params
+    given = visit.query
     query = {
         "organisation": given.get("organisation"),
         **{name: parse_local_time(given.get(name, ""), UTC_NAME) for name in ("from", "to")},
@@ -84,7 +84,7 @@ async def export_audit_log(visit: Visit) -> Response:
 @router.get("/{position}")
 async def show_entry(visit: Visit, position: int) -> Response:
     """Show an entry with its proof, and check it against the entry before it."""
-    organisation = visit.request.query_params.get("organisation")
+    organisation = visit.query.get("organisation")
     entry = await visit.api.get(f"/v1/audit/{position}", organisation=organisation)
     before = None
     if position > 1:

@@ -26,7 +26,7 @@ _LENGTHS: Final = frozenset({"day", "month"})
 
 def _read_query(visit: ConsoleVisit) -> FormFields:
     """Read the fields of a form that is sent by GET."""
-    given = visit.request.query_params
+    given = visit.query
     return FormFields({name: given.getlist(name) for name in given})
 
 

@@ -18,9 +18,10 @@ from app.console.framework.api_calls import ApiProblemError, build_next_address
 from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
+from app.console.framework.guarded_changes import change_guarded, read_tagged
 from app.console.framework.metric_names import label_metric, name_metric
 from app.console.framework.page_rendering import redirect_to
-from app.console.framework.shown_once import make_form_key, post_once
+from app.console.framework.shown_once import post_once
 from app.console.framework.site_choices import list_sites
 
 _PATH: Final = f"{ADMINISTRATION_PATH}/grants"
@@ -33,7 +34,7 @@ router: Final = APIRouter(prefix=_PATH, include_in_schema=False, route_class=Con
 @router.get("")
 async def list_all(visit: Visit) -> Response:
     """List the grants, the newest first."""
-    given = visit.request.query_params
+    given = visit.query
     filters = {name: given[name] for name in _FILTERS if given.get(name)}
     page = await visit.api.get(_API, **filters, cursor=given.get("cursor"), limit=PAGE_ROWS)
     organisations = await list_organisations(visit)
@@ -71,7 +72,6 @@ async def _show_new(visit: ConsoleVisit, form: FormState, status: int = 200) -> 
         sites=await list_sites(visit),
         metrics=[(name, label_metric(name, visit.language)) for name in METRICS_BY_NAME],
         form=form,
-        once=make_form_key(form.fields),
     )
 
 
@@ -124,8 +124,9 @@ async def show_one(visit: Visit, grant_id: str) -> Response:
 
 async def _show(visit: ConsoleVisit, grant_id: str, form: FormState, status: int = 200) -> Response:
     path = f"{_API}/{grant_id}"
-    grant = await visit.api.get(path)
-    cursor = visit.request.query_params.get("cursor")
+    tagged = await read_tagged(visit, path)
+    grant = tagged.data
+    cursor = visit.query.get("cursor")
     uses = await visit.api.get(f"{path}/uses", limit=PAGE_ROWS, cursor=cursor)
     keys = await visit.api.get(f"{path}/keys")
     acceptances = await visit.api.get(f"{path}/acceptances")
@@ -137,6 +138,7 @@ async def _show(visit: ConsoleVisit, grant_id: str, form: FormState, status: int
         part="grants",
         status=status,
         grant=grant,
+        etag=tagged.etag,
         keys=keys["data"],
         hints={key["id"]: key["hint"] for key in keys["data"]},
         acceptances=acceptances["data"],
@@ -159,7 +161,7 @@ async def change_grant(visit: Visit, grant_id: str) -> Response:
     grant = await visit.api.get(f"{_API}/{grant_id}")
     changed = {name: value for name, value in body.items() if not _is_same(name, value, grant, visit.zone)}
     try:
-        made = await visit.api.patch(f"{_API}/{grant_id}", changed)
+        made = await change_guarded(visit, "PATCH", f"{_API}/{grant_id}", changed, fields)
     except ApiProblemError as error:
         return await _show(visit, grant_id, FormState(fields, error), error.status)
     if made["link"] is not None:

@@ -18,7 +18,8 @@ from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormState, read_console_form
 from app.console.framework.page_rendering import redirect_to
-from app.console.framework.site_choices import list_sites
+from app.console.framework.shown_once import post_once
+from app.console.framework.site_choices import list_sites, read_site_choice
 
 _PATH: Final = f"{ADMINISTRATION_PATH}/keys"
 router: Final = APIRouter(prefix=_PATH, include_in_schema=False, route_class=ConsoleRoute)
@@ -27,7 +28,7 @@ router: Final = APIRouter(prefix=_PATH, include_in_schema=False, route_class=Con
 @router.get("")
 async def list_all(visit: Visit) -> Response:
     """List keys in use, or revoked ones."""
-    given = visit.request.query_params
+    given = visit.query
     filters = {name: given[name] for name in ("q", "revoked", "organisation") if given.get(name)}
     page = await visit.api.get(
         "/v1/api-keys", **filters, sort="-created_at", cursor=given.get("cursor"), limit=PAGE_ROWS
@@ -76,13 +77,13 @@ async def create_key(visit: Visit) -> Response:
     body: dict[str, Any] = {
         "name": fields.one("name"),
         "scopes": ["*"] if fields.one("rights") == "all" else fields.many("scopes"),
-        "site_ids": fields.many("site_ids") if fields.one("reach") == "sites" else None,
+        "site_ids": read_site_choice(fields),
         "expires_at": parse_local_time(fields.one("expires_at"), visit.zone),
     }
     if fields.one("organisation_id"):
         body["organisation_id"] = fields.one("organisation_id")
     try:
-        made = await visit.api.post("/v1/api-keys", body)
+        made = await post_once(visit, "/v1/api-keys", body, fields)
     except ApiProblemError as error:
         return await _show_new(visit, FormState(fields, error), error.status)
     # Not a redirect: the key is shown once.

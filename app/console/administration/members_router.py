@@ -16,8 +16,10 @@ from app.console.framework.api_calls import ApiProblemError, build_next_address
 from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
+from app.console.framework.guarded_changes import change_guarded, read_tagged
 from app.console.framework.page_rendering import redirect_to
-from app.console.framework.site_choices import list_sites
+from app.console.framework.shown_once import post_once
+from app.console.framework.site_choices import list_sites, read_site_choice
 
 _PATH: Final = f"{ADMINISTRATION_PATH}/members"
 router: Final = APIRouter(prefix=_PATH, include_in_schema=False, route_class=ConsoleRoute)
@@ -26,7 +28,7 @@ router: Final = APIRouter(prefix=_PATH, include_in_schema=False, route_class=Con
 @router.get("")
 async def list_all(visit: Visit) -> Response:
     """List members and open invitations."""
-    given = visit.request.query_params
+    given = visit.query
     filters = {name: given[name] for name in ("q", "role", "organisation") if given.get(name)}
     page = await visit.api.get(
         "/v1/members", **filters, sort="name", cursor=given.get("cursor"), limit=PAGE_ROWS
@@ -75,10 +77,6 @@ async def _show_invitation_form(visit: ConsoleVisit, form: FormState, status: in
     )
 
 
-def _read_sites(fields: FormFields) -> list[str] | None:
-    return fields.many("site_ids") if fields.one("reach") == "sites" else None
-
-
 @router.post("/invite")
 async def invite_member(visit: Visit) -> Response:
     """Invite a person, or again: a new invitation revokes an earlier one of the same address."""
@@ -87,12 +85,12 @@ async def invite_member(visit: Visit) -> Response:
         "email": fields.one("email"),
         "role": fields.one("role"),
         "language": fields.one("language", visit.language),
-        "site_ids": _read_sites(fields),
+        "site_ids": read_site_choice(fields),
     }
     if fields.one("organisation_id"):
         body["organisation_id"] = fields.one("organisation_id")
     try:
-        made = await visit.api.post("/v1/invitations", body)
+        made = await post_once(visit, "/v1/invitations", body, fields)
     except ApiProblemError as error:
         return await _show_invitation_form(visit, FormState(fields, error), error.status)
     # Not a redirect: the link is shown once.
@@ -127,7 +125,8 @@ async def _show_one(
     *,
     reset: Mapping[str, Any] | None = None,
 ) -> Response:
-    member = await visit.api.get(f"/v1/members/{member_id}")
+    tagged = await read_tagged(visit, f"/v1/members/{member_id}")
+    member = tagged.data
     organisations = await list_organisations(visit)
     return render_administration(
         visit,
@@ -136,6 +135,7 @@ async def _show_one(
         part="members",
         status=status,
         member=member,
+        etag=tagged.etag,
         names=map_names(organisations),
         sites=await list_sites(visit, member["organisation_id"]),
         is_self=member["user_id"] == visit.me["id"],
@@ -148,7 +148,7 @@ async def _show_one(
 async def change_member(visit: Visit, member_id: str) -> Response:
     """Change role and sites."""
     fields = await read_console_form(visit)
-    body = {"role": fields.one("role"), "site_ids": _read_sites(fields)}
+    body = {"role": fields.one("role"), "site_ids": read_site_choice(fields)}
     return await _apply(visit, member_id, fields, body)
 
 
@@ -161,7 +161,7 @@ async def disable_member(visit: Visit, member_id: str) -> Response:
 
 async def _apply(visit: ConsoleVisit, member_id: str, fields: FormFields, body: dict[str, Any]) -> Response:
     try:
-        await visit.api.patch(f"/v1/members/{member_id}", body)
+        await change_guarded(visit, "PATCH", f"/v1/members/{member_id}", body, fields)
     except ApiProblemError as error:
         return await _show_one(visit, member_id, FormState(fields, error), error.status)
     return redirect_to(visit.request, f"{_PATH}/{member_id}", done="saved")
@@ -172,7 +172,7 @@ async def create_password_reset(visit: Visit, member_id: str) -> Response:
     """Make a link with which the member chooses a new password, and show it once."""
     fields = await read_console_form(visit)
     try:
-        reset = await visit.api.post(f"/v1/members/{member_id}/password-reset")
+        reset = await post_once(visit, f"/v1/members/{member_id}/password-reset", None, fields)
     except ApiProblemError as error:
         return await _show_one(visit, member_id, FormState(fields, error), error.status)
     return await _show_one(visit, member_id, FormState(), reset=reset)

@@ -1,5 +1,6 @@
 """Serves the pages of organisations: the tree, settings, quotas with their use, creation and deletion."""
 
+import asyncio
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
@@ -14,6 +15,7 @@ from app.console.framework.api_calls import ApiProblemError
 from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormState, read_console_form
+from app.console.framework.guarded_changes import change_guarded, read_tagged
 from app.console.framework.page_rendering import redirect_to
 
 _PATH: Final = f"{ADMINISTRATION_PATH}/organisations"
@@ -26,16 +28,14 @@ async def list_all(visit: Visit) -> Response:
     own = visit.me["organisation"]
     if own["kind"] == "client":
         return redirect_to(visit.request, f"{_PATH}/{own['id']}")
-    page = await visit.api.get(
-        "/v1/organisations", q=visit.request.query_params.get("q"), limit=1000, sort="name"
-    )
+    page = await visit.api.get("/v1/organisations", q=visit.query.get("q"), limit=1000, sort="name")
     return render_administration(
         visit,
         "administration/organisations.html",
         title=visit.t("Organisations"),
         part="organisations",
         tree=build_tree(page["data"]),
-        search=visit.request.query_params.get("q", ""),
+        search=visit.query.get("q", ""),
         is_cut=page["next"] is not None,
     )
 
@@ -90,7 +90,10 @@ async def _show_one(
     status: int = 200,
 ) -> Response:
     path = f"/v1/organisations/{organisation_id}"
-    organisation, usage, limits = await visit.api.get_all(path, f"{path}/usage", f"{path}/quotas")
+    tagged, limits, usage = await asyncio.gather(
+        read_tagged(visit, path), read_tagged(visit, f"{path}/quotas"), visit.api.get(f"{path}/usage")
+    )
+    organisation = tagged.data
     is_own = organisation["id"] == visit.me["organisation"]["id"]
     return render_administration(
         visit,
@@ -101,6 +104,7 @@ async def _show_one(
         organisation=organisation,
         uses=list_quota_uses(usage, with_clients=organisation["kind"] != "client"),
         resets_at=usage["resets_at"],
+        etag=tagged.etag,
         limits=limits,
         is_own=is_own,
         sets_quotas=visit.can("organisations:write") and (visit.me["platform"] or not is_own),
@@ -119,7 +123,7 @@ async def change_organisation(visit: Visit, organisation_id: str) -> Response:
         "second_factor_required": fields.has("second_factor_required"),
     }
     try:
-        await visit.api.patch(f"/v1/organisations/{organisation_id}", body)
+        await change_guarded(visit, "PATCH", f"/v1/organisations/{organisation_id}", body, fields)
     except ApiProblemError as error:
         state = FormState(fields, error)
         return await _show_one(visit, organisation_id, profile=state, status=error.status)
@@ -128,11 +132,11 @@ async def change_organisation(visit: Visit, organisation_id: str) -> Response:
 
 @router.post("/{organisation_id}/quotas")
 async def set_quotas(visit: Visit, organisation_id: str) -> Response:
-    """Set the quotas. An empty field means no limit."""
+    """Set the quotas. An empty field means the default of the installation."""
     fields = await read_console_form(visit)
     body = {name: fields.number(name) for name in QUOTAS if fields.has(name)}
     try:
-        await visit.api.put(f"/v1/organisations/{organisation_id}/quotas", body)
+        await change_guarded(visit, "PUT", f"/v1/organisations/{organisation_id}/quotas", body, fields)
     except ApiProblemError as error:
         state = FormState(fields, error)
         return await _show_one(visit, organisation_id, quotas=state, status=error.status)

@@ -16,6 +16,7 @@ from app.console.framework.api_calls import ApiProblemError, build_next_address
 from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
+from app.console.framework.guarded_changes import TaggedResource, change_guarded, read_tagged
 from app.console.framework.page_rendering import redirect_to
 from app.console.framework.site_choices import list_sites
 
@@ -32,7 +33,7 @@ def split_recipients(text: str) -> list[str]:
 @router.get("")
 async def list_all(visit: Visit) -> Response:
     """List the schedules, with the next and the last mail of each."""
-    given = visit.request.query_params
+    given = visit.query
     page = await visit.api.get(_API, site=given.get("site"), cursor=given.get("cursor"), limit=PAGE_ROWS)
     sites = await list_sites(visit)
     following = page["next"]
@@ -56,8 +57,9 @@ async def show_new_schedule(visit: Visit) -> Response:
 
 
 async def _show_form(
-    visit: ConsoleVisit, schedule: Mapping[str, Any] | None, form: FormState, status: int = 200
+    visit: ConsoleVisit, tagged: TaggedResource | None, form: FormState, status: int = 200
 ) -> Response:
+    schedule = None if tagged is None else tagged.data
     runs: Mapping[str, Any] = {"data": []}
     if schedule is not None:
         runs = await visit.api.get(f"{_API}/{schedule['id']}/runs", limit=20)
@@ -69,6 +71,7 @@ async def _show_form(
         part="reports",
         status=status,
         schedule=schedule,
+        etag="" if tagged is None else tagged.etag,
         runs=runs["data"],
         sites=sites,
         names=map_names(sites),
@@ -103,7 +106,7 @@ async def create_schedule(visit: Visit) -> Response:
 @router.get("/{schedule_id}")
 async def show_one(visit: Visit, schedule_id: str) -> Response:
     """Show a schedule with its last mails."""
-    return await _show_form(visit, await visit.api.get(f"{_API}/{schedule_id}"), FormState())
+    return await _show_form(visit, await read_tagged(visit, f"{_API}/{schedule_id}"), FormState())
 
 
 @router.post("/{schedule_id}")
@@ -112,9 +115,9 @@ async def change_schedule(visit: Visit, schedule_id: str) -> Response:
     fields = await read_console_form(visit)
     path = f"{_API}/{schedule_id}"
     try:
-        await visit.api.patch(path, _read_body(fields))
+        await change_guarded(visit, "PATCH", path, _read_body(fields), fields)
     except ApiProblemError as error:
-        return await _show_form(visit, await visit.api.get(path), FormState(fields, error), error.status)
+        return await _show_form(visit, await read_tagged(visit, path), FormState(fields, error), error.status)
     return redirect_to(visit.request, f"{_PATH}/{schedule_id}", done="saved")
 
 
@@ -127,7 +130,7 @@ async def send_now(visit: Visit, schedule_id: str) -> Response:
         await visit.api.post(f"{path}/send")
     except ApiProblemError as error:
         state = FormState(problem=error)
-        return await _show_form(visit, await visit.api.get(path), state, error.status)
+        return await _show_form(visit, await read_tagged(visit, path), state, error.status)
     return redirect_to(visit.request, f"{_PATH}/{schedule_id}", done="report_requested")
 
 

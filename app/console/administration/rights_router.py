@@ -26,7 +26,7 @@ _OPEN: Final = frozenset({"received", "in_progress"})
 @router.get("")
 async def list_all(visit: Visit) -> Response:
     """List requests, the earliest deadline first."""
-    given = visit.request.query_params
+    given = visit.query
     filters = {name: given[name] for name in _FILTERS if given.get(name)}
     page = await visit.api.get(
         "/v1/rights-requests", **filters, sort="due_at", cursor=given.get("cursor"), limit=PAGE_ROWS

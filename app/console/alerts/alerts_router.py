@@ -1,6 +1,6 @@
 """Serves the pages of alerts: the list with its filters, and actions on many alerts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from fastapi import APIRouter, Response
 from app.console.alerts import silence_subjects
 from app.console.alerts.silence_choices import SILENCE_ENDS, build_silence_end
 from app.console.framework.api_calls import ApiProblemError, build_next_address
-from app.console.framework.console_route import PAGE_FIELD, ConsoleRoute, parse_console_page
+from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
 from app.console.framework.page_rendering import redirect_to, render_console_page
@@ -41,7 +41,7 @@ async def list_alerts(visit: Visit) -> Response:
 
 
 def _read_filters(visit: ConsoleVisit) -> dict[str, str]:
-    parameters = visit.request.query_params
+    parameters = visit.query
     filters = {name: parameters[name] for name in _FILTERS if parameters.get(name)}
     if "state" not in parameters:
         filters["state"] = "firing"
@@ -58,10 +58,13 @@ def build_period(filters: Mapping[str, str], zone: ZoneInfo) -> dict[str, str]:
     return made
 
 
-async def _show_list(visit: ConsoleVisit, form: FormState, status: int = 200) -> Response:
+async def _show_list(
+    visit: ConsoleVisit, form: FormState, status: int = 200, *, selected: Collection[str] = ()
+) -> Response:
+    visit.move_to(ALERTS_PATH)
     filters = _read_filters(visit)
     sort = "-severity" if filters.get("state") == "firing" else "-id"
-    cursor = visit.request.query_params.get("cursor")
+    cursor = visit.query.get("cursor")
     problem = None
     try:
         query = build_period(filters, ZoneInfo(visit.zone))
@@ -72,16 +75,17 @@ async def _show_list(visit: ConsoleVisit, form: FormState, status: int = 200) ->
     sites = await list_sites(visit)
     metrics = await visit.api.get_unless_refused("/v1/metrics")
     following = page["next"]
+    # Among the alerts of one incident, a row for all of them would say nothing.
+    apart = "incident" in filters
+    groups = [AlertGroup("", [each]) for each in page["data"]] if apart else group_alerts(page["data"])
     return render_console_page(
         visit,
         "alerts/alerts.html",
         title=visit.t("Alerts"),
         section="alerts",
         status=status,
-        # Among the alerts of one incident, a row for all of them would say nothing.
-        groups=[AlertGroup("", [each]) for each in page["data"]]
-        if "incident" in filters
-        else group_alerts(page["data"]),
+        groups=groups,
+        ticked={row.ids for row in groups if any(each["id"] in selected for each in row.alerts)},
         filters=filters,
         more_filters=any(filters.get(name) for name in _FILTERS if name not in _MAIN_FILTERS),
         days={name: filters.get(name, "") for name in ("from", "to")},
@@ -99,13 +103,13 @@ async def _show_list(visit: ConsoleVisit, form: FormState, status: int = 200) ->
 async def change_alerts(visit: Visit) -> Response:
     """Acknowledge, assign, silence or comment on the selected alerts."""
     fields = await read_console_form(visit)
-    action = fields.one("action")
+    action, selected = fields.one("action"), _read_selected(fields)
     try:
         outcome = await visit.api.post(
-            "/v1/alerts/bulk", {"ids": _read_selected(fields), "operation": _build_operation(action, fields)}
+            "/v1/alerts/bulk", {"ids": selected, "operation": _build_operation(action, fields)}
         )
     except ApiProblemError as error:
-        return await _show_list(visit, FormState(fields, error), error.status)
+        return await _show_list(visit, FormState(fields, error), error.status, selected=selected)
     refused = [each for each in outcome["results"] if each["result"] == "error"]
     if refused:
         detail = visit.texts.n(
@@ -115,8 +119,10 @@ async def change_alerts(visit: Visit) -> Response:
         problem = ApiProblemError(
             {"detail": f"{detail} {reasons}", "code": "refused", "language": visit.language}, 422
         )
-        return await _show_list(visit, FormState(fields, problem), 422)
-    return redirect_to(visit.request, parse_console_page(fields.one(PAGE_FIELD)), done=_DONE[action])
+        # The others are done: only those that were refused stay selected.
+        still = [each["id"] for each in refused]
+        return await _show_list(visit, FormState(fields, problem), 422, selected=still)
+    return redirect_to(visit.request, fields.page, done=_DONE[action])
 
 
 def _read_selected(fields: FormFields) -> list[str]:
@@ -144,8 +150,9 @@ async def list_silences(visit: Visit) -> Response:
 
 
 async def _show_silences(visit: ConsoleVisit, form: FormState, status: int = 200) -> Response:
-    state = visit.request.query_params.get("state", "active")
-    cursor = visit.request.query_params.get("cursor")
+    visit.move_to(f"{ALERTS_PATH}/silences")
+    state = visit.query.get("state", "active")
+    cursor = visit.query.get("cursor")
     page = await visit.api.get("/v1/silences", state=state, cursor=cursor, limit=_PAGE_ROWS)
     known = await _read_names(visit, page["data"])
     following = page["next"]
@@ -193,5 +200,4 @@ async def end_silence(visit: Visit, silence_id: str) -> Response:
         await visit.api.post(f"/v1/silences/{silence_id}/expire")
     except ApiProblemError as error:
         return await _show_silences(visit, FormState(fields, error), error.status)
-    page = parse_console_page(fields.one(PAGE_FIELD, f"{ALERTS_PATH}/silences"))
-    return redirect_to(visit.request, page, done="silence_ended")
+    return redirect_to(visit.request, fields.page, done="silence_ended")

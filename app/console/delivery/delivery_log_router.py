@@ -9,7 +9,7 @@ from app.console.delivery import delivery_views
 from app.console.delivery.delivery_router import DELIVERY_PATH
 from app.console.framework import delivery_words
 from app.console.framework.api_calls import build_next_address
-from app.console.framework.console_route import PAGE_FIELD, ConsoleRoute, parse_console_page
+from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import Visit
 from app.console.framework.form_fields import read_console_form
 from app.console.framework.page_rendering import redirect_to, render_console_page
@@ -24,7 +24,7 @@ _PAGE_ROWS: Final = 50
 @router.get("/log")
 async def list_deliveries(visit: Visit) -> Response:
     """List deliveries of all endpoints. The filters are in the address."""
-    parameters = visit.request.query_params
+    parameters = visit.query
     filters = {name: parameters[name] for name in _FILTERS if parameters.get(name)}
     query = {name: value for name, value in filters.items() if name != "period"}
     start = compute_period_start(filters.get("period", ""), datetime.now(UTC))
@@ -71,5 +71,4 @@ async def replay_delivery(visit: Visit, delivery_id: str) -> Response:
     """Send a delivery again."""
     fields = await read_console_form(visit)
     await visit.api.post(f"/v1/deliveries/{delivery_id}/replay")
-    page = parse_console_page(fields.one(PAGE_FIELD))
-    return redirect_to(visit.request, page, done="delivery_replayed")
+    return redirect_to(visit.request, fields.page, done="delivery_replayed")

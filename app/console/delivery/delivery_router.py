@@ -14,8 +14,10 @@ from app.console.framework.api_calls import ApiProblemError, build_next_address
 from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormState, read_console_form
+from app.console.framework.guarded_changes import read_tagged
 from app.console.framework.page_rendering import redirect_to, render_console_page
 from app.console.framework.recipients import complete_recipients
+from app.console.framework.shown_once import post_once
 from app.platform.identity.session_cookie import CONSOLE_PATH
 
 DELIVERY_PATH: Final = f"{CONSOLE_PATH}/delivery"
@@ -28,7 +30,7 @@ _REPLAY_HOURS: Final = {"hour": 1, "day": 24, "week": 168, "month": 720}
 @router.get("")
 async def list_endpoints(visit: Visit) -> Response:
     """List webhooks and channels with their health, failing ones first."""
-    cursor = visit.request.query_params.get("cursor")
+    cursor = visit.query.get("cursor")
     page = await visit.api.get("/v1/endpoints", cursor=cursor, limit=_PAGE_ROWS)
     following = page["next"]
     return render_console_page(
@@ -51,24 +53,27 @@ class FoundEndpoint:
         data: Its JSON.
         path: Its path in the API.
         kind: `webhook`, or the kind of the channel.
+        etag: Its ETag.
     """
 
     data: Mapping[str, Any]
     path: str
     kind: str
+    etag: str
 
 
 async def find_endpoint(visit: ConsoleVisit, endpoint_id: str) -> FoundEndpoint:
     """Find a webhook or a channel (ApiProblemError)."""
     path = f"/v1/webhooks/{endpoint_id}"
     try:
-        return FoundEndpoint(await visit.api.get(path), path, "webhook")
+        webhook = await read_tagged(visit, path)
+        return FoundEndpoint(webhook.data, path, "webhook", webhook.etag)
     except ApiProblemError as error:
         if error.status != _NOT_FOUND:
             raise
     path = f"/v1/channels/{endpoint_id}"
-    channel = await visit.api.get(path)
-    return FoundEndpoint(channel, path, channel["kind"])
+    channel = await read_tagged(visit, path)
+    return FoundEndpoint(channel.data, path, channel.data["kind"], channel.etag)
 
 
 @router.get("/{endpoint_id}")
@@ -103,7 +108,7 @@ async def show_endpoint_page(
         status: The status of the response.
     """
     found = await find_endpoint(visit, endpoint_id)
-    parameters = visit.request.query_params
+    parameters = visit.query
     window = "P7D" if parameters.get("window") == "P7D" else "P1D"
     health = await visit.api.get(f"{found.path}/health", window=window)
     deliveries = await visit.api.get(f"{found.path}/deliveries", limit=_PAGE_ROWS)
@@ -174,10 +179,10 @@ async def rotate_secret(visit: Visit, endpoint_id: str) -> Response:
     fields = await read_console_form(visit)
     found = await find_endpoint(visit, endpoint_id)
     if found.kind != "webhook":
-        made = await visit.api.post(f"{found.path}/rotate-password")
+        made = await post_once(visit, f"{found.path}/rotate-password", None, fields)
         return await show_endpoint_page(visit, endpoint_id, credentials=made["credentials"])
     body = {"overlap": fields.one("overlap", "P1D")}
-    made = await visit.api.post(f"{found.path}/rotate-secret", body)
+    made = await post_once(visit, f"{found.path}/rotate-secret", body, fields)
     return await show_endpoint_page(
         visit, endpoint_id, secret=made["secret"], former_expire_at=made["former_expire_at"]
     )
@@ -206,7 +211,7 @@ async def create_portal_link(visit: Visit, endpoint_id: str) -> Response:
     fields = await read_console_form(visit)
     body = {"name": fields.one("name"), "lifetime": fields.one("lifetime", "P30D")}
     try:
-        made = await visit.api.post(f"/v1/webhooks/{endpoint_id}/portal-links", body)
+        made = await post_once(visit, f"/v1/webhooks/{endpoint_id}/portal-links", body, fields)
     except ApiProblemError as error:
         if error.status in {403, 404}:
             raise

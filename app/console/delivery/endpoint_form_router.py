@@ -1,19 +1,20 @@
 """Serves the forms that create webhooks and channels, and the settings of one."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
 
 from app.console.delivery import delivery_views, endpoint_forms
-from app.console.delivery.delivery_router import DELIVERY_PATH, find_endpoint
+from app.console.delivery.delivery_router import DELIVERY_PATH, FoundEndpoint, find_endpoint
 from app.console.delivery.verification_snippets import load_snippets
 from app.console.framework import delivery_words
 from app.console.framework.api_calls import ApiProblemError
 from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormState, read_console_form
+from app.console.framework.guarded_changes import change_guarded
 from app.console.framework.page_rendering import redirect_to, render_console_page
+from app.console.framework.shown_once import post_once
 from app.console.framework.site_choices import list_sites
 from app.platform.kernel.errors import NotFoundError
 
@@ -41,8 +42,9 @@ async def show_new_form(visit: Visit, kind: str) -> Response:
 
 
 async def _show_form(
-    visit: ConsoleVisit, kind: str, endpoint: Mapping[str, Any] | None, form: FormState, status: int = 200
+    visit: ConsoleVisit, kind: str, found: FoundEndpoint | None, form: FormState, status: int = 200
 ) -> Response:
+    endpoint = None if found is None else found.data
     if kind not in endpoint_forms.KIND_FIELDS:
         raise NotFoundError("kind of endpoint", kind)
     stored = endpoint or {}
@@ -58,11 +60,11 @@ async def _show_form(
         kind=kind,
         shown=endpoint_forms.KIND_FIELDS[kind],
         endpoint=endpoint,
+        etag="" if found is None else found.etag,
         form=form,
         sites=await list_sites(visit),
         events=events,
         every_event=form.fields.has("all_events") if is_sent else endpoint_forms.ALL_EVENTS in events,
-        chosen_sites=form.fields.many("site_ids") if is_sent else stored.get("site_ids") or [],
         grouping={**grouping, "by": form.fields.many("group_by")} if is_sent else grouping,
         views=delivery_views,
         words=delivery_words,
@@ -84,7 +86,8 @@ async def create_endpoint(visit: Visit, kind: str) -> Response:
         raise NotFoundError("kind of endpoint", kind)
     body = endpoint_forms.build_endpoint_body(kind, fields, creating=True)
     try:
-        made = await visit.api.post("/v1/webhooks" if kind == "webhook" else "/v1/channels", body)
+        path = "/v1/webhooks" if kind == "webhook" else "/v1/channels"
+        made = await post_once(visit, path, body, fields)
     except ApiProblemError as error:
         if error.status in {401, 403}:
             raise
@@ -110,7 +113,7 @@ async def create_endpoint(visit: Visit, kind: str) -> Response:
 async def show_settings(visit: Visit, endpoint_id: str) -> Response:
     """Show the settings of an endpoint."""
     found = await find_endpoint(visit, endpoint_id)
-    return await _show_form(visit, found.kind, found.data, FormState())
+    return await _show_form(visit, found.kind, found, FormState())
 
 
 @router.post("/{endpoint_id}/settings")
@@ -120,9 +123,10 @@ async def change_settings(visit: Visit, endpoint_id: str) -> Response:
     found = await find_endpoint(visit, endpoint_id)
     body = endpoint_forms.build_endpoint_body(found.kind, fields, creating=False)
     try:
-        await visit.api.patch(found.path, body)
+        await change_guarded(visit, "PATCH", found.path, body, fields)
     except ApiProblemError as error:
         if error.status in {401, 403}:
             raise
-        return await _show_form(visit, found.kind, found.data, FormState(fields, error), error.status)
+        found = await find_endpoint(visit, endpoint_id)
+        return await _show_form(visit, found.kind, found, FormState(fields, error), error.status)
     return redirect_to(visit.request, f"{DELIVERY_PATH}/{endpoint_id}", done="saved")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from app.console.framework.form_fields import FormFields
+from app.console.framework.site_choices import read_site_choice
 
 ALL_EVENTS: Final = "*"
 KIND_FIELDS: Final[Mapping[str, Sequence[str]]] = {
@@ -35,7 +36,7 @@ def build_endpoint_body(kind: str, fields: FormFields, *, creating: bool) -> dic
     body: dict[str, Any] = {
         "events": [ALL_EVENTS] if fields.has("all_events") else fields.many("events"),
         "min_severity": fields.optional("min_severity"),
-        "site_ids": fields.many("site_ids") or None,
+        "site_ids": read_site_choice(fields),
         "description": fields.optional("description"),
         "recipient": fields.optional("recipient"),
         "rate_per_s": fields.number("rate_per_s"),

@@ -14,7 +14,7 @@ from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, read_console_form
 from app.console.framework.page_rendering import render_console_page
-from app.console.framework.shown_once import make_form_key, post_once
+from app.console.framework.shown_once import FORM_KEY, post_once
 from app.console.framework.site_choices import list_sites
 from app.registry.box_csv import COLUMNS
 from app.registry.spreadsheet_csv_reader import TableError, TableFault, escape_formula
@@ -98,7 +98,7 @@ async def create_part(visit: Visit) -> Response:
         total=done + max(0, len(table.rows) - len(made["data"])),
         rest=rest,
         site=fields.one("site"),
-        once=fields.one("_once"),
+        once=fields.one(FORM_KEY),
         credentials=write_credentials(box["credentials"] for box in made["data"]),
     )
 
@@ -164,7 +164,6 @@ async def _show_form(
         made=done,
         text=fields.verbatim("table"),
         site=fields.one("site"),
-        once=make_form_key(),
     )
 
 

@@ -15,7 +15,7 @@ from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
 from app.console.framework.page_rendering import redirect_to, render_console_page
-from app.console.framework.shown_once import make_form_key, post_once
+from app.console.framework.shown_once import post_once
 from app.console.framework.site_choices import list_site_options, list_sites
 
 CLAIMS_PATH: Final = f"{FLEET_PATH}/claims"
@@ -34,7 +34,7 @@ async def list_claims(visit: Visit) -> Response:
 
 
 async def _show_list(visit: ConsoleVisit, form: FormState, status: int = 200) -> Response:
-    parameters = visit.request.query_params
+    parameters = visit.query
     state = parameters.get("state", "open")
     filters = {"state": state if state in _STATES else "", "site": parameters.get("site", "")}
     page = await visit.api.get(
@@ -58,7 +58,6 @@ async def _show_list(visit: ConsoleVisit, form: FormState, status: int = 200) ->
         zones={each["id"]: each["timezone"] for each in sites},
         following=build_next_address(following, address),
         labels_max=LABELS_MAX,
-        once=make_form_key(form.fields),
         form=form,
     )
 

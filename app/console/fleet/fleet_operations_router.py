@@ -15,7 +15,7 @@ from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
 from app.console.framework.page_rendering import redirect_to, render_console_page
 from app.console.framework.page_translation import mark_text
-from app.console.framework.shown_once import make_form_key, post_once
+from app.console.framework.shown_once import post_once
 from app.console.framework.site_choices import list_site_options, list_sites
 from app.platform.kernel.errors import InvalidError
 
@@ -178,7 +178,6 @@ async def _show_preview(
         site_names=sites,
         ids=selection.get("ids"),
         carried=_carry_settings(fields),
-        once=make_form_key(),
         form=FormState(problem=changed),
     )
 

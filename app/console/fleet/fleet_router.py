@@ -11,7 +11,7 @@ from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
 from app.console.framework.page_rendering import render_console_page
-from app.console.framework.shown_once import make_form_key, post_once
+from app.console.framework.shown_once import post_once
 from app.console.framework.site_choices import list_site_options, list_sites
 from app.console.sites.box_instructions import write_http_line, write_mqtt_line
 from app.console.sites.box_setup import suggest_kinds
@@ -33,7 +33,7 @@ async def list_boxes(visit: Visit) -> Response:
 
 async def show_boxes(visit: ConsoleVisit, form: FormState, status: int = 200) -> Response:
     """Show the list of boxes, with the fault of an operation on them if there is one."""
-    parameters = visit.request.query_params
+    parameters = visit.query
     filters = read_box_filters(parameters)
     sort = parameters.get("sort", "id")
     try:
@@ -83,11 +83,10 @@ async def _show_form(visit: ConsoleVisit, form: FormState, status: int = 200) ->
         status=status,
         sites=sites,
         site_options=list_site_options(sites),
-        chosen=visit.request.query_params.get("site", ""),
+        chosen=visit.query.get("site", ""),
         kinds=await suggest_kinds(visit),
         metrics=list_metrics({each.name for each in CATALOGUE}, visit.language),
         measured=form.fields.many("measured"),
-        once=make_form_key(form.fields),
         form=form,
     )
 

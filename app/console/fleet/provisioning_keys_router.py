@@ -12,7 +12,7 @@ from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
 from app.console.framework.page_rendering import redirect_to, render_console_page
-from app.console.framework.shown_once import make_form_key, post_once
+from app.console.framework.shown_once import post_once
 from app.console.framework.site_choices import list_site_options, list_sites
 
 KEYS_PATH: Final = f"{FLEET_PATH}/provisioning-keys"
@@ -30,7 +30,7 @@ async def list_keys(visit: Visit) -> Response:
 async def _show(
     visit: ConsoleVisit, form: FormState, status: int = 200, created: dict[str, Any] | None = None
 ) -> Response:
-    parameters = visit.request.query_params
+    parameters = visit.query
     revoked = parameters.get("revoked") == "yes"
     page = await visit.api.get(
         _CALL, revoked=revoked, sort="-created_at", cursor=parameters.get("cursor"), limit=_PAGE_ROWS
@@ -53,7 +53,6 @@ async def _show(
         site_names={each["id"]: each["name"] for each in sites},
         zones={each["id"]: each["timezone"] for each in sites},
         following=build_next_address(following, address),
-        once=make_form_key(form.fields),
         form=form,
     )
 

@@ -10,7 +10,7 @@ from app.console.fleet.fleet_router import FLEET_PATH, SECTION
 from app.console.fleet.payload_excerpt import PayloadExcerpt, locate_fault
 from app.console.fleet.rejection_texts import get_rejection_text
 from app.console.framework.api_calls import ApiProblemError, build_next_address, encode_query
-from app.console.framework.console_route import PAGE_FIELD, ConsoleRoute, parse_console_page
+from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
 from app.console.framework.page_rendering import redirect_to, render_console_page
@@ -33,7 +33,7 @@ _COUNTED: Final = ("tried", "replayed", "refused")
 @router.get("")
 async def list_entries(visit: Visit) -> Response:
     """List refused messages, the newest first, with their counts by reason or box."""
-    parameters = visit.request.query_params
+    parameters = visit.query
     filters = {name: parameters[name].strip() for name in _FILTERS if parameters.get(name, "").strip()}
     if "replayed" not in parameters:
         filters["replayed"] = "false"
@@ -129,7 +129,7 @@ async def delete_entries(visit: Visit) -> Response:
             # Another person deleted it meanwhile.
             if error.code != "not_found":
                 raise
-    return redirect_to(visit.request, parse_console_page(fields.one(PAGE_FIELD)), done="deleted")
+    return redirect_to(visit.request, fields.page, done="deleted")
 
 
 @router.get("/{entry_id}")

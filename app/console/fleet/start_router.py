@@ -16,7 +16,7 @@ from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
 from app.console.framework.page_rendering import redirect_to, render_console_page
 from app.console.framework.page_translation import mark_text
-from app.console.framework.shown_once import make_form_key, post_once
+from app.console.framework.shown_once import post_once
 from app.console.framework.site_choices import list_site_options, list_sites
 from app.console.sites.box_instructions import write_http_line, write_mqtt_line
 from app.console.sites.box_page import build_box_path
@@ -89,14 +89,13 @@ async def _show(
         suggested=_suggest_id(form.fields),
         kinds=SITE_KINDS,
         time_zones=list_time_zones(),
-        once=make_form_key(),
         form=form,
     )
 
 
 async def _find_box(visit: ConsoleVisit) -> Mapping[str, Any] | None:
     """Find the box of the address; else the newest one; None if there is none."""
-    named = visit.request.query_params.get("box")
+    named = visit.query.get("box")
     if named:
         found: Mapping[str, Any] = await visit.api.get(build_box_path(named))
         return found
@@ -123,7 +122,7 @@ async def _read_arrival(visit: ConsoleVisit, box: str) -> dict[str, Any]:
 @router.get("/arrival")
 async def show_arrival(visit: Visit) -> Response:
     """Show whether the first sample of a box arrived. The page reads this part each second."""
-    box = await visit.api.get(build_box_path(visit.request.query_params.get("box", "")))
+    box = await visit.api.get(build_box_path(visit.query.get("box", "")))
     site = await visit.api.get(f"/v1/sites/{box['site_id']}")
     return render_console_page(
         visit,

@@ -225,7 +225,7 @@ class ConsoleApi:
             json=None if isinstance(body, bytes) else body,
             content=body if isinstance(body, bytes) else None,
             headers=httpx.Headers(
-                {**self._headers(), **{k.replace("_", "-"): v for k, v in (headers or {}).items()}},
+                {**self._headers(), **{k.replace("_", "-"): _clean(v) for k, v in (headers or {}).items()}},
                 encoding="latin-1",
             ),
         )
@@ -266,8 +266,12 @@ class ConsoleApi:
         request_id = current_request_id()
         if request_id:
             headers["X-Request-Id"] = request_id
-        # A browser may send any bytes, and a person may paste any text as a token.
-        return {name: value.encode("latin-1", "replace").decode("latin-1") for name, value in headers.items()}
+        return {name: _clean(value) for name, value in headers.items()}
+
+
+def _clean(value: str) -> str:
+    """Replace what a header cannot have: a browser may send any bytes, and a person paste any text."""
+    return value.encode("latin-1", "replace").decode("latin-1")
 
 
 def _check_path(path: str) -> None:

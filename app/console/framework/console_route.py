@@ -8,30 +8,21 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from app.console.framework.api_calls import SignInNeededError
-from app.console.framework.console_visit import ACCOUNT_PATH, ConsoleVisit, SecondFactorMissingError
-from app.console.framework.form_fields import read_anonymous_form
+from app.console.framework.console_visit import (
+    ACCOUNT_PATH,
+    SAFE_METHODS,
+    SIGN_IN_PATH,
+    ConsoleVisit,
+    SecondFactorMissingError,
+    parse_console_page,
+)
+from app.console.framework.form_fields import PAGE_FIELD, read_anonymous_form
 from app.console.framework.page_rendering import redirect_to, render_anonymous_page, render_console_page
-from app.platform.identity.session_cookie import CONSOLE_PATH, is_console_path
+from app.platform.identity.session_cookie import CONSOLE_PATH
 from app.platform.kernel.errors import NotFoundError, VigieError
 
-PAGE_FIELD: Final = "_page"
-"""The field of a form that names its page."""
-SIGN_IN_PATH: Final = f"{CONSOLE_PATH}/sign-in"
 _NOT_FOUND: Final = 404
 _FORBIDDEN: Final = 403
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
-
-
-def parse_console_page(page: str) -> str:
-    """Return a path of the console that a browser sent; the first page for anything else.
-
-    A link must not lead to another website after the sign-in.
-    """
-    path, mark, query = page.partition("?")
-    is_plain = all(character.isprintable() and character != "\\" for character in page)
-    if not is_plain or not is_console_path(path) or "//" in path or path.startswith(SIGN_IN_PATH):
-        return CONSOLE_PATH
-    return f"{path}{mark}{query}"
 
 
 class ConsoleRoute(APIRoute):
@@ -63,7 +54,7 @@ def _check_path_parameters(request: Request) -> None:
 
 
 async def _show_sign_in(request: Request) -> Response:
-    if request.method in _SAFE_METHODS:
+    if request.method in SAFE_METHODS:
         page = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
         mark = "" if page == CONSOLE_PATH else f"?next={quote(page, safe='/')}"
         return redirect_to(request, f"{SIGN_IN_PATH}{mark}")

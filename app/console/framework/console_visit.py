@@ -8,11 +8,12 @@ from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
+from starlette.datastructures import QueryParams
 
 from app.console.framework.api_calls import ConsoleApi, SignInNeededError
 from app.console.framework.page_translation import PageTranslator
 from app.platform.config.api_settings import ApiSettings
-from app.platform.identity.session_cookie import CONSOLE_PATH, read_session_cookie
+from app.platform.identity.session_cookie import CONSOLE_PATH, is_console_path, read_session_cookie
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ForbiddenError
 from app.presentation.languages import Language, get_language
@@ -23,6 +24,10 @@ LANGUAGE_COOKIE: Final = "vigie_language"
 """The language that a person chose before the sign-in."""
 ACCOUNT_PATH: Final = f"{CONSOLE_PATH}/account"
 """The page of a person's own account, and the prefix of its actions."""
+SIGN_IN_PATH: Final = f"{CONSOLE_PATH}/sign-in"
+SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+DONE_PARAMETER: Final = "done"
+"""The query parameter with the name of the message that a page shows after an action."""
 _ALWAYS_OPEN: Final = ("/sign-out", "/organisation", "/language")
 _ALL: Final = "*"
 UTC_NAME: Final = "UTC"
@@ -51,6 +56,32 @@ def choose_language(request: Request) -> Language:
     """Choose the language of a page for a person who has not signed in."""
     asked = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE)
     return negotiate_language(asked, request.headers.get("accept-language", ""))
+
+
+def parse_console_page(page: str) -> str:
+    """Return a path of the console that a browser sent; the first page for anything else.
+
+    A link must not lead to another website after the sign-in.
+    """
+    path, mark, query = page.partition("?")
+    is_plain = all(character.isprintable() and character != "\\" for character in page)
+    if not is_plain or not is_console_path(path) or "//" in path or path.startswith(SIGN_IN_PATH):
+        return CONSOLE_PATH
+    return f"{path}{mark}{query}"
+
+
+def read_page_address(request: Request) -> str:
+    """Return the path and query at which a browser can read a page again.
+
+    A page that answers a form is at the address of the form's page. The message after an action belongs to
+    no address: it is shown once.
+    """
+    if request.method not in SAFE_METHODS:
+        address: str = getattr(request.state, "page_address", request.url.path)
+        return address
+    parts = [each for each in request.url.query.split("&") if each.partition("=")[0] != DONE_PARAMETER]
+    query = "&".join(parts)
+    return f"{request.url.path}?{query}" if query else request.url.path
 
 
 @dataclass(slots=True)
@@ -84,6 +115,16 @@ class ConsoleVisit:
     def zone(self) -> str:
         """The time zone of times that belong to no site: that of the organisation's first site."""
         return self.me["timezone"] or UTC_NAME
+
+    @property
+    def query(self) -> QueryParams:
+        """The query of the page: of its address, also for a page that answers a form."""
+        return QueryParams(read_page_address(self.request).partition("?")[2])
+
+    def move_to(self, path: str) -> None:
+        """Make a path the address of this page, if the form of another page led to it."""
+        if read_page_address(self.request).partition("?")[0] != path:
+            self.request.state.page_address = path
 
     def formatter(self, zone: str = UTC_NAME) -> LocalFormatter:
         """Make the formatter of a time zone."""

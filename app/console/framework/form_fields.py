@@ -1,22 +1,25 @@
 """Reads the forms of the console, and keeps what was typed for the page that shows an error."""
 
 import hmac
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from fastapi import Request
 
 from app.console.framework.api_calls import ApiProblemError, FieldFault
-from app.console.framework.console_visit import ConsoleVisit
+from app.console.framework.console_visit import ConsoleVisit, parse_console_page
 from app.platform.http.contract.html_forms import read_form_pairs
 from app.platform.kernel.application_resources import get_resource
 from app.platform.kernel.errors import ForbiddenError
 from app.platform.runtime.stored_settings import InstallationSettings
+from app.presentation.languages import Language
+from app.presentation.number_formats import parse_number
 
 FORM_TOKEN: Final = "_token"  # noqa: S105 (the name of a field)
 """The field of the token against forms of other websites."""
+PAGE_FIELD: Final = "_page"
+"""The field with the address of the form's page."""
 _MAX_BYTES: Final = 2_097_152
 _MAX_FIELDS: Final = 2_000
 _ANONYMOUS_MAX_BYTES: Final = 65_536
@@ -29,9 +32,11 @@ class FormFields:
 
     Attributes:
         values: The values of each name, in the order of the form.
+        language: The language in which its numbers are written.
     """
 
     values: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    language: Language = "en"
 
     def one(self, name: str, default: str = "") -> str:
         """Return the value of a field without surrounding spaces; the last one of several."""
@@ -52,21 +57,20 @@ class FormFields:
         return self.one(name) or None
 
     def number(self, name: str) -> float | str | None:
-        """Return a field as a number.
+        """Return a field as a number, as the language writes it; None if it is empty.
 
-        Text that is no number is returned as it is, so that the API refuses it with the name of its field. A
-        decimal comma is accepted.
+        Text that is no number is returned as it is, so that the API refuses it with the name of its field.
         """
         text = self.one(name)
         if not text:
             return None
-        try:
-            value = float(text.replace("\u202f", "").replace("\u00a0", "").replace(",", "."))
-        except ValueError:
-            return text
-        if not math.isfinite(value):
-            return text
-        return int(value) if value.is_integer() else value
+        value = parse_number(text, self.language)
+        return text if value is None else value
+
+    @property
+    def page(self) -> str:
+        """The address of the page that has the form."""
+        return parse_console_page(self.one(PAGE_FIELD))
 
     def has(self, name: str) -> bool:
         """Return whether a field was sent, such as a checked box or the pressed button."""
@@ -111,7 +115,7 @@ async def read_console_form(visit: ConsoleVisit) -> FormFields:
         InvalidError: `invalid_form`: it cannot be parsed.
         UnreadableBodyError: It is too large, or too slow.
     """
-    fields = await _read_form(visit.request, most=_MAX_BYTES)
+    fields = replace(await _read_form(visit.request, most=_MAX_BYTES), language=visit.language)
     if not hmac.compare_digest(fields.one(FORM_TOKEN).encode(), visit.form_token.encode()):
         raise ForbiddenError(
             "This form is from an earlier sign-in, or from a page of another organisation. Reload "
@@ -144,4 +148,6 @@ async def _read_form(request: Request, *, most: int) -> FormFields:
     ):
         values.setdefault(name, []).append(value)
     request.state.form_fields = fields = FormFields(values)
+    if fields.has(PAGE_FIELD):
+        request.state.page_address = fields.page
     return fields

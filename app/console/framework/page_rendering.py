@@ -12,11 +12,20 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment
 
 from app.console.framework.api_calls import ApiCall
-from app.console.framework.console_visit import ConsoleVisit, choose_language, make_form_token
+from app.console.framework.console_visit import (
+    DONE_PARAMETER,
+    SAFE_METHODS,
+    ConsoleVisit,
+    choose_language,
+    make_form_token,
+    read_page_address,
+)
 from app.console.framework.done_texts import DONE_TEXTS
-from app.console.framework.form_fields import FORM_TOKEN, FormState
+from app.console.framework.form_fields import FORM_TOKEN, PAGE_FIELD, FormState
+from app.console.framework.guarded_changes import ETAG_FIELD, choose_etag
 from app.console.framework.page_translation import PageTranslator
 from app.console.framework.problem_markup import make_explainer
+from app.console.framework.shown_once import FORM_KEY, make_form_key
 from app.console.framework.static_files import build_console_url
 from app.console.framework.value_formats import ConsoleFormats
 from app.notifications.events.event_types import EVENTS
@@ -30,7 +39,6 @@ from app.public_register.page_rendering import build_static_url
 from app.public_register.register_context import RegisterContext
 
 _TEMPLATES: Final = Path(__file__).parent.parent / "templates"
-_FLASH: Final = "done"
 _SEE_OTHER: Final = 303
 
 
@@ -49,6 +57,11 @@ def _environment() -> Environment:
     environment.globals["own"] = build_console_url
     environment.globals["register_file"] = build_static_url
     environment.globals["token_field"] = FORM_TOKEN
+    environment.globals["page_field"] = PAGE_FIELD
+    environment.globals["etag_name"] = ETAG_FIELD
+    environment.globals["choose_etag"] = choose_etag
+    environment.globals["once_name"] = FORM_KEY
+    environment.globals["make_form_key"] = make_form_key
     environment.globals["live_types"] = " ".join(sorted(EVENTS))
     environment.globals["done_texts"] = DONE_TEXTS
     environment.globals["swagger"] = build_swagger_url
@@ -94,7 +107,7 @@ def render_console_page(
         can=visit.can,
         form_token=visit.form_token,
         calls=_list_distinct(visit.api.calls),
-        done=visit.request.query_params.get(_FLASH, ""),
+        done=visit.request.query_params.get(DONE_PARAMETER, ""),
         **{"form": FormState(), **more},
     )
 
@@ -146,7 +159,8 @@ def _respond(
             formats=formats,
             language=formats.formatter.language,
             path=request.url.path,
-            query=request.url.query,
+            page_address=read_page_address(request),
+            is_answer=request.method not in SAFE_METHODS,
             root=read_root_path(request),
             tiles=tiles,
             **variables,
@@ -175,7 +189,7 @@ def redirect_to(request: Request, path: str, *, done: str = "") -> Response:
     """
     if done:
         page, mark, fragment = path.partition("#")
-        path = f"{page}{'&' if '?' in page else '?'}{_FLASH}={quote(done)}{mark}{fragment}"
+        path = f"{page}{'&' if '?' in page else '?'}{DONE_PARAMETER}={quote(done)}{mark}{fragment}"
     return RedirectResponse(f"{read_root_path(request)}{path}", _SEE_OTHER)
 
 

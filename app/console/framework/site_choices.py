@@ -1,9 +1,10 @@
-"""Lists the sites of a person, for filters and forms."""
+"""Lists the sites of a person, for filters and forms, and reads those that a form chose."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.console.framework.console_visit import ConsoleVisit
+from app.console.framework.form_fields import FormFields
 
 _PAGE_ROWS = 1000
 
@@ -22,6 +23,14 @@ async def list_sites(visit: ConsoleVisit, organisation: str = "") -> Sequence[Ma
         cursor = page["next"]
         if cursor is None:
             return found
+
+
+def read_site_choice(fields: FormFields) -> list[str] | None:
+    """Read the sites that a form limits something to; None: all sites.
+
+    "Only these sites" with none of them is an empty list, which the API refuses.
+    """
+    return fields.many("site_ids") if fields.one("reach") == "sites" else None
 
 
 def list_site_options(sites: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -30,7 +30,7 @@ _DONE: Final = {"confirm": "incident_confirmed", "dismiss": "incident_dismissed"
 @router.get("")
 async def list_incidents(visit: Visit) -> Response:
     """List incidents beside their map. The filters are in the address."""
-    parameters = visit.request.query_params
+    parameters = visit.query
     filters = {name: parameters[name] for name in _FILTERS if parameters.get(name)}
     if "state" not in parameters:
         filters["state"] = "open"

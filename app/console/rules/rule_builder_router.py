@@ -11,6 +11,7 @@ from app.console.framework.api_calls import ApiProblemError
 from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
+from app.console.framework.guarded_changes import ETAG_FIELD, change_guarded, read_tagged
 from app.console.framework.page_rendering import redirect_to, render_console_page
 from app.console.rules.rule_backtests import (
     DEFAULT_DAYS,
@@ -35,22 +36,18 @@ _TRIAL_FIELDS: Final = ("enabled",)
 _PRECONDITION_FAILED: Final = 412
 
 
-def _decimal(visit: ConsoleVisit) -> str:
-    return "," if visit.language == "fr" else "."
-
-
 @router.get("/new")
 async def start_rule(visit: Visit) -> Response:
     """Show the builder: empty, with a preset, or with a copy of a rule."""
     visit.require(_WRITE)
-    parameters = visit.request.query_params
+    parameters = visit.query
     given = {name: parameters.get(name, "") for name in ("site", "kind", "metric")}
     if preset := parameters.get("preset"):
         draft = await _draft_of_preset(visit, preset, parameters.get("rule", ""), given["site"])
     elif copied := parameters.get("copy"):
         rule = body_of(await visit.api.get(build_rule_url(copied)))
         rule["name"] = visit.t("Copy of {name}", name=rule["name"])[:200]
-        draft = RuleDraft.of_rule(rule, _decimal(visit))
+        draft = RuleDraft.of_rule(rule, visit.language)
     else:
         draft = RuleDraft.new(**given)
     return await _show(visit, draft)
@@ -64,17 +61,16 @@ async def _draft_of_preset(visit: ConsoleVisit, preset_id: str, number: str, sit
     index = int(number) if number.isdecimal() and int(number) < len(preset["rules"]) else 0
     chosen = preset["rules"][index]
     rule = {"name": chosen["name"], "description": preset["advice"], **chosen["rule"]}
-    return RuleDraft.of_rule({"site_id": site, **rule}, _decimal(visit))
+    return RuleDraft.of_rule({"site_id": site, **rule}, visit.language)
 
 
 @router.get("/{rule_id}/edit")
 async def edit_rule(visit: Visit, rule_id: str) -> Response:
     """Show the builder with a stored rule."""
     visit.require(_WRITE)
-    answer = await visit.api.fetch("GET", build_rule_url(rule_id))
-    stored = answer.json()
-    draft = RuleDraft.of_rule(body_of(stored), _decimal(visit))
-    return await _show(visit, draft, stored=stored, etag=answer.headers.get("etag", ""))
+    stored = await read_tagged(visit, build_rule_url(rule_id))
+    draft = RuleDraft.of_rule(body_of(stored.data), visit.language)
+    return await _show(visit, draft, stored=stored.data, etag=stored.etag)
 
 
 async def _show(
@@ -124,7 +120,7 @@ async def save_rule(visit: Visit, rule_id: str) -> Response:
 
 async def _handle(visit: ConsoleVisit, fields: FormFields, stored: Mapping[str, Any] | None) -> Response:
     draft = RuleDraft.of_form(fields)
-    shown: dict[str, Any] = {"stored": stored, "etag": fields.one("etag")}
+    shown: dict[str, Any] = {"stored": stored, "etag": fields.one(ETAG_FIELD)}
     try:
         return await _act(visit, draft, stored, shown)
     except InvalidRuleJsonError as error:
@@ -132,8 +128,7 @@ async def _handle(visit: ConsoleVisit, fields: FormFields, stored: Mapping[str, 
     except ApiProblemError as error:
         if error.status == _PRECONDITION_FAILED and stored is not None:
             # Saved again, it replaces the changes of another person meanwhile: the page says so.
-            present = await visit.api.fetch("GET", build_rule_url(stored["id"]))
-            shown["etag"] = present.headers.get("etag", "")
+            shown["etag"] = (await read_tagged(visit, build_rule_url(stored["id"]))).etag
         return await _show(visit, replace(draft, problem=error), status=error.status, **shown)
 
 
@@ -147,7 +142,7 @@ async def _act(
         case "json":
             draft = draft.to_json()
         case "sentence":
-            draft = draft.to_sentence(_decimal(visit))
+            draft = draft.to_sentence(visit.language)
         case "check":
             sentence = await _check(visit, draft, stored)
         case "try":
@@ -163,9 +158,7 @@ async def _save(visit: ConsoleVisit, draft: RuleDraft, stored: Mapping[str, Any]
         return redirect_to(visit.request, f"{RULES_PATH}/{made['id']}", done="created")
     change = change_of(stored, rule)
     if change:
-        etag = draft.fields.one("etag")
-        headers = {"If-Match": etag} if etag else {}
-        await visit.api.call("PATCH", build_rule_url(stored["id"]), body=change, headers=headers)
+        await change_guarded(visit, "PATCH", build_rule_url(stored["id"]), change, draft.fields)
     return redirect_to(visit.request, f"{RULES_PATH}/{stored['id']}", done="saved")
 
 

@@ -13,6 +13,7 @@ from app.console.rules.rule_normal_form import body_of
 from app.platform.kernel.errors import InvalidError
 from app.platform.kernel.rejection_codes import RejectedError
 from app.platform.kernel.strict_json import parse_strict_json
+from app.presentation.languages import Language
 
 JSON_MODE: Final = "json"
 SENTENCE_MODE: Final = "sentence"
@@ -66,9 +67,9 @@ class RuleDraft:
         return cls(fields, mode, problem)
 
     @classmethod
-    def of_rule(cls, rule: Mapping[str, Any], decimal: str) -> "RuleDraft":
+    def of_rule(cls, rule: Mapping[str, Any], language: Language) -> "RuleDraft":
         """Return the draft of a rule: a sentence if it can be one, else JSON."""
-        fields = rule_to_fields(rule, decimal=decimal)
+        fields = rule_to_fields(rule, language=language)
         return cls._as_json(rule) if fields is None else cls(fields)
 
     @classmethod
@@ -116,7 +117,7 @@ class RuleDraft:
         """Return the draft as JSON."""
         return self if self.mode == JSON_MODE else self._as_json(body_of(self.rule()))
 
-    def to_sentence(self, decimal: str) -> "RuleDraft":
+    def to_sentence(self, language: Language) -> "RuleDraft":
         """Return the draft as a sentence; as it is if that would lose something.
 
         Raises:
@@ -124,7 +125,7 @@ class RuleDraft:
         """
         if self.mode == SENTENCE_MODE:
             return self
-        fields = rule_to_fields(self.rule(), decimal=decimal)
+        fields = rule_to_fields(self.rule(), language=language)
         if fields is None:
             return RuleDraft(self.fields, JSON_MODE, None, is_inexpressible=True)
         return RuleDraft(fields)

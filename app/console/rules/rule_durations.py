@@ -12,20 +12,19 @@ _TWO_DAYS_S: Final = 172_800
 _PATTERNS: Final = {"s": "PT{}S", "min": "PT{}M", "h": "PT{}H", "d": "P{}D"}
 
 
-def duration_of(amount: str, unit: str) -> str | None:
+def duration_of(amount: float | str | None, unit: str) -> str | None:
     """Return the duration of a number and a unit; None without a number.
 
     Text that is no number becomes a duration that the API refuses, so that its field gets the fault.
     """
-    if not amount:
+    if amount is None:
         return None
     pattern = _PATTERNS.get(unit, "{}")
-    if amount.isdecimal() and amount.isascii():
-        return pattern.format(int(amount)) if int(amount) else "PT0S"
-    try:
-        seconds = float(amount.replace(",", ".")) * UNITS.get(unit, 1)
-    except ValueError:
+    if isinstance(amount, str):
         return pattern.format(amount)
+    if isinstance(amount, int) and amount >= 0:
+        return pattern.format(amount) if amount else "PT0S"
+    seconds = float(amount * UNITS.get(unit, 1))
     return f"PT{int(seconds)}S" if seconds.is_integer() else f"PT{seconds:.6f}S"
 
 

@@ -12,6 +12,7 @@ from app.console.framework.form_fields import FormFields
 from app.console.rules.rule_durations import duration_of, split_duration
 from app.console.rules.rule_normal_form import normalise_rule
 from app.platform.kernel.rejection_codes import RejectedError
+from app.presentation.languages import Language
 
 KINDS: Final = ("value", "range", "window", "silence", "event", "band", "index")
 """The kinds of condition that the form knows, in the order of its choice."""
@@ -43,7 +44,7 @@ class _FormReader:
         return self.fields.number(name)
 
     def duration(self, name: str) -> str | None:
-        return duration_of(self.fields.one(f"{name}_n"), self.fields.one(f"{name}_unit", "min"))
+        return duration_of(self.number(f"{name}_n"), self.fields.one(f"{name}_unit", "min"))
 
     def share(self, name: str) -> float | str | None:
         value = self.number(name)
@@ -212,16 +213,16 @@ def _escalations(form: _FormReader) -> list[dict[str, Any]] | None:
     return steps
 
 
-def rule_to_fields(rule: Mapping[str, Any], *, decimal: str = ".") -> FormFields | None:
+def rule_to_fields(rule: Mapping[str, Any], *, language: Language = "en") -> FormFields | None:
     """Return the fields of the form that make a rule; None if the form cannot express it without loss.
 
     Args:
         rule: A rule as the API returns it, or a body of `POST /v1/rules`.
-        decimal: The decimal sign of the person's language.
+        language: The language of the person, in which numbers are written.
     """
     try:
-        found = dict(_fields(rule, decimal))
-        fields = FormFields({name: values for name, values in found.items() if values})
+        found = dict(_fields(rule, "," if language == "fr" else "."))
+        fields = FormFields({name: values for name, values in found.items() if values}, language)
         same = normalise_rule(fields_to_rule(fields)) == normalise_rule(rule)
     except (KeyError, TypeError, ValueError, AttributeError, RejectedError):
         return None

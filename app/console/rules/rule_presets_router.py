@@ -25,7 +25,7 @@ router: Final = APIRouter(prefix=f"{RULES_PATH}/presets", include_in_schema=Fals
 @router.get("")
 async def list_presets(visit: Visit) -> Response:
     """List presets, with filters by text, metric and kind of site."""
-    parameters = visit.request.query_params
+    parameters = visit.query
     filters = {name: parameters[name] for name in ("q", "metric", "kind", "site") if parameters.get(name)}
     asked = {name: filters.get(name) for name in ("metric", "kind")}
     presets = await visit.api.get("/v1/rule-presets", language=visit.language, **asked)
@@ -66,7 +66,7 @@ async def _show(visit: ConsoleVisit, preset_id: str, form: FormState, status: in
         status=status,
         preset=_typeset(preset, visit.language),
         sites=await list_sites(visit),
-        site=visit.request.query_params.get("site", ""),
+        site=visit.query.get("site", ""),
         applied=problem.get("rules") or [],
         form=form,
     )

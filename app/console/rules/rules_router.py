@@ -42,7 +42,7 @@ _STATES: Final[Mapping[str, Mapping[str, str]]] = {
 @router.get("")
 async def list_rules(visit: Visit) -> Response:
     """List rules. The filters are in the address, which can be shared."""
-    parameters = visit.request.query_params
+    parameters = visit.query
     names = ("q", "site", "severity", "state", "metric", "preset")
     filters = {name: parameters[name] for name in names if parameters.get(name)}
     asked = {name: value for name, value in filters.items() if name != "state"}
@@ -102,7 +102,7 @@ async def _show(visit: ConsoleVisit, rule_id: str, form: FormState, status: int 
     versions = await visit.api.get(
         f"{build_rule_url(rule_id)}/versions",
         limit=_VERSIONS + 1,
-        cursor=visit.request.query_params.get("cursor"),
+        cursor=visit.query.get("cursor"),
     )
     since = (datetime.now(UTC) - _RECENT).replace(minute=0, second=0, microsecond=0)
     chosen = {"rule": rule_id, "dry_run": rule["dry_run"], "sort": "-id"}
@@ -110,7 +110,7 @@ async def _show(visit: ConsoleVisit, rule_id: str, form: FormState, status: int 
     recent = await visit.api.get_unless_refused(
         "/v1/alerts", **chosen, limit=_RECENT_ROWS, **{"from": since.isoformat()}
     )
-    backtest = await read_backtest(visit, visit.request.query_params.get("backtest", ""), zone)
+    backtest = await read_backtest(visit, visit.query.get("backtest", ""), zone)
     endpoints = await read_recipients(visit)
     return render_console_page(
         visit,

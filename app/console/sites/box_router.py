@@ -1,7 +1,7 @@
 """Serves the page of a box, its form, and the page of its credentials."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter, Response
 
@@ -10,8 +10,10 @@ from app.console.framework.api_calls import ApiProblemError
 from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormState, read_console_form
+from app.console.framework.guarded_changes import TaggedResource, change_guarded, read_tagged
 from app.console.framework.metric_names import name_metric
 from app.console.framework.page_rendering import redirect_to, render_console_page
+from app.console.framework.shown_once import post_once
 from app.console.framework.site_choices import list_site_options, list_sites
 from app.console.sites.box_page import (
     BOXES_PATH,
@@ -64,8 +66,9 @@ async def show_box(visit: Visit, box: str) -> Response:
 
 
 async def _show_form(
-    visit: ConsoleVisit, box: Mapping[str, Any], form: FormState, status: int = 200
+    visit: ConsoleVisit, tagged: TaggedResource, form: FormState, status: int = 200
 ) -> Response:
+    box = tagged.data
     return render_console_page(
         visit,
         "sites/box_form.html",
@@ -73,6 +76,7 @@ async def _show_form(
         section="sites",
         status=status,
         box=box,
+        etag=tagged.etag,
         page=build_box_page(box["id"]),
         stored=read_box_fields(box),
         shown=BOX_PATHS,
@@ -86,17 +90,18 @@ async def _show_form(
 async def show_box_form(visit: Visit, box: str) -> Response:
     """Show the form of a box."""
     visit.require("boxes:write", "sites:write")
-    return await _show_form(visit, await visit.api.get(build_box_path(box)), FormState())
+    return await _show_form(visit, await read_tagged(visit, build_box_path(box)), FormState())
 
 
 @router.post("/{box}/edit")
 async def change_box(visit: Visit, box: str) -> Response:
     """Change a box: rename it, move it, label it."""
     fields = await read_console_form(visit)
-    found = await visit.api.get(build_box_path(box))
+    path = build_box_path(box)
     try:
-        await visit.api.patch(build_box_path(box), make_box_body(fields))
+        await change_guarded(visit, "PATCH", path, make_box_body(fields), fields)
     except ApiProblemError as error:
+        found = await read_tagged(visit, path)
         return await _show_form(visit, found, FormState(fields, error), error.status)
     return redirect_to(visit.request, build_box_page(box), done="saved")
 
@@ -136,8 +141,8 @@ async def show_credentials(visit: Visit, box: str) -> Response:
 @router.post("/{box}/credentials")
 async def rotate_credentials(visit: Visit, box: str) -> Response:
     """Create a new password. The page that shows it cannot be read again."""
-    await read_console_form(visit)
-    answer = await visit.api.post(f"{build_box_path(box)}/credentials")
+    fields = await read_console_form(visit)
+    answer = await post_once(visit, f"{build_box_path(box)}/credentials", None, fields)
     return await _show_credentials(visit, box, answer["credentials"])
 
 

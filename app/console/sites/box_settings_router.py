@@ -11,6 +11,7 @@ from app.console.framework.api_calls import ApiProblemError
 from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormFields, FormState, read_console_form
+from app.console.framework.guarded_changes import change_guarded, read_tagged
 from app.console.framework.page_rendering import redirect_to, render_console_page
 from app.console.sites.box_page import (
     BOXES_PATH,
@@ -31,7 +32,8 @@ _CORRECTIONS: Final = 500
 
 async def _show_configuration(visit: ConsoleVisit, box: str, form: FormState, status: int = 200) -> Response:
     found, site = await read_box_with_site(visit, box)
-    configuration = await visit.api.get(f"{build_box_path(box)}/config")
+    tagged = await read_tagged(visit, f"{build_box_path(box)}/config")
+    configuration = tagged.data
     desired, reported = configuration["desired"], configuration["reported"]
     return render_console_page(
         visit,
@@ -44,6 +46,7 @@ async def _show_configuration(visit: ConsoleVisit, box: str, form: FormState, st
         page=build_box_page(box),
         may_change=may_change_boxes(visit),
         configuration=configuration,
+        etag=tagged.etag,
         differences=compare_configurations(desired, reported),
         stored=format_configuration(desired if desired is not None else reported),
         form=form,
@@ -64,7 +67,7 @@ async def change_configuration(visit: Visit, box: str) -> Response:
     try:
         if isinstance(parsed, str):
             raise _refuse_json(parsed)
-        await visit.api.put(f"{build_box_path(box)}/config", {"config": parsed})
+        await change_guarded(visit, "PUT", f"{build_box_path(box)}/config", {"config": parsed}, fields)
     except ApiProblemError as error:
         return await _show_configuration(visit, box, FormState(fields, error), error.status)
     return redirect_to(visit.request, f"{build_box_page(box)}/configuration", done="configured")

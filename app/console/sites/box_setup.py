@@ -27,6 +27,6 @@ async def prepare_instructions(visit: ConsoleVisit, box: Mapping[str, Any]) -> d
         "connection": await visit.api.get("/v1/connection"),
         "write_mqtt_line": write_mqtt_line,
         "write_http_line": write_http_line,
-        "measured": choose_measured(visit.request.query_params.getlist("measured")),
+        "measured": choose_measured(visit.query.getlist("measured")),
         "metrics": list_metrics({each.name for each in CATALOGUE}, visit.language),
     }

@@ -149,7 +149,7 @@ async def prepare_explorer(
     names = {name for each in latest for name in each["values"] if name in METRICS_BY_NAME}
     metrics = list_metrics(names, visit.language)
     state = read_explorer_state(
-        visit.request.query_params,
+        visit.query,
         metrics=[each["name"] for each in metrics],
         boxes=[each["id"] for each in boxes],
         zone=ZoneInfo(zone),
@@ -180,7 +180,7 @@ async def _find_beginning(
 ) -> datetime | None:
     """Find the first sample of a box that is younger than the default period; None for any other chart."""
     shown = [each for each in boxes if each["id"] in state.boxes]
-    chosen = visit.request.query_params
+    chosen = visit.query
     if len(shown) != 1 or not state.metrics or any(chosen.get(name) for name in ("range", "from", "to")):
         return None
     (box,) = shown

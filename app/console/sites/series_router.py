@@ -195,7 +195,7 @@ async def show_marks(visit: Visit) -> Response:
 async def _read_alerts(visit: ConsoleVisit, asked: SeriesRequest) -> list[dict[str, Any]]:
     if not visit.can("alerts:read"):
         return []
-    site = visit.request.query_params.get("site")
+    site = visit.query.get("site")
     begin = datetime.fromtimestamp(asked.span[0] - _FIRING_BEFORE_S, UTC).isoformat()
     places: list[dict[str, str]] = [{"site": site}] if site else [{"box": box} for box in asked.boxes]
     found: list[Mapping[str, Any]] = []
@@ -259,7 +259,7 @@ async def _read_flags(visit: ConsoleVisit, asked: SeriesRequest) -> list[dict[st
 @router.get("/download")
 async def download_values(visit: Visit) -> Response:
     """Download what a chart shows as a file."""
-    parameters = visit.request.query_params
+    parameters = visit.query
     chosen = {name: parameters.getlist(name) for name in ("box", "metric") if parameters.getlist(name)}
     plain = {name: parameters.get(name) for name in ("from", "to", "bucket")}
     kind = "parquet" if parameters.get("format") == "parquet" else "csv"

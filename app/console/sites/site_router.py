@@ -84,7 +84,7 @@ async def show_site(visit: Visit, site_id: str) -> Response:
 @router.get("/{site_id}/reports/{period}")
 async def show_report(visit: Visit, site_id: str, period: str) -> Response:
     """Pass the report of a day or month through, as a page or PDF."""
-    parameters = visit.request.query_params
+    parameters = visit.query
     query = {
         "format": "pdf" if parameters.get("format") == "pdf" else "html",
         "language": visit.language,

@@ -1,7 +1,6 @@
 """Serves the list of sites, and the forms that create and change a site."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 from zoneinfo import available_timezones
 
@@ -11,6 +10,7 @@ from app.console.framework.api_calls import ApiProblemError, build_next_address
 from app.console.framework.console_route import ConsoleRoute
 from app.console.framework.console_visit import ConsoleVisit, Visit
 from app.console.framework.form_fields import FormState, read_console_form
+from app.console.framework.guarded_changes import TaggedResource, change_guarded, read_tagged
 from app.console.framework.page_rendering import redirect_to, render_console_page
 from app.console.sites.place_forms import SITE_PATHS, make_site_body, read_site_fields
 from app.console.sites.site_view import SITE_KINDS, count_boxes_by_site, find_firing_by_site
@@ -30,7 +30,7 @@ def build_site_path(site_id: str) -> str:
 @router.get("")
 async def list_sites(visit: Visit) -> Response:
     """List sites with their alerts and boxes. The search is in the address."""
-    parameters = visit.request.query_params
+    parameters = visit.query
     filters = {name: parameters[name] for name in ("q", "kind") if parameters.get(name)}
     page = await visit.api.get(
         "/v1/sites", **filters, sort="name", cursor=parameters.get("cursor"), limit=_PAGE_ROWS
@@ -53,8 +53,9 @@ async def list_sites(visit: Visit) -> Response:
 
 
 def _show_form(
-    visit: ConsoleVisit, site: Mapping[str, Any] | None, form: FormState, status: int = 200
+    visit: ConsoleVisit, tagged: TaggedResource | None, form: FormState, status: int = 200
 ) -> Response:
+    site = None if tagged is None else tagged.data
     return render_console_page(
         visit,
         "sites/site_form.html",
@@ -62,6 +63,7 @@ def _show_form(
         section="sites",
         status=status,
         site=site,
+        etag="" if tagged is None else tagged.etag,
         stored=read_site_fields(site),
         shown=SITE_PATHS,
         kinds=SITE_KINDS,
@@ -90,7 +92,7 @@ async def create_site(visit: Visit) -> Response:
 @router.get("/{site_id}/edit")
 async def show_site_form(visit: Visit, site_id: str) -> Response:
     """Show the form of a site."""
-    return _show_form(visit, await visit.api.get(build_site_path(site_id)), FormState())
+    return _show_form(visit, await read_tagged(visit, build_site_path(site_id)), FormState())
 
 
 @router.post("/{site_id}/edit")
@@ -98,11 +100,10 @@ async def change_site(visit: Visit, site_id: str) -> Response:
     """Change a site."""
     fields = await read_console_form(visit)
     path = build_site_path(site_id)
-    site = await visit.api.get(path)
     try:
-        await visit.api.patch(path, make_site_body(fields))
+        await change_guarded(visit, "PATCH", path, make_site_body(fields), fields)
     except ApiProblemError as error:
-        return _show_form(visit, site, FormState(fields, error), error.status)
+        return _show_form(visit, await read_tagged(visit, path), FormState(fields, error), error.status)
     return redirect_to(visit.request, f"{SITES_PATH}/{site_id}", done="saved")
 
 
@@ -113,6 +114,6 @@ async def delete_site(visit: Visit, site_id: str) -> Response:
     try:
         await visit.api.delete(build_site_path(site_id))
     except ApiProblemError as error:
-        site = await visit.api.get(build_site_path(site_id))
+        site = await read_tagged(visit, build_site_path(site_id))
         return _show_form(visit, site, FormState(fields, error), error.status)
     return redirect_to(visit.request, SITES_PATH, done="deleted")

@@ -7,6 +7,8 @@
   const one = (selector) => document.querySelector(selector);
   const announce = (text) => { const place = one("[data-announce]"); if (place) place.textContent = text; };
   const console_ = (window.vigie = { root, announce, find });
+  // Where this page can be read again. A page that answers a form is at the address of the form's page.
+  const pageUrl = () => ("answer" in body.dataset ? root + body.dataset.page : location.href);
 
   // Times: the viewer's own time as a tooltip.
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -20,7 +22,7 @@
 
   // Live regions: elements with `data-live` and an id are read again when something changed, and at intervals; those
   // of which no event tells (`data-live="often"`) at short ones.
-  const EVERY_MS = 20000, WITHOUT_STREAM_MS = 5000, AT_MOST_EVERY_MS = 700, HELD_MS = 10000, AGAIN_MS = 2000;
+  const EVERY_MS = 20000, WITHOUT_STREAM_MS = 5000, AT_MOST_EVERY_MS = 700, HELD_MS = 10000, AGAIN_MS = 2000, TOO_MANY = 429;
   let pending = 0, last = 0, streaming = false, loading = false, again = false;
   const isBusy = (region) => region.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox]), textarea, select");
   // Nothing moves below the pointer of somebody who is about to press: a region with links or buttons waits until the
@@ -73,12 +75,17 @@
     loading = true;
     last = Date.now();
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
-      if (answer.redirected && new URL(answer.url).pathname.endsWith("/sign-in")) { location.assign(answer.url); return; }
-      if (!answer.ok) throw new Error(String(answer.status));
+      const answer = await fetch(pageUrl(), { headers: { Accept: "text/html" }, cache: "no-store" });
+      // Such as to the sign-in, or to the account because a second factor became mandatory.
+      if (answer.redirected) { location.assign(answer.url); return; }
+      if (answer.status >= 500 || answer.status === TOO_MANY) throw new Error(String(answer.status));
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (fresh.querySelector("[data-live]")) document.title = fresh.title;
-      anchored(() => {
+      const isLive = fresh.querySelector("[data-live]") !== null;
+      // Deleted, or no longer for this person. What is shown stays, with a note.
+      const isGone = !answer.ok && !isLive;
+      one("[data-gone]")?.toggleAttribute("hidden", !isGone);
+      if (isLive) document.title = fresh.title;
+      if (!isGone) anchored(() => {
         for (const region of find("[data-live]")) {
           const found = fresh.getElementById(region.id);
           // What the page no longer has must not stay as it was.
@@ -129,55 +136,100 @@
   };
   if (one("[data-live]")) listen();
 
-  // Drafts: what is typed survives a reload, an error and the end of the session, until it was sent. No secrets.
+  // Drafts: what is typed survives a reload, an error and the end of the session, until it was sent. No secrets. Only
+  // what differs from the page is stored, with what the page had: another person may change that meanwhile.
   const person = body.dataset.person, PREFIX = "vigie-draft:";
   if (body.dataset.signIn === "new") for (const key of Object.keys(sessionStorage)) if (key.startsWith(PREFIX)) sessionStorage.removeItem(key);
-  const sent = `${PREFIX}sent`;
-  const isRefused = one("[data-focus]") !== null;
+  const sent = `${PREFIX}sent`, here = (body.dataset.page || location.pathname).split("?")[0];
+  // Its forms contain what was typed, and not what is stored.
+  const isRefused = one("[data-focus], form[data-unsaved]") !== null;
   if (person) {
     const before = sessionStorage.getItem(sent);
-    if (before && !isRefused && !before.startsWith(`${location.pathname}?`)) {
-      // The page after a form that was accepted.
-      for (const key of Object.keys(sessionStorage)) if (key.startsWith(`${PREFIX}${person}:${before.split("?")[0]}#`)) sessionStorage.removeItem(key);
-    }
-    if (body.dataset.done && before) for (const key of Object.keys(sessionStorage)) if (key.startsWith(`${PREFIX}${person}:${before.split("?")[0]}#`)) sessionStorage.removeItem(key);
+    const isAccepted = before && !isRefused && (before !== here || "answer" in body.dataset || body.dataset.done);
+    if (isAccepted) for (const key of Object.keys(sessionStorage)) if (key.startsWith(`${PREFIX}${person}:${before}#`)) sessionStorage.removeItem(key);
     sessionStorage.removeItem(sent);
   }
-  const drafted = (form) => form.method === "post" && !form.hasAttribute("data-no-draft");
-  const fieldsOf = (form) => find("input, textarea, select", form).filter((each) => each.name && !each.name.startsWith("_") && !each.hasAttribute("data-no-draft") && !["hidden", "password", "file", "submit"].includes(each.type));
-  const keyOf = (form) => `${PREFIX}${person}:${location.pathname}#${form.id || find("form").indexOf(form)}`;
-  let restored = [];
-  const save = (form) => {
-    if (!person || !drafted(form)) return;
-    const values = fieldsOf(form).map((each) => [each.name, ["checkbox", "radio"].includes(each.type) ? each.checked : each.value, each.type === "radio" || each.type === "checkbox" ? each.value : null]);
-    if (values.length) sessionStorage.setItem(keyOf(form), JSON.stringify(values));
+  const drafted = (form) => person && form.method === "post" && !form.hasAttribute("data-no-draft");
+  const keyOf = (form) => `${PREFIX}${person}:${here}#${form.id || find("form").indexOf(form)}`;
+  // The fields of a form by name, and by value or place where several have it. Radio buttons of a name are one field.
+  const fieldsOf = (form) => {
+    const fields = new Map(), places = new Map();
+    for (const each of find("input, textarea, select", form)) {
+      if (!each.name || each.name.startsWith("_") || each.hasAttribute("data-no-draft") || ["hidden", "password", "file", "submit"].includes(each.type)) continue;
+      const name = each.type === "checkbox" ? `${each.name}=${each.value}` : each.name;
+      const place = each.type === "radio" ? 0 : places.get(name) || 0;
+      places.set(name, place + 1);
+      if (!fields.has(`${name}#${place}`)) fields.set(`${name}#${place}`, each);
+    }
+    return fields;
   };
-  const restore = (form) => {
-    if (!person || !drafted(form)) return;
-    const stored = sessionStorage.getItem(keyOf(form));
-    if (!stored) return;
+  const radiosOf = (field) => find(`input[type=radio][name="${CSS.escape(field.name)}"]`, field.form);
+  const valueOf = (field) => {
+    if (field.type === "radio") return radiosOf(field).find((each) => each.checked)?.value ?? null;
+    return field.type === "checkbox" ? field.checked : field.value;
+  };
+  const defaultOf = (field) => {
+    if (field.type === "radio") return radiosOf(field).find((each) => each.defaultChecked)?.value ?? null;
+    if (field.type === "checkbox") return field.defaultChecked;
+    return field.tagName === "SELECT" ? ([...field.options].find((each) => each.defaultSelected) ?? field.options[0])?.value ?? "" : field.defaultValue;
+  };
+  const fill = (field, value) => {
+    const target = field.type === "radio" ? radiosOf(field).find((each) => each.value === value) : field;
+    if (!target) return;
+    if (field.type === "radio") target.checked = true; else if (field.type === "checkbox") field.checked = value; else field.value = value;
+    target.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  // Its label without what the label marks, such as "required".
+  const nameOf = (field) => {
+    const label = field.labels?.[0], texts = [...(label?.childNodes || [])].filter((each) => each.nodeType === Node.TEXT_NODE);
+    return texts.map((each) => each.data).join("").trim() || label?.textContent.trim() || field.name;
+  };
+  const storedOf = (form) => JSON.parse(sessionStorage.getItem(keyOf(form)) || "[]");
+  // What is stored on the server, by form and field. A script may replace fields by others, with other defaults.
+  const bases = new Map();
+  const baseOf = (form, key, field) => {
+    const own = `${keyOf(form)}#${key}`;
+    if (!bases.has(own)) bases.set(own, defaultOf(field));
+    return bases.get(own);
+  };
+  const save = (form) => {
+    if (!drafted(form)) return;
     const fields = fieldsOf(form);
-    let changed = false;
-    JSON.parse(stored).forEach(([name, value, own], index) => {
-      const each = fields[index]?.name === name ? fields[index] : fields.find((other) => other.name === name && (own === null || other.value === own));
-      if (!each) return;
-      const box = ["checkbox", "radio"].includes(each.type);
-      if (box ? each.checked === value : each.value === value) return;
-      if (box) each.checked = value; else each.value = value;
-      each.dispatchEvent(new Event("change", { bubbles: true }));
-      changed = true;
-    });
-    if (changed) restored.push(form);
+    const typed = [...fields].map(([key, field]) => [key, valueOf(field), baseOf(form, key, field)]).filter(([, value, base]) => value !== base);
+    // Those that this form does not show now, such as a sentence while its JSON is shown.
+    typed.push(...storedOf(form).filter(([key]) => !fields.has(key)));
+    if (typed.length) sessionStorage.setItem(keyOf(form), JSON.stringify(typed)); else sessionStorage.removeItem(keyOf(form));
+  };
+  const restored = [], changed = [];
+  const restore = (form) => {
+    if (!drafted(form)) return;
+    const fields = fieldsOf(form), stored = storedOf(form), before = changed.length;
+    if (isRefused) for (const [key, , base] of stored) bases.set(`${keyOf(form)}#${key}`, base);
+    for (const [key, field] of fields) baseOf(form, key, field);
+    const due = [];
+    for (const [key, value, base] of stored) {
+      const field = fields.get(key);
+      if (!field || valueOf(field) === value) continue;
+      if (defaultOf(field) === base) due.push([field, value]);
+      else if (!isRefused) changed.push(nameOf(field));
+    }
+    for (const [field, value] of due) fill(field, value);
+    if (due.length) restored.push(form);
+    if (changed.length > before) save(form);
   };
   for (const form of find("form")) restore(form);
   const note = one("[data-restored]");
-  if (note && restored.length) {
+  if (note && (restored.length || changed.length)) {
     note.hidden = false;
+    for (const each of find("[data-restored-text]", note)) each.hidden = restored.length === 0;
+    for (const each of find("[data-changed]", note)) each.hidden = changed.length === 0;
+    one("[data-changed-fields]").textContent = [...new Set(changed)].join(", ");
     one("[data-discard]").addEventListener("click", () => {
       for (const form of restored) { form.reset(); sessionStorage.removeItem(keyOf(form)); }
       note.hidden = true;
     });
-    setTimeout(() => { if (!note.contains(document.activeElement)) note.hidden = true; }, 12000);
+    one("[data-close-note]").addEventListener("click", () => { note.hidden = true; });
+    if (!changed.length) setTimeout(() => { if (!note.contains(document.activeElement)) note.hidden = true; }, 12000);
   }
   document.addEventListener("input", (event) => { if (event.target.form) save(event.target.form); });
   document.addEventListener("submit", (event) => {
@@ -185,7 +237,7 @@
     if (form.dataset.confirm && !confirm(form.dataset.confirm)) { event.preventDefault(); return; }
     if (form.method !== "post") return;
     save(form);
-    sessionStorage.setItem(sent, `${location.pathname}?`);
+    sessionStorage.setItem(sent, here);
     // A second press must not send the form again.
     setTimeout(() => { for (const each of find("button", form)) each.disabled = true; });
   });
@@ -234,6 +286,11 @@
   document.addEventListener("change", (event) => {
     if (event.target.hasAttribute?.("data-all")) for (const each of find(`input[name="${event.target.dataset.all}"]`)) each.checked = event.target.checked;
     countSelected();
+  });
+  // Ticking an entry of some (`data-chooses`) chooses these instead of all.
+  document.addEventListener("change", (event) => {
+    const choice = event.isTrusted && event.target.checked && event.target.closest?.("[data-chooses]");
+    if (choice) document.getElementById(choice.dataset.chooses).checked = true;
   });
   document.addEventListener("vigie:refreshed", countSelected);
   countSelected();

@@ -26,7 +26,7 @@
   };
   const read = async (address, options) => {
     const answer = await fetch(address, { cache: "no-store", ...options, headers: { Accept: "text/html" } });
-    if (answer.redirected && new URL(answer.url).pathname.endsWith("/sign-in")) { location.assign(answer.url); throw new Error("sign-in"); }
+    if (answer.redirected) { location.assign(answer.url); throw new Error(answer.url); }
     return new DOMParser().parseFromString(await answer.text(), "text/html");
   };
   for (const place of find("#backtest")) follow(place);

@@ -154,10 +154,12 @@ async def apply_endpoint_change(
         now: The time of the change.
 
     Raises:
-        NotFoundError: One of `site_ids` is not a site of the endpoint's organisation.
+        NotFoundError: One of the added `site_ids` is not a site of the endpoint's organisation.
     """
-    if "site_ids" in fields:
-        await check_site_ownership(session, fields["site_ids"], endpoint.organisation_id)
+    if fields.get("site_ids") is not None:
+        # The present ones were checked before, and one of them may have been deleted since.
+        added = [each for each in fields["site_ids"] if each not in (endpoint.site_ids or ())]
+        await check_site_ownership(session, added, endpoint.organisation_id)
     if "grouping" in fields:
         grouping = fields["grouping"]
         fields = {**fields, "grouping": grouping.model_dump() if grouping else None}

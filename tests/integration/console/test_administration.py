@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from tests.conftest import STREET, Tenant
 from tests.integration.console.conftest import OpenPage
-from tests.integration.console.visiting import PHONE, ConsoleClient, read_done
+from tests.integration.console.visiting import PHONE, ConsoleClient, read_done, read_field
 from tests.integration.people.factors import enrol_totp
 from tests.integration.people.folk import OrganisationPeople, SignedInPerson
 
@@ -92,6 +92,9 @@ async def test_the_platform_manages_the_tree(
         assert tenant.id in tree
         assert read_done(await root.send(f"{village}/quotas", {"sites": "3", "boxes": ""})) == "saved"
         assert "0 / 3" in await root.read(village)
+        assert read_done(await root.send(f"{village}/quotas", {"boxes": "10,000"})) == "saved"
+        assert "0 / 10,000" in await root.read(village)
+        await root.send(f"{village}/quotas", {"boxes": "10,00"}, 422)
         assert 'aria-invalid="true"' in (await root.send(f"{village}/quotas", {"sites": "many"}, 422)).text
         # Not empty: says what is left.
         refused = await root.send(f"{made}/delete", status=409)
@@ -195,6 +198,31 @@ async def test_a_key_is_shown_once_and_revoked(console: ConsoleClient, visitor: 
     assert read_done(await console.send(f"{path}/{found[1]}/revoke")) == "revoked"
     assert (await visitor.get("/v1/sites", headers=headers)).status_code == 401
     assert found[1] not in await console.read(path)
+
+
+async def test_a_form_that_is_sent_again_makes_no_second_secret(
+    console: ConsoleClient, folk: OrganisationPeople, owner_person: SignedInPerson
+) -> None:
+    path = f"{ADMINISTRATION}/keys"
+    once = read_field(await console.read(f"{path}/new"), "_once")
+    given = {"_once": once, "name": "Grafana", "scopes": ["sites:read"], "reach": "all"}
+    refused = await console.send(path, {**given, "scopes": []}, 422)
+    assert read_field(refused.text, "_once") == once
+    made = [read_secret((await console.send(path, given, 200)).text, "key") for _ in range(2)]
+    assert made[0] == made[1]
+    keys = (await owner_person.client.get("/v1/api-keys", params={"q": "Grafana"})).json()["data"]
+    assert len(keys) == 1
+    path = f"{ADMINISTRATION}/members"
+    once = read_field(await console.read(f"{path}/invite"), "_once")
+    given = {"_once": once, "email": "new@example.com", "role": "viewer", "reach": "all"}
+    made = [read_secret((await console.send(f"{path}/invite", given, 200)).text, "link") for _ in range(2)]
+    assert made[0] == made[1]
+    own = f"{path}/{(await folk.join('Marie', 'viewer')).member_id}"
+    once = read_field(await console.read(own), "_once")
+    answers = [await console.send(f"{own}/password-reset", {"_once": once}, 200) for _ in range(2)]
+    assert read_secret(answers[0].text, "link") == read_secret(answers[1].text, "link")
+    # The page with the link can make another one.
+    assert read_field(answers[1].text, "_once") != once
 
 
 async def test_another_role_has_no_buttons(console: ConsoleClient, folk: OrganisationPeople) -> None:

@@ -1,6 +1,7 @@
 """Alerts in the console: the list, the page of an alert, and what people do about it."""
 
 import asyncio
+import html
 from typing import Any
 
 import httpx
@@ -136,6 +137,33 @@ async def test_several_alerts_are_acknowledged_together(
     assert gone in answer.text
     assert "All of them" in answer.text
     assert len((await watched.client.get("/v1/silences")).json()["data"]) == 1
+
+
+async def test_a_refused_bulk_action_stays_on_its_page(console: ConsoleClient, alert_id: str) -> None:
+    page = "/console/alerts?state=firing&severity=warning"
+    fields = {"alert": [alert_id], "action": "nothing", "comment": "Seen", "_page": page}
+    answer = await console.send("/console/alerts/bulk", fields, status=422)
+    shown = html.escape(page)
+    assert '<option value="warning" selected' in answer.text
+    assert f'value="{alert_id}" checked' in answer.text
+    # The next action, the language and live reading lead to it.
+    assert answer.text.count(f'name="_page" value="{shown}"') == 2
+    assert f'data-page="{shown}" data-answer' in answer.text
+    answer = await console.send(
+        "/console/alerts/bulk", {**fields, "_page": "/console/alerts?state=resolved"}, 422
+    )
+    assert alert_id not in answer.text
+    # From the page of an incident: the list that says why is none of its pages.
+    answer = await console.send(
+        "/console/alerts/bulk", {**fields, "_page": "/console/incidents/x?state="}, 422
+    )
+    assert 'data-page="/console/alerts" data-answer' in answer.text
+
+
+async def test_the_message_after_an_action_belongs_to_no_address(console: ConsoleClient) -> None:
+    page = await console.read("/console/alerts?state=&done=assigned&severity=info")
+    assert "Assigned." in page
+    assert 'name="_page" value="/console/alerts?state=&amp;severity=info"' in page
 
 
 async def test_a_viewer_has_no_buttons_and_another_tenant_no_alert(
@@ -293,6 +321,44 @@ async def test_one_failed_read_is_no_lost_connection(
     await page.evaluate("vigie.refresh()")
     await page.wait_for_selector("[data-offline]", state="hidden")
     # The browser reports the failed reads.
+    signed_in.told.clear()
+
+
+async def test_a_page_that_answers_a_form_reads_the_page_of_the_form(
+    open_page: OpenPage, owner_person: SignedInPerson, alert_id: str
+) -> None:
+    signed_in = await open_page(owner_person)
+    page = signed_in.page
+    await signed_in.visit("/console/alerts?severity=warning")
+    await page.check(f"[name=alert][value='{alert_id}']")
+    await page.evaluate("document.querySelector('#comment').value = 'x'.repeat(2001)")
+    async with page.expect_navigation():
+        await page.click("button[value=comment]")
+    assert page.url.endswith("/console/alerts/bulk")
+    async with page.expect_response("**/console/alerts?severity=warning") as read:
+        await page.evaluate("vigie.refresh()")
+    assert (await read.value).ok
+    assert await page.is_checked(f"[name=alert][value='{alert_id}']")
+    assert await page.locator("[data-offline], [data-gone]").evaluate_all(
+        "all => all.every(each => each.hidden)"
+    )
+    # The browser reports that the form was refused.
+    signed_in.told.clear()
+
+
+async def test_a_page_says_that_its_subject_is_gone(
+    open_page: OpenPage, owner_person: SignedInPerson, watched: WatchedAlerts
+) -> None:
+    signed_in = await open_page(owner_person)
+    page = signed_in.page
+    await signed_in.visit(f"/console/boxes/{watched.box}")
+    assert await page.locator("[data-gone]").is_hidden()
+    (await watched.client.delete(f"/v1/boxes/{watched.box}")).raise_for_status()
+    await page.evaluate("vigie.refresh()")
+    await page.wait_for_selector("[data-gone]:not([hidden])")
+    assert await page.locator("[data-offline]").is_hidden()
+    assert await page.locator("#box-now").is_visible()
+    # The browser reports the refused reads.
     signed_in.told.clear()
 
 

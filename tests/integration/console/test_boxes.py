@@ -15,7 +15,7 @@ from app.platform.db.database import Database
 from app.standalone.private_mosquitto import PrivateMosquitto
 from tests.conftest import Tenant
 from tests.integration.console.conftest import OpenPage
-from tests.integration.console.visiting import DESK_AND_PHONE, PHONE, ConsoleClient, read_done
+from tests.integration.console.visiting import DESK_AND_PHONE, PHONE, ConsoleClient, read_done, read_field
 from tests.integration.consuming import consuming
 from tests.integration.people.folk import OrganisationPeople, SignedInPerson
 from tests.integration.registry.links import can_connect
@@ -111,7 +111,7 @@ async def test_corrections_are_defined_listed_and_deleted(
     console: ConsoleClient, tenant: Tenant, box: str
 ) -> None:
     page = f"{box}/corrections"
-    given = {"metric": "pm2_5", "kind": "linear", "gain": "0,82", "offset": "-1.4", "note": "<b>station</b>"}
+    given = {"metric": "pm2_5", "kind": "linear", "gain": "0.82", "offset": "-1.4", "note": "<b>station</b>"}
     refused = await console.send(page, given, 422)
     assert "&lt;b&gt;station" in refused.text
     assert read_done(await console.send(page, {**given, "valid_from": "2026-03-01T00:00"})) == "created"
@@ -135,6 +135,13 @@ async def test_revoked_credentials_are_refused_by_the_broker(
     assert read_done(await console.send(f"{box}/credentials/revoke")) == "credentials_revoked"
     assert not await can_connect(mosquitto, "north", password)
     assert "revoked" in await console.read(box)
+
+
+async def test_credentials_that_are_asked_for_again_are_the_same(console: ConsoleClient, box: str) -> None:
+    given = {"_once": read_field(await console.read(f"{box}/credentials"), "_once")}
+    made = [await console.send(f"{box}/credentials", given, 200) for _ in range(2)]
+    first, again = (each.text.split('id="box-password">')[1].split("<")[0] for each in made)
+    assert first == again
 
 
 async def test_a_viewer_reads_and_an_installer_mends(

@@ -16,7 +16,7 @@ from app.platform.db.database import Database
 from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.console.conftest import OpenPage
-from tests.integration.console.visiting import PHONE, ConsoleClient, read_done
+from tests.integration.console.visiting import PHONE, ConsoleClient, read_done, read_field
 from tests.integration.notifications.helpers import dispatching, with_webhooks
 from tests.integration.notifications.receivers import Receiver, receiving
 from tests.integration.people.folk import OrganisationPeople, SignedInPerson
@@ -139,6 +139,7 @@ async def test_a_webhook_is_created_changed_and_deleted(
         "description": "Desk",
         "events": ["alert.firing", "alert.resolved"],
         "format": "cloudevents",
+        "reach": "sites",
         "site_ids": [site_id],
         "group_by": ["site", "rule"],
         "group_wait": "20",
@@ -165,6 +166,56 @@ async def test_a_webhook_is_created_changed_and_deleted(
         assert (await tenant.client.get(f"/v1/webhooks/{stored['id']}")).json()["enabled"] is enabled
     await console.send(f"{path}/delete")
     await console.read(path, 404)
+
+
+async def test_a_form_that_is_sent_again_makes_no_second_recipient_or_secret(
+    console: ConsoleClient, tenant: Tenant, receiver: Receiver
+) -> None:
+    once = read_field(await console.read("/console/delivery/new/webhook"), "_once")
+    given = {"_once": once, "url": receiver.url, "events": ["alert.firing"]}
+    made = [await console.send("/console/delivery/new/webhook", given, 201) for _ in range(2)]
+    assert _read_secret(made[0].text) == _read_secret(made[1].text)
+    (hook,) = (await tenant.client.get("/v1/webhooks")).json()["data"]
+    path = f"/console/delivery/{hook['id']}"
+    once = read_field(await console.read(path), "_once")
+    made = [await console.send(f"{path}/secret", {"_once": once, "overlap": "P1D"}, 200) for _ in range(2)]
+    assert _read_secret(made[0].text) == _read_secret(made[1].text)
+    link = {"_once": once, "name": "Developers", "lifetime": "P7D"}
+    for _ in range(2):
+        await console.send(f"{path}/portal-links", link, 201)
+    links = (await tenant.client.get(f"/v1/webhooks/{hook['id']}/portal-links")).json()["data"]
+    assert len(links) == 1
+
+
+def _read_secret(page: str) -> str:
+    found = re.search(r"whsec_[A-Za-z0-9+/=]+", page)
+    assert found is not None
+    return found[0]
+
+
+async def test_a_deleted_site_does_not_make_a_recipient_one_of_all_sites(
+    console: ConsoleClient, tenant: Tenant, receiver: Receiver, site_id: str
+) -> None:
+    hook = await make_hook(tenant.client, receiver.url, events=["alert.firing"], site_ids=[site_id])
+    (await tenant.client.delete(f"/v1/sites/{site_id}")).raise_for_status()
+    path = f"/console/delivery/{hook}/settings"
+    form = await console.read(path)
+    assert re.search(rf'name="site_ids" value="{site_id}" checked> deleted site', form)
+    assert re.search(r'name="reach" value="sites"[^>]* checked', form)
+    given = {"url": receiver.url, "events": ["alert.firing"], "reach": "sites"}
+    refused = await console.send(path, given, 422)
+    assert re.search(r'name="reach" value="sites"[^>]* checked[^>]* aria-invalid="true"', refused.text)
+    assert "Tick at least one site" in refused.text
+    assert (
+        read_done(await console.send(path, {**given, "site_ids": [site_id], "description": "Desk"}))
+        == "saved"
+    )
+    stored = (await tenant.client.get(f"/v1/webhooks/{hook}")).json()
+    assert (stored["site_ids"], stored["description"]) == ([site_id], "Desk")
+    assert read_done(await console.send(path, {**given, "reach": "all"})) == "saved"
+    assert (await tenant.client.get(f"/v1/webhooks/{hook}")).json()["site_ids"] is None
+    # No other one that does not exist.
+    await console.send(path, {**given, "site_ids": [site_id]}, 404)
 
 
 async def test_a_refused_form_keeps_what_was_typed(console: ConsoleClient, tenant: Tenant) -> None:

@@ -13,20 +13,13 @@ from app.platform.kernel.application_resources import provide_resources
 from app.registry.settings import EnrolmentSettings
 from tests.conftest import STREET, Tenant
 from tests.integration.console.conftest import OpenPage
-from tests.integration.console.visiting import PHONE, ConsoleClient, read_done
+from tests.integration.console.visiting import PHONE, ConsoleClient, read_done, read_field
 from tests.integration.people.folk import OrganisationPeople, SignedInPerson
 
 FLEET = "/console/fleet"
 SCRIPT = "<script>alert(1)</script>"
 type Fields = dict[str, str | list[str]]
 IMAGE = '"><img src=x onerror=alert(1)>'
-
-
-def field(page: str, name: str) -> str:
-    """The value of a hidden field."""
-    found = re.search(rf'name="{name}" value="([^"]*)"', page)
-    assert found is not None, name
-    return html.unescape(found[1])
 
 
 async def add(tenant: Tenant, site: str, *boxes: str, **more: object) -> None:
@@ -57,9 +50,9 @@ async def test_the_list_has_pages(
     monkeypatch.setattr("app.console.fleet.fleet_router._PAGE_ROWS", 2)
     await add(tenant, site_id, *(f"box-{number}" for number in range(3)))
     page = await console.read(f"{FLEET}?q=box")
-    following = re.search(r'href="(\?[^"]*cursor[^"]*)"', page)
+    following = re.search(rf'href="({FLEET}\?[^"]*cursor[^"]*)"', page)
     assert following is not None
-    page = await console.read(FLEET + html.unescape(following[1]))
+    page = await console.read(html.unescape(following[1]))
     assert re.findall(r'data-row="([^"]+)"', page) == ["box-2"]
     assert 'value="box"' in page
 
@@ -69,11 +62,11 @@ async def test_a_new_box_shows_its_password_once_and_a_reload_shows_the_same(
 ) -> None:
     form = await console.read(f"{FLEET}/new")
     given = {
-        "_once": field(form, "_once"),
+        "_once": read_field(form, "_once"),
         "id": "corner-1",
         "site_id": site_id,
         "name": IMAGE,
-        "latitude": "43,6045",
+        "latitude": "43.6045",
         "longitude": "1.444",
         "tags": "lot:1, metz",
         "interval_s": "30",
@@ -145,7 +138,7 @@ async def test_boxes_of_another_tenant_stay_out_of_reach(
     given: Fields = {"operation": "delete", "box": ["ours-1", "theirs-1"]}
     preview = await console.send(f"{FLEET}/operation", given, 200)
     assert "There is no box" in html.unescape(preview.text)
-    given |= {"preview": field(preview.text, "preview")}
+    given |= {"preview": read_field(preview.text, "preview")}
     done = await console.send(f"{FLEET}/operation/apply", given, 200)
     assert "1 box was not changed" in done.text
     assert (await other_tenant.client.get("/v1/boxes/theirs-1")).status_code == 200
@@ -165,12 +158,12 @@ async def test_many_boxes_move_after_a_preview(console: ConsoleClient, tenant: T
     preview = await console.send(f"{FLEET}/operation/preview", {**given, "site_id": target}, 200)
     assert "Move 2 boxes" in preview.text
     assert "Quai" in preview.text
-    fields: Fields = {**given, "site_id": target, "preview": field(preview.text, "preview")}
+    fields: Fields = {**given, "site_id": target, "preview": read_field(preview.text, "preview")}
     # Somebody moved one of them meanwhile: nothing happens, and the page shows the present state.
     await tenant.client.patch("/v1/boxes/move-2", json={"site_id": target})
     changed = await console.send(f"{FLEET}/operation/apply", fields, 409)
     assert "Move 1 box" in changed.text
-    fields["preview"] = field(changed.text, "preview")
+    fields["preview"] = read_field(changed.text, "preview")
     assert read_done(await console.send(f"{FLEET}/operation/apply", fields)) == "boxes_changed"
     sites = {each["id"]: each["site_id"] for each in (await tenant.client.get("/v1/boxes")).json()["data"]}
     assert sites == {"move-1": target, "move-2": target, "stay-1": site_id}
@@ -183,10 +176,10 @@ async def test_operations_work_on_all_boxes_of_a_filter(
     await add(tenant, site_id, "other-1", kind="other")
     given: Fields = {"operation": "label", "all": "yes", "kind": "old"}
     settings = await console.send(f"{FLEET}/operation", given, 200)
-    assert field(settings.text, "kind") == "old"
+    assert read_field(settings.text, "kind") == "old"
     given |= {"tags_add": "lot:9 spare", "new_kind": "facade"}
     preview = await console.send(f"{FLEET}/operation/preview", given, 200)
-    fields: Fields = {**given, "preview": field(preview.text, "preview")}
+    fields: Fields = {**given, "preview": read_field(preview.text, "preview")}
     assert read_done(await console.send(f"{FLEET}/operation/apply", fields)) == "boxes_changed"
     boxes = (await tenant.client.get("/v1/boxes?tag=lot:9&kind=facade")).json()["data"]
     assert [box["id"] for box in boxes] == ["lot-0", "lot-1", "lot-2"]
@@ -204,8 +197,8 @@ async def test_new_passwords_of_many_boxes_are_a_table_shown_once(
     preview = await console.send(f"{FLEET}/operation", given, 200)
     fields: Fields = {
         **given,
-        "preview": field(preview.text, "preview"),
-        "_once": field(preview.text, "_once"),
+        "preview": read_field(preview.text, "preview"),
+        "_once": read_field(preview.text, "_once"),
     }
     done = await console.send(f"{FLEET}/operation/apply", fields, 200)
     text = re.search(r'<textarea id="credentials"[^>]*>([^<]*)</textarea>', done.text)
@@ -227,7 +220,7 @@ async def test_a_configuration_is_checked_where_it_is_typed(
     assert '{"interval_s": 10,}' in html.unescape(answer.text)
     given["config"] = '{"interval_s": 10}'
     preview = await console.send(f"{FLEET}/operation/preview", given, 200)
-    await console.send(f"{FLEET}/operation/apply", {**given, "preview": field(preview.text, "preview")})
+    await console.send(f"{FLEET}/operation/apply", {**given, "preview": read_field(preview.text, "preview")})
     config = (await tenant.client.get("/v1/boxes/conf-1/config")).json()
     assert config["desired"] == {"interval_s": 10}
 
@@ -237,7 +230,7 @@ async def test_claim_codes_are_labels_with_which_an_installer_registers_a_box(
 ) -> None:
     form = await console.read(f"{FLEET}/claims")
     given = {
-        "_once": field(form, "_once"),
+        "_once": read_field(form, "_once"),
         "site_id": site_id,
         "labels": "3",
         "boxes": "1",

@@ -41,6 +41,25 @@ async def site(owner_person: SignedInPerson) -> dict[str, Any]:
     return made
 
 
+async def test_what_waits_for_an_approval_is_found_among_many_sites(
+    console: ConsoleClient, owner_person: SignedInPerson, site: dict[str, Any]
+) -> None:
+    for number in range(26):
+        place = {**STREET, "name": f"Avenue {number}"}
+        (await owner_person.client.post("/v1/sites", json=place)).raise_for_status()
+    path = f"{ADMINISTRATION}/purposes/{site['id']}/acoustic_safety"
+    await console.send(f"{path}/declare", DECLARATION)
+    waiting = await console.read(f"{ADMINISTRATION}/purposes?state=awaiting_approval")
+    assert path in waiting
+    assert "Avenue" not in waiting
+    assert "1 purpose waits for an approval" in await console.read(ADMINISTRATION)
+    assert "Nothing waits" in await console.read(
+        f"{ADMINISTRATION}/purposes?state=awaiting_approval&q=avenue"
+    )
+    assert "Declare more:" in await console.read(f"{ADMINISTRATION}/purposes?q=avenue")
+    assert path in await console.read(f"{ADMINISTRATION}/purposes?q=alsace")
+
+
 async def test_a_second_person_approves_exactly_what_they_read(
     console: ConsoleClient, folk: OrganisationPeople, site: dict[str, Any]
 ) -> None:

@@ -154,6 +154,20 @@ async def test_a_publish_shows_on_list_and_map_within_a_second(
     signed_in.check()
 
 
+async def test_a_wall_goes_where_its_address_leads_now(
+    open_page: OpenPage, owner_person: SignedInPerson, city: Tenant
+) -> None:
+    signed_in = await open_page(owner_person)
+    page = signed_in.page
+    await signed_in.visit("/console/wall")
+    change = {"second_factor_required": True}
+    (await owner_person.client.patch(f"/v1/organisations/{city.id}", json=change)).raise_for_status()
+    await page.evaluate("vigie.refresh()")
+    # The screen says what is needed, and does not stay empty.
+    await page.wait_for_url("**/console/account")
+    await page.wait_for_selector("#factors")
+
+
 @pytest.mark.parametrize(("language", "options"), DESK_AND_PHONE)
 async def test_the_palette_leads_to_an_alert_by_keyboard(
     *,

@@ -133,7 +133,7 @@ async def test_every_kind_of_condition_can_be_built(
             "metric": "temperature",
             "side": "outside",
             "low_1": "14",
-            "high_1": "20,5",
+            "high_1": "20.5",
             "margin_1": "1",
         },
         "window": {
@@ -229,7 +229,7 @@ async def test_a_change_sends_only_what_differs_and_sees_changes_of_others(
     # The notation of the window stayed: the condition did not restart.
     assert (present["name"], present["condition"]) == ("Daily mean", made["condition"])
     refused = await console.send(edit, {**typed, "name": "Mine"}, 412)
-    assert "changed since you read it" in refused.text
+    assert "Somebody else changed this meanwhile." in refused.text
     assert 'value="Mine"' in refused.text
     fresh = re.search(r'name="etag" value="&#34;([^"]+)&#34;"', refused.text)
     assert fresh is not None

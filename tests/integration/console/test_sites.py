@@ -18,7 +18,7 @@ from tests.integration.people.folk import OrganisationPeople, SignedInPerson
 from tests.scenarios.processes import until
 
 HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>'
-SITE = {"name": "Quai", "kind": "street", "timezone": "Europe/Paris", "latitude": "43,6", "longitude": "1.44"}
+SITE = {"name": "Quai", "kind": "street", "timezone": "Europe/Paris", "latitude": "43.6", "longitude": "1.44"}
 _YEAR = """
 INSERT INTO samples (box_key, time, laeq, pm2_5, no2, temperature, humidity)
 SELECT b.key, t.time, 60 + 5 * sin(extract(epoch FROM t.time) / 9000), 11, 20, 15, 60 FROM boxes b,
@@ -74,7 +74,7 @@ async def test_a_site_is_created_found_changed_and_deleted(console: ConsoleClien
     refused = await console.send("/console/sites/new", {**SITE, "timezone": "Mars/Base"}, 422)
     assert 'value="Mars/Base"' in refused.text
     assert 'aria-invalid="true"' in refused.text
-    assert 'value="43,6"' in refused.text
+    assert 'value="43.6"' in refused.text
     made = await console.send("/console/sites/new", SITE)
     assert read_done(made) == "created"
     page = made.headers["location"].partition("?")[0]
@@ -112,6 +112,8 @@ async def test_the_page_of_a_site_answers_without_scripts(console: ConsoleClient
 
 async def test_a_site_with_boxes_is_not_deleted(console: ConsoleClient, street: str) -> None:
     refused = await console.send(f"/console/sites/{street}/delete", status=409)
+    # Save must not delete, though the page has the address of the deletion.
+    assert f'action="/console/sites/{street}/edit"' in refused.text
     assert 'role="alert"' in refused.text
 
 
@@ -320,3 +322,54 @@ async def test_marks_are_listed_in_both_languages_on_a_phone(
         assert await signed_in.grave() == []
         width = await signed_in.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert width <= 0
+
+
+async def test_what_was_typed_does_not_come_back_over_the_change_of_another_person(
+    open_page: OpenPage, owner_person: SignedInPerson, street: str
+) -> None:
+    signed_in = await open_page(owner_person)
+    page = signed_in.page
+    path = f"/console/sites/{street}/edit"
+    await signed_in.visit(path)
+    await page.fill("#f-address", "Quai 4")
+    await page.fill("#f-kind", "market")
+    change = {"name": "Renamed", "kind": "school"}
+    (await owner_person.client.patch(f"/v1/sites/{street}", json=change)).raise_for_status()
+    await signed_in.visit(path)
+    shown = [await page.input_value(f"#f-{name}") for name in ("address", "name", "kind")]
+    assert shown == ["Quai 4", "Renamed", "school"]
+    assert await page.is_visible("[data-restored-text]")
+    assert await page.inner_text("[data-changed-fields]") == "Kind"
+    # It is said once. What was restored comes back.
+    await signed_in.visit(path)
+    assert await page.input_value("#f-address") == "Quai 4"
+    assert not await page.is_visible("[data-changed]")
+    await page.click("[data-discard]")
+    assert await page.input_value("#f-address") == ""
+    await signed_in.visit(path)
+    assert not await page.is_visible("[data-restored]")
+
+
+async def test_what_a_refused_form_has_typed_comes_back_after_a_reload(
+    open_page: OpenPage, owner_person: SignedInPerson, street: str
+) -> None:
+    signed_in = await open_page(owner_person)
+    page = signed_in.page
+    path = f"/console/sites/{street}/edit"
+    await signed_in.visit(path)
+    await page.fill("#f-address", "Quai 4")
+    await page.fill("#f-timezone", "Europe/Nowhere")
+    async with page.expect_navigation():
+        await page.click("#site-form button")
+    await page.fill("#f-name", "Market")
+    # The browser reports that the form was refused.
+    signed_in.told.clear()
+    await signed_in.visit(path)
+    shown = [await page.input_value(f"#f-{name}") for name in ("address", "name", "timezone")]
+    assert shown == ["Quai 4", "Market", "Europe/Nowhere"]
+    assert not await page.is_visible("[data-changed]")
+    await page.fill("#f-timezone", "Europe/Paris")
+    await page.click("#site-form button")
+    await page.wait_for_selector(".notice.good")
+    await signed_in.visit(path)
+    assert not await page.is_visible("[data-restored]")

@@ -22,7 +22,7 @@ SITE = {
     "name": "Rue de Metz",
     "kind": "street",
     "timezone": "Europe/Paris",
-    "latitude": "43,6045",
+    "latitude": "43.6045",
     "longitude": "1.444",
 }
 

@@ -1,5 +1,6 @@
 """Visits the console: by HTTP with the fields of its forms, and in Chromium."""
 
+import html
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -76,6 +77,13 @@ def check_page_headers(answer: httpx.Response | Response) -> None:
 def read_done(answer: httpx.Response) -> str:
     """Return the name of the message that the next page shows."""
     return parse_qs(urlsplit(answer.headers["location"]).query).get("done", [""])[0]
+
+
+def read_field(page: str, name: str) -> str:
+    """Return the value of the first input of a name."""
+    found = re.search(rf'name="{name}" value="([^"]*)"', page)
+    assert found is not None, name
+    return html.unescape(found[1])
 
 
 class SignedInPage(WatchedPage):

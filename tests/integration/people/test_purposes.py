@@ -9,7 +9,7 @@ import pytest
 
 from app.platform.db.database import Database
 from app.platform.db.ingest_barrier import pass_ingest_barrier
-from tests.conftest import Tenant
+from tests.conftest import STREET, Tenant
 from tests.integration.people.folk import OrganisationPeople, refusal
 
 FIELDS: dict[str, Any] = {
@@ -288,3 +288,66 @@ async def test_it_is_in_the_log_without_the_contact(tenant: Tenant, acoustic: st
     changed = (await tenant.client.get("/v1/audit?action=site_purpose.updated")).json()["data"]
     assert len(changed) == 1
     assert "privacy@example.com" not in str(log) + str(changed)
+
+
+async def _list_declared(client: httpx.AsyncClient, **query: str | int) -> list[tuple[str, str]]:
+    """All pages of the list of all sites, each row as its site and its purpose."""
+    rows: list[dict[str, Any]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        answer = await client.get("/v1/site-purposes", params={"limit": 2, **query, **cursor})
+        page = answer.raise_for_status().json()
+        assert len(page["data"]) == 2 or page["next"] is None
+        rows += page["data"]
+        if page["next"] is None:
+            return [(row["site_id"], row["purpose"]) for row in rows]
+        cursor = {"cursor": page["next"]}
+
+
+async def test_the_purposes_of_all_sites_are_listed_by_state(
+    folk: OrganisationPeople, tenant: Tenant, other_tenant: Tenant, site_id: str, acoustic: str
+) -> None:
+    one, two = await folk.join("Ada", "operator"), await folk.join("Bea", "owner")
+    place = {**STREET, "name": "Quai"}
+    quay = (await tenant.client.post("/v1/sites", json=place)).raise_for_status().json()["id"]
+    cameras = f"/v1/sites/{site_id}/purposes/video_analytics"
+    shots = f"/v1/sites/{quay}/purposes/acoustic_safety"
+    await kept(tenant.client, quay)
+    # Days by purpose, days for all, and none for this one.
+    await kept(tenant.client, site_id, {"default_days": 40, "purposes": {"noise": None}, "removes": True})
+    for path, body in ((acoustic, complete()), (shots, complete()), (cameras, {"legal_basis": "consent"})):
+        (await one.client.put(path, json=body)).raise_for_status()
+    (await two.client.post(f"{shots}/approve")).raise_for_status()
+    (
+        await one.client.patch(f"/v1/sites/{quay}/purposes/noise", json={"starts_at": in_days(9)})
+    ).raise_for_status()
+    (await one.client.post(f"/v1/sites/{quay}/purposes/odour/end", json={})).raise_for_status()
+    states: dict[str, set[tuple[str, str]]] = {}
+    for site in (site_id, quay):
+        for each in (await tenant.client.get(f"/v1/sites/{site}/purposes")).json()["data"]:
+            states.setdefault(each["state"], set()).add((site, each["purpose"]))
+    del states["not_declared"]
+    assert states["awaiting_approval"] == {(site_id, "acoustic_safety")}
+    assert states["incomplete"] == {(site_id, "video_analytics")}
+    assert states.keys() == {"awaiting_approval", "incomplete", "upcoming", "active", "ended"}
+    for name, wanted in states.items():
+        listed = await _list_declared(tenant.client, state=name)
+        assert sorted(listed) == sorted(wanted), name
+    everything = await _list_declared(tenant.client)
+    assert sorted(everything) == sorted(each for found in states.values() for each in found)
+    (named,) = {site for site, _ in await _list_declared(tenant.client, q="quai")}
+    assert named == quay
+    row = (await tenant.client.get("/v1/site-purposes?state=incomplete")).json()["data"][0]
+    alone = (await tenant.client.get(cameras)).json()
+    assert {name: row[name] for name in alone} == alone
+    assert row["timezone"] == STREET["timezone"]
+    # An entry that says "for ever" is no limit, whatever the default is.
+    await kept(
+        tenant.client, site_id, {"default_days": 40, "purposes": {"acoustic_safety": None}, "removes": True}
+    )
+    assert await _list_declared(tenant.client, state="awaiting_approval") == []
+    assert (site_id, "acoustic_safety") in await _list_declared(tenant.client, state="incomplete")
+    assert await _list_declared(other_tenant.client) == []
+    limited = await folk.join("Vera", "viewer", site_ids=[quay])
+    assert {site for site, _ in await _list_declared(limited.client)} == {quay}
+    assert (await tenant.client.get("/v1/site-purposes?state=not_declared")).status_code == 422

@@ -107,8 +107,9 @@ def check_order(rows: list[dict[str, Any]], sort: str) -> None:
 
 
 def identify(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Tell a row from the others; counts of firmware versions have no id."""
-    return (row["id"],) if "id" in row else (row["firmware"], row["kind"])
+    """Tell a row from the others; purposes of sites and counts of firmware versions have no id."""
+    names = next(each for each in (("id",), ("site_id", "purpose"), ("firmware", "kind")) if each[0] in row)
+    return tuple(row[name] for name in names)
 
 
 async def test_each_order_of_each_list(tenant: Tenant, api: httpx.AsyncClient) -> None:

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.presentation.languages import Language
 from app.presentation.number_formats import (
     format_count,
     format_exact_measurement,
@@ -10,6 +11,7 @@ from app.presentation.number_formats import (
     format_percent,
     format_resolved_measurement,
     format_whole_percent,
+    parse_number,
 )
 from app.presentation.typography import NO_VALUE
 
@@ -34,6 +36,43 @@ from app.presentation.typography import NO_VALUE
 )
 def test_numbers(value: float, english: str, french: str) -> None:
     assert (format_exact_number(value, "en"), format_exact_number(value, "fr")) == (english, french)
+
+
+@pytest.mark.parametrize(
+    ("text", "english", "french"),
+    [
+        ("10,000", 10_000, 10),
+        ("1,000,000.5", 1_000_000.5, None),
+        ("2,5", None, 2.5),
+        ("2.5", 2.5, 2.5),
+        ("10\u202f000", None, 10_000),
+        ("10\xa0000,5", None, 10_000.5),
+        ("10 000", None, 10_000),
+        ("10 00", None, None),
+        ("1,00,000", None, None),
+        (",5", None, 0.5),
+        ("-12", -12, -12),
+        ("\N{MINUS SIGN}1.5", -1.5, -1.5),
+        ("1e3", 1000, 1000),
+        ("9007199254740993", 2**53 + 1, 2**53 + 1),
+        *(
+            (text, None, None)
+            for text in ("", ".", "-", "1_0", "nan", "inf", "1e999", "9" * 5000, "\u0661", "5 m")
+        ),
+    ],
+)
+def test_a_typed_number_is_read_as_the_language_writes_it(
+    text: str, english: float | None, french: float | None
+) -> None:
+    assert (parse_number(text, "en"), parse_number(text, "fr")) == (english, french)
+
+
+@given(st.floats(min_value=-1e12, max_value=1e12), st.sampled_from(["en", "fr"]))
+def test_a_number_is_read_as_it_was_shown(value: float, language: Language) -> None:
+    shown = format_exact_number(value, language)
+    read = parse_number(shown, language)
+    assert read is not None
+    assert format_exact_number(read, language) == shown
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

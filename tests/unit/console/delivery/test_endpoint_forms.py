@@ -20,7 +20,7 @@ def test_a_webhook_has_what_was_typed() -> None:
             group_by=["site"],
             group_wait="20",
             group_interval="",
-            rate_per_s="2,5",
+            rate_per_s="2.5",
             concurrency="two",
         ),
         creating=True,
@@ -35,6 +35,16 @@ def test_a_webhook_has_what_was_typed() -> None:
         "concurrency": "two",
         **dict.fromkeys(("min_severity", "site_ids", "description", "recipient")),
     }
+
+
+def test_a_recipient_is_for_all_sites_or_for_those_that_are_ticked() -> None:
+    def read(**given: str | list[str]) -> object:
+        return build_endpoint_body("mqtt", fields(**given), creating=False)["site_ids"]
+
+    assert read(reach="all", site_ids=["a"]) is None
+    assert read(reach="sites", site_ids=["a", "b"]) == ["a", "b"]
+    # The API refuses it. "None of them" must not become "all".
+    assert read(reach="sites") == []
 
 
 def test_every_event_stands_for_all() -> None:

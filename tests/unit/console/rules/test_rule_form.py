@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from app.console.framework.form_fields import FormFields
 from app.console.rules.rule_form import KINDS, fields_to_rule, form_kind, rule_to_fields
 from app.console.rules.rule_normal_form import normalise_rule
+from app.presentation.languages import Language
 from app.rules.definitions.rule_examples import EXAMPLES
 from app.rules.definitions.schemas import RuleCreate
 from app.rules.presets.preset_list import PRESETS
@@ -24,11 +25,11 @@ def rule_of(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 (the fields of a r
     return {"site_id": SITE, "name": "r", "severity": "warning", **fields}
 
 
-@pytest.mark.parametrize("decimal", [".", ","])
+@pytest.mark.parametrize("language", ["en", "fr"])
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_examples_of_the_api_come_back_unchanged(name: str, decimal: str) -> None:
+def test_examples_of_the_api_come_back_unchanged(name: str, language: Language) -> None:
     rule = EXAMPLES[name]["value"]
-    fields = rule_to_fields(rule, decimal=decimal)
+    fields = rule_to_fields(rule, language=language)
     assert (fields is None) == (name in INEXPRESSIBLE)
     if fields is not None:
         assert normalise_rule(fields_to_rule(fields)) == normalise_rule(rule)
@@ -103,9 +104,11 @@ def test_text_that_is_no_number_stays_for_the_api_to_refuse() -> None:
         assert fields_to_rule(FormFields({"threshold_1": [text]}))["condition"] == {"threshold": text}
 
 
-def test_a_decimal_comma_is_read() -> None:
-    fields = FormFields({"kind": ["value"], "threshold_1": ["13,5"]})
-    assert fields_to_rule(fields)["condition"] == {"threshold": 13.5}
+def test_a_decimal_comma_is_read_in_french() -> None:
+    typed = {"kind": ["value"], "threshold_1": ["13,5"], "for_1_n": ["1,5"], "for_1_unit": ["h"]}
+    assert fields_to_rule(FormFields(typed, "fr"))["condition"] == {"threshold": 13.5, "for": "PT5400S"}
+    # The API refuses it in English: it is no number there.
+    assert fields_to_rule(FormFields(typed))["condition"] == {"threshold": "13,5", "for": "PT1,5H"}
 
 
 def test_an_unknown_kind_is_a_value() -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from app.console.framework.form_fields import FormFields
 from app.console.sites import place_forms
 
@@ -7,9 +9,8 @@ def fields(**values: str) -> FormFields:
 
 
 def test_a_site_has_the_position_that_was_typed() -> None:
-    body = place_forms.make_site_body(
-        fields(name=" Quai ", kind="Street", timezone="Europe/Paris", latitude="43,6", longitude="1.4")
-    )
+    typed = fields(name=" Quai ", kind="Street", timezone="Europe/Paris", latitude="43,6", longitude="1.4")
+    body = place_forms.make_site_body(replace(typed, language="fr"))
     assert body["location"] == {"type": "Point", "coordinates": [1.4, 43.6]}
     assert (body["name"], body["kind"], body["address"]) == ("Quai", "street", None)
     assert body["register_precision_m"] == 100
