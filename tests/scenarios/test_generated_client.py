@@ -20,6 +20,7 @@ from app.settings import VigieSettings
 from tests.integration.notifications.receivers import receiving, status
 from tests.openapi import openapi_document
 from tests.scenarios.processes import role, serving, until
+from tests.unit.client.scripted_server import answering
 from tools.client_packages import (
     PACKAGE,
     SOURCES,
@@ -148,6 +149,23 @@ def test_models_have_names_that_people_would_choose(package: Path) -> None:
     ] == []
     members = [file.name for file in (package / "models").glob("*.py") if " VALUE_0 = " in file.read_text()]
     assert members == [], "enumerations whose members have no names"
+
+
+def test_a_stream_uses_the_settings_of_its_client(generated: Generated) -> None:
+    streams: Any = importlib.import_module(f"{PACKAGE}.streams")
+    event = b'id: 7\nevent: alert.firing\ndata: {"data": {}}\n\n'
+    with answering([(200, {"Content-Type": "text/event-stream"}, event)]) as server:
+        client = generated.package.AuthenticatedClient(
+            server.url, "vg_key", headers={"X-Route": "blue"}, auth_header_name="X-Key", prefix=""
+        )
+        for _ in range(2):
+            with streams.follow_events(client, after="6", types=["alert.firing"]) as events:
+                assert next(events) == streams.StreamEvent("7", "alert.firing", {"data": {}})
+        assert not client.get_httpx_client().is_closed
+    assert len(server.requests) == 2
+    for path, headers in server.requests:
+        assert path == "/v1/events/stream?types=alert.firing"
+        assert (headers["X-Route"], headers["X-Key"], headers["Last-Event-ID"]) == ("blue", "vg_key", "6")
 
 
 @pytest.fixture
