@@ -15,6 +15,14 @@ def run_stdio(profile: Profile) -> None:
     make_server(KeySource(profile.url, profile)).run("stdio")
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        # Any other name may lead to a network.
+        return False
+
+
 def run_http(url: str, host: str, port: int, allowed_hosts: Sequence[str]) -> None:
     """Serve any number of clients over streamable HTTP. Each request brings its own key.
 
@@ -27,8 +35,7 @@ def run_http(url: str, host: str, port: int, allowed_hosts: Sequence[str]) -> No
     Raises:
         UsageError: It would listen on a network without an allowed host.
     """
-    loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    if not loopback and not allowed_hosts:
+    if not _is_loopback(host) and not allowed_hosts:
         raise UsageError(
             f"{host} can be reached from other machines. Name the public host: --allow-host HOST"
         )

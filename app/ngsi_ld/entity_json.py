@@ -9,11 +9,12 @@ from app.measurement_stream.formats.ngsi_ld import (
     make_entity_id,
     make_property,
     make_time_property,
+    scale_value,
 )
 from app.platform.kernel.instants import format_us
 
 _ALWAYS: Final = frozenset({"id", "type"})
-_PERCENT: Final = 100
+_OF_PERCENT: Final = 0.01
 
 
 def name_box(row: Mapping[str, Any]) -> str:
@@ -57,7 +58,9 @@ def _build_device(row: Mapping[str, Any], latest: Mapping[str, tuple[int, float]
         device["dateLastValueReported"] = make_time_property(max(time for time, _ in latest.values()))
     if "battery" in latest:
         time_us, percent = latest["battery"]
-        device["batteryLevel"] = make_property(percent / _PERCENT, observedAt=format_us(time_us))
+        device["batteryLevel"] = make_property(
+            scale_value(percent, _OF_PERCENT), observedAt=format_us(time_us)
+        )
     if row["firmware"] is not None:
         device["firmwareVersion"] = make_property(row["firmware"])
     return device

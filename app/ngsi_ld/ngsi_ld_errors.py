@@ -4,6 +4,7 @@ from app.platform.kernel.errors import VigieError
 
 _TYPES = "https://uri.etsi.org/ngsi-ld/errors/"
 BAD_REQUEST_DATA = f"{_TYPES}BadRequestData"
+RESOURCE_NOT_FOUND = f"{_TYPES}ResourceNotFound"
 
 
 class BadRequestDataError(VigieError):
@@ -34,4 +35,4 @@ class ResourceNotFoundError(VigieError):
 
     def __init__(self, identifier: str) -> None:
         detail = f"There is no entity {identifier[:128]!r}."
-        super().__init__(detail, extra={"type": f"{_TYPES}ResourceNotFound"})
+        super().__init__(detail, extra={"type": RESOURCE_NOT_FOUND})

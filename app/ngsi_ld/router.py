@@ -12,17 +12,18 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from app.measurement_stream.formats.ngsi_ld import CONTEXTS, MEDIA_TYPE
 from app.ngsi_ld.entity_json import simplify_entity
 from app.ngsi_ld.entity_queries import find_entity, list_types, read_entities
-from app.ngsi_ld.ngsi_ld_errors import BAD_REQUEST_DATA, ResourceNotFoundError
+from app.ngsi_ld.ngsi_ld_errors import BAD_REQUEST_DATA, RESOURCE_NOT_FOUND, ResourceNotFoundError
 from app.ngsi_ld.query_parameters import (
     DEFAULT_LIMIT,
     MOST_ENTITIES,
+    MOST_SKIPPED,
     EntityId,
     parse_attributes,
     parse_entity_query,
     parse_simplified,
 )
+from app.platform.identity.caller_authentication import Principal
 from app.standard_apis.reader_access import (
-    ReaderAccess,
     ReaderAccessDependency,
     add_cache_headers,
     get_public_url,
@@ -38,6 +39,7 @@ class NgsiLdRoute(StandardRoute):
     """A route whose refusals have the type that the standard names."""
 
     problem_type = BAD_REQUEST_DATA
+    missing_type = RESOURCE_NOT_FOUND
 
 
 router: Final = APIRouter(prefix=PREFIX, tags=[TAG], route_class=NgsiLdRoute)
@@ -61,7 +63,7 @@ _Attributes = Annotated[
 _Options = Annotated[
     str | None, declare_parameter("options", "`keyValues`: values without their metadata", "keyValues")
 ]
-_Accept = Annotated[
+Accept = Annotated[
     str | None, Header(description="`application/ld+json` puts `@context` into the body", examples=[_JSON])
 ]
 
@@ -117,17 +119,22 @@ async def _collect_parameters(  # noqa: PLR0917 (query parameters)
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _document(example: Mapping[str, Any] | Sequence[Any], *problems: int) -> dict[int | str, dict[str, Any]]:
-    return document_json(example, 400, *problems, media_types=(_JSON, MEDIA_TYPE))
+def document_answer(
+    example: Mapping[str, Any] | Sequence[Any], *problems: int, status_code: int = 200
+) -> dict[int | str, dict[str, Any]]:
+    """Document a response of JSON or JSON-LD by an example, and its problems."""
+    return document_json(example, 400, *problems, media_types=(_JSON, MEDIA_TYPE), status_code=status_code)
 
 
-def _respond(
+def respond(
     request: Request,
-    access: ReaderAccess,
+    caller: Principal | None,
     body: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     accept: str | None,
+    *,
+    status_code: int = 200,
 ) -> Response:
-    """Encode entities with `@context` in the body, or as a header."""
+    """Encode entities or subscriptions with `@context` in the body, or as a header."""
     context = f"{get_public_url(request)}{_CONTEXT_PATH}"
     if accept is not None and MEDIA_TYPE in accept:
         whole: Any = (
@@ -135,11 +142,11 @@ def _respond(
             if isinstance(body, Mapping)
             else [{**each, "@context": context} for each in body]
         )
-        response = Response(_encode(whole), media_type=MEDIA_TYPE)
+        response = Response(_encode(whole), status_code, media_type=MEDIA_TYPE)
     else:
-        response = Response(_encode(body), media_type=_JSON)
+        response = Response(_encode(body), status_code, media_type=_JSON)
         response.headers["Link"] = f'<{context}>; rel="{_CONTEXT_RELATION}"; type="{MEDIA_TYPE}"'
-    add_cache_headers(response, access.caller)
+    add_cache_headers(response, caller)
     response.headers["Vary"] = "Authorization, Accept"
     return response
 
@@ -150,14 +157,14 @@ def _respond(
     summary="NGSI-LD: entities",
     response_class=Response,
     openapi_extra=OPTIONAL_KEY,
-    responses=_document([_ENTITY], 422),
+    responses=document_answer([_ENTITY], 422),
 )
 async def list_entities(
     request: Request,
     given: Annotated[dict[str, str], Depends(_collect_parameters)],
     access: ReaderAccessDependency,
     options: _Options = None,
-    accept: _Accept = None,
+    accept: Accept = None,
 ) -> Response:
     """List AirQualityObserved, NoiseLevelObserved and Device of the Smart Data Models: the latest values.
 
@@ -168,7 +175,7 @@ async def list_entities(
     query = parse_entity_query(given)
     page = await access.run(lambda session: read_entities(session, query), advice=_ADVICE)
     entities = [simplify_entity(each) for each in page.entities] if simplified else page.entities
-    response = _respond(request, access, entities, accept)
+    response = respond(request, access.caller, entities, accept)
     following = query.offset + query.limit if page.has_more else None
     add_count_and_next(request, response, total=page.total, following=following, limit=query.limit)
     return response
@@ -188,7 +195,8 @@ def add_count_and_next(
     """
     if total is not None:
         response.headers["NGSILD-Results-Count"] = str(total)
-    if following is not None:
+    # A greater offset would be refused.
+    if following is not None and following <= MOST_SKIPPED:
         target = request.url.include_query_params(offset=following, limit=limit)
         address = f"{get_public_url(request)}{target.path}?{target.query}"
         response.headers.append("Link", f'<{address}>; rel="next"; type="{response.media_type or _JSON}"')
@@ -200,7 +208,7 @@ def add_count_and_next(
     summary="NGSI-LD: an entity",
     response_class=Response,
     openapi_extra=OPTIONAL_KEY,
-    responses=_document(_ENTITY, 404),
+    responses=document_answer(_ENTITY, 404),
 )
 async def get_entity(  # noqa: PLR0917 (query parameters)
     request: Request,
@@ -208,7 +216,7 @@ async def get_entity(  # noqa: PLR0917 (query parameters)
     access: ReaderAccessDependency,
     attrs: _Attributes = None,
     options: _Options = None,
-    accept: _Accept = None,
+    accept: Accept = None,
 ) -> Response:
     """Read an entity with its latest values."""
     simplified, attributes = parse_simplified(options), parse_attributes(attrs)
@@ -218,7 +226,7 @@ async def get_entity(  # noqa: PLR0917 (query parameters)
     found = await access.run(lambda session: find_entity(session, identifier, attributes), advice=_WAIT)
     if found is None:
         raise ResourceNotFoundError(entity_id)
-    return _respond(request, access, simplify_entity(found) if simplified else found, accept)
+    return respond(request, access.caller, simplify_entity(found) if simplified else found, accept)
 
 
 @router.get(
@@ -227,15 +235,15 @@ async def get_entity(  # noqa: PLR0917 (query parameters)
     summary="NGSI-LD: types of entities",
     response_class=Response,
     openapi_extra=OPTIONAL_KEY,
-    responses=_document({"type": "EntityTypeList", "typeList": ["Device"]}),
+    responses=document_answer({"type": "EntityTypeList", "typeList": ["Device"]}),
 )
 async def list_entity_types(
-    request: Request, access: ReaderAccessDependency, accept: _Accept = None
+    request: Request, access: ReaderAccessDependency, accept: Accept = None
 ) -> Response:
     """List the types of which there are entities."""
     found = await access.run(list_types, advice=_WAIT)
     body = {"id": "urn:ngsi-ld:EntityTypeList:vigie", "type": "EntityTypeList", "typeList": found}
-    return _respond(request, access, body, accept)
+    return respond(request, access.caller, body, accept)
 
 
 @router.get(

@@ -14,8 +14,16 @@ from app.measurement_stream.formats.ngsi_ld import MEDIA_TYPE, make_subscription
 from app.measurement_stream.subscriptions import service
 from app.measurement_stream.subscriptions.models import MeasurementSubscription
 from app.measurement_stream.subscriptions.sink_configuration import SinkRules
-from app.ngsi_ld.query_parameters import check_limit
-from app.ngsi_ld.router import PREFIX, TAG, NgsiLdRoute, add_count_and_next
+from app.ngsi_ld.query_parameters import MOST_SKIPPED, check_limit
+from app.ngsi_ld.router import (
+    PREFIX,
+    TAG,
+    Accept,
+    NgsiLdRoute,
+    add_count_and_next,
+    document_answer,
+    respond,
+)
 from app.ngsi_ld.subscription_mapping import FORMAT, map_subscription, present_subscription
 from app.ngsi_ld.subscription_schemas import NgsiLdSubscriptionCreate
 from app.notifications.api.dependencies import PublicUrl, WebhookSettingsDependency
@@ -51,6 +59,14 @@ _SubscriptionId = Annotated[
     ),
 ]
 
+_SUBSCRIPTION: Final = {
+    "id": "urn:ngsi-ld:Subscription:0199d1c5-7a3e-7c54-9d1e-5b6f0a2c8e11",
+    "type": "Subscription",
+    "entities": [{"type": "AirQualityObserved"}],
+    "notification": {"attributes": ["pm25"], "endpoint": {"uri": "https://example.com/notify"}},
+}
+_CREATED: Final = {**_SUBSCRIPTION, "secret": "whsec_YW4gZXhhbXBsZSwgbm90IGEgc2VjcmV0"}
+
 
 async def _find(
     session: ReadSession | WriteSession, principal: Principal, text: str, *, lock: bool = False
@@ -76,7 +92,8 @@ def _select_visible(principal: Principal) -> Any:  # noqa: ANN401 (a statement)
     operation_id="create_ngsi_ld_subscription",
     status_code=201,
     summary="NGSI-LD: subscribe to observations",
-    responses=document_problems(400, 404, 408, 413, 415, 422),
+    response_class=Response,
+    responses=document_answer(_CREATED, 404, 408, 413, 415, 422, status_code=201),
 )
 async def create_subscription(  # noqa: PLR0917 (dependencies)
     principal: _Writer,
@@ -85,8 +102,9 @@ async def create_subscription(  # noqa: PLR0917 (dependencies)
     public_url: PublicUrl,
     sealer: SealerDependency,
     body: NgsiLdSubscriptionCreate,
-    response: Response,
-) -> dict[str, Any]:
+    request: Request,
+    accept: Accept = None,
+) -> Response:
     """Post each committed sample to a URL, as a Notification of AirQualityObserved or NoiseLevelObserved.
 
     Notifications are signed by Standard Webhooks 1.0; the `secret` is shown only here. The subscription is
@@ -95,29 +113,31 @@ async def create_subscription(  # noqa: PLR0917 (dependencies)
     """
     rules = SinkRules(settings.allow_private, public_url, sealer, settings.allows_kafka)
     row = await service.add_subscription(session, principal, map_subscription(body), rules, datetime.now(UTC))
-    identifier = make_subscription_id(row.id)
-    response.headers["Location"] = f"{PREFIX}/subscriptions/{identifier}"
-    return {**present_subscription(row), "secret": service.read_signing_secret(row, sealer)}
+    shown = {**present_subscription(row), "secret": service.read_signing_secret(row, sealer)}
+    response = respond(request, principal, shown, accept, status_code=201)
+    response.headers["Location"] = f"{PREFIX}/subscriptions/{make_subscription_id(row.id)}"
+    return response
 
 
 @router.get(
     "",
     operation_id="list_ngsi_ld_subscriptions",
     summary="NGSI-LD: subscriptions",
-    responses=document_problems(400),
+    response_class=Response,
+    responses=document_answer([_SUBSCRIPTION]),
 )
 async def list_subscriptions(
     principal: _Reader,
     session: ReadSessionDep,
     request: Request,
-    response: Response,
+    accept: Accept = None,
     *,
     limit: Annotated[
         int, Query(ge=0, le=1000, description="Subscriptions of a page; 0 only with `count`")
     ] = 100,
-    offset: Annotated[int, Query(ge=0, le=100_000, description="How many to leave out")] = 0,
+    offset: Annotated[int, Query(ge=0, le=MOST_SKIPPED, description="How many to leave out")] = 0,
     count: Annotated[bool, Query(description="`true` adds the header NGSILD-Results-Count")] = False,
-) -> list[dict[str, Any]]:
+) -> Response:
     """List the subscriptions that NGSI-LD can express, oldest first. Secrets are not shown.
 
     The header `Link` with `rel="next"` leads to the next page.
@@ -130,21 +150,28 @@ async def list_subscriptions(
     if count:
         total = await session.scalar(select(func.count()).select_from(visible.subquery()))
     following = offset + limit if len(rows) > limit > 0 else None
+    response = respond(request, principal, [present_subscription(row) for row in rows[:limit]], accept)
     add_count_and_next(request, response, total=total, following=following, limit=limit)
-    return [present_subscription(row) for row in rows[:limit]]
+    return response
 
 
 @router.get(
     "/{ngsi_ld_subscription_id}",
     operation_id="get_ngsi_ld_subscription",
     summary="NGSI-LD: a subscription",
-    responses=document_problems(403, 404),
+    response_class=Response,
+    responses=document_answer(_SUBSCRIPTION, 404),
 )
 async def get_subscription(
-    principal: _Reader, session: ReadSessionDep, ngsi_ld_subscription_id: _SubscriptionId
-) -> dict[str, Any]:
+    principal: _Reader,
+    session: ReadSessionDep,
+    request: Request,
+    ngsi_ld_subscription_id: _SubscriptionId,
+    accept: Accept = None,
+) -> Response:
     """Read a subscription with the health of its endpoint."""
-    return present_subscription(await _find(session, principal, ngsi_ld_subscription_id))
+    row = await _find(session, principal, ngsi_ld_subscription_id)
+    return respond(request, principal, present_subscription(row), accept)
 
 
 @router.delete(

@@ -30,6 +30,7 @@ from app.standard_apis.query_error import QueryError
 from app.timeseries.rollups.rollup_queries import BoxSeriesQuery, count_values
 from app.timeseries.series.latest_value_queries import read_newer_samples
 from app.timeseries.series.series_parameters import BucketWidth
+from app.timeseries.storage.sample_column_encoding import round_to_float32
 
 MOST_SKIPPED: Final = 10_000
 _WIDENING: Final = 8
@@ -326,11 +327,12 @@ async def read_latest(
     found: dict[str, FoundObservation] = {}
     for each in raw:
         time_us, value = each.newest_us, each.newest
-        place = _FIRST_VALUE + INDEX[each.metric.name]
+        column = INDEX[each.metric.name]
         for row in newer.get(each.box_key, ()):
-            if row[place] is not None and row[1] > time_us:
-                time_us, value = row[1], row[place]
-        found[each.id] = FoundObservation(each, time_us, value, (time_us,))
+            if row[_FIRST_VALUE + column] is not None and row[1] > time_us:
+                time_us, value = row[1], row[_FIRST_VALUE + column]
+        # The box's state has values as decoded, samples store most of them as `real`.
+        found[each.id] = FoundObservation(each, time_us, round_to_float32(column, value), (time_us,))
     latest = ObservationQuery(
         order=(OrderItem(PropertyPath(("phenomenonTime",), 0), descending=True),), now_us=now_us
     )

@@ -17,13 +17,16 @@ def declare_parameter(name: str, description: str, example: str, *, longest: int
 
 
 def document_json(
-    example: Mapping[str, Any] | Sequence[Any], *problems: int, media_types: Sequence[str]
+    example: Mapping[str, Any] | Sequence[Any],
+    *problems: int,
+    media_types: Sequence[str],
+    status_code: int = 200,
 ) -> dict[int | str, dict[str, Any]]:
     """Document a response of JSON by an example, and its problems; 401 and 403 are always among them."""
     content = {
         media_type: {"schema": _build_schema(example), "example": example} for media_type in media_types
     }
-    return {200: {"content": content}, **document_problems(401, 403, *problems)}
+    return {status_code: {"content": content}, **document_problems(401, 403, *problems)}
 
 
 def _build_schema(example: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 
 from app.platform.http.contract.problems import summarise_faults
 from app.platform.http.contract.strict_body import StrictRoute
-from app.platform.kernel.errors import InvalidError, VigieError
+from app.platform.kernel.errors import InvalidError, NotFoundError, VigieError
 
 
 class RefusedRequestError(VigieError):
@@ -22,6 +22,8 @@ class StandardRoute(StrictRoute):
 
     problem_type: ClassVar[str | None] = None
     """The `type` of refusals; None: the standard names none."""
+    missing_type: ClassVar[str | None] = None
+    """The `type` of what does not exist; None: the standard names none."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler of a strict route, with the standards' status of faults."""
@@ -36,6 +38,10 @@ class StandardRoute(StrictRoute):
                 raise RefusedRequestError(error.detail, code=error.code, extra=extra) from None
             except RequestValidationError as error:
                 raise _refuse(error, shared) from None
+            except NotFoundError as error:
+                if self.missing_type is not None:
+                    error.extra.setdefault("type", self.missing_type)
+                raise
 
         return answer
 

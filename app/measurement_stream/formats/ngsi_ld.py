@@ -38,6 +38,12 @@ def make_time_property(time_us: int) -> dict[str, Any]:
     return make_property({"@type": "DateTime", "@value": format_us(time_us)})
 
 
+def scale_value(value: float, factor: float) -> float:
+    """Convert a value to the unit of a model."""
+    # A product of floats has more digits than was measured.
+    return value if factor == 1 else round(value * factor, _DECIMALS)
+
+
 def build_observation(
     model: str, name: str, values: Mapping[str, tuple[int, float]]
 ) -> dict[str, Any] | None:
@@ -55,10 +61,8 @@ def build_observation(
         if attribute is None or attribute.model != model:
             continue
         times.append(time_us)
-        # A product of floats has more digits than was measured.
-        scaled = value if attribute.factor == 1 else round(value * attribute.factor, _DECIMALS)
         attributes[attribute.name] = make_property(
-            scaled, unitCode=attribute.unit, observedAt=format_us(time_us)
+            scale_value(value, attribute.factor), unitCode=attribute.unit, observedAt=format_us(time_us)
         )
     if not times:
         return None

@@ -22,6 +22,7 @@ from app.timeseries.exports.export_selection import (
     check_selection_exists,
     find_measured_metrics,
     find_shortest_interval,
+    find_summarised_metrics,
 )
 from app.timeseries.exports.row_slice_reader import RowExport, SampleExport
 from app.timeseries.exports.row_source import RawSamples
@@ -93,7 +94,7 @@ class ExportQuery:
         await check_selection_exists(session, selection)
         metrics = self.metrics
         if metrics is None:
-            measured = await find_measured_metrics(session, selection)
+            measured = await self._find_metrics(session, selection, ExportSpan(first, last))
             if self.offered is not None:
                 measured = [name for name in measured if name in self.offered]
             metrics = tuple(name for name in measured if visible.find_sites(name) != ())
@@ -104,6 +105,16 @@ class ExportQuery:
         columns = self.bucketing.columns(metrics)
         self.bucketing.check_samples(await find_shortest_interval(session, selection))
         return BucketExport(selection, span, metrics, self.bucketing, columns)
+
+    async def _find_metrics(
+        self, session: AsyncSession, selection: ExportSelection, span: ExportSpan
+    ) -> list[str]:
+        """Find the metrics of the boxes; for buckets also those of which only roll-ups are left."""
+        found = set(await find_measured_metrics(session, selection))
+        if self.bucketing is not None:
+            for rollup, names in self.bucketing.group_by_rollup(METRICS_BY_NAME.keys() - found).items():
+                found.update(await find_summarised_metrics(session, selection, span, rollup, names))
+        return [name for name in METRICS_BY_NAME if name in found]
 
     def check_explicit(self) -> None:
         """Check that span and metrics are given, so that a repeated request selects the same rows.

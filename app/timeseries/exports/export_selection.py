@@ -10,11 +10,25 @@ from itertools import batched
 from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, case, collate, func, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    case,
+    collate,
+    column,
+    func,
+    literal,
+    select,
+    table,
+    text,
+)
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.catalogue.metrics import COLUMNS, METRICS_BY_NAME
+from app.catalogue.purposes import PURPOSE_BY_METRIC
 from app.platform.http.contract.fields import check_box_id
 from app.platform.http.contract.problems import CodedValueError
 from app.platform.kernel.errors import InvalidError, NotFoundError
@@ -32,6 +46,26 @@ MAX_NAMED_BOXES: Final = 100
 
 _box_id: Final = collate(Box.id, "C")
 _MICROSECOND: Final = timedelta(microseconds=1)
+# A local day is 25 hours long when clocks go back.
+_LONGEST_DAY: Final = timedelta(hours=25)
+# LIMIT has it look up box by box by the primary key, up to the first one.
+_SUMMARISED: Final = """
+SELECT m.metric FROM unnest(CAST(:metrics AS text[]), CAST(:purposes AS text[])) AS m (metric, purpose),
+LATERAL (
+    SELECT FROM unnest(CAST(:keys AS int[]), CAST(:removed AS text[])) AS k (key, purpose),
+    LATERAL (
+        SELECT FROM tenant_{} r
+        WHERE r.box_key = k.key AND r.metric = m.metric AND r.day > :after AND r.day < :last LIMIT 1
+    ) r
+    WHERE k.purpose = m.purpose LIMIT 1
+) found
+"""
+_REMOVED: Final = table(
+    "retention_states",
+    column("box_key", Integer),
+    column("purpose", Text),
+    column("removed_until", TIMESTAMP(timezone=True)),
+)
 # The number of boxes whose latest values are read at a time.
 _AT_ONCE: Final = 1_000
 
@@ -208,7 +242,7 @@ async def find_shortest_interval(session: AsyncSession, selection: ExportSelecti
 
 
 async def find_measured_metrics(session: AsyncSession, selection: ExportSelection) -> list[str]:
-    """Find all metrics of the catalogue that the boxes have ever sent.
+    """Find all metrics of the catalogue that the boxes have ever sent, and whose samples have not expired.
 
     It reads latest values, not the samples of the span, which may be long.
     """
@@ -222,3 +256,34 @@ async def find_measured_metrics(session: AsyncSession, selection: ExportSelectio
         for _, _, *values in await read_newer_samples(session, dict(batch)):
             found.update(name for name, value in zip(COLUMNS, values, strict=True) if value is not None)
     return [name for name in METRICS_BY_NAME if name in found]
+
+
+async def find_summarised_metrics(
+    session: AsyncSession, selection: ExportSelection, span: ExportSpan, rollup: str, metrics: Sequence[str]
+) -> list[str]:
+    """Find the metrics whose samples have expired in the span while the boxes still have roll-ups of them.
+
+    Args:
+        session: reads them.
+        selection: the boxes.
+        span: range of the export.
+        rollup: the roll-ups, `hourly` or `daily`.
+        metrics: of these metrics.
+    """
+    removed = (
+        select(Box.key, _REMOVED.c.purpose)
+        .join(_REMOVED, _REMOVED.c.box_key == Box.key)
+        .where(*selection.conditions(), _REMOVED.c.removed_until > span.first)
+    )
+    rows = (await session.execute(removed)).all()
+    if not rows:
+        return []
+    values = {
+        "metrics": list(metrics),
+        "purposes": [PURPOSE_BY_METRIC[name] for name in metrics],
+        "keys": [key for key, _ in rows],
+        "removed": [purpose for _, purpose in rows],
+        "after": span.first - _LONGEST_DAY,
+        "last": span.last,
+    }
+    return list(await session.scalars(text(_SUMMARISED.format(rollup)), values))

@@ -3,7 +3,7 @@
 Pure: no database, no clock.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
@@ -133,9 +133,19 @@ class BucketLayout:
 
     @property
     def _rolled_up(self) -> bool:
-        return (
-            self.series(0, METRICS_BY_NAME["laeq"], "UTC", (EARLIEST_TIME, LATEST_TIME)).rolled_up is not None
-        )
+        return self._find_rollup(METRICS_BY_NAME["laeq"]) is not None
+
+    def _find_rollup(self, metric: Metric) -> str | None:
+        return self.series(0, metric, "UTC", (EARLIEST_TIME, LATEST_TIME)).rolled_up
+
+    def group_by_rollup(self, metrics: Iterable[str]) -> dict[str, list[str]]:
+        """Group the metrics that have roll-ups of these buckets by their roll-up: `hourly` or `daily`."""
+        found: dict[str, list[str]] = {}
+        for name in metrics:
+            rollup = self._find_rollup(METRICS_BY_NAME[name])
+            if rollup is not None:
+                found.setdefault(rollup, []).append(name)
+        return found
 
     def windows(
         self, first: datetime, last: datetime, zone: ZoneInfo, interval_s: int, rows: int

@@ -45,7 +45,7 @@ def follow_events(
     The position is that of the first connection: an event after that is not missed.
 
     Args:
-        client: The client, whose address and token are used.
+        client: The client, whose connections and settings are used, except for the timeout.
         path: The stream.
         after: The offset to resume after; None: only new events.
         filters: Query parameters, such as `types=["alert.firing"]`.
@@ -66,10 +66,7 @@ class _Follower:
     def __init__(
         self, client: AuthenticatedClient, path: str, after: str | None, filters: dict[str, Any]
     ) -> None:
-        headers = {"Authorization": f"{client.prefix} {client.token}"}
-        self._http = httpx.Client(
-            base_url=client.get_httpx_client().base_url, headers=headers, timeout=_SILENCE
-        )
+        self._http = client.get_httpx_client()
         self._path = path
         self._filters = filters
         self._offset = after
@@ -78,7 +75,9 @@ class _Follower:
 
     def connect(self) -> None:
         headers = {} if self._offset is None else {"Last-Event-ID": self._offset}
-        request = self._http.build_request("GET", self._path, params=self._filters, headers=headers)
+        request = self._http.build_request(
+            "GET", self._path, params=self._filters, headers=headers, timeout=_SILENCE
+        )
         answer = self._http.send(request, stream=True)
         if 400 <= answer.status_code < 500 and answer.status_code != 429:
             answer.read()
@@ -105,16 +104,12 @@ class _Follower:
                     self._offset = event.id or self._offset
             except httpx.TransportError:
                 pass
-            self._drop()
+            self.close()
             # Jitter, since other clients reconnect at the same time.
             time.sleep(min(self._wait_s * 2**failures, _LONGEST_WAIT_S) * random.uniform(0.5, 1))
             failures += 1
 
-    def _drop(self) -> None:
+    def close(self) -> None:
         if self._answer is not None:
             self._answer.close()
         self._answer = None
-
-    def close(self) -> None:
-        self._drop()
-        self._http.close()

@@ -43,11 +43,12 @@ interface Answer<T> {
   response: Response;
 }
 
-/** Returns the data of an answer, or throws a `ProblemError`. */
+/** Returns the data of an answer, `undefined` if it has no body, or throws a `ProblemError`. */
 export async function unwrap<T>(call: Promise<Answer<T>>): Promise<T> {
   const { data, error, response } = await call;
-  if (data === undefined) throw new ProblemError(response.status, (error ?? {}) as { code?: string });
-  return data;
+  if (error !== undefined || !response.ok)
+    throw new ProblemError(response.status, (error ?? {}) as { code?: string });
+  return data as T;
 }
 
 /** Yields the entries of all pages. `call` gets the cursor of each page. */
@@ -78,6 +79,8 @@ export interface FollowOptions {
   filters?: Record<string, string | string[]>;
   /** Ends the iteration. */
   signal?: AbortSignal;
+  /** How long a connection may be silent before it counts as broken (ms). A keep-alive comes every 15 s. */
+  silenceMs?: number;
 }
 
 /**
@@ -88,6 +91,42 @@ export async function followEvents(access: Access, options: FollowOptions = {}):
   const follower = new Follower(access, options);
   const first = await follower.connect();
   return follower.events(first);
+}
+
+/** Aborts a connection that is silent for too long. */
+class SilenceWatch {
+  readonly #silence = new AbortController();
+  readonly signal: AbortSignal;
+
+  constructor(
+    readonly silenceMs: number,
+    stop: AbortSignal | undefined,
+  ) {
+    this.signal = stop ? AbortSignal.any([stop, this.#silence.signal]) : this.#silence.signal;
+  }
+
+  async limit<T>(waiting: Promise<T>): Promise<T> {
+    const fault = new TypeError(`The API was silent for ${this.silenceMs} ms.`);
+    const timer = setTimeout(() => this.#silence.abort(fault), this.silenceMs);
+    try {
+      return await waiting;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Passes a body on. The time in which nobody reads does not count. */
+  read(body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+    const reader = body.getReader();
+    return new ReadableStream({
+      pull: async (controller) => {
+        const { done, value } = await this.limit(reader.read());
+        if (done) controller.close();
+        else controller.enqueue(value);
+      },
+      cancel: (reason) => reader.cancel(reason),
+    });
+  }
 }
 
 class Follower {
@@ -105,24 +144,26 @@ class Follower {
       for (const each of [value].flat()) this.#url.searchParams.append(name, each);
   }
 
-  async connect(): Promise<Response> {
+  async connect(): Promise<ReadableStream<Uint8Array>> {
     const headers: Record<string, string> = { Authorization: `Bearer ${this.access.key}` };
     if (this.#offset !== undefined) headers["Last-Event-ID"] = this.#offset;
-    const answer = await fetch(this.#url, { headers, signal: this.options.signal ?? null });
+    const watch = new SilenceWatch(this.options.silenceMs ?? 45_000, this.options.signal);
+    const answer = await watch.limit(fetch(this.#url, { headers, signal: watch.signal }));
+    // The answer of a proxy may be no JSON.
     if (answer.status >= 400 && answer.status < 500 && answer.status !== 429)
-      throw new ProblemError(answer.status, (await answer.json()) as { code?: string });
+      throw new ProblemError(answer.status, await watch.limit(answer.json().catch(() => ({}))));
     if (!answer.ok) throw new TypeError(`The API answered ${answer.status}.`);
     this.#offset = answer.headers.get("last-event-id") ?? this.#offset;
-    return answer;
+    return watch.read(answer.body!);
   }
 
-  async *events(first: Response): AsyncGenerator<StreamEvent> {
-    let answer: Response | undefined = first;
+  async *events(first: ReadableStream<Uint8Array>): AsyncGenerator<StreamEvent> {
+    let body: ReadableStream<Uint8Array> | undefined = first;
     for (let failures = 0; ; failures++) {
       try {
-        answer ??= await this.connect();
+        body ??= await this.connect();
         const parser = new EventSourceParserStream({ onRetry: (ms) => (this.#waitMs = ms) });
-        const text = answer.body!.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>);
+        const text = body.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>);
         for await (const event of text.pipeThrough(parser) as unknown as AsyncIterable<SseMessage>) {
           failures = 0;
           yield { offset: event.id ?? "", type: event.event ?? "message", data: JSON.parse(event.data) };
@@ -132,7 +173,7 @@ class Follower {
         if (error instanceof ProblemError) throw error;
         if (this.options.signal?.aborted) return;
       }
-      answer = undefined;
+      body = undefined;
       // Jitter, since other clients reconnect at the same time.
       const wait = Math.min(this.#waitMs * 2 ** failures, 30_000) * (0.5 + Math.random() / 2);
       await new Promise((resolve) => setTimeout(resolve, wait));

@@ -62,6 +62,30 @@ async def test_units_are_those_of_the_models(street: Street) -> None:
     }
 
 
+async def test_values_are_those_of_readings(street: Street) -> None:
+    time = (street.begins + timedelta(hours=3)).isoformat()
+    # A device that computes in float32 sends the decimal of its double.
+    values = {"temperature": 21.440000534057617, "humidity": 55.29999923706055, "battery": 33.29999923706055}
+    await send(street.keyed, "box-0001", [{"time": time, "values": values}])
+    readings = await read(street.keyed, "/v1/boxes/box-0001/readings", metric="temperature")
+    assert "21.44" in json.dumps(readings)
+    assert "21.440000" not in json.dumps(readings)
+    air = await read(street.keyed, f"{ENTITIES}/urn:ngsi-ld:{AIR}:box-0001", options="keyValues")
+    assert (air["temperature"], air["relativeHumidity"]) == (21.44, 0.553)
+    device = await read(street.keyed, f"{ENTITIES}/urn:ngsi-ld:{DEVICE}:box-0001", options="keyValues")
+    assert device["batteryLevel"] == 0.333
+    box = await read(street.keyed, f"/ogc/collections/boxes/items/{street.register['box-0001']}")
+    assert box["properties"]["temperature"] == 21.44
+    (latest,) = (
+        await read(
+            street.keyed,
+            f"/sensorthings/v1.1/Datastreams('{street.stream('box-0001', 'temperature')}')",
+            **{"$expand": "Observations($orderby=phenomenonTime desc;$top=1)"},
+        )
+    )["Observations"]
+    assert latest["result"] == 21.44
+
+
 async def test_types_ids_and_attributes_select(street: Street) -> None:
     assert (await read(street.keyed, f"{ROOT}/types"))["typeList"] == [AIR, NOISE, DEVICE]
     iri = "https://smartdatamodels.org/dataModel.Device/Device"

@@ -2,9 +2,12 @@
 
 import json
 from typing import Any
+from uuid import uuid4
 
+import pytest
 from standardwebhooks import Webhook
 
+from app.ngsi_ld import router
 from app.settings import VigieSettings
 from tests.conftest import Tenant
 from tests.integration.measurement_stream.conftest import at, boxes, send
@@ -14,6 +17,8 @@ from tests.integration.notifications.receivers import receiving, status
 
 __all__ = ["boxes"]
 _SUBSCRIPTIONS = f"{ROOT}/subscriptions"
+_CONTEXT = f"{ROOT}/jsonldContexts/vigie"
+_MISSING = "https://uri.etsi.org/ngsi-ld/errors/ResourceNotFound"
 _BAD = "https://uri.etsi.org/ngsi-ld/errors/BadRequestData"
 
 
@@ -171,7 +176,8 @@ async def test_an_empty_page_counts_subscriptions(tenant: Tenant) -> None:
     body = _body("https://example.com/notify", {"type": AIR})
     (await tenant.client.post(_SUBSCRIPTIONS, json=body)).raise_for_status()
     answer = await tenant.client.get(_SUBSCRIPTIONS, params={"limit": "0", "count": "true"})
-    assert (answer.status_code, answer.json(), dict(answer.links)) == (200, [], {})
+    assert (answer.status_code, answer.json()) == (200, [])
+    assert "next" not in answer.links
     assert answer.headers["NGSILD-Results-Count"] == "1"
 
 
@@ -196,3 +202,43 @@ async def test_bodies_are_json_or_json_ld(tenant: Tenant) -> None:
     ):
         answer = await tenant.client.post(_SUBSCRIPTIONS, content=body, headers={"Content-Type": media_type})
         assert answer.status_code == status_code, (media_type, answer.text)
+
+
+async def test_what_does_not_exist_is_resource_not_found(tenant: Tenant) -> None:
+    for identifier in (f"urn:ngsi-ld:Subscription:{uuid4()}", "urn:ngsi-ld:Subscription:none", "none"):
+        for method in ("GET", "DELETE"):
+            answer = await tenant.client.request(method, f"{_SUBSCRIPTIONS}/{identifier}")
+            problem = answer.json()
+            assert (answer.status_code, problem["type"], problem["code"]) == (404, _MISSING, "not_found")
+            assert problem["detail"].startswith("There is no subscription ")
+
+
+async def test_the_context_is_in_the_body_or_linked(tenant: Tenant) -> None:
+    client = tenant.client
+    for accept, in_body in ((None, False), ("application/json", False), ("application/ld+json", True)):
+        headers = {} if accept is None else {"Accept": accept}
+        body = _body("https://example.com/notify", {"type": AIR})
+        made = await client.post(_SUBSCRIPTIONS, json=body, headers=headers)
+        assert made.status_code == 201, made.text
+        one = await client.get(made.headers["location"], headers=headers)
+        every = await client.get(_SUBSCRIPTIONS, params={"limit": "1"}, headers=headers)
+        for answer, subscription in ((made, made.json()), (one, one.json()), (every, every.json()[0])):
+            media_type = "application/ld+json" if in_body else "application/json"
+            assert answer.headers["content-type"] == media_type
+            assert answer.headers["cache-control"] == "no-store"
+            assert subscription.get("@context", "").endswith(_CONTEXT) == in_body
+            links = [each["url"] for name, each in answer.links.items() if name != "next"]
+            assert [each.endswith(_CONTEXT) for each in links] == ([] if in_body else [True])
+
+
+async def test_no_link_leads_to_a_page_that_is_refused(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        body = _body("https://example.com/notify", {"type": AIR})
+        (await tenant.client.post(_SUBSCRIPTIONS, json=body)).raise_for_status()
+    monkeypatch.setattr(router, "MOST_SKIPPED", 1)
+    first = await tenant.client.get(_SUBSCRIPTIONS, params={"limit": "1"})
+    second = await tenant.client.get(first.links["next"]["url"])
+    assert len(second.json()) == 1
+    assert "next" not in second.links

@@ -38,7 +38,13 @@ def test_every_command_of_the_client_is_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("rules", "apply"), ("export",), ("mcp", "--http", "--host", "192.0.2.1", "--api", "http://a")]
+    "words",
+    [
+        ("rules", "apply"),
+        ("export",),
+        ("mcp", "--http", "--host", "192.0.2.1", "--api", "http://a"),
+        ("mcp", "--http", "--host", "vigie.example", "--api", "http://a"),
+    ],
 )
 def test_what_is_missing_is_named(words: tuple[str, ...], tmp_path: Path) -> None:
     from typer.testing import CliRunner  # noqa: PLC0415

@@ -1,5 +1,7 @@
 """What is too old goes, whole days of the site's at a time, and nothing else does."""
 
+import csv
+import io
 from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
 from typing import Self
@@ -132,6 +134,36 @@ async def test_summaries_outlive_samples_and_a_new_time_zone(archive: Archive) -
     assert shown[0] == shown[1]
     first = await archive.owner.fetchval("SELECT min(day) FROM daily WHERE metric = 'laeq'")
     assert first < NOW - timedelta(days=11)
+
+
+async def test_exports_have_metrics_of_which_only_summaries_are_left(archive: Archive) -> None:
+    old = midnight(20)
+    await archive.send(BOX, *((old + EVERY * n, {"laeq": 50.0, "pm2_5": 5.0}) for n in range(8)))
+    await archive.send(BOX, (NOW, {"pm2_5": 6.0}))
+    await archive.roll_up()
+    await archive.door.pipeline.write_back(archive.door.connection)
+    client = archive.tenant.client
+    span = {"from": old.isoformat(), "to": midnight(0).isoformat(), "format": "csv"}
+
+    async def export(**more: str) -> list[list[str]]:
+        answer = await client.get("/v1/readings/export", params={**span, **more})
+        return list(csv.reader(io.StringIO(answer.raise_for_status().text)))
+
+    buckets = [{"bucket": "1h", "aggregates": "avg"}, {"bucket": "1d", "aggregates": "avg,p95"}]
+    before = [await export(**each) for each in buckets]
+    assert [head[3:] for head, *_ in before] == [
+        ["pm2_5_avg", "laeq_avg"],
+        ["pm2_5_avg", "pm2_5_p95", "laeq_avg", "laeq_p95"],
+    ]
+    await archive.set(purposes={"noise": 3}, removes=True)
+    await archive.clean()
+    assert (await client.get(f"/v1/boxes/{BOX}/latest")).json()["values"].keys() == {"pm2_5"}
+    assert [await export(**each) for each in buckets] == before
+    # Of these, there are no summaries: quarters of an hour, samples, and what was measured since.
+    assert (await export(bucket="15m", aggregates="avg"))[0][3:] == ["pm2_5_avg"]
+    assert (await export())[0][3:] == ["pm2_5"]
+    later = {"from": midnight(2).isoformat(), "bucket": "1h", "aggregates": "avg"}
+    assert (await export(**later))[0][3:] == ["pm2_5_avg"]
 
 
 async def test_summaries_without_samples_are_read_while_their_time_is_stale(
