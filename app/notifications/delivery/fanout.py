@@ -343,6 +343,7 @@ def _single(
         settings=settings,
         alert_id=alert.alert_id if alert is not None and subscription.kind in ORDERED_KINDS else None,
         traceparent=event["traceparent"],
+        position=event["position"],
     )
 
 
