@@ -126,7 +126,7 @@ class AlertAction:
         """
         if alert.state != "firing":
             raise refuse_resolved("The alert is resolved already, so it cannot be escalated any more.")
-        before = alert.severity
+        before, highest = alert.severity, alert.highest_severity
         if rank_severity(severity) <= rank_severity(before):
             raise ConflictError(
                 f"The severity of the alert is `{before}` already. Choose a higher one; a critical alert "
@@ -142,7 +142,8 @@ class AlertAction:
         # When it is not muted any more, the alert timers publish the changed severity.
         if alert.notified and alert.suppressed is None:
             alert.told_severity = severity
-            self._events.append(build_event("alert.escalated", alert, rule_name, self.now, cause))
+            more = {**cause, "previous_highest_severity": highest}
+            self._events.append(build_event("alert.escalated", alert, rule_name, self.now, more))
         return True
 
     def comment(self, alert: Alert, comment: str | None) -> bool:

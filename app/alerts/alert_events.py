@@ -91,7 +91,8 @@ def build_alert_event(
         rule_name: the current name of its rule.
         now: the time of the change, aware.
         more: further fields of this type: `reason` and `previous_severity` (that of the last event) for a
-            change of severity.
+            change of severity; `previous_highest_severity` for an escalation, None if it is not known what
+            events have shown of it.
     """
     payload = {"alert_id": alert["id"], "rule_name": rule_name}
     payload |= {name: alert[name] for name in EVENT_COLUMNS}

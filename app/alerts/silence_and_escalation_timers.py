@@ -241,11 +241,15 @@ class _TimerChanges:
             up = rank_severity(row["severity"]) > rank_severity(notified_severity)
             # Timers do not escalate muted alerts, so samples changed the severity.
             more = {"reason": REASON_SAMPLES, "previous_severity": notified_severity}
-            self._add_event(row, "alert.escalated" if up else "alert.deescalated", more)
+            if up:
+                # Nothing says how much of the stored highest severity was reached while it was muted.
+                self._add_event(row, "alert.escalated", more | {"previous_highest_severity": None})
+            else:
+                self._add_event(row, "alert.deescalated", more)
 
     def _escalate(self, row: AlertRow) -> None:
         """Raise the severity by all due steps; the event names the last one."""
-        before, steps = row["severity"], row["escalations"]
+        before, highest, steps = row["severity"], row["highest_severity"], row["escalations"]
         after = 0
         while row["escalate_at"] is not None and row["escalate_at"] <= self.clock:
             (after, severity), *steps = steps
@@ -261,7 +265,7 @@ class _TimerChanges:
         row["escalated_at"] = self.clock
         cause = {"reason": REASON_UNACKNOWLEDGED, "previous_severity": before}
         self._add_entry(row, "escalated", {**cause, "after_s": after / US_PER_S})
-        self._add_event(row, "alert.escalated", cause)
+        self._add_event(row, "alert.escalated", {**cause, "previous_highest_severity": highest})
 
     def _remind(self, row: AlertRow) -> None:
         if row["remind_at"] is None or row["remind_at"] > self.clock:

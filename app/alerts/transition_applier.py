@@ -159,7 +159,7 @@ class TransitionApplier:
         if step.severity is None:
             raise ValueError("a change of severity needs a severity")
         self._touch(row)
-        before = row["severity"]
+        before, highest = row["severity"], row["highest_severity"]
         # Samples do not lower a severity below that of an escalation for lack of acknowledgement.
         row["severity"] = find_highest_severity(filter(None, (step.severity, row["escalated_to"])))
         row["highest_severity"] = find_highest_severity((row["severity"], row["highest_severity"]))
@@ -175,7 +175,11 @@ class TransitionApplier:
             self._add_entry(row, "unacknowledged", to_datetime(step.time_us), data={"reason": "escalated"})
         if row["severity"] != before:
             up = rank_severity(row["severity"]) > rank_severity(before)
-            self._add_event(row, "alert.escalated" if up else "alert.deescalated", before)
+            more = {"reason": REASON_SAMPLES, "previous_severity": before}
+            if up:
+                self._add_event(row, "alert.escalated", more | {"previous_highest_severity": highest})
+            else:
+                self._add_event(row, "alert.deescalated", more)
 
     def _resolve(self, row: AlertRow, at: datetime, reason: str, cause: ConditionCause | None) -> None:
         self._touch(row)
@@ -209,10 +213,9 @@ class TransitionApplier:
         if row["id"] not in self.new:
             self.changed[row["id"]] = row
 
-    def _add_event(self, row: AlertRow, kind: AlertEventType, previous: str | None = None) -> None:
+    def _add_event(self, row: AlertRow, kind: AlertEventType, more: Mapping[str, Any] | None = None) -> None:
         if row["told_severity"] is not None and row["suppressed"] is None:
             row["told_severity"] = row["severity"]
-        more = {} if previous is None else {"reason": REASON_SAMPLES, "previous_severity": previous}
         record = build_alert_event(kind, row, row["rule_name"], self._now, more)
         self._events.append((row, record))
 

@@ -243,7 +243,7 @@ class IngestConsumer:
         read: ConsumerInput,
         batch: MessageBatch,
     ) -> None:
-        """Commit a batch, in parts if its decompressed messages are too large."""
+        """Commit a batch, in parts if much of it is decoded off the fast path."""
         begin = 0
         while begin < len(batch.topics) or not begin:
             now = datetime.now(UTC)

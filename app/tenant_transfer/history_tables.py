@@ -77,7 +77,7 @@ HISTORY_TABLES: Final = (
     TransferredTable(
         name="deliveries",
         description="The delivery of each event to each webhook or channel, with its state and body.",
-        left_out={"due_at": WORKING_STATE, "leased_until": WORKING_STATE},
+        left_out={"due_at": WORKING_STATE, "leased_until": WORKING_STATE, "position": LOCAL_NUMBER},
         import_step=DELIVERIES,
         converted={"state": "CASE x.state WHEN 'pending' THEN 'failed' ELSE x.state END"},
     ),

@@ -7,14 +7,23 @@ clock; `DecodeContext` has all that an adapter needs besides the bytes.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from app.ingest.codec.batch_recovery import UNREADABLE, add_seq, recover_batch
 from app.ingest.codec.reference_telemetry_decoder import DecodedTelemetry, Row, is_box_id, merge_units
 from app.ingest.codec.telemetry_codec import decode_telemetry
+from app.platform.content_policy.content_scanner import ScanBudget
 from app.platform.kernel.rejection_codes import InputRejection, RejectedError, format_rejected_value
+
+MOST_SCANNED: Final = 2**17
+"""Values and characters that are scanned in the binary documents of a batch, or of a call: 0.6 s of work."""
+
+
+def make_scan_budget() -> ScanBudget:
+    """Return what the messages of one batch, or of one call, may have scanned together."""
+    return ScanBudget(MOST_SCANNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +35,14 @@ class DecodeContext:
         now_us: the time of arrival (µs since the epoch).
         max_future_us: how far a sample's time may lie ahead of it.
         max_bytes: maximum size of a decompressed message.
+        scan_budget: limits the scans of binary documents for forbidden content.
     """
 
     box: str | None
     now_us: int
     max_future_us: int
     max_bytes: int
+    scan_budget: ScanBudget = field(default_factory=make_scan_budget, compare=False)
 
 
 class AdapterRejection(NamedTuple):
@@ -58,12 +69,14 @@ class AdaptedMessage:
         refusals: the refused parts.
         ignored: number of values without a metric, which are usual in the format: counted, not refused.
         inflated: size of the decompressed message in bytes.
+        is_examined: False: the refused parts were not scanned for forbidden content, and may not be stored.
     """
 
     samples: list[tuple[str, Row]] = field(default_factory=list)
     refusals: list[AdapterRejection] = field(default_factory=list)
     ignored: int = 0
     inflated: int = 0
+    is_examined: bool = True
 
 
 type MessageDecoder = Callable[[bytes, DecodeContext], AdaptedMessage]

@@ -32,7 +32,7 @@ from app.ingest.codec.reference_telemetry_decoder import (
     decode_sample,
     merge_units,
 )
-from app.platform.content_policy.content_scanner import examine_document
+from app.platform.content_policy.content_scanner import ScanBudget, examine_document
 from app.platform.kernel.bounded_gzip import GZIP_MAGIC
 from app.platform.kernel.instants import US_PER_S, format_us
 from app.platform.kernel.rejection_codes import InputRejection, RejectedError, format_rejected_value
@@ -206,19 +206,26 @@ def decode_cbor(payload: bytes, arrival: DecodeContext) -> AdaptedMessage:
     raw = _parse_cbor(payload)
     try:
         adapted = _adapt_document(raw, arrival)
-    except RejectedError:
-        _refuse_forbidden_content(raw)
-        raise
+    except RejectedError as error:
+        if _refuse_forbidden_content(raw, arrival.scan_budget):
+            raise
+        rejection = AdapterRejection(arrival.box, error.rejection())
+        return AdaptedMessage(refusals=[rejection], is_examined=False)
     if adapted.refusals:
-        _refuse_forbidden_content(raw)
+        adapted.is_examined = _refuse_forbidden_content(raw, arrival.scan_budget)
     return adapted
 
 
-def _refuse_forbidden_content(raw: Any) -> None:  # noqa: ANN401 (a tree of any of CBOR's types)
-    """Refuse forbidden content: bytes that are media, arrays of numbers, names (RejectedError)."""
-    finding = examine_document(raw)
-    if finding is not None:
-        raise RejectedError(finding.code, finding.detail) from None
+def _refuse_forbidden_content(raw: Any, budget: ScanBudget) -> bool:  # noqa: ANN401 (a tree of any of CBOR's types)
+    """Refuse forbidden content: bytes that are media, arrays of numbers, names (RejectedError).
+
+    Returns:
+        False if the budget did not suffice to examine all of it.
+    """
+    finding = examine_document(raw, budget=budget)
+    if finding is not None and finding.kind != "not_examined":
+        raise RejectedError(finding.code, finding.detail)
+    return finding is None
 
 
 def _adapt_document(raw: Any, arrival: DecodeContext) -> AdaptedMessage:  # noqa: ANN401 (as above)

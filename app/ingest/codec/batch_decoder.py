@@ -5,11 +5,17 @@ Box ids are as the sender wrote them; the pipeline checks whether the boxes exis
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from app.ingest.adapters import adapter_registry as adapters
-from app.ingest.adapters.adapter_types import AdaptedMessage, DecodeContext, FormatAdapter, adapt_json
+from app.ingest.adapters.adapter_types import (
+    AdaptedMessage,
+    DecodeContext,
+    FormatAdapter,
+    adapt_json,
+    make_scan_budget,
+)
 from app.ingest.codec.decoded_batch import DecodedBatch, MessageColumns, ReceivedMessage
 from app.ingest.codec.event_and_status_decoder import (
     BoxStatus,
@@ -20,6 +26,7 @@ from app.ingest.codec.event_and_status_decoder import (
 )
 from app.ingest.codec.telemetry_codec import Row, decode_singles, parse_topic
 from app.ingest.prometheus_metrics import INGEST_IGNORED
+from app.platform.content_policy.content_scanner import ScanBudget
 from app.platform.kernel.rejection_codes import InputRejection, RejectedError
 from app.platform.observability.metrics_and_logs import get_logger, list_error_frames, redact_error
 
@@ -44,22 +51,28 @@ def _route(topic: str) -> tuple[str, str] | None:
     return route
 
 
-# Limits of decompressed bytes per message (as for an uncompressed message at the broker) and per batch: a
-# few compressed megabytes could otherwise fill the memory.
+# Most bytes of a decompressed message, as for an uncompressed one at the broker.
 _INFLATED_BYTES: Final = 2**20
-_INFLATED_BATCH_BYTES: Final = 8 * 2**20
+# Most bytes of a batch that are decoded off the fast path, when they are decompressed: a second of work if
+# all of them are refused, and little memory. A batch with more is decoded and stored in parts.
+_SLOW_BYTES: Final = 2**20
+# A refused part costs as much as so many bytes: a message of 30 KB may have 10,000 of them.
+_REFUSAL_BYTES: Final = 256
+# Messages that are decoded together. A part of a batch ends within them, and the others are decoded again.
+_CHUNK: Final = 512
 
 
 @dataclass(slots=True)
-class _Clock:
-    """The time of arrival of a batch, and the bytes decompressed so far."""
+class _BatchArrival:
+    """The time of arrival of a batch, and what its decoding has cost so far."""
 
     now_us: int
     max_future_us: int
-    inflated: int = 0
+    slow_bytes: int = 0
+    scan_budget: ScanBudget = field(default_factory=make_scan_budget)
 
-    def arrival(self, box: str) -> DecodeContext:
-        return DecodeContext(box, self.now_us, self.max_future_us, _INFLATED_BYTES)
+    def of(self, box: str) -> DecodeContext:
+        return DecodeContext(box, self.now_us, self.max_future_us, _INFLATED_BYTES, self.scan_budget)
 
 
 def decode_batch(
@@ -81,40 +94,61 @@ def decode_batch(
         now_us: the time of arrival (µs since the epoch).
         max_future_us: how far a sample's time may lie ahead of it.
     """
-    retained_indexes = frozenset(retained)
-    intake = DecodedBatch("mqtt", MessageColumns(topics, payloads), retained=retained_indexes)
-    clock = _Clock(now_us, max_future_us)
-    plain: list[int] = []
-    boxes: list[str] = []
-    for origin, topic in enumerate(topics):
-        route = _ROUTES[topic] if topic in _ROUTES else _route(topic)
-        if route is not None and route[1] == "telemetry" and origin not in retained_indexes:
-            plain.append(origin)
-            boxes.append(route[0])
-        else:
-            with _refuse_on_failure(intake, origin, None if route is None else route[0]):
-                _decode_other(intake, origin, route, clock, is_retained=origin in retained_indexes)
-            if clock.inflated > _INFLATED_BATCH_BYTES:
-                intake.message_count = origin + 1
-                break
-    rows: Sequence[Row | None] = [None] * len(plain)
-    with suppress(Exception):  # decoded one by one below, which finds the message at fault
-        rows = decode_singles([payloads[origin] for origin in plain], now_us, max_future_us)
-    for box, origin, row in zip(boxes, plain, rows, strict=True):
-        if row is None:
-            with _refuse_on_failure(intake, origin, box):
-                add_telemetry(intake, box, origin, now_us=now_us, max_future_us=max_future_us)
-        else:
-            intake.boxes.append(box)
-            intake.rows.append(row)
-            intake.origins.append(origin)
-    intake.put_in_order()
+    intake = DecodedBatch("mqtt", MessageColumns(topics, payloads), retained=frozenset(retained))
+    arrival = _BatchArrival(now_us, max_future_us)
+    for begin in range(0, len(topics), _CHUNK):
+        end = begin + _CHUNK
+        _decode_chunk(intake, begin, topics[begin:end], payloads[begin:end], arrival)
+        if arrival.slow_bytes > _SLOW_BYTES:
+            break
     for packet in poison if intake.message_count == len(topics) else ():
         origin = len(intake.messages)
         intake.messages = [*intake.messages, ReceivedMessage(None, packet)]
         detail = "An unreadable MQTT packet was received repeatedly"
         intake.refuse(origin, None, InputRejection("malformed_packet", detail))
     return intake
+
+
+def _decode_chunk(
+    intake: DecodedBatch,
+    begin: int,
+    topics: Sequence[str],
+    payloads: Sequence[bytes],
+    arrival: _BatchArrival,
+) -> None:
+    """Decode messages of a batch, in their order, until they have cost too much.
+
+    Args:
+        intake: the batch.
+        begin: index of the first of the messages.
+        topics: their topics.
+        payloads: their payloads.
+        arrival: the batch's time of arrival.
+    """
+    routes = [_ROUTES[topic] if topic in _ROUTES else _route(topic) for topic in topics]
+    plain = [
+        index
+        for index, route in enumerate(routes)
+        if route is not None and route[1] == "telemetry" and begin + index not in intake.retained
+    ]
+    rows: list[Row | None] = [None] * len(routes)
+    with suppress(Exception):  # decoded one by one below, which finds the message at fault
+        found = decode_singles([payloads[index] for index in plain], arrival.now_us, arrival.max_future_us)
+        for index, row in zip(plain, found, strict=True):
+            rows[index] = row
+    for origin, (route, row) in enumerate(zip(routes, rows, strict=True), begin):
+        if route is not None and row is not None:
+            intake.boxes.append(route[0])
+            intake.rows.append(row)
+            intake.origins.append(origin)
+            continue
+        refused, size = len(intake.rejections), len(payloads[origin - begin])
+        with _refuse_on_failure(intake, origin, None if route is None else route[0]):
+            size = max(size, _decode_slowly(intake, origin, route, arrival))
+        arrival.slow_bytes += size + _REFUSAL_BYTES * (len(intake.rejections) - refused)
+        if arrival.slow_bytes > _SLOW_BYTES:
+            intake.message_count = origin + 1
+            return
 
 
 @contextmanager
@@ -132,27 +166,13 @@ def _refuse_on_failure(intake: DecodedBatch, origin: int, box: str | None) -> It
         intake.refuse(origin, box, rejection)
 
 
-def add_telemetry(intake: DecodedBatch, box: str, origin: int, *, now_us: int, max_future_us: int) -> None:
-    """Decode a telemetry message that the fast path does not take: a batch, an invalid or an unusual message.
-
-    Args:
-        intake: the batch that it is added to.
-        box: the box of its topic.
-        origin: index of the message.
-        now_us: the time of arrival (µs since the epoch).
-        max_future_us: how far a sample's time may lie ahead of it.
-    """
-    arrival = DecodeContext(box, now_us, max_future_us, 0)
-    add_adapted_message(intake, origin, adapt_json(intake.messages[origin].payload, box, arrival))
-
-
 def add_adapted_message(intake: DecodedBatch, origin: int, adapted: AdaptedMessage) -> None:
     """Add the samples and rejections of a decoded message."""
     intake.boxes.extend(box for box, _ in adapted.samples)
     intake.rows.extend(row for _, row in adapted.samples)
     intake.origins.extend([origin] * len(adapted.samples))
     for box, rejection, part in adapted.refusals:
-        intake.refuse(origin, box, rejection, part)
+        intake.refuse(origin, box, rejection, part, is_examined=adapted.is_examined)
 
 
 def add_foreign_message(
@@ -177,10 +197,14 @@ def add_foreign_message(
     return adapted
 
 
-def _decode_other(
-    intake: DecodedBatch, origin: int, route: tuple[str, str] | None, clock: _Clock, *, is_retained: bool
-) -> None:
-    """Decode a message that is not plain telemetry, or that is retained."""
+def _decode_slowly(
+    intake: DecodedBatch, origin: int, route: tuple[str, str] | None, arrival: _BatchArrival
+) -> int:
+    """Decode a message that the fast path does not take; return its size once decompressed, or 0.
+
+    Such a message is not plain telemetry, is retained, has several samples, or is invalid or unusual.
+    """
+    inflated = 0
     rejection: InputRejection | None = None
     box: str | None = None
     if route is None:
@@ -190,21 +214,24 @@ def _decode_other(
         )
     else:
         box, kind = route
-        if is_retained and kind not in _RETAINED:
+        if origin in intake.retained and kind not in _RETAINED:
             rejection = InputRejection(
                 "retained_message", "Publish telemetry and events without the retain flag"
             )
         elif kind in adapters.BY_NAME:
-            adapted = add_foreign_message(intake, origin, adapters.BY_NAME[kind], clock.arrival(box))
-            clock.inflated += adapted.inflated
+            inflated = add_foreign_message(intake, origin, adapters.BY_NAME[kind], arrival.of(box)).inflated
+        elif kind == "telemetry":
+            payload = intake.messages[origin].payload
+            add_adapted_message(intake, origin, adapt_json(payload, box, arrival.of(box)))
         else:
-            rejection = _decode_own_format(intake, origin, box, kind, clock)
+            rejection = _decode_own_format(intake, origin, box, kind, arrival)
     if rejection is not None:
         intake.refuse(origin, box, rejection)
+    return inflated
 
 
 def _decode_own_format(
-    intake: DecodedBatch, origin: int, box: str, kind: str, clock: _Clock
+    intake: DecodedBatch, origin: int, box: str, kind: str, arrival: _BatchArrival
 ) -> InputRejection | None:
     """Decode an event, a status or a configuration; returns the rejection if it is refused."""
     payload = intake.messages[origin].payload
@@ -214,7 +241,7 @@ def _decode_own_format(
     elif kind == "config/reported":
         decoded = decode_reported_config(payload)
     elif kind == "event":
-        decoded = decode_event(payload, clock.now_us, clock.max_future_us)
+        decoded = decode_event(payload, arrival.now_us, arrival.max_future_us)
     else:
         names = ", ".join(each.topic for each in adapters.ADAPTERS if each.topic is not None)
         return InputRejection("topic", f"The format is unknown. Topics of other formats are: {names}")

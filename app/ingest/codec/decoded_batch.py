@@ -8,8 +8,8 @@ examined. Refused payloads after that are not stored.
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
-from itertools import islice, pairwise
-from operator import itemgetter, le
+from itertools import pairwise
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, overload
 from uuid import UUID
 
@@ -197,7 +197,13 @@ class DecodedBatch:
         self.message_count = len(self.messages)
 
     def refuse(
-        self, origin: int, box: str | None, rejection: InputRejection, part: bytes | None = None
+        self,
+        origin: int,
+        box: str | None,
+        rejection: InputRejection,
+        part: bytes | None = None,
+        *,
+        is_examined: bool = True,
     ) -> None:
         """Refuse a message or a part of it. Forbidden content is detected here and not stored.
 
@@ -206,6 +212,7 @@ class DecodedBatch:
             box: id of the box, if it is known.
             rejection: the rejection code and detail.
             part: the refused part; None for the whole message.
+            is_examined: False: an adapter could not examine the message as it is encoded. It is not stored.
         """
         assessment = self.guard.assess(origin, self.messages[origin], box, part)
         payload = self.messages[origin].payload if part is None else part
@@ -213,7 +220,7 @@ class DecodedBatch:
             self.rejections.append(
                 BatchRejection(origin, box, build_content_rejection(assessment.finding, rejection), b"")
             )
-        elif assessment.readable:
+        elif assessment.readable and is_examined:
             self.rejections.append(BatchRejection(origin, box, rejection, payload))
         else:
             self.rejections.append(BatchRejection(origin, box, rejection, b"", len(payload)))
@@ -258,16 +265,6 @@ class DecodedBatch:
             for count, (number, following) in enumerate(pairwise(numbers), start=1)
             if number != following
         ]
-
-    def put_in_order(self) -> None:
-        """Sort the samples by arrival. Other formats are decoded before plain telemetry."""
-        origins = self.origins
-        if all(map(le, origins, islice(origins, 1, None))):
-            return
-        order = sorted(range(len(origins)), key=origins.__getitem__)
-        self.boxes = list(map(self.boxes.__getitem__, order))
-        self.rows = list(map(self.rows.__getitem__, order))
-        self.origins = list(map(origins.__getitem__, order))
 
     def arrivals(self) -> list[tuple[int, int, int]]:
         """List all things to store by arrival: (message, index in `_parts`, position in it)."""

@@ -26,36 +26,48 @@ def may_be_of_the_data(error: Exception) -> bool:
     return not (is_transient(error) or is_schema_mismatch(error) or isinstance(error, FencedError))
 
 
-async def commit_in_halves(
-    attempt: BatchAttempt, intake: DecodedBatch, cause: Exception, *, is_last: bool = True
-) -> BatchReceipt:
-    """Store a batch that was refused as a whole in halves, and quarantine what is at fault.
+async def commit_in_halves(attempt: BatchAttempt, progress: CommitProgress, cause: Exception) -> None:
+    """Store the rest of a batch, which was refused as a whole, in halves, and quarantine what is at fault.
+
+    Each committed part is added to the progress at once. So if a later part meets a temporary error, only the
+    rest is stored again.
 
     Args:
         attempt: stores a part.
-        intake: the batch.
+        progress: the progress of the batch.
         cause: the error of the whole.
-        is_last: whether nothing comes after it.
     """
-    total = len(intake)
+    if progress.rest is not None:
+        await _halve(attempt, progress, progress.rest, cause)
+
+
+async def _halve(
+    attempt: BatchAttempt, progress: CommitProgress, part: DecodedBatch, cause: Exception
+) -> None:
+    """Store the first part of the rest, which was refused as a whole, in halves."""
+    total = len(part)
     if total <= 1:
         refused = (
-            intake.as_storage_refusal(f"The database refuses it: {redact_error(cause)}") if total else intake
+            part.as_storage_refusal(f"The database refuses it: {redact_error(cause)}") if total else part
         )
-        return (await attempt(refused, is_last=is_last))[0]
+        after = _skip(progress.rest, total)
+        receipt, _ = await attempt(refused, is_last=after is None)
+        progress.add(receipt, after)
+        return
     # Between calls as long as there are several: a call is then split as if it had come alone.
-    middle = min(intake.list_call_ends(), key=lambda end: abs(end - total // 2), default=total // 2)
-    receipt = await _commit_half(attempt, intake.select(range(middle)), is_last=False)
-    receipt.add(await _commit_half(attempt, intake.select(range(middle, total)), is_last=is_last))
-    return receipt
+    middle = min(part.list_call_ends(), key=lambda end: abs(end - total // 2), default=total // 2)
+    await _store(attempt, progress, part.select(range(middle)))
+    await _store(attempt, progress, part.select(range(middle, total)))
 
 
-async def _commit_half(attempt: BatchAttempt, intake: DecodedBatch, *, is_last: bool) -> BatchReceipt:
-    progress = CommitProgress(intake)
-    again = len(intake) == 1
-    while progress.rest is not None:
+async def _store(attempt: BatchAttempt, progress: CommitProgress, part: DecodedBatch) -> None:
+    """Store the first part of the rest, and quarantine what is at fault in it."""
+    left: DecodedBatch | None = part
+    again = len(part) == 1
+    while left is not None:
+        part, is_last = left, _skip(progress.rest, len(left)) is None
         try:
-            progress.add(*await attempt(progress.rest, is_last=is_last))
+            receipt, left = await attempt(part, is_last=is_last)
         except Exception as error:
             if not may_be_of_the_data(error):
                 raise
@@ -63,5 +75,11 @@ async def _commit_half(attempt: BatchAttempt, intake: DecodedBatch, *, is_last: 
             if again and not isinstance(error, asyncpg.PostgresError):
                 again = False
                 continue
-            progress.add(await commit_in_halves(attempt, progress.rest, error, is_last=is_last), None)
-    return progress.result(intake)
+            await _halve(attempt, progress, part, error)
+            return
+        progress.add(receipt, _skip(progress.rest, len(part) - (0 if left is None else len(left))))
+
+
+def _skip(rest: DecodedBatch | None, count: int) -> DecodedBatch | None:
+    """Return the rest after its first things; None if nothing is left."""
+    return None if rest is None or count >= len(rest) else rest.select(range(count, len(rest)))

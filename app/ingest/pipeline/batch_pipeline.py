@@ -175,32 +175,32 @@ class IngestPipeline:
         if progress.receipt is None:
             progress.rest = intake
         while progress.rest is not None:
-            part = await self._commit_part(connection, progress.rest, now, finish, nested=nested)
-            progress.add(*part)
+            await self._commit_part(connection, progress, progress.rest, now, finish, nested=nested)
         return progress.result(intake)
 
     async def _commit_part(
         self,
         connection: RawConnection,
-        intake: DecodedBatch,
+        progress: CommitProgress,
+        rest: DecodedBatch,
         now: datetime,
         finish: Finish | None,
         *,
         nested: bool,
-    ) -> tuple[BatchReceipt, DecodedBatch | None]:
-        """Store as much of a batch as one transaction should evaluate; returns the rest as well."""
+    ) -> None:
+        """Store as much of the rest of a batch as one transaction should evaluate; if it is refused, all."""
 
         async def attempt(part: DecodedBatch, *, is_last: bool) -> tuple[BatchReceipt, DecodedBatch | None]:
             return await self._attempt(connection, part, now, finish if is_last else None, nested=nested)
 
         try:
-            return await attempt(intake, is_last=True)
+            progress.add(*await attempt(rest, is_last=True))
         except Exception as error:
             if not may_be_of_the_data(error):
                 raise
             INGEST_RETRIES.labels("bisected").inc()
-            _log.warning("batch_refused_by_database", things=len(intake), error=redact_error(error))
-            return await commit_in_halves(attempt, intake, error), None
+            _log.warning("batch_refused_by_database", things=len(rest), error=redact_error(error))
+            await commit_in_halves(attempt, progress, error)
 
     async def run_due_timers(self, connection: RawConnection, *, now: datetime) -> BatchReceipt:
         """Process the timers of rules that expire without a sample, such as those of silence.

@@ -70,6 +70,7 @@ class AlertRoutingData(msgspec.Struct):
     severity: str | None = None
     highest_severity: str | None = None
     previous_severity: str | None = None
+    previous_highest_severity: str | None = None
     box: str | None = None
     state: str = "firing"
     sequence: int = 0

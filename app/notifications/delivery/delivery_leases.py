@@ -86,12 +86,13 @@ RECURSIVE waiting AS (
     WHERE known.share IS NULL OR known.most > 0
 )
 """  # noqa: S608 (a number of ours)
-# If the deliveries of an alert are ordered, a later one waits while an earlier one is pending.
+# If the deliveries of an alert are ordered, a later one waits while an earlier one is pending. The order is
+# that of the outbox: the ids of two processes have two clocks.
 _IN_ORDER: Final = """
 (alert_id IS NULL OR NOT EXISTS (
     SELECT FROM deliveries AS earlier WHERE earlier.state = 'pending'
         AND earlier.endpoint_id = deliveries.endpoint_id AND earlier.alert_id = deliveries.alert_id
-        AND earlier.id < deliveries.id
+        AND (coalesce(earlier.position, 0), earlier.id) < (coalesce(deliveries.position, 0), deliveries.id)
 ))
 """
 # The token bucket of a rate limit. A time slightly in the future was written by a concurrent transaction. If

@@ -23,9 +23,9 @@ from app.notifications.email.mail_rendering import SiteName
 from app.notifications.events.event_enrichment import read_event_site_names
 from app.notifications.events.outbox import wake_streams
 from app.notifications.events.subscriptions import (
-    BEGINNING,
     CandidateEvent,
     EndpointSubscription,
+    is_first_event,
     matches_subscription,
 )
 from app.notifications.formats import TEXT_KINDS, RenderContext
@@ -319,7 +319,7 @@ def _build_entries(
             if subscription.plan is None or alert is None:
                 single.append(_single(event, subscription, alert, bodies.of(subscription), settings))
             else:
-                grouped.append(_grouped(event, subscription.endpoint_id, subscription.plan, alert, body))
+                grouped.append(_grouped(event, subscription, subscription.plan, alert, body))
     return single, grouped
 
 
@@ -343,18 +343,19 @@ def _single(
         settings=settings,
         alert_id=alert.alert_id if alert is not None and subscription.kind in ORDERED_KINDS else None,
         traceparent=event["traceparent"],
+        position=event["position"],
     )
 
 
 def _grouped(
     event: Any,  # noqa: ANN401 (a row)
-    endpoint_id: UUID,
+    subscription: EndpointSubscription,
     plan: GroupingPlan,
     alert: AlertRoutingData,
     body: bytes,
 ) -> GroupedEvent:
     return GroupedEvent(
-        endpoint_id=endpoint_id,
+        endpoint_id=subscription.endpoint_id,
         organisation_id=event["organisation_id"],
         plan=plan,
         key=alert.key(plan),
@@ -362,7 +363,7 @@ def _grouped(
         position=event["position"],
         sequence=alert.sequence,
         firing=alert.state == _FIRING,
-        begins=event["type"] == BEGINNING,
+        begins=is_first_event(subscription, event["type"], alert),
         event_id=event["id"],
         type=event["type"],
         body=body,

@@ -109,7 +109,8 @@ class Delivery(Base):
     - `attempt_count` is the position in the retry schedule. A replay resets it; the numbers of attempts
       continue.
     - `created_at` is the time of the event.
-    - `alert_id` is set if the deliveries of an alert are sent in order.
+    - `alert_id` is set if the deliveries of an alert are sent in order: that of `position`, the event's
+      position in the outbox. None is the lowest position.
     """
 
     __tablename__ = "deliveries"
@@ -131,6 +132,7 @@ class Delivery(Base):
     replay_id: Mapped[UUID | None]
     alert_id: Mapped[UUID | None]
     traceparent: Mapped[str | None] = mapped_column(Text)
+    position: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Replay(Base):

@@ -19,14 +19,15 @@ DELIVERIES_PER_STATEMENT: Final = 1000
 _ADD: Final = """
 INSERT INTO deliveries
     (id, organisation_id, endpoint_id, event_id, site_id, type, format, body, state, attempt_count, due_at,
-     created_at, alert_id, traceparent)
+     created_at, alert_id, traceparent, position)
 SELECT given.id, organisation_id, endpoint_id, event_id, site_id, type, format, bodies.body, 'pending',
-    attempt_count, due_at, created_at, alert_id, traceparent
+    attempt_count, due_at, created_at, alert_id, traceparent, position
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::integer[],
-            $9::timestamptz[], $10::timestamptz[], $11::uuid[], $12::integer[], $13::text[])
+            $9::timestamptz[], $10::timestamptz[], $11::uuid[], $12::integer[], $13::text[],
+            $14::bigint[])
     AS given (id, organisation_id, endpoint_id, event_id, site_id, type, format, body, due_at, created_at,
-              alert_id, attempt_count, traceparent)
-JOIN unnest($14::bytea[]) WITH ORDINALITY AS bodies (body, place) ON bodies.place = given.body
+              alert_id, attempt_count, traceparent, position)
+JOIN unnest($15::bytea[]) WITH ORDINALITY AS bodies (body, place) ON bodies.place = given.body
 ON CONFLICT (endpoint_id, event_id) DO NOTHING
 """
 
@@ -47,6 +48,7 @@ class NewDelivery(NamedTuple):
     alert_id: UUID | None = None
     attempt_count: int = 0
     traceparent: str | None = None
+    position: int | None = None
 
     @classmethod
     def to(
@@ -64,6 +66,7 @@ class NewDelivery(NamedTuple):
         settings: WebhookSettings,
         alert_id: UUID | None = None,
         traceparent: str | None = None,
+        position: int | None = None,
     ) -> "NewDelivery":
         """Build a delivery at the beginning of its retry schedule.
 
@@ -80,6 +83,7 @@ class NewDelivery(NamedTuple):
             settings: The retry schedule.
             alert_id: The alert, if its deliveries to this endpoint are sent in order; None: in any order.
             traceparent: The trace of the event.
+            position: The event's position in the outbox, which orders the deliveries of an alert.
         """
         due = compute_next_attempt(settings.schedule_s, 0, now, settings.jitter, random.random)
         return cls(
@@ -95,6 +99,7 @@ class NewDelivery(NamedTuple):
             created_at=created_at,
             alert_id=alert_id,
             traceparent=traceparent,
+            position=position,
         )
 
 

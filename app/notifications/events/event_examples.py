@@ -157,7 +157,13 @@ EXAMPLES: Final[Mapping[str, EventExample]] = {
         _body(
             "alert.escalated",
             "10:25:02.040",
-            {**_CRITICAL, "previous_severity": "warning", "reason": "samples", "sequence": 2},
+            {
+                **_CRITICAL,
+                "previous_severity": "warning",
+                "previous_highest_severity": "warning",
+                "reason": "samples",
+                "sequence": 2,
+            },
         ),
         _body(
             "alert.deescalated",

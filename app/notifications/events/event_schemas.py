@@ -138,6 +138,15 @@ class ChangedData(AlertData):
     reason: Literal["samples", "unacknowledged", "person"]
 
 
+class EscalatedData(ChangedData):
+    """An alert whose severity increased."""
+
+    previous_highest_severity: Severity | None = Field(
+        description="The highest severity before the event; null if the alert was muted before it, so that "
+        "events did not show all its changes"
+    )
+
+
 class TestData(BaseModel):
     """A test of one endpoint."""
 
@@ -197,7 +206,7 @@ class AlertEscalated(EventEnvelope):
     """The severity of an alert went up."""
 
     type: Literal["alert.escalated"]
-    data: ChangedData
+    data: EscalatedData
 
 
 class AlertDeescalated(EventEnvelope):

@@ -1,9 +1,9 @@
 """Matches events with the subscriptions of endpoints. Pure.
 
-An endpoint with a `min_severity` gets an alert that began below it from the escalation that reaches it: that
-is the alert's beginning for this endpoint. So an endpoint that subscribes to both gets an end exactly if it
-got a beginning. One exception: an alert that reached the severity only while it was muted. Its events do not
-show that, so its end is sent without a beginning, rather than not at all.
+An endpoint with a `min_severity` gets an alert that began below it from the escalation that reaches it for
+the first time: that is the alert's beginning for this endpoint. So an endpoint that subscribes to both gets
+an end exactly if it got a beginning. One exception: an alert that reached the severity only while it was
+muted. Its events do not show that, so its end is sent without a beginning, rather than not at all.
 """
 
 from collections.abc import Collection, Mapping
@@ -110,12 +110,28 @@ def matches_subscription(subscription: EndpointSubscription, event: CandidateEve
 
 
 def enters_severity_range(subscription: EndpointSubscription, event: CandidateEvent) -> bool:
-    """Check whether an event raises its alert to the endpoint's `min_severity`: the alert begins for it."""
-    alert, least = event.alert, _rank(subscription.min_severity)
-    if event.type != _ESCALATION or alert is None or least is None:
+    """Check whether an event raises its alert to the endpoint's `min_severity`: the alert begins for it.
+
+    If the highest severity before the event is not known, the severity before it decides: better a beginning
+    too many than a missed alert.
+    """
+    alert = event.alert
+    if event.type != _ESCALATION or alert is None:
         return False
-    before, after = _rank(alert.previous_severity), _rank(alert.severity)
-    return before is not None and after is not None and before < least <= after
+    before = alert.previous_highest_severity or alert.previous_severity
+    return _is_entry(subscription, before, alert.severity)
+
+
+def is_first_event(subscription: EndpointSubscription, type_: str, alert: AlertRoutingData) -> bool:
+    """Check whether an event is certainly the first of its alert for an endpoint that gets it."""
+    if type_ == BEGINNING:
+        return True
+    return type_ == _ESCALATION and _is_entry(subscription, alert.previous_highest_severity, alert.severity)
+
+
+def _is_entry(subscription: EndpointSubscription, before: str | None, after: str | None) -> bool:
+    least, low, high = _rank(subscription.min_severity), _rank(before), _rank(after)
+    return least is not None and low is not None and high is not None and low < least <= high
 
 
 def _subscribes(subscription: EndpointSubscription, type_: str) -> bool:

@@ -10,13 +10,15 @@ raises an exception, the caller must refuse and store nothing.
 
 import json
 import re
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from app.platform.content_policy import encoded_media_detection as runs
+from app.platform.content_policy import number_arrays as numbers
 from app.platform.content_policy.forbidden_field_names import classify_field_name
-from app.platform.content_policy.number_arrays import count_numbers, is_numbered, is_position
+from app.platform.content_policy.number_arrays import NumberArray as _Array
 
 type ContentKind = Literal[
     "encoded_media",
@@ -32,7 +34,7 @@ type ContentKind = Literal[
 ]
 """Kinds of findings: encoded bytes in a text; sound, image or video as bytes; numbers that could be samples
 of them; a name that stands for sound, image, biometrics, persons, predictions on them or cameras;
-`not_examined`: the scan failed.
+`not_examined`: the scan failed, or would examine more than it may.
 """
 
 _MOST_NAMES: Final = 4_000
@@ -88,12 +90,26 @@ NOT_EXAMINED_FINDING: Final = ContentFinding("not_examined")
 """The finding of a scan that failed."""
 
 
+@dataclass(slots=True)
+class ScanBudget:
+    """Limits how much the scans of several documents examine together.
+
+    Attributes:
+        left: values, and characters of texts and new names, that may still be examined.
+    """
+
+    left: int = sys.maxsize
+
+    def spend(self, cost: int) -> bool:
+        """Spend a part of it; False once there is too little left."""
+        self.left = max(self.left - cost, -1)
+        return self.left >= 0
+
+
 # Texts and names, closed or not; possessive, as in strict JSON.
 _TEXTS: Final = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"?(\s*+:)?', re.DOTALL)
 _LITERALS: Final = re.compile(r"\b(?:true|false|null)\b|[\s\d.,\[\]{}]{2,}+")
 _BARE_NAMES: Final = re.compile(r"(?<![\w.-])'?([^\W\d][\w.-]{1,63}+)'?\s?[:=]")
-_ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-_SHORT_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 # Fields whose text names the kind of a thing: the text is examined like a name.
 _NAMING: Final = frozenset(
     {
@@ -115,26 +131,16 @@ _DOCUMENT: Final = re.compile(r"\s*[\[{][\s\[{]*+\"")
 _LAYERS: Final = 4
 # Labels that people choose.
 _LABELS: Final = frozenset({"label", "n", "bn"})
-_EUI: Final = re.compile(r"[0-9A-Fa-f]{16}")
 _LAST_PART: Final = re.compile(r"[^:/]*(?=[:/]*$)")
 
 
-def _unescaped(text: str) -> str:
-    def one(match: re.Match[str]) -> str:
-        if match[1] is not None:
-            return chr(int(match[1], 16))
-        return _SHORT_ESCAPES.get(match[2], match[2])
-
-    return _ESCAPE.sub(one, text) if "\\" in text else text
-
-
 class ContentExamination:
-    """The state of one scan of one document: encoded pieces add up."""
+    """The state of one scan of one document: encoded pieces add up, and `names` are classified once."""
 
     def __init__(self, *, persons: bool) -> None:
         self._encoded = runs.EncodedRunCounter()
         self._persons = persons
-        self._names: set[str] = set()
+        self.names: set[str] = set()
         self._depth = 0
 
     @property
@@ -144,10 +150,10 @@ class ContentExamination:
 
     def classify_name(self, name: str) -> ContentKind | None:
         """Classify a name of a field or a thing."""
-        if name in self._names:
+        if name in self.names:
             return None
-        self._names.add(name)
-        if len(self._names) > _MOST_NAMES:
+        self.names.add(name)
+        if len(self.names) > _MOST_NAMES:
             return "not_examined"
         return classify_field_name(name) or self.classify_text(name)
 
@@ -190,7 +196,7 @@ class ContentExamination:
         name = ""
         texts = []
         for match in _TEXTS.finditer(source):
-            text = _unescaped(match[1])
+            text = runs.unescape_text(match[1])
             if match[2] is not None:
                 name, found = text, self.classify_name(text)
             else:
@@ -243,6 +249,7 @@ def examine_document(
     own_names: Collection[str] = (),
     exempt: Collection[str] = (),
     positions: re.Pattern[str] | None = None,
+    budget: ScanBudget | None = None,
 ) -> ContentFinding | None:
     """Examine a decoded document: its names, texts, bytes and arrays.
 
@@ -253,9 +260,11 @@ def examine_document(
         exempt: top-level names whose values are not examined.
         positions: paths of fields with the position of a thing. A GeoJSON point there is not counted among
             the document's numbers; anything else is examined.
+        budget: limits the scan; the finding is `not_examined` if it ends before the document. None: no limit.
     """
     examination = ContentExamination(persons=persons)
-    return _DocumentScan(examination, frozenset(own_names), frozenset(exempt), positions).of(document, "", "")
+    scan = _DocumentScan(examination, frozenset(own_names), frozenset(exempt), positions, budget)
+    return scan.of(document, "", "")
 
 
 class _DocumentScan:
@@ -267,26 +276,36 @@ class _DocumentScan:
         own: frozenset[str],
         exempt: frozenset[str],
         positions: re.Pattern[str] | None,
+        budget: ScanBudget | None,
     ) -> None:
         self._examination = examination
         self._own = own
         self._exempt = exempt
         self._positions = positions
+        self._budget = ScanBudget() if budget is None else budget
         self._numbers = 0
 
-    def of(self, value: Any, name: str, path: str) -> ContentFinding | None:  # noqa: ANN401 (as above)
+    def of(self, value: Any, name: str, path: str, array: _Array | None = None) -> ContentFinding | None:  # noqa: ANN401 (as above)
+        """Scan a value; `array`: the outermost of the arrays that directly contain it, if it is an array."""
+        if not self._budget.spend(1):
+            return ContentFinding("not_examined", path)
         if isinstance(value, str):
-            return _found(self._examination.classify_value(name, value), path)
+            return self._text(value, name, path)
         if isinstance(value, bytes | bytearray):
             too_long = len(value) > _LONGEST_BYTES
             return ContentFinding("media", path) if too_long or runs.is_media(bytes(value)) else None
         if isinstance(value, Mapping):
-            if self._positions is not None and self._positions.fullmatch(path) and is_position(value):
-                return None
             return self._mapping(value, path)
         if isinstance(value, list | tuple):
-            return self._array(value, name, path)
+            return self._array(value, name, path, _Array(path) if array is None else array)
         return self._tagged(getattr(value, "tag", None), getattr(value, "value", None), name, path)
+
+    def _text(self, text: str, name: str, path: str) -> ContentFinding | None:
+        """Scan a text; of a text that is longer than the budget, the beginning."""
+        seen = text[: self._budget.left]
+        is_whole = self._budget.spend(len(text))
+        kind = self._examination.classify_value(name, seen)
+        return _found("not_examined" if kind is None and not is_whole else kind, path)
 
     def _tagged(self, tag: object, value: Any, name: str, path: str) -> ContentFinding | None:  # noqa: ANN401 (as above)
         """Scan a CBOR tag.
@@ -298,7 +317,9 @@ class _DocumentScan:
         return None if value is None else self.of(value, name, path)
 
     def _mapping(self, found: Mapping[Any, Any], path: str) -> ContentFinding | None:
-        if is_numbered(found):
+        if self._positions is not None and self._positions.fullmatch(path) and numbers.is_position(found):
+            return None
+        if numbers.is_numbered(found):
             return ContentFinding("number_array", path)
         for key, value in found.items():
             if not path and key in self._exempt:
@@ -312,29 +333,32 @@ class _DocumentScan:
 
     def _of_key(self, key: object) -> ContentKind | None:
         if isinstance(key, str):
-            return self._examination.classify_name(key)
+            if key in self._examination.names:
+                return None
+            return self._examination.classify_name(key) if self._budget.spend(len(key)) else "not_examined"
         return "media" if isinstance(key, bytes) and len(key) > _LONGEST_BYTES else None
 
-    def _array(self, items: list[Any] | tuple[Any, ...], name: str, path: str) -> ContentFinding | None:
-        numbers = count_numbers(items)
-        self._numbers += numbers
-        if numbers > runs.NUMBERS_LIMIT or self._numbers > runs.NUMBERS_SUM:
-            return ContentFinding("number_array", path)
-        if name == "boxes" and not self._examination.persons and _are_euis(items):
-            return None
+    def _array(
+        self, items: list[Any] | tuple[Any, ...], name: str, path: str, array: _Array
+    ) -> ContentFinding | None:
+        are_ids = name == "boxes" and not self._examination.persons and numbers.are_euis(items)
         for index, item in enumerate(items):
-            finding = self.of(item, name, f"{path}.{index}" if path else str(index))
+            if numbers.is_number(item):
+                array.numbers += 1
+                self._numbers += 1
+                if array.numbers > runs.NUMBERS_LIMIT or self._numbers > runs.NUMBERS_SUM:
+                    return ContentFinding("number_array", array.path)
+            if are_ids:
+                continue
+            finding = self.of(item, name, f"{path}.{index}" if path else str(index), array)
             if finding is not None:
                 return finding
+        if are_ids:
+            return None
         return self._joined((text for item in items for text in _texts(item)), path)
 
     def _joined(self, texts: Iterable[str], path: str) -> ContentFinding | None:
         return _found("encoded_media" if runs.is_encoded_when_joined(texts) else None, path)
-
-
-def _are_euis(items: Collection[Any]) -> bool:
-    """Return whether all ids of boxes are LoRaWAN addresses, whose many digits are no encoded bytes."""
-    return all(isinstance(item, str) and _EUI.fullmatch(item) for item in items)
 
 
 def _found(kind: ContentKind | None, path: str) -> ContentFinding | None:
@@ -366,6 +390,7 @@ __all__ = [
     "CONTENT_CODES",
     "ContentFinding",
     "ContentKind",
+    "ScanBudget",
     "examine_document",
     "examine_name",
     "examine_source",

@@ -50,6 +50,8 @@ _MEDIA_TYPE: Final = re.compile(r"\bdata\s*:\s*(?:image|audio|video|application|
 _SOLID: Final = re.compile(rf"[!-~]{{{RUN_LIMIT + 1},}}+")
 _SYMBOLS: Final = re.compile(r"[^A-Za-z0-9]")
 _SYMBOL_SHARE: Final = 0.2
+_ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_SHORT_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _DIGITS: Final = re.compile(rf"[0-9]{{{RUN_LIMIT + 1},}}+")
 # Starts only where no number precedes: no position is tried twice.
 _NUMBERS: Final = re.compile(
@@ -217,10 +219,24 @@ class EncodedRunCounter:
         )
 
 
+def unescape_text(text: str) -> str:
+    """Replace the escapes of a JSON text, whether or not it is valid."""
+
+    def replace_escape(match: re.Match[str]) -> str:
+        if match[1] is not None:
+            return chr(int(match[1], 16))
+        return _SHORT_ESCAPES.get(match[2], match[2])
+
+    return _ESCAPE.sub(replace_escape, text) if "\\" in text else text
+
+
 def is_encoded_when_joined(texts: Iterable[str]) -> bool:
     """Return whether short texts are consecutive pieces of one run; repeated texts count once."""
     pieces = (text for text in dict.fromkeys(texts) if len(text) <= RUN_LIMIT and not _UUID.fullmatch(text))
-    joined = _CUTS.sub("", "".join(pieces))
+    joined = "".join(pieces)
+    if len(joined) <= 2 * RUN_LIMIT:
+        return False
+    joined = _CUTS.sub("", joined)
     return any(
         len(found) > 2 * RUN_LIMIT
         and compute_change_share(found) >= _CHANGES_JOINED

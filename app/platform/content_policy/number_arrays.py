@@ -1,12 +1,14 @@
-"""Recognises arrays of numbers that could be samples of sound or pixels, and positions in them. Pure."""
+"""Recognises arrays of numbers that could be samples of sound or pixels, and positions and ids. Pure."""
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from app.platform.content_policy import encoded_media_detection as runs
 
 _NUMBER: Final = re.compile(r"\s*[-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?\s*")
+_EUI: Final = re.compile(r"[0-9A-Fa-f]{16}")
 _POINT: Final = ("type", "coordinates")
 _EARTH: Final = (180, 90)  # longitude and latitude, at most
 
@@ -26,19 +28,29 @@ def is_position(found: Mapping[Any, Any]) -> bool:
     )
 
 
-def count_numbers(items: Collection[Any]) -> int:
-    """Count numbers in an array and in its arrays: rows of pixels count together."""
-    count = 0
-    for item in items:
-        if (isinstance(item, int | float) and not isinstance(item, bool)) or (
-            isinstance(item, str) and _NUMBER.fullmatch(item)
-        ):
-            count += 1
-        elif isinstance(item, list | tuple):
-            count += count_numbers(item)
-        if count > runs.NUMBERS_LIMIT:
-            break
-    return count
+@dataclass(slots=True)
+class NumberArray:
+    """The numbers of an array and of the arrays in it: rows of pixels count together.
+
+    Attributes:
+        path: its path in the document.
+        numbers: the numbers that were found so far.
+    """
+
+    path: str
+    numbers: int = 0
+
+
+def is_number(item: object) -> bool:
+    """Return whether an item of an array is a number, or a text that is one."""
+    if isinstance(item, str):
+        return _NUMBER.fullmatch(item) is not None
+    return isinstance(item, int | float) and not isinstance(item, bool)
+
+
+def are_euis(items: Collection[Any]) -> bool:
+    """Return whether all ids of boxes are LoRaWAN addresses, whose many digits are no encoded bytes."""
+    return all(isinstance(item, str) and _EUI.fullmatch(item) for item in items)
 
 
 def is_numbered(found: Mapping[Any, Any]) -> bool:

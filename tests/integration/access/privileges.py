@@ -281,7 +281,7 @@ PRIVILEGES: Final[dict[str, dict[str, str]]] = {
         "deliveries": (
             "SELECT (id, endpoint_id, event_id, type, state, due_at, created_at), INSERT (id, "
             "organisation_id, endpoint_id, event_id, type, body, state, attempt_count, due_at, created_at, "
-            "site_id, format, alert_id, traceparent), UPDATE (replay_id), DELETE"
+            "site_id, format, alert_id, traceparent, position), UPDATE (replay_id), DELETE"
         ),
         "delivery_attempts": "SELECT (delivery_id, number, started_at, endpoint_id), DELETE",
         "delivery_groups": (

@@ -77,7 +77,7 @@ async def test_what_changed_while_it_was_muted_is_told_afterwards(street: AlertS
     assert await street.sweep() == 1
     kind, told = (await street.outbox())[-1]
     assert (kind, told["severity"], told["previous_severity"]) == ("alert.escalated", "critical", "warning")
-    assert told["reason"] == "samples"
+    assert (told["reason"], told["previous_highest_severity"]) == ("samples", None)
     assert await street.told() == ["firing", "firing", "escalated"]
 
 

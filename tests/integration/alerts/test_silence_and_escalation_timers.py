@@ -38,6 +38,10 @@ async def test_what_nobody_acknowledges_is_raised_step_by_step(street: AlertStre
         ("alert.escalated", "warning", "info", "unacknowledged", 2),
         ("alert.escalated", "critical", "warning", "unacknowledged", 3),
     ]
+    assert [told["previous_highest_severity"] for _, told in (await street.outbox())[1:]] == [
+        "info",
+        "warning",
+    ]
     assert alert["highest_severity"] == "critical"
     entry = (await street.timeline(story.alert_id))[1]
     assert (entry["kind"], entry["data"]) == (

@@ -13,6 +13,7 @@ from app.ingest.codec.batch_decoder import decode_batch
 from app.ingest.pipeline.batch_pipeline import IngestPipeline
 from app.ingest.pipeline.batch_receipt import BatchReceipt
 from app.ingest.pipeline.registry_snapshot import RegistryCache
+from app.ingest.pipeline.transaction_sizing import CommitProgress
 from app.platform.db.advisory_lock_keys import INGEST_BARRIER
 from app.platform.db.database import Database, RawConnection
 from app.processes.maintain import _purge_boxes
@@ -103,6 +104,48 @@ async def test_a_poison_sample_does_not_take_its_message_with_it(door: Door, box
     assert await door.count("quarantine") == 1
     totals = await door.connection.fetchrow("SELECT sum(stored), sum(rejected) FROM ingest_totals")
     assert tuple(totals or ()) == (999, 1)
+
+
+FLAKY = """
+CREATE TABLE flaky (value float8);
+INSERT INTO flaky VALUES (777);
+CREATE FUNCTION fail_sometimes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF EXISTS (SELECT FROM flaky WHERE value = NEW.pm2_5) THEN
+        RAISE EXCEPTION 'not now' USING ERRCODE = 'deadlock_detected';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER flaky BEFORE INSERT ON samples FOR EACH ROW EXECUTE FUNCTION fail_sometimes();
+"""
+
+
+async def test_a_half_that_is_stored_is_counted_if_the_other_one_is_tried_again(door: Door, box: str) -> None:
+    await door.connection.execute(POISON)
+    await door.connection.execute(FLAKY)
+    values = [1, 1, 1, 1, 1, 666, 777, 1]
+    body = {"samples": [sample(index, seq=index, pm2_5=value) for index, value in enumerate(values)]}
+    now = datetime.now(UTC)
+    intake = decode_batch(
+        [f"vigie/v1/{box}/telemetry"],
+        [json.dumps(body).encode()],
+        now_us=round(now.timestamp() * 1_000_000),
+        max_future_us=0,
+    )
+    progress, finished = CommitProgress(), 0
+
+    async def finish(_connection: RawConnection) -> None:
+        nonlocal finished
+        finished += 1
+
+    with pytest.raises(asyncpg.DeadlockDetectedError):
+        await door.pipeline.commit(door.connection, intake, now=now, progress=progress, finish=finish)
+    assert (await door.count("samples"), finished) == (5, 0)
+    assert progress.rest is not None
+    assert [row[1] for row in progress.rest.rows] == [6, 7]
+    await door.connection.execute("DELETE FROM flaky")
+    receipt = await door.pipeline.commit(door.connection, intake, now=now, progress=progress, finish=finish)
+    assert (receipt.stored, receipt.duplicate, len(receipt.rejections), finished) == (7, 0, 1, 1)
+    assert (await door.count("samples"), await door.count("quarantine")) == (7, 1)
 
 
 async def test_a_box_is_told_which_sample_the_database_refused(door: Door, box: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -151,6 +151,23 @@ async def test_what_is_new_goes_before_what_is_replayed(connection: asyncpg.Conn
     await connection.execute("UPDATE delivery_replays SET state = 'done', finished_at = now()")
     late = await _due(connection, endpoint, 1, due_at=ago(seconds=1))
     assert set(late) <= set(_ids(await _claim(connection)))
+
+
+async def test_an_alerts_deliveries_go_in_the_order_of_the_outbox(connection: asyncpg.Connection) -> None:
+    """The process that made the second one has a clock that is behind."""
+    endpoint, alert = await _endpoint(connection), uuid4()
+    await _state(connection, endpoint, last_success_at=ago())
+    (end,) = await _due(connection, endpoint, 1, alert_id=alert, position=8, made_at=ago(hours=1))
+    (begin,) = await _due(connection, endpoint, 1, alert_id=alert, position=7)
+    (other,) = await _due(connection, endpoint, 1, alert_id=uuid4(), position=9)
+    # Made before there were positions.
+    old = await _due(connection, endpoint, 2, alert_id=alert)
+    done: list[UUID] = []
+    for expected in ({old[0], other}, {old[1]}, {begin}, {end}):
+        taken = _ids(await _claim(connection))
+        assert set(taken) == expected
+        done += taken
+        await connection.execute("UPDATE deliveries SET state = 'delivered' WHERE id = ANY ($1)", done)
 
 
 async def test_a_rate_begins_anew_when_the_clock_was_put_back(connection: asyncpg.Connection) -> None:

@@ -29,6 +29,7 @@ from tests.integration.notifications.helpers import (
     event,
     until,
 )
+from tests.integration.notifications.log import add_channel
 
 URL = "https://example.com/"
 MAILBOX = {"to": ["night@example.com"], "language": "en"}
@@ -190,6 +191,43 @@ async def test_a_critical_endpoint_hears_of_an_alert_from_its_escalation_on(
     assert {row["endpoint_id"] for row in rows} == {grave}
     assert [row["type"] for row in rows] == ["alert.escalated", "alert.resolved"]
     assert {json.loads(row["body"])["data"]["alert_id"] for row in rows} == {str(rising.alert_id)}
+
+
+async def test_ordered_deliveries_have_the_position_of_their_event(
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
+) -> None:
+    street = await make_street(database, connection)
+    channel = await add_channel(connection, street.organisation_id, kind="pagerduty")
+    story = street.story()
+    await street.batch(story.fires(1))
+    await street.batch(story.ends(2))
+    await fan_out_events(connection, settings.webhooks)
+    rows = await connection.fetch(
+        "SELECT sent.type, sent.alert_id, sent.position = event.position AS right FROM deliveries AS sent "
+        "JOIN outbox AS event ON event.id = sent.event_id WHERE endpoint_id = $1 ORDER BY sent.position",
+        channel,
+    )
+    assert [tuple(row) for row in rows] == [
+        ("alert.firing", story.alert_id, True),
+        ("alert.resolved", story.alert_id, True),
+    ]
+
+
+async def test_an_alert_that_falls_and_rises_begins_once_for_an_endpoint(
+    database: Database, connection: asyncpg.Connection, settings: VigieSettings
+) -> None:
+    street = await make_street(database, connection)
+    organisation, least = street.organisation_id, "critical"
+    await add_endpoint(connection, organisation, URL, events=["alert.firing"], min_severity=least)
+    story = street.story()
+    await street.batch(story.fires(1))
+    for minute in (2, 4, 6):
+        await street.batch(story.rises(minute, "critical"))
+        await street.batch(story.falls(minute + 1, "warning"))
+    await fan_out_events(connection, settings.webhooks)
+    rows = await connection.fetch("SELECT body FROM deliveries")
+    data = [json.loads(row["body"])["data"] for row in rows]
+    assert [(each["sequence"], each["previous_highest_severity"]) for each in data] == [(2, "warning")]
 
 
 async def test_a_notice_reaches_mails_and_subscribers_but_not_whom_it_is_about(

@@ -81,6 +81,50 @@ async def test_what_ends_while_it_is_held_back_is_told_to_nobody(
     assert await postman.connection.fetchval("SELECT count(*) FROM delivery_groups") == 0
 
 
+async def test_what_grew_critical_and_ends_while_it_is_held_back_is_told_to_nobody(
+    postman: Postman, street: AlertStreet
+) -> None:
+    endpoint = await postman.endpoint(min_severity="critical")
+    story = street.story()
+    await street.batch(story.fires(1))
+    await postman.send()
+    await street.batch(story.rises(2, "critical"))
+    await postman.gather()
+    assert await postman.waiting() == 1
+    await street.silence(ALL)
+    await street.sweep()
+    await street.batch(story.ends(3))
+    await postman.send()
+    await unmute(postman)
+    await postman.send()
+    assert (await postman.got(endpoint), await postman.waiting()) == ([], 0)
+
+
+async def test_an_end_is_told_if_only_a_second_rise_is_held_back(
+    postman: Postman, street: AlertStreet
+) -> None:
+    endpoint = await postman.endpoint(min_severity="critical")
+    story = street.story()
+    await street.batch(story.fires(1))
+    await street.batch(story.rises(2, "critical"))
+    await postman.send()
+    await street.batch(story.falls(3, "warning"))
+    await postman.send()
+    before = await postman.got(endpoint)
+    assert [kinds[-1] for kinds in before] == ["escalated", "deescalated"]
+    await street.batch(story.rises(4, "critical"))
+    await postman.gather()
+    await street.silence(ALL)
+    await street.sweep()
+    await street.batch(story.ends(5))
+    await postman.send()
+    await unmute(postman)
+    await postman.send()
+    await postman.send()
+    assert await postman.waiting() == 0
+    assert (await postman.got(endpoint))[-1][-1] == "resolved"
+
+
 async def test_an_inhibition_holds_back_as_well(postman: Postman, street: AlertStreet) -> None:
     await postman.endpoint()
     target = street.story()

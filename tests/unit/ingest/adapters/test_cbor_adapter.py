@@ -1,6 +1,8 @@
 """CBOR: the same data model as JSON, every bad input refused with JSON's own code where there is one."""
 
+import base64
 import json
+import random
 import struct
 from typing import Any
 
@@ -10,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.catalogue.metrics import METRICS_BY_NAME
+from app.ingest.adapters.adapter_types import MOST_SCANNED
 from app.ingest.adapters.cbor_adapter import decode_cbor, read_cbor
 from app.ingest.codec.telemetry_codec import MAX_FUTURE_US, Row, decode_telemetry
+from app.platform.content_policy import content_scanner
 from app.platform.content_policy.content_scanner import examine_document
 from app.platform.kernel.rejection_codes import RejectedError, get_rejection_status
 from tests.unit.ingest.adapters.arrivals import NOW, arrival, code_of, refusals, samples
@@ -214,6 +218,45 @@ def test_a_full_batch_with_a_tagged_time_each_is_taken() -> None:
     payload = cbor2.dumps({"samples": wide})
     assert 2**16 < len(payload) < 2**20
     assert len(decode_cbor(payload, arrival()).samples) == 1_000
+
+
+HOLLOW: list[tuple[str, bytes]] = [
+    ("maps in six arrays", b"\x81" * 6 + b"\x9a\x00\x0f\x00\x00" + b"\xa0" * 0xF_0000),
+    ("maps", b"\x9a\x00\x0f\x00\x00" + b"\xa0" * 0xF_0000),
+    ("arrays in a sample", b"\xa1\x67samples\x81\x9a\x00\x0f\x00\x00" + b"\x80" * 0xF_0000),
+    ("texts", cbor2.dumps({"note": "no pm" * 80_000, "samples": []})),
+    ("names", cbor2.dumps({f"{number:03}" + " mo" * 66: 0 for number in range(900)})),
+]
+
+
+@pytest.mark.parametrize("payload", [case[1] for case in HOLLOW], ids=[case[0] for case in HOLLOW])
+def test_no_more_of_a_batch_is_scanned_than_is_due(payload: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+
+    def count_values(scan: content_scanner._DocumentScan, value: Any, *more: Any) -> Any:  # noqa: ANN401
+        nonlocal looked_at
+        looked_at += 1
+        return scan_value(scan, value, *more)
+
+    scan_value = content_scanner._DocumentScan.of
+    monkeypatch.setattr(content_scanner._DocumentScan, "of", count_values)
+    known = arrival()
+    for _ in range(3):
+        assert not decode_cbor(payload, known).is_examined
+    assert looked_at <= MOST_SCANNED + 100
+    assert known.scan_budget.left < 0
+    small = cbor2.dumps(GOOD | {"values": {"warp": 1}})
+    assert not decode_cbor(small, known).is_examined, "it is spent"
+    assert code_of(decode_cbor, small, known) == "unknown_metric"
+    assert samples(decode_cbor(cbor2.dumps(GOOD), known)) == [TAKEN]
+    assert decode_cbor(small, arrival()).is_examined
+
+
+def test_of_what_is_too_long_the_beginning_is_scanned() -> None:
+    encoded = base64.b64encode(random.Random(1).randbytes(600_000)).decode()  # noqa: S311 (the same in each run)
+    for value in ([0.5] * 100_000, encoded, bytes(900_000)):
+        for known in (arrival(), arrival(None)):
+            assert code_of(decode_cbor, cbor2.dumps({"values": value}), known) == "forbidden_content"
 
 
 def test_the_box_of_a_body_is_checked() -> None:

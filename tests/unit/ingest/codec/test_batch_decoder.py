@@ -138,6 +138,59 @@ def test_a_batch_is_cut_where_it_holds_too_much_once_inflated() -> None:
     assert Counter(found) == {"a": 25, "b": 2}
 
 
+def sort_in_parts(*messages: tuple[str, Any]) -> list[DecodedBatch]:
+    parts = []
+    left = list(messages)
+    while left:
+        parts.append(sort(*left))
+        left = left[parts[-1].message_count :]
+    return parts
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "size"),
+    [
+        ("telemetry", {"samples": [GOOD] * 1_000}, 50_000),
+        ("telemetry", b'{"time": 1, "x": "' + b" " * 100_000, 100_000),
+        ("telemetry/cbor", b"\x9a\x00\x01\x80\x00" + b"\xa0" * 0x1_8000, 98_000),
+        ("telemetry/cbor", cbor2.dumps({"samples": [{}] * 5_000}), 5_000 * 256),
+        ("telemetry", {"samples": [{}] * 5_000}, 5_000 * 256),
+        ("event", {"time": 1, "type": "x" * 90_000}, 90_000),
+        ("telemetry/xml", b"<a/>" * 25_000, 100_000),
+    ],
+)
+def test_a_batch_is_cut_where_its_decoding_is_slow(kind: str, payload: object, size: int) -> None:
+    plain = [(f"vigie/v1/plain-{number}/telemetry", GOOD) for number in range(1_500)]
+    slow = (f"vigie/v1/slow/{kind}", payload)
+    messages = [*plain[:700], *[slow] * 40, *plain[700:], *[slow] * 3]
+    parts = sort_in_parts(*messages)
+    assert len(parts) >= 43 * size // (2 * 2**20)
+    for part in parts:
+        taken = [*part.origins, *(each.origin for each in part.rejections)]
+        assert taken == sorted(part.origins) + sorted(each.origin for each in part.rejections)
+        assert max(taken) < part.message_count
+        assert (part.message_count - len(set(part.boxes) - {"slow"})) * size <= 2**20 + size
+    assert [box for part in parts for box in part.boxes if box != "slow"] == [
+        topic.split("/")[2] for topic, _ in plain
+    ]
+    assert sum(len(part.rows) + len(part.rejections) for part in parts) - 1_500 == 43 * len(
+        sort(slow).rows + sort(slow).rejections
+    )
+
+
+def test_a_batch_shares_what_may_be_scanned_of_its_cbor() -> None:
+    hollow = b"\x9a\x00\x02\x00\x00" + b"\xa0" * 0x2_0000
+    # As text, this could be stored.
+    letters = cbor2.dumps("x" * 100)
+    intake = sort(*[("vigie/v1/a/telemetry/cbor", each) for each in (letters, hollow, letters)])
+    assert [each.rejection.code for each in intake.rejections] == [
+        *("wrong_type", "too_many_samples", "wrong_type"),
+    ]
+    assert [(each.part, each.size) for each in intake.rejections] == [
+        *((letters, None), (b"", len(hollow)), (b"", len(letters))),
+    ]
+
+
 def test_of_a_batch_only_the_bad_sample_is_kept() -> None:
     bad = {"time": NOW // 1000, "values": {"pm2_5": -1}}
     intake = sort(("vigie/v1/a/telemetry", {"samples": [GOOD, bad, GOOD]}))

@@ -22,6 +22,7 @@ from app.notifications.events.subscriptions import (
     CandidateEvent,
     EndpointSubscription,
     enters_severity_range,
+    is_first_event,
     matches_subscription,
 )
 from app.notifications.formats.native_and_cloudevents import build_native_body
@@ -163,6 +164,29 @@ def test_an_escalation_into_range_is_a_beginning() -> None:
     assert not matches_subscription(subscription._replace(events=["alert.resolved"]), into)
 
 
+def test_only_the_first_escalation_into_range_is_a_beginning() -> None:
+    subscription = EndpointSubscription(
+        ENDPOINT, ["alert.firing", "alert.resolved"], None, min_severity="critical"
+    )
+
+    def rise(**data: str | None) -> CandidateEvent:
+        usual = {"severity": "critical", "highest_severity": "critical", "previous_severity": "warning"}
+        return alert("alert.escalated", **usual, **data)
+
+    def is_first(event: CandidateEvent) -> bool:
+        assert event.alert is not None
+        return is_first_event(subscription, event.type, event.alert)
+
+    first, again = rise(previous_highest_severity="warning"), rise(previous_highest_severity="critical")
+    assert (matches_subscription(subscription, first), is_first(first)) == (True, True)
+    assert (matches_subscription(subscription, again), is_first(again)) == (False, False)
+    # Of an earlier version, or of an alert that was muted: rather one too many, but no certain beginning.
+    for event in (rise(), rise(previous_highest_severity=None)):
+        assert (matches_subscription(subscription, event), is_first(event)) == (True, False)
+    assert is_first(alert("alert.firing", severity="critical"))
+    assert not is_first(alert("alert.resolved", severity="critical", highest_severity="critical"))
+
+
 def life(severities: Sequence[str]) -> list[CandidateEvent]:
     """What is told of an alert that has these severities, one after the other, and then resolves."""
     events = []
@@ -175,11 +199,14 @@ def life(severities: Sequence[str]) -> list[CandidateEvent]:
 
     tell("alert.firing")
     for each in severities[1:]:
-        before, now = now, each
+        before, former, now = now, highest, each
         highest = severity.find_highest_severity((highest, now))
         if now != before:
             up = severity.rank_severity(now) > severity.rank_severity(before)
-            tell("alert.escalated" if up else "alert.deescalated", previous_severity=before)
+            if up:
+                tell("alert.escalated", previous_severity=before, previous_highest_severity=former)
+            else:
+                tell("alert.deescalated", previous_severity=before)
     tell("alert.reminder")
     tell("alert.resolved")
     return events
@@ -204,6 +231,8 @@ def test_an_end_is_told_exactly_when_a_beginning_was(
         # The first that is told is the beginning: it fires, or comes into range; the last is the end.
         assert told[0].type == "alert.firing" or enters_severity_range(subscription, told[0])
         assert told[-1].type == "alert.resolved"
+        beginnings = [event for event in told if enters_severity_range(subscription, event)]
+        assert len(beginnings) + (told[0].type == "alert.firing") == 1
         first = told[0].alert
         assert first is not None
         assert least is None or severity.rank_severity(str(first.severity)) >= severity.rank_severity(least)

@@ -20,6 +20,7 @@ from app.catalogue.metrics import CATALOGUE
 from app.catalogue.purposes import PURPOSES
 from app.platform.content_policy.content_scanner import (
     ContentKind,
+    ScanBudget,
     examine_document,
     examine_name,
     examine_source,
@@ -305,6 +306,24 @@ def test_arrays_of_numbers_are_no_telemetry() -> None:
             len(numbers) < 70 or isinstance(numbers, dict) or assess_payload(source[:-2]).finding is not None
         ), "cut short"
     assert examine_document([0.5] * NUMBERS_LIMIT) is None
+
+
+def test_numbers_are_counted_once_however_deep_they_are() -> None:
+    deep: object = [[index, index / 3] for index in range(30)]
+    for _ in range(6):
+        deep = [deep]
+    documents = [{name: deep} for name in ("aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh")]
+    assert examine_document(documents) is None, "480 numbers"
+    assert examine_document([*documents, {"ii": deep}]) is not None
+
+
+def test_several_documents_share_a_budget() -> None:
+    budget = ScanBudget(20)
+    assert examine_document({"aa": [1, 2, "xyz"]}, budget=budget) is None
+    assert budget.left == 20 - (5 + len("aa") + len("xyz"))
+    found = [examine_document({"aa": list(range(9))}, budget=budget) for _ in range(2)]
+    assert [None if each is None else each.kind for each in found] == ["not_examined"] * 2
+    assert examine_document({"aa": list(range(9))}) is None
 
 
 def test_batches_of_samples_are_no_arrays_of_numbers() -> None:
