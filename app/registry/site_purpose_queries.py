@@ -6,9 +6,10 @@ states of other purposes are. A test compares the two.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
+from pydantic import Field
 from sqlalchemy import ColumnElement, Row, Text, and_, case, cast, false, func, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -26,7 +27,10 @@ from app.registry.models import Site, SitePurpose
 from app.registry.organisation_repository import contains_ignoring_case
 from app.registry.purpose_states import REQUIRED_TEXTS
 
-type DeclaredState = Literal["incomplete", "awaiting_approval", "upcoming", "active", "ended"]
+type DeclaredState = Annotated[
+    Literal["incomplete", "awaiting_approval", "upcoming", "active", "ended"],
+    Field(description="State of a declared purpose"),
+]
 """The state of a declared purpose."""
 
 SITE_PURPOSES: Final = SortOrders(
