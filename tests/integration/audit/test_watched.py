@@ -129,6 +129,7 @@ OF_NO_ACCOUNT: dict[str, set[str]] = {
         "alert_id",
         *("organisation_id", "endpoint_id", "event_id", "site_id", "type", "format", "body", "due_at"),
         *("attempt_count", "leased_until", "delivered_at", "replay_id", "traceparent"),
+        "position",
     },
     "delivery_replays": {"replayed", "after_id", "created_by", "finished_at"},
     "erasures": {"created_by", "worked_at", "boxes_done", "progress", "chain"},

@@ -166,6 +166,9 @@ async def test_a_wall_goes_where_its_address_leads_now(
     # The screen says what is needed, and does not stay empty.
     await page.wait_for_url("**/console/account")
     await page.wait_for_selector("#factors")
+    # What the page asked for before it left is refused.
+    assert all("403" in each for each in signed_in.told)
+    signed_in.told.clear()
 
 
 @pytest.mark.parametrize(("language", "options"), DESK_AND_PHONE)

@@ -20,7 +20,7 @@ async def test_citizens_see_grants_in_force_and_names_that_are_published(
     other = await measure(tenant, "box-0002")
     page = f"/public/sites/{measured.site}"
     async with client_of(application, None) as citizen:
-        assert "No third party" in (await citizen.get(page)).text
+        assert "has granted no third party access" in (await citizen.get(page)).text
         made, _ = await give(
             application, tenant, measured.site, purpose="Air research", is_recipient_published=True
         )
