@@ -269,9 +269,16 @@ async def _zoom_by_hand(page: Page) -> None:
 
 
 async def test_a_year_is_explored_by_hand_and_by_keyboard(
-    open_page: OpenPage, owner_person: SignedInPerson, street: str, owner_database: asyncpg.Connection
+    open_page: OpenPage,
+    tenant: Tenant,
+    owner_person: SignedInPerson,
+    street: str,
+    owner_database: asyncpg.Connection,
 ) -> None:
     await owner_database.execute(_YEAR)
+    # The picker offers what the box's state knows, and only the product's own writer keeps that state.
+    latest = {"time": datetime.now(UTC).isoformat(), "values": {"temperature": 15, "humidity": 60, "no2": 20}}
+    await _post(tenant.client, "/v1/telemetry", {"box": "north", "samples": [latest]})
     signed_in = await open_page(owner_person)
     page = signed_in.page
     year = period(8_760)
