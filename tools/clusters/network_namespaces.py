@@ -67,7 +67,7 @@ class NamespaceNetwork:
         return self
 
     async def _add(self, number: int) -> None:
-        space, outside = f"{self._id}-{number}", f"{self._id}{number}"
+        space, outside = f"{self._id}-{number}", _name_port(self._id, number)
         await _run("netns", "add", space)
         await _run("link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", space)
         await _run("link", "set", outside, "master", self._id, "up")
@@ -77,10 +77,13 @@ class NamespaceNetwork:
         await _run(*inside, "link", "set", "eth0", "up")
 
     async def __aexit__(self, *_: object) -> None:
-        """Remove the namespaces and the bridge."""
+        """Remove the links and the namespaces.
+
+        The kernel removes the links of a deleted namespace some time later: each is deleted by name before.
+        """
+        await _remove_links(self._id)
         for number in range(1, self._count + 1):
             await _run("netns", "delete", f"{self._id}-{number}", check=False)
-        await _run("link", "delete", self._id, check=False)
 
     async def list_pids(self, place: NodePlace) -> list[int]:
         """Return the ids of the processes that run in the namespace of a node."""
@@ -104,7 +107,12 @@ class NamespaceNetwork:
             await self.connect(place)
 
     def _find_port(self, place: NodePlace) -> str:
-        return f"{self._id}{self.places.index(place) + 1}"
+        return _name_port(self._id, self.places.index(place) + 1)
+
+
+def _name_port(network: str, number: int) -> str:
+    """Return the name of a node's link on the bridge; the id of another process never begins so."""
+    return f"{network}p{number}"
 
 
 async def list_namespace_pids(namespace: str) -> list[int]:
@@ -128,16 +136,26 @@ async def remove_network(name: str) -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         await _run("netns", "delete", namespace, check=False)
-    await _run("link", "delete", name, check=False)
+    await _remove_links(name)
 
 
 async def find_network_remains(name: str) -> list[str]:
     """Return the namespaces and links of a network that still exist."""
     namespaces = await _run("netns", "list", check=False)
-    links = await _run("-oneline", "link", "show", check=False)
     found = [line.split()[0] for line in namespaces.splitlines() if line.startswith(f"{name}-")]
-    found += [line.split()[1].rstrip(":") for line in links.splitlines() if line.split()[1].startswith(name)]
-    return found
+    return found + await _list_links(name)
+
+
+async def _list_links(name: str) -> list[str]:
+    """Return the bridge of a network and the links of its nodes, without the `@…` of their other ends."""
+    lines = (await _run("-oneline", "link", "show", check=False)).splitlines()
+    links = [line.split()[1].rstrip(":").partition("@")[0] for line in lines]
+    return [link for link in links if link == name or link.startswith(f"{name}p")]
+
+
+async def _remove_links(name: str) -> None:
+    for link in await _list_links(name):
+        await _run("link", "delete", link, check=False)
 
 
 async def _run(*words: str, check: bool = True) -> str:

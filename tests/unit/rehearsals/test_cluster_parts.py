@@ -28,7 +28,7 @@ from tools.clusters.edge_probes import AccountEnd
 from tools.clusters.fleet_returns import Returns, find_quantiles
 from tools.clusters.haproxy_config import make_haproxy, read_servers
 from tools.clusters.machine_processes import CitySecrets, MachineBuilder
-from tools.clusters.network_namespaces import find_network_remains
+from tools.clusters.network_namespaces import NamespaceNetwork, find_network_remains
 from tools.clusters.rolling_upgrade import STOP_ORDER, UpgradeOutcome
 
 
@@ -92,6 +92,12 @@ def test_each_event_of_patroni_archives_missing_wal() -> None:
     callbacks = yaml.safe_load(find_deploy_file("ha/patroni.yml").read_text())["postgresql"]["callbacks"]
     assert callbacks.keys() == {"on_role_change", "on_restart", "on_start"}
     assert len({*callbacks.values()}) == 1
+
+
+async def test_a_network_leaves_no_link_at_its_end() -> None:
+    async with NamespaceNetwork(5) as network:
+        assert len(await find_network_remains(network.name)) == 11
+    assert await find_network_remains(network.name) == []
 
 
 def test_a_box_repeats_what_is_not_acknowledged() -> None:
