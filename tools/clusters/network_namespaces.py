@@ -77,13 +77,8 @@ class NamespaceNetwork:
         await _run(*inside, "link", "set", "eth0", "up")
 
     async def __aexit__(self, *_: object) -> None:
-        """Remove the links and the namespaces.
-
-        The kernel removes the links of a deleted namespace some time later: each is deleted by name before.
-        """
-        await _remove_links(self._id)
-        for number in range(1, self._count + 1):
-            await _run("netns", "delete", f"{self._id}-{number}", check=False)
+        """Remove the links and the namespaces."""
+        await _remove_links_and_namespaces(self._id)
 
     async def list_pids(self, place: NodePlace) -> list[int]:
         """Return the ids of the processes that run in the namespace of a node."""
@@ -111,7 +106,7 @@ class NamespaceNetwork:
 
 
 def _name_port(network: str, number: int) -> str:
-    """Return the name of a node's link on the bridge; the id of another process never begins so."""
+    """Return the name of a node's link on the bridge. The `p` tells it from the bridge of another process."""
     return f"{network}p{number}"
 
 
@@ -130,20 +125,21 @@ async def remove_network(name: str) -> None:
     Args:
         name: The name of its bridge.
     """
-    listed = await _run("netns", "list", check=False)
-    for namespace in (line.split()[0] for line in listed.splitlines() if line.startswith(f"{name}-")):
+    for namespace in await _list_namespaces(name):
         for pid in await list_namespace_pids(namespace):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        await _run("netns", "delete", namespace, check=False)
-    await _remove_links(name)
+    await _remove_links_and_namespaces(name)
 
 
 async def find_network_remains(name: str) -> list[str]:
     """Return the namespaces and links of a network that still exist."""
-    namespaces = await _run("netns", "list", check=False)
-    found = [line.split()[0] for line in namespaces.splitlines() if line.startswith(f"{name}-")]
-    return found + await _list_links(name)
+    return [*await _list_namespaces(name), *await _list_links(name)]
+
+
+async def _list_namespaces(name: str) -> list[str]:
+    listed = await _run("netns", "list", check=False)
+    return [line.split()[0] for line in listed.splitlines() if line.startswith(f"{name}-")]
 
 
 async def _list_links(name: str) -> list[str]:
@@ -153,9 +149,12 @@ async def _list_links(name: str) -> list[str]:
     return [link for link in links if link == name or link.startswith(f"{name}p")]
 
 
-async def _remove_links(name: str) -> None:
+async def _remove_links_and_namespaces(name: str) -> None:
+    # The kernel removes the links of a deleted namespace some time later: each is deleted by name before.
     for link in await _list_links(name):
         await _run("link", "delete", link, check=False)
+    for namespace in await _list_namespaces(name):
+        await _run("netns", "delete", namespace, check=False)
 
 
 async def _run(*words: str, check: bool = True) -> str:

@@ -94,12 +94,6 @@ def test_each_event_of_patroni_archives_missing_wal() -> None:
     assert len({*callbacks.values()}) == 1
 
 
-async def test_a_network_leaves_no_link_at_its_end() -> None:
-    async with NamespaceNetwork(5) as network:
-        assert len(await find_network_remains(network.name)) == 11
-    assert await find_network_remains(network.name) == []
-
-
 def test_a_box_repeats_what_is_not_acknowledged() -> None:
     ledger = BoxLedger("box", index=0)
     began = time.monotonic()
@@ -149,6 +143,7 @@ def test_a_result_is_good_if_nothing_is_lost_twice_or_wrong(
     assert row.count("|") == CaseResult("edge:kill", failure="no cluster").format_row().count("|")
 
 
+_NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 _CRASHING = """
 import asyncio, subprocess, sys
 from tools.clusters.cluster_folder import note_network, open_cluster_folder
@@ -168,7 +163,14 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+@_NEEDS_ROOT
+async def test_a_network_leaves_no_link_at_its_end() -> None:
+    async with NamespaceNetwork(5) as network:
+        assert len(await find_network_remains(network.name)) == 11
+    assert await find_network_remains(network.name) == []
+
+
+@_NEEDS_ROOT
 async def test_the_next_start_removes_what_a_crash_has_left() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _CRASHING, stdout=asyncio.subprocess.PIPE
